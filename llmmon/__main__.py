@@ -1,0 +1,6 @@
+"""`python -m llmmon`."""
+
+from llmmon.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Every error the tool raises on purpose, each with its exit code and the next step.
+
+LlmmonError
+├── FoundError       1   a --fail-on condition was met
+├── UsageError       2   an option, field or extra that does not exist
+├── InputError       3   a log that cannot be read, or holds no usable row
+├── ConfigError      4   a configuration that cannot be used
+└── DeliveryError    5   a notification that could not be delivered (queued)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+EXIT_OK: Final = 0
+EXIT_FOUND: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INPUT: Final = 3
+EXIT_CONFIG: Final = 4
+EXIT_DELIVERY: Final = 5
+EXIT_INTERRUPTED: Final = 130
+
+# Several may apply to one run: the first of these is the exit code.
+EXIT_PRECEDENCE: Final = (EXIT_CONFIG, EXIT_USAGE, EXIT_INPUT, EXIT_DELIVERY, EXIT_FOUND, EXIT_OK)
+
+
+class LlmmonError(Exception):
+    """An error to show as one message; `hint` is the next step."""
+
+    exit_code: ClassVar[int] = EXIT_USAGE
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class FoundError(LlmmonError):
+    """What `--fail-on` was asked to look for is there."""
+
+    exit_code = EXIT_FOUND
+
+
+class UsageError(LlmmonError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = EXIT_USAGE
+
+
+class InputError(LlmmonError):
+    """A log cannot be read, or none of them holds a usable row."""
+
+    exit_code = EXIT_INPUT
+
+
+class ConfigError(LlmmonError):
+    """The configuration cannot be used."""
+
+    exit_code = EXIT_CONFIG
+
+
+class DeliveryError(LlmmonError):
+    """A message could not be delivered; `retryable` says whether trying again can help."""
+
+    exit_code = EXIT_DELIVERY
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
+
+
+def missing_extra(extra: str, needed_for: str) -> UsageError:
+    """The error for an optional dependency that is not installed, with the line that installs it."""
+    return UsageError(f"{needed_for} needs the extra '{extra}'", hint=f"pip install 'llmmon[{extra}]'")
+
+
+def first_exit_code(codes: set[int]) -> int:
+    """The exit code of a run to which several apply."""
+    return next(code for code in EXIT_PRECEDENCE if code in codes or code == EXIT_OK)

@@ -1,0 +1,241 @@
+"""The names that home-made logs give their fields, most common first, and how their units are told.
+
+Keys are compared in lower case without `_`, `-`, `.` and spaces. A dotted alias is a key inside an object.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from llmmon.formats.mapping import Binding, Mapping, Path, shape_of, value_at
+from llmmon.formats.slots import SLOTS, Slot
+from llmmon.record import TAG_PREFIX
+
+_ALIASES: Final[dict[str, str]] = {
+    "start": (
+        "timestamp ts createdat starttime startedat time date datetime datetimeutc requesttime loggedat "
+        "@timestamp tstamp created start arrivaltime requesttimestamp"
+    ),
+    "end": "endtime endedat finishedat completedat finish end",
+    "latency": (
+        "latencyms durationms latency duration latencys latencysec latencyseconds elapsed elapsedtime elapsedms "
+        "elapseds durations durationsec durationseconds responsetime responsetimems totalduration totaldurationms "
+        "executiontime executiontimems processingtime processingtimems e2elatency e2elatencyms took tookms walls "
+        "walltime timetaken latencyus latencyns durationus durationns responsems totaltime totaltimems"
+    ),
+    "ttft": (
+        "timetofirsttokenms ttftms timetofirsttoken ttft ttfts firsttokenms firsttokenlatency firsttokenlatencyms "
+        "timetofirstchunk timetofirstchunkms timetofirsttokens"
+    ),
+    "model": ("model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel"),
+    "model_requested": "modelrequested requestedmodel requestmodel",
+    "provider": "provider llmprovider vendor backend api",
+    "operation": "operation calltype",
+    "prompt_tokens": (
+        "prompttokens inputtokens tokensin tokensinput inputtokencount prompttokencount numinputtokens numprompttokens "
+        "nprompttokens contexttokens inputlength usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
+    ),
+    "completion_tokens": (
+        "completiontokens outputtokens tokensout tokensoutput outputtokencount completiontokencount generatedtokens "
+        "numoutputtokens numcompletiontokens outputlength usage.output tokens.output tokens.completion tokens.out "
+        "usage.completion completion"
+    ),
+    "total_tokens": "totaltokens tokensused tokens tokencount usagetotal usage.total tokens.total total",
+    "cached_tokens": (
+        "cachedtokens cachereadinputtokens cachereadtokens cachedinputtokens tokenscached cachehittokens "
+        "promptcachehittokens prompttokensdetails.cachedtokens inputtokensdetails.cachedtokens tokens.cached"
+    ),
+    "cache_write_tokens": "cachecreationinputtokens cachewritetokens cachewriteinputtokens",
+    "cache_write_1h_tokens": "cachewrite1htokens cachecreation1htokens",
+    "reasoning_tokens": (
+        "reasoningtokens reasoningoutputtokens thinkingtokens thoughtstokencount tokensreasoning "
+        "completiontokensdetails.reasoningtokens outputtokensdetails.reasoningtokens"
+    ),
+    "cost": (
+        "costusd cost totalcost totalcostusd costtotal estimatedcost estimatedcostusd price priceusd spend "
+        "responsecost costcents costinusd cost.amount cost.total cost.usd"
+    ),
+    "cost_input": "inputcost promptcost inputcostusd cost.input",
+    "cost_output": "outputcost completioncost outputcostusd cost.output",
+    "service_tier": "servicetier",
+    "cache_hit": "cachehit fromcache iscached",
+    "attempt": "attempt retryattempt retrycount retries attemptnumber",
+    "success": "success ok succeeded issuccess",
+    "failed": "iserror failed haserror",
+    "outcome": "status responsestatus outcome state",
+    "status_code": "statuscode httpstatus httpstatuscode responsecode httpcode",
+    "error": "error exception err",
+    "error_type": "errortype errorcode errorclass exceptiontype errorkind",
+    "error_message": "errormessage errormsg errortext",
+    "finish_reason": "finishreason stopreason finishreasons completionreason",
+    "request_id": "requestid id callid reqid responseid runid uuid messageid",
+    "trace": "traceid correlationid trace",
+    "session": "sessionid conversationid threadid chatid session",
+    "user": "userid user enduser customerid tenantid username useremail accountid",
+    "feature": "feature step stage usecase phase agent task caller endpoint node source app appname",
+    "prompt_version": "promptversion templateversion promptid prompttemplateversion",
+    "quality_score": "qualityscore quality score rating",
+    "prompt": "prompt messages input request query question usermessage promptpreview inputtext prompttext",
+    "output": (
+        "output response completion content answer text result responsepreview outputtext responsetext reply generation"
+    ),
+    "expected": "expected expectedoutput reference referenceanswer groundtruth",
+    "context": "context contexts retrievedcontext documents",
+}
+CONTAINERS: Final = ["usage", "tokenusage", "tokens", "metrics", "metadata", "extra", "response", "request", "data", "payload", "properties", "result", "timing", "timings", "cost", "prompttokensdetails", "completiontokensdetails", "inputtokensdetails", "outputtokensdetails", "meta", "attributes"]
+# aliases whose own value decides: a count if it is a number, text if it is not
+_TEXT_OR_COUNT: Final = frozenset({"prompt", "completion", "tokens", "total", "input", "output"})
+_SUFFIXES: Final = (("ms", "ms"), ("us", "us"), ("ns", "ns"), ("seconds", "s"), ("sec", "s"), ("s", "s"))
+_STEMS: Final = frozenset(  # what remains of a length of time when its unit is taken off
+    ["latency", "duration", "elapsed", "responsetime", "totalduration", "executiontime", "processingtime", "e2elatency", "took", "timetaken", "wall", "elapsedtime", "ttft", "timetofirsttoken", "firsttoken", "firsttokenlatency", "timetofirstchunk", "walltime", "totaltime", "response"]
+)
+_NESTED: Final = 1000  # a key inside an object ranks behind every key at the top
+
+
+@lru_cache(maxsize=65536)
+def fold(key: str) -> str:
+    """A key as it is compared: lower case, no separators."""
+    return key.lower().translate(_DROP)
+
+
+_DROP: Final = {ord(sign): None for sign in "_-. "}
+
+
+def _ranks() -> dict[str, tuple[tuple[str, int], ...]]:
+    table: dict[str, list[tuple[str, int]]] = {}
+    for slot, aliases in _ALIASES.items():
+        for rank, alias in enumerate(aliases.split()):
+            table.setdefault(alias, []).append((slot, rank))
+    return {alias: tuple(found) for alias, found in table.items()}
+
+
+_RANKS: Final = _ranks()
+
+
+@lru_cache(maxsize=65536)
+def bindings_at(path: Path) -> tuple[Binding, ...]:
+    """The bindings that a path's name suggests, units by suffix only."""
+    return tuple(Binding(slot, rank, path, _suffix_unit(slot, path)) for slot, rank in _named(path) if slot in SLOTS)
+
+
+def _named(path: Path) -> Iterator[tuple[str, int]]:
+    keys = [fold(step) for step in path]
+    if len(keys) == 1:
+        yield from _RANKS.get(keys[0], ())
+        return
+    dotted = ".".join(keys[-2:])
+    for slot, rank in _RANKS.get(dotted, ()):
+        yield slot, rank + _NESTED
+    if dotted not in _RANKS and keys[-1] not in _TEXT_OR_COUNT:
+        for slot, rank in _RANKS.get(keys[-1], ()):
+            yield slot, rank + _NESTED * len(keys)
+
+
+def _suffix_unit(slot: str, path: Path) -> str:
+    key = fold(path[-1])
+    if slot == "cost":
+        return "cents" if key.endswith("cents") else "usd"
+    if slot == "cached_tokens" and key == "cachereadinputtokens":
+        return "exclusive"
+    if slot == "prompt_tokens" and key == "inputtokens":
+        return "input"
+    if SLOTS[slot] is not Slot.DURATION:
+        return ""
+    return next((unit for suffix, unit in _SUFFIXES if key.removesuffix(suffix) in _STEMS and key.endswith(suffix)), "")
+
+
+def paths_of(row: dict[str, Any]) -> Iterator[Path]:
+    """The paths of a home-made object that may carry a field: its keys, and those one or two levels down."""
+    for key, value in row.items():
+        yield (key,)
+        if isinstance(value, dict) and fold(key) in _CONTAINER_SET:
+            for inner, below in value.items():
+                yield (key, inner)
+                if isinstance(below, dict) and fold(inner) in _CONTAINER_SET:
+                    for innermost in below:
+                        yield (key, inner, innermost)
+
+
+_CONTAINER_SET: Final = frozenset(CONTAINERS)
+
+
+def resolve(rows: Sequence[dict[str, Any]], overrides: Sequence[Binding], tags: Sequence[str], naive: str) -> Mapping:
+    """The mapping of a home-made file from the objects of its head; `tags` are the tags to read."""
+    paths = dict.fromkeys(path for row in rows for path in paths_of(row))
+    found = [binding for path in paths for binding in bindings_at(path) if _fits(binding, rows)]
+    taken = {override.path for override in overrides}
+    kept = [_with_unit(binding, rows) for binding in found if binding.path not in taken]
+    bindings = sorted([*overrides, *kept, *tag_bindings(tags)])
+    return Mapping("generic", tuple(bindings), shape_of(rows, depth=3), closed=True, naive=naive)
+
+
+def tag_bindings(tags: Sequence[str]) -> list[Binding]:
+    """Where a tag may stand: at the top, or in the usual objects for them."""
+    return [
+        Binding(TAG_PREFIX + tag, rank, (*place, tag))
+        for tag in tags
+        for rank, place in enumerate(((), ("tags",), ("metadata",), ("labels",), ("properties",), ("extra",)))
+    ]
+
+
+def _values(path: Path, rows: Sequence[dict[str, Any]]) -> list[Any]:
+    return [value for row in rows if (value := value_at(row, path)) is not None]
+
+
+def _fits(binding: Binding, rows: Sequence[dict[str, Any]]) -> bool:
+    return any(accepts(binding, value) for value in _values(binding.path, rows))
+
+
+def accepts(binding: Binding, value: Any) -> bool:
+    """Whether a value can be what the binding says: a count is no text, a name is no object."""
+    if isinstance(value, bool):
+        return binding.kind in {Slot.FLAG, Slot.OUTCOME, Slot.NAME}
+    match binding.kind:
+        case Slot.NUMBER if fold(binding.path[-1]) in _TEXT_OR_COUNT:
+            return isinstance(value, (int, float))
+        case Slot.NUMBER | Slot.DURATION | Slot.TIME:
+            return isinstance(value, (int, float, str))
+        case Slot.NAME:
+            return isinstance(value, (int, float, str))
+        case Slot.TEXT:
+            return isinstance(value, (str, list, dict))
+        case _:
+            return True
+
+
+def _with_unit(binding: Binding, rows: Sequence[dict[str, Any]]) -> Binding:
+    if binding.kind is not Slot.DURATION or binding.unit:
+        return binding
+    pairs = [(value_at(row, binding.path), _completion_tokens(row)) for row in rows]
+    numbers = [(float(v), tokens) for v, tokens in pairs if isinstance(v, (int, float)) and v > 0]
+    return Binding(binding.slot, binding.rank, binding.path, unit_of(numbers))
+
+
+def _completion_tokens(row: dict[str, Any]) -> float:
+    for path in paths_of(row):
+        if any(binding.slot == "completion_tokens" for binding in bindings_at(path)):
+            value = value_at(row, path)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value)
+    return 0.0
+
+
+def unit_of(lengths: Sequence[tuple[float, float]]) -> str:
+    """The unit of unsuffixed lengths of time, from pairs (length, completion tokens of the same call).
+
+    The unit that implies 1 to 2000 output tokens a second at the median; failing that, whole numbers with a
+    median of 50 or more are milliseconds, and so are fractions with a median of 120 or more.
+    """
+    if not lengths:
+        return "ms"
+    speeds = [tokens / length for length, tokens in lengths if tokens > 0]
+    if speeds:
+        speed = statistics.median(speeds)
+        plausible = [unit for unit, scale in (("s", 1.0), ("ms", 1000.0)) if 1 <= speed * scale <= 2000]
+        if len(plausible) == 1:
+            return plausible[0]
+    whole = all(length == int(length) for length, _ in lengths)
+    return "s" if statistics.median(length for length, _ in lengths) < (50 if whole else 120) else "ms"

@@ -1,0 +1,96 @@
+"""Values of one binding, chunk after chunk, kept compactly until a block is full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from llmmon.columns import MISSING_CODE, MISSING_TIME, Interner
+from llmmon.formats import stamps, values
+from llmmon.formats.mapping import Binding
+from llmmon.formats.slots import Slot
+
+Compact = Any  # float64 (numbers, microseconds, flags), int64 (moments), int32 (names) array, or a list
+
+_FILL: Final[dict[Slot, tuple[Any, Any]]] = {
+    Slot.TIME: (MISSING_TIME, np.int64),
+    Slot.DURATION: (np.nan, np.float64),
+    Slot.NUMBER: (np.nan, np.float64),
+    Slot.FLAG: (np.nan, np.float64),
+    Slot.NAME: (MISSING_CODE, np.int32),
+}
+
+
+class Gathered:
+    """One binding's column of a block; `add` takes a chunk's raw values, `column` gives the whole."""
+
+    def __init__(self, binding: Binding, interner: Interner, naive: str) -> None:
+        self._binding = binding
+        self._naive = naive
+        self._parts: list[tuple[int, Compact | None]] = []
+        self._stamps: list[str] = []  # joined texts of one width, read together when the block is full
+        self._stamp_rows = 0
+        self._width = 0
+        self._read = _reader(binding, interner, naive)
+
+    def add(self, column: Sequence[Any], size: int) -> None:
+        """The raw values of the next `size` rows."""
+        if values.all_missing(column):
+            self.skip(size)
+        elif self._binding.kind is not Slot.TIME or not self._same_width(column, size):
+            self._flush_stamps()
+            self._parts.append((size, self._read(column)))
+
+    def skip(self, size: int) -> None:
+        """The next `size` rows have no value."""
+        self._flush_stamps()
+        self._parts.append((size, None))
+
+    def _same_width(self, column: Sequence[Any], size: int) -> bool:
+        try:
+            joined = "".join(column)
+        except TypeError:
+            return False
+        width = len(column[0])
+        if not width or len(joined) != width * size:
+            return False
+        if self._stamps and self._width != width:
+            self._flush_stamps()
+        self._width = width
+        self._stamps.append(joined)
+        self._stamp_rows += size
+        return True
+
+    def _flush_stamps(self) -> None:
+        if self._stamps:
+            moments = stamps.joined_moments("".join(self._stamps), self._width, self._naive)
+            self._parts.append((self._stamp_rows, moments))
+            self._stamps, self._stamp_rows = [], 0
+
+    def column(self) -> Compact | None:
+        """All rows so far, None if none has a value."""
+        self._flush_stamps()
+        if all(part is None for _, part in self._parts):
+            return None
+        if self._binding.kind in _FILL:
+            fill, dtype = _FILL[self._binding.kind]
+            return np.concatenate([np.full(n, fill, dtype) if part is None else part for n, part in self._parts])
+        return [value for n, part in self._parts for value in (part if part is not None else [None] * n)]
+
+
+def _reader(binding: Binding, interner: Interner, naive: str) -> Callable[[Sequence[Any]], Compact]:
+    match binding.kind:
+        case Slot.TIME:
+            return lambda column: stamps.moments(column, binding.unit, naive)
+        case Slot.DURATION:
+            return lambda column: values.durations(column, binding.unit)
+        case Slot.NUMBER:
+            return values.numbers
+        case Slot.FLAG:
+            return values.flags
+        case Slot.NAME:
+            return lambda column: values.codes(column, interner)
+        case Slot.OUTCOME | Slot.TEXT:
+            return list

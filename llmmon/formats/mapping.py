@@ -1,0 +1,105 @@
+"""Which path of a file's objects fills which slot, in which unit: the mapping of one file and dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as AnyMapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmmon.errors import UsageError
+from llmmon.formats.slots import SLOTS, Slot
+from llmmon.formats.stamps import DURATION_UNITS_US
+from llmmon.names import unknown
+from llmmon.record import TAG_PREFIX
+
+Path = tuple[str, ...]
+Shape = tuple[tuple[Path, frozenset[str]], ...]  # path -> the JSON types seen there in the file's head
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Binding:
+    """One path bound to one slot; of several for a slot the lowest rank with a usable value wins.
+
+    `unit` is a unit of time or money, "exclusive" for token counts that leave cache or reasoning out,
+    or "" for the slot's plain meaning. A path step that is a number indexes a list.
+    """
+
+    slot: str
+    rank: int
+    path: Path
+    unit: str = ""
+
+    @property
+    def kind(self) -> Slot:
+        """How its values are read; a tag is a name."""
+        return SLOTS.get(self.slot, Slot.NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """How one file's objects of one dialect are read; resolved once from its head, then only applied.
+
+    `shape` is what the head looked like. `closed`: a key that the head did not have may matter, so such
+    a row is looked at on its own. `required`: a row without these is no row of this dialect.
+    """
+
+    dialect: str
+    bindings: tuple[Binding, ...]
+    shape: Shape = ()
+    closed: bool = False
+    required: tuple[Path, ...] = ()
+    naive: str = "UTC"
+
+
+def value_at(row: Any, path: Path) -> Any:
+    """The value at a path of nested objects and lists, None where there is none."""
+    for step in path:
+        if isinstance(row, dict):
+            row = row.get(step)
+        elif isinstance(row, list) and step.isdigit() and int(step) < len(row):
+            row = row[int(step)]
+        else:
+            return None
+    return row
+
+
+def shape_of(rows: Sequence[AnyMapping[str, Any]], depth: int = 6) -> Shape:
+    """Every path of objects in the rows with the JSON types seen there."""
+    seen: dict[Path, set[str]] = {}
+    for row in rows:
+        _walk(row, (), seen, depth)
+    return tuple((path, frozenset(types)) for path, types in seen.items())
+
+
+def _walk(row: AnyMapping[str, Any], at: Path, seen: dict[Path, set[str]], depth: int) -> None:
+    for key, value in row.items():
+        path = (*at, key)
+        seen.setdefault(path, set()).add(type(value).__name__)
+        if isinstance(value, dict) and depth > 1:
+            _walk(value, path, seen, depth - 1)
+
+
+def parse_override(text: str) -> Binding:
+    """`latency=took_ms` or `latency=timing.took:s` from `--map`; raises `UsageError`."""
+    slot, equals, rest = text.partition("=")
+    path, _, unit = rest.partition(":")
+    slot = _SLOT_OF_FIELD.get(slot, slot)
+    if not equals or not path:
+        raise UsageError(f"--map {text!r} is not field=path[:unit]", hint="for example --map latency_ms=took:s")
+    if slot not in SLOTS and not slot.startswith(TAG_PREFIX):
+        raise UsageError("--map: " + unknown("field", slot, {*SLOTS, *_SLOT_OF_FIELD}))
+    if unit and unit not in _UNITS:
+        raise UsageError("--map: " + unknown("unit", unit, _UNITS))
+    return Binding(slot, -1, tuple(path.split(".")), unit or _PLAIN_UNIT.get(slot, ""))
+
+
+_SLOT_OF_FIELD = {
+    "timestamp": "start",
+    "latency_ms": "latency",
+    "time_to_first_token_ms": "ttft",
+    "cost_usd": "cost",
+    "status": "outcome",
+}
+_PLAIN_UNIT = {"latency": "ms", "ttft": "ms", "cost": "usd"}
+_UNITS = frozenset({*DURATION_UNITS_US, "ticks", "usd", "cents", "exclusive"})

@@ -1,0 +1,36 @@
+"""llmmon's own dialects: one call as a flat object with the record's field names, and metric samples."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmmon.formats.dialect import Dialect, Feed, Object, Row
+from llmmon.record import FIELDS
+
+_SAMPLE_KEYS: Final = frozenset({"name", "value", "type", "timestamp"})
+OWN_KEYS: Final = frozenset({*FIELDS, "success", "tags"})
+
+
+def _is_sample(found: Object) -> bool:
+    return found.keys() >= _SAMPLE_KEYS and not found.keys() & (FIELDS.keys() - {"timestamp"})
+
+
+def _samples() -> Feed:
+    def sample(found: Object) -> list[Row]:
+        value, name = found["value"], found["name"]
+        if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, (int, float)):
+            return []
+        tags = found.get("tags")
+        return [{"name": name, "value": float(value), "timestamp": found["timestamp"], "tags": tags or {}}]
+
+    return sample
+
+
+METRIC_SAMPLES: Final = Dialect(
+    name="llmmon_metric",
+    title="llmmon metric samples",
+    claims=_is_sample,
+    open=_samples,
+    samples=True,
+    lacks="samples of a metric, not calls",
+)

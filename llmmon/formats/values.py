@@ -1,0 +1,137 @@
+"""Raw JSON values of one slot -> a numpy column: numbers, lengths of time, flags, names, outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from llmmon.columns import CodeArray, FloatArray, Interner
+from llmmon.formats.stamps import DURATION_UNITS_US, duration_us
+
+_TRUE: Final = frozenset({"true", "yes", "1", "y", "hit", "success", "ok"})
+_FALSE: Final = frozenset({"false", "no", "0", "n", "miss", "failure", "failed", "error"})
+_TOO_LARGE: Final = 2.0**53  # beyond it float64 no longer holds every integer
+
+
+def all_missing(values: Sequence[Any]) -> bool:
+    """Whether no row has a value (counting is faster than looking at each)."""
+    return not len(values) or (values[0] is None and values.count(None) == len(values))
+
+
+def numbers(values: Sequence[Any]) -> FloatArray:
+    """Finite numbers (numeric text too) as float64, NaN for anything else; no booleans; shape (n,)."""
+    found = _as_floats(values)
+    return _usable(np.array([_number(value) for value in values], np.float64) if found is None else found)
+
+
+def _as_floats(values: Sequence[Any]) -> FloatArray | None:
+    try:
+        return np.fromiter(values, np.float64, len(values))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    try:
+        return np.array(values, np.float64)  # takes None as NaN, which the faster way does not
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _usable(found: FloatArray) -> FloatArray:
+    with np.errstate(invalid="ignore"):
+        bad = ~(np.abs(found) < _TOO_LARGE)
+    if bad.any():
+        found[bad] = np.nan
+    return found
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or value is None or not isinstance(value, (int, float, str)):
+        return np.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return np.nan
+
+
+def durations(values: Sequence[Any], unit: str) -> FloatArray:
+    """Lengths of time in `unit` as whole microseconds, NaN where missing or negative; shape (n,)."""
+    found = _as_floats(values)
+    if found is None:
+        micros = np.array([_duration(value, unit) for value in values], np.float64)
+    else:
+        micros = found * DURATION_UNITS_US[unit or "ms"]
+    with np.errstate(invalid="ignore"):
+        bad = ~((micros >= 0) & (micros < _TOO_LARGE))
+    if bad.any():
+        micros[bad] = np.nan
+    return np.rint(micros)
+
+
+def _duration(value: Any, unit: str) -> float:
+    return duration_us(value, unit) if isinstance(value, str) else _number(value) * DURATION_UNITS_US[unit or "ms"]
+
+
+def flags(values: Sequence[Any]) -> FloatArray:
+    """1, 0 or NaN; words and numbers are read as truth values too; shape (n,)."""
+    try:
+        if set(map(type, values)) == {bool}:
+            return np.frombuffer(bytes(values), np.uint8).astype(np.float64)
+    except (TypeError, ValueError):
+        pass
+    return np.array([flag(value) for value in values], np.float64)
+
+
+def flag(value: Any) -> float:
+    """One truth value as 1, 0 or NaN."""
+    if isinstance(value, (bool, int, float)):
+        return float(bool(value)) if value == value else np.nan
+    if isinstance(value, str):
+        word = value.strip().lower()
+        return 1.0 if word in _TRUE else 0.0 if word in _FALSE else np.nan
+    return np.nan
+
+
+def codes(values: Sequence[Any], interner: Interner) -> CodeArray:
+    """Names as codes of `interner`, -1 where missing; numbers become their text; shape (n,)."""
+    try:
+        return np.fromiter(map(interner.__getitem__, values), np.int32, len(values))
+    except TypeError:
+        pass
+    return np.fromiter((interner[name(value)] for value in values), np.int32, len(values))
+
+
+def name(value: Any) -> str | None:
+    """One name as text: whole numbers lose their `.0`; objects and lists are no names."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(int(value)) if value == value and abs(value) < _TOO_LARGE and value == int(value) else str(value)
+    return None
+
+
+def by_distinct(values: Sequence[Any], read: Callable[[Any], float]) -> FloatArray:
+    """`read` applied once per distinct value; for columns of few distinct words; shape (n,)."""
+    try:
+        table = {value: read(value) for value in set(values)}
+        return np.fromiter(map(table.__getitem__, values), np.float64, len(values))
+    except TypeError:
+        return np.array([read(value) for value in values], np.float64)
+
+
+def as_text(value: Any, depth: int = 16) -> str | None:
+    """A prompt or output as one text: message lists and content parts are joined by newlines."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list) and depth:
+        parts = [text for part in value if (text := as_text(part, depth - 1)) is not None]
+        return "\n".join(parts) if parts else None
+    if isinstance(value, dict) and depth:
+        inner = next((value[key] for key in _TEXT_KEYS if value.get(key) is not None), None)
+        return as_text(inner, depth - 1)
+    return None
+
+
+_TEXT_KEYS: Final = ("content", "text", "message", "parts", "choices", "output", "messages", "prompt", "input")

@@ -1,0 +1,34 @@
+"""Looking names up in tables, with "did you mean" for those that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+from llmmon.errors import UsageError
+
+Row = TypeVar("Row")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be, or None."""
+    by_fold = {candidate.casefold(): candidate for candidate in known}
+    found = get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
+    return by_fold[found[0]] if found else None
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """`unknown metric 'latncy_ms', did you mean 'latency_ms'?`, or the list where nothing is near."""
+    names = sorted(known)
+    guess = nearest(name, names)
+    tail = f"did you mean {guess!r}?" if guess else f"known: {', '.join(names)}"
+    return f"unknown {kind} {name!r}, {tail}"
+
+
+def lookup(table: Mapping[str, Row], name: str, kind: str) -> Row:
+    """The row called `name`; raises `UsageError` naming the nearest one."""
+    try:
+        return table[name]
+    except KeyError:
+        raise UsageError(unknown(kind, name, table)) from None

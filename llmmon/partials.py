@@ -1,0 +1,203 @@
+"""Mergeable statistics of many calls: integer sums, and sorted values for quantiles; nothing else.
+
+Aggregating is merging: chunks, files, processes and machines all use `merge`, and since everything is an
+integer the order does not matter. Values are keys `group << 36 | value`, exact, or, past a bound, with the
+value coarsened to 7 significant bits (relative error at most 0.8 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmmon.columns import FloatArray, IntArray
+
+KeyArray = NDArray[np.uint64]
+Group = tuple[Any, ...]  # (bucket start in microseconds or None, name of each --by field or None...)
+
+VALUE_BITS: Final = 36  # microseconds up to 19 hours
+_BITS: Final = np.uint64(VALUE_BITS)
+_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
+_KEPT_BITS: Final = 7  # of a coarsened value
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Sorted keys, each counted once or `counts` times."""
+
+    keys: KeyArray
+    counts: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys) if self.counts is None else int(self.counts.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of one metric in every group: sorted runs, merged only when they are read."""
+
+    runs: tuple[Run, ...] = ()
+    exact: bool = True
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """How many calls of each group carry a metric, and the total of its stored units; shape (groups,)."""
+
+    count: IntArray
+    total: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Partials:
+    """Statistics of calls by group, ready to be merged with those of other calls.
+
+    `sums` and `values` are by metric name; `first_us` and `last_us` bound the dated calls (None without).
+    """
+
+    groups: tuple[Group, ...] = ()
+    sums: Mapping[str, Sums] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
+    first_us: int | None = None
+    last_us: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether all quantiles are exact."""
+        return all(values.exact for values in self.values.values())
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+
+EMPTY: Final = Partials()
+
+
+class GroupIndex(dict[Group, int]):
+    """Numbers the groups in the order in which they first appear."""
+
+    def __missing__(self, group: Group) -> int:
+        number = self[group] = len(self)
+        return number
+
+
+def keys_of(groups: IntArray, values: FloatArray) -> KeyArray:
+    """Unsorted keys of values (stored units, NaN left out) in the given groups; shape (known values,)."""
+    known = ~np.isnan(values)
+    if not known.all():
+        groups, values = groups[known], values[known]
+    keys: KeyArray = groups.astype(np.uint64)
+    keys <<= _BITS
+    keys |= np.clip(values, 0, float(_MASK)).astype(np.uint64)
+    return keys
+
+
+def merge(parts: Iterable[Partials]) -> Partials:
+    """All parts as one; groups keep the order of their first appearance."""
+    parts = [part for part in parts if part.groups]
+    if len(parts) < 2:
+        return parts[0] if parts else EMPTY
+    index = GroupIndex()
+    places = [np.array([index[group] for group in part.groups], np.int64) for part in parts]
+    pairs = list(zip(parts, places, strict=True))
+    return Partials(
+        groups=tuple(index),
+        sums={name: _merge_sums(name, pairs, len(index)) for name in _names_of(part.sums for part in parts)},
+        values={name: _merge_values(name, pairs) for name in _names_of(part.values for part in parts)},
+        first_us=min((p.first_us for p in parts if p.first_us is not None), default=None),
+        last_us=max((p.last_us for p in parts if p.last_us is not None), default=None),
+    )
+
+
+def _names_of(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
+
+
+def _merge_sums(name: str, parts: Sequence[tuple[Partials, IntArray]], size: int) -> Sums:
+    count, total = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    for part, places in parts:
+        if name in part.sums:
+            count[places] += part.sums[name].count
+            total[places] += part.sums[name].total
+    return Sums(count, total)
+
+
+def _merge_values(name: str, parts: Sequence[tuple[Partials, IntArray]]) -> Values:
+    found = [(part.values[name], places) for part, places in parts if name in part.values]
+    runs = tuple(_regroup(run, places) for values, places in found for run in values.runs)
+    if all(values.exact for values, _ in found):
+        return Values(runs)
+    return coarsen(Values(runs))
+
+
+def _regroup(run: Run, places: IntArray) -> Run:
+    """A run under other group numbers: its groups are moved as blocks, their values stay sorted."""
+    if (places == np.arange(len(places))).all():
+        return run
+    edges = run.keys.searchsorted(np.arange(len(places) + 1, dtype=np.uint64) << _BITS)
+    order = np.argsort(places, kind="stable")
+    sizes = np.diff(edges)[order]
+    index = np.repeat(edges[:-1][order] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(sizes.sum())
+    keys = (run.keys[index] & _MASK) | (np.repeat(places[order], sizes).astype(np.uint64) << _BITS)
+    return Run(keys, None if run.counts is None else run.counts[index])
+
+
+def coarsen(values: Values) -> Values:
+    """The same values to 7 significant bits, each distinct one once with its count; idempotent."""
+    keys = np.concatenate([run.keys for run in values.runs]) if values.runs else np.empty(0, np.uint64)
+    counts = np.concatenate([_counts(run) for run in values.runs]) if values.runs else np.empty(0, np.int64)
+    keys = (keys & ~_MASK) | _rounded(keys & _MASK)
+    order = np.argsort(keys, kind="stable")
+    keys, counts = keys[order], counts[order]
+    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, np.int64)
+    merged = np.add.reduceat(counts, first) if len(first) else counts
+    return Values((Run(keys[first], merged.astype(np.int64)),), exact=False)
+
+
+def _counts(run: Run) -> IntArray:
+    return np.ones(len(run.keys), np.int64) if run.counts is None else run.counts
+
+
+def _rounded(values: KeyArray) -> KeyArray:
+    """To the middle of the bin that keeps the 7 leading bits; a middle stays where it is."""
+    exponent = np.frexp(values.astype(np.float64))[1].astype(np.int64)
+    shift = np.maximum(exponent - _KEPT_BITS, 0).astype(np.uint64)
+    half = np.where(shift > 0, np.uint64(1) << np.maximum(shift, np.uint64(1)) - np.uint64(1), np.uint64(0))
+    rounded: KeyArray = ((values >> shift) << shift) | half.astype(np.uint64)
+    return rounded
+
+
+def sorted_run(values: Values) -> Run:
+    """All runs as one sorted run."""
+    if len(values.runs) == 1:
+        return values.runs[0]
+    keys = np.concatenate([run.keys for run in values.runs]) if values.runs else np.empty(0, np.uint64)
+    if all(run.counts is None for run in values.runs):
+        keys.sort(kind="stable")
+        return Run(keys)
+    counts = np.concatenate([_counts(run) for run in values.runs])
+    order = np.argsort(keys, kind="stable")
+    return Run(keys[order], counts[order])
+
+
+def normalised(partials: Partials) -> Partials:
+    """One run a metric, groups in order of their names: equal contents are then equal values."""
+    order = sorted(range(len(partials.groups)), key=lambda i: tuple((v is not None, v) for v in partials.groups[i]))
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    return Partials(
+        groups=tuple(partials.groups[i] for i in order),
+        sums={name: Sums(s.count[order], s.total[order]) for name, s in sorted(partials.sums.items())},
+        values={
+            name: Values((_regroup(sorted_run(v), places),), v.exact) for name, v in sorted(partials.values.items())
+        },
+        first_us=partials.first_us,
+        last_us=partials.last_us,
+    )

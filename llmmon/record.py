@@ -1,0 +1,91 @@
+"""What one LLM call is: the table of its fields, whatever dialect it was logged in.
+
+Numbers are kept as integers in small units (microseconds, nano-dollars), held in float64 with NaN for
+missing: sums of them are exact, so that any order of adding gives the same total.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """How a field is held in `Columns`."""
+
+    TIME = "time"  # int64 microseconds since the epoch, UTC
+    NUMBER = "number"  # float64, integral in units of 1/scale, NaN for missing
+    NAME = "name"  # interned text: codes into a list of values, -1 for missing
+    TEXT = "text"  # long text, read only where a command asks for it
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a call; a stored number is the public one times `scale`."""
+
+    name: str
+    kind: Kind
+    help: str
+    scale: int = 1
+
+
+class Status(StrEnum):
+    """How a call ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+MICROSECONDS: Final = 1000  # stored units in a millisecond
+NANO_DOLLARS: Final = 1_000_000_000  # stored units in a US dollar
+SCORE_UNITS: Final = 1_000_000  # stored units in a score of 1
+
+_T, _N, _S, _X = Kind.TIME, Kind.NUMBER, Kind.NAME, Kind.TEXT
+
+FIELDS: Final[dict[str, Field]] = {
+    field.name: field
+    for field in (
+        Field("request_id", _S, "identifier of the call"),
+        Field("timestamp", _T, "when the call started"),
+        Field("model", _S, "model that answered"),
+        Field("model_requested", _S, "model that was asked for"),
+        Field("provider", _S, "who served it"),
+        Field("operation", _S, "chat, completion, embedding, ..."),
+        Field("prompt_tokens", _N, "input tokens, cache reads and writes included"),
+        Field("completion_tokens", _N, "output tokens, reasoning included"),
+        Field("total_tokens", _N, "prompt and completion tokens"),
+        Field("cached_tokens", _N, "prompt tokens read from the provider's cache"),
+        Field("cache_write_tokens", _N, "prompt tokens written to the provider's cache"),
+        Field("cache_write_1h_tokens", _N, "the part of the cache writes kept for an hour"),
+        Field("reasoning_tokens", _N, "completion tokens spent on reasoning"),
+        Field("latency_ms", _N, "start to end", MICROSECONDS),
+        Field("time_to_first_token_ms", _N, "start to the first token", MICROSECONDS),
+        Field("cost_usd", _N, "cost of the call", NANO_DOLLARS),
+        Field("service_tier", _S, "default, flex, priority, batch"),
+        Field("cache_hit", _N, "1 if a gateway answered from its own cache"),
+        Field("attempt", _N, "which attempt of the request this was"),
+        Field("status", _S, "ok, error, cancelled, unknown"),
+        Field("error_type", _S, "class of the error"),
+        Field("error_message", _S, "text of the error"),
+        Field("status_code", _N, "HTTP status"),
+        Field("finish_reason", _S, "why the answer ended"),
+        Field("user", _S, "who asked"),
+        Field("session", _S, "conversation"),
+        Field("trace", _S, "trace the call belongs to"),
+        Field("feature", _S, "part of the application"),
+        Field("prompt_version", _S, "version of the prompt template"),
+        Field("quality_score", _N, "quality in [0, 1]", SCORE_UNITS),
+        Field("prompt", _X, "what was asked"),
+        Field("output", _X, "what was answered"),
+        Field("expected", _X, "reference answer"),
+        Field("context", _X, "material the answer should rest on"),
+    )
+}
+
+NUMBERS: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.NUMBER)
+NAMES: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.NAME)
+TEXTS: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.TEXT)
+TAG_PREFIX: Final = "tag."
