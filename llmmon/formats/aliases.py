@@ -85,12 +85,21 @@ _ALIASES: Final[dict[str, str]] = {
     "expected": "expected expectedoutput reference referenceanswer groundtruth",
     "context": "context contexts retrievedcontext documents",
 }
-CONTAINERS: Final = ["usage", "tokenusage", "tokens", "metrics", "metadata", "extra", "response", "request", "data", "payload", "properties", "result", "timing", "timings", "cost", "prompttokensdetails", "completiontokensdetails", "inputtokensdetails", "outputtokensdetails", "meta", "attributes"]
+CONTAINERS: Final = (
+    "usage tokenusage tokens metrics metadata extra response request data payload properties result timing "
+    "timings cost prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails meta "
+    "attributes"
+).split()
 # aliases whose own value decides: a count if it is a number, text if it is not
 _TEXT_OR_COUNT: Final = frozenset({"prompt", "completion", "tokens", "total", "input", "output"})
 _SUFFIXES: Final = (("ms", "ms"), ("us", "us"), ("ns", "ns"), ("seconds", "s"), ("sec", "s"), ("s", "s"))
-_STEMS: Final = frozenset(  # what remains of a length of time when its unit is taken off
-    ["latency", "duration", "elapsed", "responsetime", "totalduration", "executiontime", "processingtime", "e2elatency", "took", "timetaken", "wall", "elapsedtime", "ttft", "timetofirsttoken", "firsttoken", "firsttokenlatency", "timetofirstchunk", "walltime", "totaltime", "response"]
+# what remains of the name of a length of time when its unit is taken off
+_STEMS: Final = frozenset(
+    (
+        "latency duration elapsed responsetime totalduration executiontime processingtime e2elatency took "
+        "timetaken wall elapsedtime ttft timetofirsttoken firsttoken firsttokenlatency timetofirstchunk walltime "
+        "totaltime response"
+    ).split()
 )
 _NESTED: Final = 1000  # a key inside an object ranks behind every key at the top
 

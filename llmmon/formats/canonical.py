@@ -285,12 +285,11 @@ def _or_nan(column: FloatArray | None, size: int) -> FloatArray:
 
 def _total(prompt: FloatArray | None, completion: FloatArray | None, logged: FloatArray | None) -> FloatArray | None:
     """Prompt plus completion where either is known, else the logged total."""
-    if prompt is None and completion is None:
-        return logged
     if prompt is None or completion is None:
         added = completion if prompt is None else prompt
-        assert added is not None
-        return added if logged is None else np.where(np.isnan(logged), added, logged)
+        if added is None or logged is None:
+            return logged if added is None else added
+        return np.where(np.isnan(added), logged, added)
     either = np.isnan(prompt) & np.isnan(completion)
     added = np.where(either, np.nan, np.nan_to_num(prompt) + np.nan_to_num(completion))
     return added if logged is None or not either.any() else np.where(either, logged, added)

@@ -47,5 +47,6 @@ def bind(**slots: str | tuple[str, ...]) -> tuple[Binding, ...]:
 def binding_of(slot: str, rank: int, text: str) -> Binding:
     """One binding from `path[:unit]`."""
     path, _, unit = text.partition(":")
-    assert slot in SLOTS, slot
+    if slot not in SLOTS:
+        raise KeyError(slot)
     return Binding(slot, rank, tuple(path.split(".")), unit)

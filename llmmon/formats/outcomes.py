@@ -19,10 +19,10 @@ _OK, _ERROR, _CANCELLED, _UNKNOWN = range(4)
 _UNSAID: Final = -1
 
 _OK_WORDS: Final = frozenset(
-    ["ok", "success", "succeeded", "successful", "completed", "complete", "done", "finished", "pass", "passed", "true", "default", "unset", "incomplete"]
+    "ok success succeeded successful completed complete done finished pass passed true default unset incomplete".split()
 )
-_ERROR_WORDS: Final = frozenset(["error", "failed", "failure", "fail", "errored", "exception", "timeout", "timed_out", "expired", "false"])
-_CANCELLED_WORDS: Final = frozenset(["cancelled", "canceled", "aborted", "abort", "interrupted"])
+_ERROR_WORDS: Final = frozenset("error failed failure fail errored exception timeout timed_out expired false".split())
+_CANCELLED_WORDS: Final = frozenset("cancelled canceled aborted abort interrupted".split())
 # what an error text says -> the name it is counted under
 _KINDS: Final = (
     ("rate_limit", r"rate.?limit|too many requests|throttl|\b429\b|quota"),

@@ -229,8 +229,15 @@ def _parse_text(text: str, naive: str) -> int | None:
 
 
 DURATION_UNITS_US: Final = {
-    "ns": 1e-3, "us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3,
-    "s": 1e6, "m": 6e7, "min": 6e7, "h": 3.6e9,
+    "ns": 1e-3,
+    "us": 1.0,
+    "µs": 1.0,
+    "μs": 1.0,
+    "ms": 1e3,
+    "s": 1e6,
+    "m": 6e7,
+    "min": 6e7,
+    "h": 3.6e9,
 }
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|μs|ms|min|m|s|h)(?![a-z])")
 _ISO_DURATION: Final = re.compile(r"PT(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?\Z")
