@@ -1,0 +1,199 @@
+"""`MetricsCollector`: calls and metric samples as a program records them, or in bulk as columns."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final
+
+import numpy as np
+
+from llmmon.columns import EMPTY, MISSING_TIME, Columns, FloatArray, Interner, Names, concat
+from llmmon.record import FIELDS, NUMBERS, Status
+
+Clock = Callable[[], datetime]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+_CLOCK: Final[Clock] = _utc_now  # the one clock that is bound here; every class takes another
+
+
+class MetricType(Enum):
+    """Kinds of LLM metric."""
+
+    LATENCY = "latency"
+    TOKENS = "tokens"
+    COST = "cost"
+    ERROR = "error"
+    QUALITY = "quality"
+    THROUGHPUT = "throughput"
+
+
+@dataclass(frozen=True, slots=True)
+class LLMMetric:
+    """One sample of a metric."""
+
+    name: str
+    value: float
+    metric_type: MetricType
+    timestamp: datetime = field(default_factory=_CLOCK)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON object that llmmon reads back as a metric sample."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "type": self.metric_type.value,
+            "timestamp": self.timestamp.isoformat(),
+            "tags": dict(self.tags),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMetrics:
+    """One call, as a program records it. None is unknown; it is never counted as 0."""
+
+    request_id: str
+    model: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    latency_ms: float | None
+    time_to_first_token_ms: float | None = None
+    cost_usd: float | None = None
+    success: bool = True
+    error_type: str = ""
+    timestamp: datetime = field(default_factory=_CLOCK)
+
+
+def to_us(moment: datetime) -> int:
+    """Microseconds since the epoch; a moment without a zone is UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1_000_000)
+
+
+class MetricsCollector:
+    """Holds the newest `max_requests` calls and `max_samples` samples; older ones are forgotten, and counted.
+
+    `clock` stamps what is recorded without a time.
+    """
+
+    def __init__(self, max_requests: int = 1_000_000, max_samples: int = 1_000_000, clock: Clock = _CLOCK) -> None:
+        self.clock = clock
+        self.forgotten = 0
+        self._max_requests = max_requests
+        self._requests: list[RequestMetrics] = []
+        self._blocks: list[Columns] = []
+        self._samples: deque[LLMMetric] = deque(maxlen=max_samples)
+        self._sample_names: set[str] = set()
+
+    def record_request(self, metrics: RequestMetrics) -> None:
+        """Record one call."""
+        self._requests.append(metrics)
+        if len(self._requests) >= 2 * _BLOCK_ROWS:
+            self._seal()
+
+    def record_columns(self, columns: Columns) -> None:
+        """Record many calls at once."""
+        self._seal()
+        self._blocks.append(columns)
+        self._forget()
+
+    def record_metric(self, metric: LLMMetric) -> None:
+        """Record a sample of any metric."""
+        self._samples.append(metric)
+        self._sample_names.add(metric.name)
+
+    def record_quality(self, request_id: str, quality_score: float, quality_type: str = "overall") -> None:
+        """Record the quality of one answer, in [0, 1]."""
+        tags = {"request_id": request_id, "quality_type": quality_type}
+        self.record_metric(LLMMetric("llm_quality_score", quality_score, MetricType.QUALITY, self.clock(), tags))
+
+    def calls(self) -> Columns:
+        """All calls that are still held, oldest block first."""
+        self._seal()
+        if len(self._blocks) > 1:
+            self._blocks = [concat(self._blocks)]
+        return self._blocks[0] if self._blocks else EMPTY
+
+    def has_samples(self, name: str) -> bool:
+        """Whether any sample of the name was recorded."""
+        return name in self._sample_names
+
+    def sample_values(self, name: str, start_us: int, end_us: int) -> FloatArray:
+        """The values of a sampled metric between two moments, both included; shape (n,)."""
+        found = [m.value for m in self._samples if m.name == name and start_us <= to_us(m.timestamp) <= end_us]
+        return np.array(found, np.float64)
+
+    def get_metrics(self, metric_type: MetricType | None = None, since: datetime | None = None) -> list[LLMMetric]:
+        """Samples, and each call as its samples, of one type and since a moment if asked."""
+        since_us = MISSING_TIME if since is None else to_us(since)
+        found = (*self._samples, *self._samples_of_calls())
+        return [m for m in found if metric_type in (None, m.metric_type) and to_us(m.timestamp) >= since_us]
+
+    def _samples_of_calls(self) -> Iterator[LLMMetric]:
+        calls = self.calls()
+        model, ids = calls.name("model").texts(), calls.name("request_id").texts()
+        status, error_type = calls.name("status").texts(), calls.name("error_type").texts()
+        numbers = {name: calls.public(name).tolist() for name, *_ in _SAMPLED}
+        for row in np.flatnonzero(calls.dated).tolist():
+            when = datetime.fromtimestamp(int(calls.timestamp[row]) / 1e6, UTC)
+            tags = {"model": model[row] or ""}
+            for field_name, name, kind in _SAMPLED:
+                value = numbers[field_name][row]
+                if value == value:
+                    yield LLMMetric(name, value, kind, when, {**tags, "request_id": ids[row] or ""})
+            if status[row] == Status.ERROR:
+                yield LLMMetric("llm_error", 1.0, MetricType.ERROR, when, {**tags, "error_type": error_type[row] or ""})
+
+    def _seal(self) -> None:
+        """Turn the calls recorded one by one into a block of columns."""
+        if self._requests:
+            self._blocks.append(columns_of(self._requests))
+            self._requests = []
+            self._forget()
+
+    def _forget(self) -> None:
+        held = sum(block.size for block in self._blocks)
+        while self._blocks and held - self._blocks[0].size >= self._max_requests:
+            self.forgotten += self._blocks[0].size
+            held -= self._blocks.pop(0).size
+
+
+_BLOCK_ROWS: Final = 4096
+_SAMPLED: Final = (
+    ("latency_ms", "llm_latency_ms", MetricType.LATENCY),
+    ("total_tokens", "llm_tokens_total", MetricType.TOKENS),
+    ("cost_usd", "llm_cost_usd", MetricType.COST),
+)
+_STATUSES: Final = [status.value for status in Status]
+
+
+def columns_of(requests: list[RequestMetrics]) -> Columns:
+    """Recorded calls as columns."""
+
+    def number(name: str) -> FloatArray:
+        values = [np.nan if (v := getattr(r, name)) is None else v * FIELDS[name].scale for r in requests]
+        return np.rint(np.array(values, np.float64))
+
+    def names(values: list[str | None]) -> Names:
+        interner = Interner()
+        return Names(np.array([interner[value] for value in values], np.int32), interner.values_seen)
+
+    status = np.array([0 if r.success else 1 for r in requests], np.int32)
+    return Columns(
+        size=len(requests),
+        timestamp=np.array([to_us(r.timestamp) for r in requests], np.int64),
+        numbers={name: number(name) for name in NUMBERS if name in RequestMetrics.__dataclass_fields__},
+        names={
+            **{name: names([getattr(r, name) for r in requests]) for name in ("request_id", "model", "error_type")},
+            "status": Names(status, _STATUSES),
+        },
+    )

@@ -1,0 +1,89 @@
+"""Which group each call belongs to: the fields of `--by`, and the time bucket of `--every`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmmon.columns import Columns, IntArray
+from llmmon.errors import UsageError
+from llmmon.names import unknown
+from llmmon.partials import Group, GroupIndex
+from llmmon.record import FIELDS, TAG_PREFIX, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Fields to group by (names, or `tag.X`), and the width and origin of time buckets (0: none).
+
+    A group is a tuple: the bucket's start in microseconds where there are buckets, then one name per field,
+    None where a call has none. Undated calls have no bucket and are left out of a grouping with buckets.
+    """
+
+    by: tuple[str, ...] = ()
+    every_us: int = 0
+    origin_us: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.by:
+            if not name.startswith(TAG_PREFIX) and (name not in FIELDS or FIELDS[name].kind is not Kind.NAME):
+                raise UsageError(_no_group_field(name))
+
+    def rows(self, columns: Columns, index: GroupIndex) -> tuple[IntArray, IntArray | None]:
+        """The group number of each call (shape (calls,)), and the calls that are left in where some are not."""
+        kept: IntArray | None = None
+        if self.every_us and not (dated := columns.dated).all():
+            kept = np.flatnonzero(dated)
+            columns = columns.take(kept)
+        if not self.by and not self.every_us:
+            return np.full(columns.size, index[()], np.int64), kept
+        parts = [self._buckets(columns)] if self.every_us else []
+        parts += [columns.name(name).codes.astype(np.int64) for name in self.by]
+        return _numbered(parts, lambda row: self._group(row, columns), index), kept
+
+    def _buckets(self, columns: Columns) -> IntArray:
+        return (columns.timestamp - self.origin_us) // self.every_us
+
+    def _group(self, row: Sequence[int], columns: Columns) -> Group:
+        names = [columns.name(name) for name in self.by]
+        codes = row[1:] if self.every_us else row
+        found = tuple(None if code < 0 else column.values[code] for code, column in zip(codes, names, strict=True))
+        return (row[0] * self.every_us + self.origin_us, *found) if self.every_us else found
+
+
+def _numbered(parts: Sequence[IntArray], group: Callable[[Sequence[int]], Group], index: GroupIndex) -> IntArray:
+    lows = [int(part.min()) if len(part) else 0 for part in parts]
+    spans = [int(part.max()) - low + 1 if len(part) else 1 for part, low in zip(parts, lows, strict=True)]
+    if np.prod([float(span) for span in spans]) < 2**62:
+        combined = np.zeros(len(parts[0]), np.int64)
+        for part, low, span in zip(parts, lows, spans, strict=True):
+            combined = combined * span + (part - low)
+        _, first, inverse = _distinct(combined, int(np.prod(spans)))
+    else:
+        _, first, inverse = np.unique(np.stack(parts), axis=1, return_index=True, return_inverse=True)
+    numbers = [index[group([int(part[at]) for part in parts])] for at in first.tolist()]
+    return np.array(numbers, np.int64)[inverse.ravel()]
+
+
+def _distinct(codes: IntArray, size: int) -> tuple[IntArray, IntArray, IntArray]:
+    """As `np.unique` with first places and inverse; without sorting where the codes are few."""
+    if size > 4 * len(codes) + 1024:
+        return np.unique(codes, return_index=True, return_inverse=True)
+    first = np.full(size, -1, np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    present = np.flatnonzero(first >= 0)
+    place = np.empty(size, np.int64)
+    place[present] = np.arange(len(present))
+    return present, first[present], place[codes]
+
+
+def _no_group_field(name: str) -> str:
+    groupable = [field.name for field in FIELDS.values() if field.kind is Kind.NAME]
+    return f"--by: {unknown('field', name, groupable)} (a tag is written tag.{name})"
+
+
+def is_groupable(name: str) -> bool:
+    """Whether calls can be grouped by the field or tag."""
+    return name.startswith(TAG_PREFIX) or (name in FIELDS and FIELDS[name].kind is Kind.NAME)

@@ -1,0 +1,314 @@
+"""The table of metrics: one row each, from which statistics, rules, exports and documents derive.
+
+Every metric is a number (or nothing) per call; every statistic is an aggregation of one metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from llmmon.columns import Columns, FloatArray
+from llmmon.errors import UsageError
+from llmmon.names import unknown
+from llmmon.outcome_masks import empty_answers, errors, refusals, truncations
+from llmmon.partials import Partials
+from llmmon.quantiles import quantiles
+from llmmon.record import FIELDS, MICROSECONDS, NANO_DOLLARS, SCORE_UNITS
+
+
+class Sort(StrEnum):
+    """What a metric's numbers are, which decides what `count` and `rate` of them mean."""
+
+    EVENT = "event"  # 1 or 0: count is how often it happened, rate its share of the calls that can tell
+    AMOUNT = "amount"  # adds up: rate is the amount a minute
+    MEASURE = "measure"  # a reading: rate is calls with a reading a minute
+
+
+class Better(StrEnum):
+    """Which direction is good news."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. `rows` gives its stored units per call, shape (calls,), NaN where a call has none."""
+
+    name: str
+    unit: str
+    help: str
+    sort: Sort
+    better: Better
+    scale: int
+    needs: frozenset[str]
+    rows: Callable[[Columns], FloatArray | None]
+    short: str = ""  # stem of its statistics' names, where not the name itself
+    prometheus: str = ""
+
+
+AGGREGATIONS: Final = ("avg", "sum", "min", "max", "p50", "p90", "p95", "p99", "count", "rate")
+_QUANTILES: Final = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+
+def _field(name: str) -> Callable[[Columns], FloatArray | None]:
+    return lambda columns: columns.numbers.get(name)
+
+
+def _ones(columns: Columns) -> FloatArray:
+    return np.ones(columns.size)
+
+
+def _output_speed(columns: Columns) -> FloatArray | None:
+    """Completion tokens a second after the first token, in thousandths."""
+    tokens, latency = columns.numbers.get("completion_tokens"), columns.numbers.get("latency_ms")
+    if tokens is None or latency is None:
+        return None
+    first = columns.numbers.get("time_to_first_token_ms")
+    writing = latency if first is None else latency - np.where(np.isnan(first), 0.0, first)
+    usable = (writing > 0) & (tokens > 0)
+    speed = np.full(columns.size, np.nan)
+    np.divide(tokens * 1e9, writing, out=speed, where=usable)
+    np.rint(speed, out=speed)
+    return speed
+
+
+def _metric(
+    name: str,
+    unit: str,
+    text: str,
+    sort: Sort,
+    better: Better,
+    rows: Callable[[Columns], FloatArray | None] | None = None,
+    *,
+    scale: int = 1,
+    needs: Sequence[str] = (),
+    short: str = "",
+    prometheus: str = "",
+) -> Metric:
+    fields = frozenset(needs or (name,))
+    return Metric(name, unit, text, sort, better, scale, fields, rows or _field(name), short, prometheus)
+
+
+_E, _A, _M = Sort.EVENT, Sort.AMOUNT, Sort.MEASURE
+_LO, _HI, _NO = Better.LOWER, Better.HIGHER, Better.NEITHER
+_COST: Final = ("cost_usd", "cost_logged_usd", "cost_calculated_usd", "unpriced")
+
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric
+    for metric in (
+        _metric("requests", "", "calls", _A, _NO, _ones, needs=("timestamp",), prometheus="llm_requests_total"),
+        _metric(
+            *("error", "", "calls that failed", _E, _LO, errors),
+            needs=("status",),
+            prometheus="llm_errors_total",
+        ),
+        _metric(
+            *("latency_ms", "ms", "start to end of a call", _M, _LO),
+            scale=MICROSECONDS,
+            prometheus="llm_request_duration_seconds",
+        ),
+        _metric(
+            *("time_to_first_token_ms", "ms", "start to the first token", _M, _LO),
+            scale=MICROSECONDS,
+            short="ttft",
+            prometheus="llm_time_to_first_token_seconds",
+        ),
+        _metric(
+            *("output_tokens_per_second", "tokens/s", "output speed after the first token", _M, _HI, _output_speed),
+            scale=1000,
+            needs=("completion_tokens", "latency_ms", "time_to_first_token_ms"),
+            prometheus="llm_output_tokens_per_second",
+        ),
+        _metric("prompt_tokens", "tokens", "tokens in, cache included", _A, _NO, prometheus="llm_tokens_total"),
+        _metric("completion_tokens", "tokens", "tokens out", _A, _NO, prometheus="llm_tokens_total"),
+        _metric("total_tokens", "tokens", "tokens in and out", _A, _NO, prometheus="llm_tokens_total"),
+        _metric("cached_tokens", "tokens", "tokens in from the provider's cache", _A, _HI),
+        _metric("cache_write_tokens", "tokens", "tokens written to the provider's cache", _A, _NO),
+        _metric("reasoning_tokens", "tokens", "tokens out spent on reasoning", _A, _NO),
+        _metric(
+            *("cost_usd", "usd", "cost, logged or calculated", _A, _LO),
+            scale=NANO_DOLLARS,
+            needs=_COST,
+            prometheus="llm_cost_usd_total",
+        ),
+        _metric("cost_logged_usd", "usd", "cost as logged", _A, _LO, scale=NANO_DOLLARS, needs=_COST),
+        _metric("cost_calculated_usd", "usd", "cost from prices", _A, _LO, scale=NANO_DOLLARS, needs=_COST),
+        _metric("unpriced", "", "calls that used tokens and have no cost", _E, _LO, needs=_COST),
+        _metric("cache_hit", "", "calls that a gateway answered from its cache", _E, _HI),
+        _metric("truncated", "", "answers cut off at a limit", _E, _LO, truncations, needs=("finish_reason",)),
+        _metric(
+            *("refused", "", "answers withheld by the model or a filter", _E, _LO, refusals),
+            needs=("finish_reason",),
+        ),
+        _metric(
+            *("empty", "", "successful calls without any output token", _E, _LO, empty_answers),
+            needs=("completion_tokens", "status"),
+        ),
+        _metric(
+            *("quality_score", "", "quality in [0, 1]", _M, _HI),
+            scale=SCORE_UNITS,
+            short="quality",
+            prometheus="llm_quality_score",
+        ),
+    )
+}
+
+# the guide's names for the same metrics
+ALIASES: Final = {
+    "llm_latency_ms": "latency_ms",
+    "llm_tokens_total": "total_tokens",
+    "llm_cost_usd": "cost_usd",
+    "llm_error": "error",
+    "llm_error_rate": "error_rate",
+    "llm_quality_score": "quality_score",
+    "ttft_ms": "time_to_first_token_ms",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """An aggregation of a metric, as it is named in rules, sorting and JSON."""
+
+    name: str
+    metric: Metric
+    aggregation: str
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether it needs the sorted values, not only sums."""
+        return self.aggregation in _QUANTILES
+
+    @property
+    def integral(self) -> bool:
+        """Whether its public value is a whole number."""
+        counts = self.aggregation == "count"
+        return counts or (self.metric.scale == 1 and self.aggregation in {"sum", "min", "max"})
+
+
+_NAMED: Final = {  # statistics whose names do not follow from the metric's
+    "request_count": ("requests", "count"),
+    "error_count": ("error", "count"),
+    "error_rate": ("error", "rate"),
+    "requests_per_minute": ("requests", "rate"),
+    "prompt_tokens": ("prompt_tokens", "sum"),
+    "completion_tokens": ("completion_tokens", "sum"),
+    "cached_tokens": ("cached_tokens", "sum"),
+    "reasoning_tokens": ("reasoning_tokens", "sum"),
+    "tokens_total": ("total_tokens", "sum"),
+    "cost_total_usd": ("cost_usd", "sum"),
+    "cost_logged_usd": ("cost_logged_usd", "sum"),
+    "cost_calculated_usd": ("cost_calculated_usd", "sum"),
+    "cost_per_request_usd": ("cost_usd", "avg"),
+    "unpriced_requests": ("unpriced", "count"),
+    "truncated_count": ("truncated", "count"),
+}
+
+
+def statistic_name(metric: Metric, aggregation: str) -> str:
+    """`latency_p95_ms` for latency_ms and p95: the unit stays at the end."""
+    stem = metric.short or metric.name
+    for suffix in ("_ms", "_usd"):
+        if metric.name.endswith(suffix):
+            return f"{stem.removesuffix(suffix)}_{aggregation}{suffix}"
+    return f"{stem}_{aggregation}"
+
+
+STATISTICS: Final[dict[str, Statistic]] = {
+    **{
+        name: Statistic(name, metric, aggregation)
+        for metric in METRICS.values()
+        for aggregation in AGGREGATIONS
+        for name in (statistic_name(metric, aggregation),)
+    },
+    **{name: Statistic(name, METRICS[metric], how) for name, (metric, how) in _NAMED.items()},
+}
+
+# what every group, bucket and total of a summary says, in this order
+SUMMARY: Final = (
+    *("request_count", "error_count", "error_rate", "requests_per_minute"),
+    *("latency_avg_ms", "latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "latency_max_ms"),
+    *("ttft_avg_ms", "ttft_p50_ms", "ttft_p95_ms", "output_tokens_per_second_p50"),
+    *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "tokens_total"),
+    *("cost_total_usd", "cost_logged_usd", "cost_calculated_usd", "cost_per_request_usd", "unpriced_requests"),
+    *("quality_avg", "truncated_count"),
+)
+
+
+def metric_called(name: str) -> Metric:
+    """The base metric of a name or alias; raises `UsageError`."""
+    known = METRICS.get(ALIASES.get(name, name))
+    if known is None:
+        raise UsageError(unknown("metric", name, {*METRICS, *ALIASES}))
+    return known
+
+
+def statistic_called(name: str) -> Statistic:
+    """The statistic of a name; a base metric means its most telling statistic; raises `UsageError`."""
+    name = ALIASES.get(name, name)
+    if name in STATISTICS:
+        return STATISTICS[name]
+    if name in METRICS:
+        return STATISTICS[statistic_name(METRICS[name], _USUAL[METRICS[name].sort])]
+    raise UsageError(unknown("metric", name, {*STATISTICS, *METRICS, *ALIASES}))
+
+
+_USUAL: Final = {Sort.EVENT: "rate", Sort.AMOUNT: "sum", Sort.MEASURE: "p95"}
+
+
+def evaluate(partials: Partials, names: Sequence[str], minutes: float | None) -> dict[str, FloatArray]:
+    """Statistics of every group, then of all groups together; each of shape (groups + 1,), NaN for missing.
+
+    `minutes` is the length of the time that the calls cover, for rates.
+    """
+    wanted = [STATISTICS[name] for name in names]
+    quantiled = {
+        metric: _quantile_table(partials, metric, [s for s in wanted if s.metric.name == metric and s.needs_values])
+        for metric in dict.fromkeys(s.metric.name for s in wanted if s.needs_values)
+    }
+    return {
+        s.name: quantiled[s.metric.name][s.aggregation] if s.needs_values else _summed(partials, s, minutes)
+        for s in wanted
+    }
+
+
+def _quantile_table(partials: Partials, metric: str, wanted: Sequence[Statistic]) -> dict[str, FloatArray]:
+    size = len(partials) + 1
+    if metric not in partials.values:
+        return {s.aggregation: np.full(size, np.nan) for s in wanted}
+    ps = [_QUANTILES[s.aggregation] for s in wanted]
+    table = quantiles(partials.values[metric], len(partials), ps, pooled=True) / METRICS[metric].scale
+    return {s.aggregation: table[:, column] for column, s in enumerate(wanted)}
+
+
+def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> FloatArray:
+    metric = statistic.metric
+    sums = partials.sums.get(metric.name)
+    if sums is None:
+        nothing = 0.0 if not partials.groups and statistic.name in {"request_count", "error_count"} else np.nan
+        return np.full(len(partials) + 1, nothing)
+    count = np.append(sums.count, sums.count.sum()).astype(np.float64)
+    total = np.append(sums.total, sums.total.sum()) / metric.scale
+    with np.errstate(invalid="ignore", divide="ignore"):
+        match statistic.aggregation:
+            case "count":
+                counted = total if metric.sort is Sort.EVENT else count
+                return np.where((count == 0) & (metric.name != "requests"), np.nan, counted)
+            case "sum":
+                return np.where(count == 0, np.nan, total)
+            case "rate" if metric.sort is not Sort.EVENT:
+                amount = total if metric.sort is Sort.AMOUNT else count
+                return np.where(count == 0, np.nan, amount / (minutes or np.nan))
+            case _:
+                return np.where(count == 0, np.nan, total / count)
+
+
+def needed_fields(statistics: Sequence[str]) -> frozenset[str]:
+    """The record's fields that must be read so that these statistics can be made."""
+    return frozenset(name for s in statistics for name in STATISTICS[s].metric.needs if name in FIELDS)

@@ -1,0 +1,151 @@
+"""Spans to workers: a map over a shared queue of spans, in this process and in forked ones."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import signal
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Work = Callable[[Iterator[Any]], Any]
+
+_LENGTH: Final = struct.Struct("<Q")
+_NUMBER: Final = struct.Struct("<I")
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended without a result."""
+
+
+def cpu_count() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def run(work: Callable[[Iterator[Task]], Result], tasks: Sequence[Task], jobs: int) -> list[Result]:
+    """The results of `jobs` workers that share the tasks out among themselves; this process is the first.
+
+    `work` takes its tasks from an iterator, each once, and returns one result, which must pickle.
+    An exception in any worker is raised here.
+    """
+    jobs = min(jobs, len(tasks))
+    collecting = gc.isenabled()
+    gc.disable()  # decoding makes millions of objects and no cycles
+    try:
+        if jobs <= 1 or not hasattr(os, "fork"):
+            return [work(iter(tasks))]
+        return _run_forked(work, tasks, jobs)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _run_forked(work: Work, tasks: Sequence[Task], jobs: int) -> list[Any]:
+    queue = _Queue(len(tasks))
+    children: list[tuple[int, int]] = []
+    try:
+        for _ in range(jobs - 1):
+            children.append(_fork(work, tasks, queue))  # noqa: PERF401 - those already started must be known
+        results = [work(queue.take(tasks))]
+        results.extend(_outcome(_receive(pipe)) for pipe, _ in children)
+        return results
+    except BaseException:
+        for _, pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        for pipe, pid in children:
+            os.close(pipe)
+            os.waitpid(pid, 0)
+        queue.close()
+
+
+class _Queue:
+    """Task numbers in a pipe that all workers read from."""
+
+    def __init__(self, size: int) -> None:
+        self._read, self._write = os.pipe()
+        # a pipe holds 64 KB: one ticket per 4 bytes would block beyond 16,384 tasks, so tickets are ranges
+        step = max(1, -(-size // 8192))
+        self._ranges = [(first, min(first + step, size)) for first in range(0, size, step)]
+        os.write(self._write, b"".join(_NUMBER.pack(number) for number in range(len(self._ranges))))
+        os.close(self._write)
+
+    def take(self, tasks: Sequence[Task]) -> Iterator[Task]:
+        """Tasks until none is left."""
+        while ticket := os.read(self._read, _NUMBER.size):
+            first, last = self._ranges[_NUMBER.unpack(ticket)[0]]
+            yield from tasks[first:last]
+
+    def close(self) -> None:
+        os.close(self._read)
+
+
+def _fork(work: Work, tasks: Sequence[Task], queue: _Queue) -> tuple[int, int]:
+    receive, send = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(send)
+        return receive, pid
+    os.close(receive)
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            answer: tuple[bool, Any] = (True, work(queue.take(tasks)))
+        except Exception as error:  # noqa: BLE001 - raised again in the parent
+            answer = (False, error)
+        _send(send, answer)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _send(pipe: int, answer: tuple[bool, Any]) -> None:
+    buffers: list[pickle.PickleBuffer] = []
+    body = pickle.dumps(answer, protocol=5, buffer_callback=buffers.append)
+    parts = [memoryview(body), *(buffer.raw() for buffer in buffers)]
+    with os.fdopen(pipe, "wb", buffering=0) as file:
+        sizes = [part.nbytes for part in parts]
+        _write(file, _LENGTH.pack(len(parts)) + b"".join(map(_LENGTH.pack, sizes)))
+        for part in parts:
+            _write(file, part)
+
+
+def _write(file: Any, data: Any) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[file.write(view[: 1 << 20]) :]
+
+
+def _receive(pipe: int) -> tuple[bool, Any]:
+    (count,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size))
+    sizes = [_LENGTH.unpack(_exactly(pipe, _LENGTH.size))[0] for _ in range(count)]
+    body, *buffers = [_exactly(pipe, size) for size in sizes]
+    answer: tuple[bool, Any] = pickle.loads(body, buffers=buffers)  # noqa: S301 - from our own child
+    return answer
+
+
+def _exactly(pipe: int, size: int) -> bytearray:
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        read = os.readv(pipe, [view])
+        if not read:
+            raise WorkerDiedError("a worker process ended without a result")
+        view = view[read:]
+    return data
+
+
+def _outcome(answer: tuple[bool, Any]) -> Any:
+    ok, value = answer
+    if not ok:
+        raise value
+    return value

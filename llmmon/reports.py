@@ -1,0 +1,136 @@
+"""What a renderer may see: the results of every command, as frozen values in public units.
+
+Missing is None (or NaN in arrays); times are microseconds UTC until a renderer writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedLine:
+    """A line that could not be read: where (line from 1, None after a jump into the file), and why."""
+
+    file: str
+    line: int | None
+    byte: int
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """`file:line`, or the byte offset where the line's number is not known."""
+        return f"{self.file}:{self.line}" if self.line is not None else f"{self.file} at byte {self.byte}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport:
+    """What was read and what became of it: `lines == blank + used + skipped + rejected`."""
+
+    files: tuple[str, ...] = ()
+    bytes_read: int = 0
+    lines: int = 0
+    blank: int = 0
+    used: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    requests: int = 0
+    samples: int = 0
+    duplicates: int = 0
+    outside: int = 0
+    filtered: int = 0
+    undated: int = 0
+    dialects: Mapping[str, int] = field(default_factory=dict)
+    rejects: tuple[RejectedLine, ...] = ()
+    start_us: int | None = None
+    end_us: int | None = None
+    timezone: str = "UTC"
+    now_us: int | None = None
+    failed: tuple[tuple[str, str], ...] = ()  # path, why
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time that a report is about; None where it is open or nothing is dated."""
+
+    start_us: int | None
+    end_us: int | None
+    minutes: float | None
+
+
+Statistics = Mapping[str, float | int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """One group (field -> value) and its statistics by name."""
+
+    key: Mapping[str, str | None]
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One group in one time bucket [start, end); `key` is empty for all calls."""
+
+    start_us: int
+    end_us: int
+    key: Mapping[str, str | None]
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How often a name occurred, and its share of the whole."""
+
+    name: str | None
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryReport:
+    """`llmmon summarize`: totals, groups, time buckets, errors by type, finish reasons."""
+
+    window: Window
+    exact: bool
+    totals: Statistics
+    by: tuple[str, ...]
+    groups: tuple[GroupRow, ...]
+    series: tuple[Bucket, ...] = ()
+    every_us: int | None = None
+    errors: tuple[Share, ...] = ()
+    finish_reasons: tuple[Share, ...] = ()
+    more_groups: int = 0  # groups beyond the limit
+    sorted_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsReport:
+    """`llmmon requests`: the calls themselves, one mapping of field to public value each."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    found: int  # how many there were before the limit
+    sorted_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileInspection:
+    """`llmmon inspect` of one file."""
+
+    file: str
+    dialects: Mapping[str, int]
+    mapping: tuple[Mapping[str, Any], ...]
+    coverage: Mapping[str, float]
+    rejected: int
+    missing: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InspectReport:
+    """`llmmon inspect`: what each file is."""
+
+    files: tuple[FileInspection, ...]
