@@ -40,6 +40,7 @@ class ReadPlan:
     label: str = GENERIC
     forced: str | None = None
     naive: str = "UTC"
+    splittable: bool = True  # False: the file must be read from its beginning, as one span
 
     def mapping(self, dialect: str) -> FieldMapping | None:
         """The mapping for a dialect, None where the head had none of it."""
