@@ -12,19 +12,24 @@ from llmmon.errors import UsageError
 from llmmon.names import unknown
 from llmmon.partials import Group, GroupIndex
 from llmmon.record import FIELDS, TAG_PREFIX, Kind
+from llmmon.zones import from_wall, to_wall
+
+_DAY_US = 86_400_000_000
+_MONDAY_US = 4 * _DAY_US  # 1970-01-05, so that weeks begin on Mondays
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """Fields to group by (names, or `tag.X`), and the width and origin of time buckets (0: none).
+    """Fields to group by (names, or `tag.X`), and the width of time buckets (0: none).
 
-    A group is a tuple: the bucket's start in microseconds where there are buckets, then one name per field,
-    None where a call has none. Undated calls have no bucket and are left out of a grouping with buckets.
+    Buckets of whole days begin at midnight in `tz` (weeks on Monday), shorter ones at multiples of their width.
+
+    A group is a tuple: the bucket's number where there are buckets, then one name per field, None where a call has none. Undated calls have no bucket and are left out of a grouping with buckets.
     """
 
     by: tuple[str, ...] = ()
     every_us: int = 0
-    origin_us: int = 0
+    tz: str = "UTC"
 
     def __post_init__(self) -> None:
         for name in self.by:
@@ -44,13 +49,21 @@ class Grouping:
         return _numbered(parts, lambda row: self._group(row, columns), index), kept
 
     def _buckets(self, columns: Columns) -> IntArray:
-        return (columns.timestamp - self.origin_us) // self.every_us
+        if self.every_us % _DAY_US:
+            return columns.timestamp // self.every_us
+        return (to_wall(columns.timestamp, self.tz) - _MONDAY_US) // self.every_us
+
+    def bucket_start(self, number: int) -> int:
+        """When a bucket begins, microseconds UTC."""
+        if self.every_us % _DAY_US:
+            return number * self.every_us
+        return int(from_wall(np.array([number * self.every_us + _MONDAY_US]), self.tz)[0])
 
     def _group(self, row: Sequence[int], columns: Columns) -> Group:
         names = [columns.name(name) for name in self.by]
         codes = row[1:] if self.every_us else row
         found = tuple(None if code < 0 else column.values[code] for code, column in zip(codes, names, strict=True))
-        return (row[0] * self.every_us + self.origin_us, *found) if self.every_us else found
+        return (int(row[0]), *found) if self.every_us else found
 
 
 def _numbered(parts: Sequence[IntArray], group: Callable[[Sequence[int]], Group], index: GroupIndex) -> IntArray:

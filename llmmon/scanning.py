@@ -20,14 +20,15 @@ from llmmon.reports import RejectedLine, SourceReport
 from llmmon.sources import Source, Span, SpanBytes, Stream, head, spans_of
 
 Folded = TypeVar("Folded")
+Result = TypeVar("Result", covariant=True)
 POSITION_BITS = 40  # a call's position is its span's number << 40 | its line in the span
 
 
-class Fold(Protocol[Folded]):
+class Fold(Protocol[Result]):
     """What a command makes of the calls: fed block after block in a worker, its result pickles."""
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None: ...
-    def result(self) -> Folded: ...
+    def result(self) -> Result: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ def open_plans(
     sources: Sequence[Source], wanted: Wanted
 ) -> tuple[tuple[Source, ...], tuple[ReadPlan, ...], dict[int, Stream], list[tuple[str, str]]]:
     """The readable sources with their plans; what is read once only comes as an open stream."""
-    readable, plans, failed = [], [], []
+    readable: list[Source] = []
+    plans: list[ReadPlan] = []
+    failed: list[tuple[str, str]] = []
     streams: dict[int, Stream] = {}
     for source in sources:
         try:
@@ -271,5 +274,3 @@ def _add(total: Accounting, part: Accounting) -> None:
         setattr(total, name, getattr(total, name) + getattr(part, name))
     for dialect, lines in part.dialects.items():
         total.read_as(dialect, lines)
-
-

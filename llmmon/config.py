@@ -1,0 +1,155 @@
+"""The configuration file: found, read, checked as a whole, and resolved to frozen values."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from llmmon.durations import duration_us, zone
+from llmmon.errors import ConfigError, UsageError
+from llmmon.names import nearest
+
+FILE_NAME: Final = "llmmon.toml"
+_TOP_KEYS: Final = frozenset({"logs", "timezone", "naive_timezone", "state", "late", "prices", "score"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the configuration says; `path` is None without one."""
+
+    path: Path | None = None
+    logs: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    naive_timezone: str = "UTC"
+    state: Path | None = None
+    late_us: int = 120_000_000
+    prices: Mapping[str, Any] = field(default_factory=dict)
+    score_thresholds: Mapping[str, float] = field(default_factory=dict)
+
+
+def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Config:
+    """The configuration of `--config`, else the nearest upwards, else the user's; raises `ConfigError`."""
+    path = find(chosen, environment, here)
+    if path is None:
+        return Config()
+    _check_owner(path)
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}", hint="see `llmmon init` for a file that works") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    return parse(table, path)
+
+
+def find(chosen: str | None, environment: Mapping[str, str], here: Path) -> Path | None:
+    """Which configuration file applies, None for none; raises `ConfigError` for a chosen one that is not there."""
+    if chosen is not None:
+        path = Path(chosen)
+        if not path.is_file():
+            raise ConfigError(f"{chosen}: no such configuration file", hint="`llmmon init` writes one")
+        return path
+    home = environment.get("XDG_CONFIG_HOME") or (Path(environment.get("HOME", "~")) / ".config")
+    candidates = [folder / FILE_NAME for folder in (here, *here.parents)]
+    return next((path for path in (*candidates, Path(home) / "llmmon" / FILE_NAME) if path.is_file()), None)
+
+
+def _check_owner(path: Path) -> None:
+    """A configuration can name commands and destinations, so it must be ours (or root's)."""
+    owner = path.stat().st_uid
+    if hasattr(os, "getuid") and owner not in {os.getuid(), 0}:
+        raise ConfigError(f"{path}: belongs to another user (uid {owner})", hint="copy it, or name it as your own")
+
+
+def parse(table: Mapping[str, Any], path: Path | None) -> Config:
+    """A table of the configuration file, checked; raises one `ConfigError` that lists all faults."""
+    faults = _Faults()
+    faults.unknown_keys(table, _TOP_KEYS, "")
+    logs = faults.texts(table, "logs")
+    folder = path.parent if path else Path()
+    config = Config(
+        path=path,
+        logs=tuple(str(folder / log) if not Path(log).is_absolute() and log != "-" else log for log in logs),
+        timezone=faults.zone(table, "timezone"),
+        naive_timezone=faults.zone(table, "naive_timezone"),
+        state=folder / state if (state := faults.text(table, "state")) else None,
+        late_us=faults.duration(table, "late", "2m"),
+        prices=faults.table(table, "prices"),
+        score_thresholds=_thresholds(faults, table),
+    )
+    faults.raise_for(path)
+    return config
+
+
+def _thresholds(faults: _Faults, table: Mapping[str, Any]) -> dict[str, float]:
+    score = faults.table(table, "score")
+    faults.unknown_keys(score, frozenset({"thresholds"}), "score.")
+    return {name: faults.number(v, f"score.thresholds.{name}") for name, v in faults.table(score, "thresholds").items()}
+
+
+class _Faults:
+    """Reads values of a table, and keeps what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def unknown_keys(self, table: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:
+        for key in table:
+            if key not in known:
+                guess = nearest(key, known)
+                self.found.append(f"{prefix}{key}: unknown key" + (f", did you mean {guess!r}?" if guess else ""))
+
+    def text(self, table: Mapping[str, Any], key: str) -> str:
+        value = table.get(key, "")
+        if not isinstance(value, str):
+            self.found.append(f"{key}: must be text")
+            return ""
+        return value
+
+    def texts(self, table: Mapping[str, Any], key: str) -> Sequence[str]:
+        value = table.get(key, [])
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.found.append(f"{key}: must be a list of paths")
+            return []
+        return value
+
+    def table(self, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        value = table.get(key, {})
+        if not isinstance(value, dict):
+            self.found.append(f"{key}: must be a table, as [{key}]")
+            return {}
+        return value
+
+    def zone(self, table: Mapping[str, Any], key: str) -> str:
+        name = self.text(table, key) or "UTC"
+        try:
+            zone(name)
+        except UsageError as error:
+            self.found.append(f"{key}: {error}")
+            return "UTC"
+        return name
+
+    def duration(self, table: Mapping[str, Any], key: str, default: str) -> int:
+        try:
+            return duration_us(self.text(table, key) or default)
+        except UsageError as error:
+            self.found.append(f"{key}: {error} ({error.hint})")
+            return 0
+
+    def number(self, value: Any, key: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.found.append(f"{key}: must be a number")
+            return 0.0
+        return float(value)
+
+    def raise_for(self, path: Path | None) -> None:
+        if self.found:
+            faults = "\n".join(f"  {fault}" for fault in self.found)
+            raise ConfigError(f"{path}: {len(self.found)} fault{'s' * (len(self.found) > 1)}\n{faults}")

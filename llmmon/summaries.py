@@ -1,0 +1,141 @@
+"""`summarize`: calls -> totals, groups, time buckets, errors by type, finish reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from llmmon.aggregator import Measures
+from llmmon.columns import FloatArray
+from llmmon.errors import UsageError
+from llmmon.folds import EXACT_VALUES, PartialsFold
+from llmmon.grouping import Grouping
+from llmmon.metrics import SUMMARY, evaluate, needed_fields, statistic_called
+from llmmon.parallel import cpu_count
+from llmmon.partials import Partials, merge
+from llmmon.pipeline import Query, Read, read
+from llmmon.reports import Bucket, GroupRow, Share, Statistics, SummaryReport
+
+_EXTRA_FIELDS: Final = frozenset({"error_type", "finish_reason", "status"})
+_MOST_BUCKETS: Final = 20_000
+_ERRORS: Final = Measures(sums=("error",), values=())
+_REQUESTS: Final = Measures(sums=("requests",), values=())
+
+
+def summarize(
+    query: Query,
+    *,
+    by: tuple[str, ...],
+    every_us: int | None = None,
+    series_by: tuple[str, ...] = (),
+    sort: str = "request_count",
+    limit: int = 20,
+) -> tuple[SummaryReport, Read]:
+    """The summary of a query's calls; raises `UsageError` for fields or metrics that do not exist."""
+    names = _statistics(sort)
+    measures = Measures.of(names)
+    groupings = [
+        (measures, Grouping(by)),
+        (_ERRORS, Grouping(("error_type",))),
+        (_REQUESTS, Grouping(("finish_reason",))),
+    ]
+    bucketed = Grouping(series_by, every_us, query.tz) if every_us else None
+    if bucketed is not None:
+        groupings.append((measures, bucketed))
+    most = EXACT_VALUES // (query.jobs or cpu_count())
+    fields = needed_fields(names) | _EXTRA_FIELDS | set(by) | set(series_by)
+    found = read(query, fields, lambda: PartialsFold(groupings, most))
+    grouped, errors, reasons, *series = (merge(parts) for parts in zip(*found.results, strict=True))
+    rows, totals = _rows(grouped, by, names, found.window.minutes)
+    rows = _sorted(rows, sort)
+    report = SummaryReport(
+        window=found.window,
+        exact=all(part.exact for part in (grouped, *series)),
+        totals=totals,
+        by=by,
+        groups=tuple(rows[: limit or None]),
+        more_groups=len(rows) - len(rows[: limit or None]),
+        series=_series(series[0], bucketed, names) if bucketed is not None else (),
+        every_us=every_us,
+        errors=_shares(errors, "error"),
+        finish_reasons=tuple(share for share in _shares(reasons, "requests") if share.name is not None),
+        sorted_by=sort,
+    )
+    return report, found
+
+
+def _statistics(sort: str) -> tuple[str, ...]:
+    extra = statistic_called(sort).name
+    return SUMMARY if extra in SUMMARY else (*SUMMARY, extra)
+
+
+def _rows(
+    partials: Partials, by: Sequence[str], names: Sequence[str], minutes: float | None
+) -> tuple[list[GroupRow], Statistics]:
+    table = evaluate(partials, names, minutes)
+    groups = partials.groups
+    rows = [GroupRow(dict(zip(by, group, strict=True)), statistics_at(table, i)) for i, group in enumerate(groups)]
+    return rows, statistics_at(table, len(groups))
+
+
+def statistics_at(table: Mapping[str, FloatArray], row: int) -> Statistics:
+    """One row of a table of statistics as public values: whole numbers as int, missing as None."""
+    return {name: _public(name, float(column[row])) for name, column in table.items()}
+
+
+def _public(name: str, value: float) -> float | int | None:
+    if np.isnan(value):
+        return None
+    return int(value) if statistic_called(name).integral else value
+
+
+def _sorted(rows: list[GroupRow], sort: str) -> list[GroupRow]:
+    name = statistic_called(sort).name
+
+    def rank(row: GroupRow) -> tuple[bool, float, list[str]]:
+        value = row.statistics[name]
+        return value is None, -(value or 0.0), [str(key) for key in row.key.values()]
+
+    return sorted(rows, key=rank)
+
+
+def _series(partials: Partials, grouping: Grouping, names: Sequence[str]) -> tuple[Bucket, ...]:
+    """The buckets in order of time; empty ones between the first and the last too."""
+    if not partials.groups:
+        return ()
+    table = evaluate(partials, names, grouping.every_us / 60e6)
+    found = {group: statistics_at(table, i) for i, group in enumerate(partials.groups)}
+    keys = sorted({group[1:] for group in found}, key=lambda key: [(v is not None, v or "") for v in key])
+    first, last = min(group[0] for group in found), max(group[0] for group in found)
+    if (last - first + 1) * len(keys) > _MOST_BUCKETS:
+        places = sorted(found, key=lambda group: (group[0], keys.index(group[1:])))
+    else:
+        places = [(number, *key) for number in range(first, last + 1) for key in keys]
+    return tuple(_bucket(place, found.get(place), grouping, names) for place in places)
+
+
+def _bucket(
+    place: tuple[int, *tuple[str | None, ...]], found: Statistics | None, grouping: Grouping, names: Sequence[str]
+) -> Bucket:
+    start, end = grouping.bucket_start(place[0]), grouping.bucket_start(place[0] + 1)
+    nothing = {name: 0 if name in {"request_count", "error_count"} else None for name in names}
+    return Bucket(start, end, dict(zip(grouping.by, place[1:], strict=True)), found or nothing)
+
+
+def _shares(partials: Partials, metric: str) -> tuple[Share, ...]:
+    """How often each name occurred, most frequent first, as shares of all."""
+    sums = partials.sums.get(metric)
+    if sums is None or not (whole := int(sums.total.sum())):
+        return ()
+    counted = [(group[0], int(n)) for group, n in zip(partials.groups, sums.total, strict=True) if n]
+    ranked = sorted(counted, key=lambda item: (-item[1], item[0] or ""))
+    return tuple(Share(name, count, count / whole) for name, count in ranked)
+
+
+def check_every(every_us: int) -> int:
+    """A bucket width that makes sense; raises `UsageError`."""
+    if every_us < 1_000_000:
+        raise UsageError("--every must be at least 1s")
+    return every_us
