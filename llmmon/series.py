@@ -46,10 +46,24 @@ class Table:
     def sums(self, cells: FloatArray) -> FloatArray:
         """The weighted sum per bucket of a number per value, shape (m) to (buckets); 0 for empty buckets."""
         weighed = cells if self.weights is None else cells * self.weights
-        if not len(weighed):
-            return np.zeros(len(self.offsets) - 1)
-        starts = np.minimum(self.offsets[:-1], len(weighed) - 1)
-        return np.where(np.diff(self.offsets) > 0, np.add.reduceat(weighed, starts), 0.0)
+        out = np.zeros(len(self.offsets) - 1)
+        filled = np.flatnonzero(np.diff(self.offsets) > 0)
+        if len(filled):
+            out[filled] = np.add.reduceat(weighed, self.offsets[filled])
+        return out
+
+    def quantile(self, q: float) -> FloatArray:
+        """The smallest value that at least the share `q` of a bucket's calls do not exceed; shape (buckets)."""
+        out = np.full(len(self.offsets) - 1, np.nan)
+        filled = np.flatnonzero(np.diff(self.offsets) > 0)
+        if len(filled):
+            weights = np.ones(len(self.values)) if self.weights is None else self.weights.astype(np.float64)
+            running = np.cumsum(weights)
+            first, last = self.offsets[filled], self.offsets[filled + 1] - 1
+            before = running[first] - weights[first]
+            rank = before + np.maximum(np.ceil(q * (running[last] - before)), 1.0)
+            out[filled] = self.values[np.minimum(np.searchsorted(running, rank), last)]
+        return out
 
     def moments(self, *, log: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(count, mean, variance) per bucket of the values, or of their logarithms.
@@ -125,9 +139,7 @@ def levels(
 ) -> Series:
     """A series of distributions; shown by the geometric mean of each bucket, or the mean without `log`."""
     count, mean, _ = table.moments(log=log)
-    return Series(
-        metric, Kind.LEVEL, _ints(starts), np.exp(mean) if log else mean, count, group, step_us, None, table
-    )
+    return Series(metric, Kind.LEVEL, _ints(starts), np.exp(mean) if log else mean, count, group, step_us, None, table)
 
 
 def proportions(
@@ -171,7 +183,7 @@ def cells_to_levels(
     log: bool = True,
 ) -> list[Series]:
     """One series per group from one table over all (group, bucket) cells, group the slower index."""
-    grid, width = _ints(starts), 0
+    grid = _ints(starts)
     width = len(grid)
     out = []
     for k, group in enumerate(groups):

@@ -1,0 +1,231 @@
+"""Where each series of a panel stands among the monitor's columns, and its numbers as matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from llmmon.detectors.blocks import Block, Hour
+from llmmon.detectors.cusum import BoolArray
+from llmmon.detectors.tail import Tails
+from llmmon.detectors.verdicts import Column, Monitored, Verdicts
+from llmmon.detectors.watched import Bad, Watch, watch_of
+from llmmon.series import FloatArray, IntArray, Kind, Panel, Series, Table
+
+_USUAL_RATE: Final = 0.01
+_TRAFFIC: Final = (Kind.COUNT, Kind.TOTAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrices:
+    """A panel's numbers by column; each (buckets, columns). `known`: something was there to judge."""
+
+    count: FloatArray
+    x: FloatArray
+    spread: FloatArray
+    known: BoolArray
+    reach: FloatArray  # (buckets, tail columns)
+
+    def block(self, panel: Panel, rows: slice, columns: slice) -> Block:
+        """Some columns of some rows."""
+        cut = (rows, columns)
+        return Block(panel.starts[rows], panel.step_us, self.count[cut], self.x[cut], self.spread[cut])
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The monitor's columns: levels, then shares and tails, then traffic. Fixed by the first panel.
+
+    `up`, `down` (columns): which way is bad. `creeping`, `off` (alternatives, columns): which sums have the
+    lower limit of creeping change; infinite where an alternative is not looked for.
+    """
+
+    columns: tuple[Column, ...]
+    watches: tuple[Watch, ...]
+    levels: int
+    shares: int
+    tails: int
+    given: tuple[int, ...]
+    traffic_sums: tuple[bool, ...]
+    up: BoolArray
+    down: BoolArray
+    creeping: BoolArray
+    off: FloatArray
+
+    @classmethod
+    def of(cls, panel: Panel) -> Layout:
+        """The columns that watch the series of a panel."""
+        numbered = list(enumerate(panel.series))
+        level = [(i, s) for i, s in numbered if s.kind is Kind.LEVEL]
+        share = [(i, s) for i, s in numbered if s.kind is Kind.PROPORTION]
+        tail = [(i, s) for i, s in level if watch_of(s.metric).tail > 0]
+        flow = [(i, s) for i, s in numbered if s.kind in _TRAFFIC]
+        columns = [
+            *(Column(s.metric, s.group, "level", i) for i, s in level),
+            *(Column(s.metric, s.group, "rate", i) for i, s in share),
+            *(Column(watch_of(s.metric).tail_metric or s.metric, s.group, "tail", i) for i, s in tail),
+            *(Column(s.metric, s.group, "traffic", i) for i, s in flow),
+        ]
+        watches = [watch_of(s.metric) for _, s in [*level, *share, *tail, *flow]]
+        sizes = (len(level), len(share), len(tail), len(flow))
+        creeping, off = _alternatives(columns, watches, sizes)
+        return cls(
+            tuple(columns),
+            tuple(watches),
+            *sizes[:3],
+            _given([s for _, s in level]),
+            tuple(s.kind is Kind.TOTAL for _, s in flow),
+            np.array([_counts_up(w, c) for w, c in zip(watches, columns, strict=True)], np.bool_),
+            np.array([w.bad is not Bad.UP and c.detector in {"level", "traffic"} for w, c in zip(watches, columns, strict=True)], np.bool_),
+            creeping,
+            off,
+        )
+
+    @property
+    def level_watches(self) -> Sequence[Watch]:
+        """Of the level columns."""
+        return self.watches[: self.levels]
+
+    @property
+    def tail_watches(self) -> Sequence[Watch]:
+        """Of the tail columns."""
+        return self.watches[self.levels + self.shares : self.levels + self.shares + self.tails]
+
+    @property
+    def usual(self) -> Sequence[float]:
+        """The rate to expect of shares and tails before any call was seen."""
+        return [_USUAL_RATE] * self.shares + [w.tail for w in self.tail_watches]
+
+    @property
+    def traffic_bad(self) -> Sequence[Bad]:
+        """Which way is bad, of the traffic columns."""
+        return [w.bad for w in self.watches[self.levels + self.shares + self.tails :]]
+
+    def matrices(self, panel: Panel, tails: Tails) -> Matrices:
+        """The numbers of a panel of the same series as the first."""
+        shape = (len(panel), len(self.columns))
+        out = Matrices(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.ones(shape, np.bool_), np.empty(0))
+        for j, column in enumerate(self.columns):
+            _fill(out, j, panel.series[column.series], column, self.watches[j])
+        a, b = self.levels + self.shares, self.levels + self.shares + self.tails
+        tables = [_table(panel.series[c.series]) for c in self.columns[a:b]]
+        out.count[:, a:b], out.x[:, a:b], reach = tails.count(panel.starts, tables)
+        out.known[:, :b] = out.count[:, :b] > 0
+        return Matrices(out.count, out.x, out.spread, out.known, reach)
+
+    def verdicts(
+        self,
+        panel: Panel,
+        matrices: Matrices,
+        hours: Sequence[Hour],
+        state: tuple[BoolArray, BoolArray, FloatArray],
+    ) -> Verdicts:
+        """What the hours said, in public units."""
+        low, high = self._joined(hours, "low"), self._joined(hours, "high")
+        self._publish(matrices, low, high)
+        return Verdicts(
+            panel.starts,
+            panel.starts + panel.step_us,
+            self.columns,
+            self._values(panel, matrices),
+            low,
+            high,
+            self._joined(hours, "score"),
+            self._joined(hours, "z"),
+            self._joined(hours, "alarm").astype(np.bool_),
+            self._joined(hours, "onset").astype(np.int64),
+            self._monitored(panel, *state),
+        )
+
+    def _joined(self, hours: Sequence[Hour], name: str) -> FloatArray:
+        parts = [getattr(hour, name) for hour in hours]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.columns)))
+
+    def _publish(self, matrices: Matrices, low: FloatArray, high: FloatArray) -> None:
+        """From logarithms and shares to the units of the metric, in place."""
+        log = np.array([w.log for w in self.level_watches], np.bool_)
+        for bound in (low, high):
+            part = bound[:, : self.levels]
+            part[:, log] = np.exp(part[:, log])
+        for k, watch in enumerate(self.tail_watches):
+            j, blank = self.levels + self.shares + k, low[:, self.levels + self.shares + k] * 0.0
+            falls = watch.bad is Bad.DOWN
+            low[:, j] = (matrices.reach[:, k] if falls else 0.0) + blank
+            high[:, j] = (np.inf if falls else matrices.reach[:, k]) + blank
+
+    def _values(self, panel: Panel, matrices: Matrices) -> FloatArray:
+        out = np.empty(matrices.count.shape)
+        for j, (column, watch) in enumerate(zip(self.columns, self.watches, strict=True)):
+            series = panel.series[column.series]
+            if column.detector == "tail":
+                out[:, j] = _table(series).quantile(0.01 if watch.bad is Bad.DOWN else 0.99)
+            else:
+                out[:, j] = series.value
+        return out
+
+    def _monitored(
+        self, panel: Panel, ready: BoolArray, weekly: BoolArray, hours: FloatArray
+    ) -> tuple[Monitored, ...]:
+        found: dict[tuple[str, object], Monitored] = {}
+        for j, column in enumerate(self.columns):
+            season = "none" if column.detector in {"rate", "tail"} else "hour of day"
+            season = "hour of week" if weekly[j] else season
+            reason = "" if ready[j] else _reason(column, hours[j])
+            row = Monitored(column.metric, column.group, len(panel), season, bool(ready[j]), reason)
+            known = found.get((column.metric, column.group))
+            if known is None or (row.judged and not known.judged):
+                found[column.metric, column.group] = row
+        return tuple(found.values())
+
+
+def _counts_up(watch: Watch, column: Column) -> bool:
+    return watch.bad is not Bad.DOWN or column.detector in {"rate", "tail"}
+
+
+def _reason(column: Column, hours: float) -> str:
+    if hours == 0:
+        return "no values"
+    needs = {"level": "24 hours and 60 values that differ", "traffic": "7 days"}
+    return f"too little history: {hours:.0f} hours, needs {needs.get(column.detector, '12 hours and 100 calls')}"
+
+
+def _given(levels: Sequence[Series]) -> tuple[int, ...]:
+    place = {(s.metric, s.group): j for j, s in enumerate(levels)}
+    return tuple(place.get((watch_of(s.metric).given, s.group), -1) for s in levels)
+
+
+def _table(series: Series) -> Table:
+    return series.table or Table(np.zeros(len(series) + 1, np.int64), np.empty(0))
+
+
+def _fill(out: Matrices, j: int, series: Series, column: Column, watch: Watch) -> None:
+    match column.detector:
+        case "level":
+            count, mean, spread = _table(series).moments(log=watch.log)
+            out.count[:, j], out.x[:, j], out.spread[:, j] = count, np.nan_to_num(mean), spread
+        case "rate":
+            hits = np.zeros(len(series)) if series.hits is None else series.hits
+            out.count[:, j], out.x[:, j] = series.count, hits
+        case "traffic":
+            out.count[:, j], out.x[:, j] = series.count, np.maximum(np.nan_to_num(series.value), 0.0)
+
+
+def _alternatives(
+    columns: Sequence[Column], watches: Sequence[Watch], sizes: tuple[int, int, int, int]
+) -> tuple[BoolArray, FloatArray]:
+    """(creeping, off), each (alternatives, columns)."""
+    levels, shares, tails, _ = sizes
+    used = np.zeros((5, len(columns)), np.bool_)
+    for j, (column, watch) in enumerate(zip(columns, watches, strict=True)):
+        upward, downward = watch.bad is not Bad.DOWN, watch.bad is not Bad.UP
+        if levels <= j < levels + shares + tails:
+            used[:4, j] = True
+        else:
+            used[:2, j], used[2:4, j] = upward, downward
+        used[4, j] = watch.drift > 0 and not column.group and column.detector in {"level", "rate"}
+    creeping = np.zeros_like(used)
+    creeping[4] = used[4]
+    return creeping, np.where(used, 0.0, np.inf)

@@ -1,0 +1,134 @@
+"""Judges how much comes in: counts and totals a bucket against their hour of the week, silence included.
+
+The expectation is the profile of the hour of the week times how busy the last hours were against it. The
+evidence for a factor f is Poisson's, k log f - e (f - 1), divided by how much more than Poisson it varies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from llmmon.detectors.blocks import Block, Judged
+from llmmon.detectors.cusum import BoolArray
+from llmmon.detectors.watched import Bad
+from llmmon.series import HOUR_US, FloatArray
+
+ALTERNATIVES: Final = 5
+_FACTORS: Final = np.array([1.6, 3.0, 0.6, 0.15, 1.6])[:, None]
+_READY_H: Final = 168
+_LEAST: Final = 0.3  # expected events a bucket under which silence says nothing
+_ROUGH: Final = 0.03  # squared relative error of an expectation, to begin with
+
+
+class TrafficJudge:
+    """Profiles of many counts and totals; state is (columns) or (168, columns)."""
+
+    alternatives = ALTERNATIVES
+
+    def __init__(self, bad: Sequence[Bad], sums: Sequence[bool]) -> None:
+        """`sums[j]` says that column j is a total rather than a count."""
+        size = len(bad)
+        self.sums = np.array(sums, np.bool_)
+        self.profile, self.visits = np.zeros((168, size)), np.zeros((168, size))
+        self.busy = np.zeros(size)  # log of how busy the last hours were against the profile
+        self.unit = np.ones(size)  # variance over mean: 1 for counts, the size of a call for totals
+        self.rough = np.full(size, _ROUGH)
+        self.moved = np.zeros(size)
+        self.moved_hours = np.zeros(size)
+        self.hours = np.zeros(size)
+
+    @property
+    def ready(self) -> BoolArray:
+        """Which columns have seen a whole week; shape (columns)."""
+        ready: BoolArray = self.hours >= _READY_H
+        return ready
+
+    @property
+    def weekly(self) -> BoolArray:
+        """The profile is by hour of the week; shape (columns)."""
+        return np.ones(len(self.hours), np.bool_)
+
+    def _expected(self, block: Block) -> FloatArray:
+        """Per bucket, between the middles of the hours; shape (buckets, columns)."""
+        middle = (block.starts + block.step_us / 2) / HOUR_US - 0.5
+        low = np.floor(middle)
+        share = (middle - low)[:, None]
+        a, b = low.astype(np.int64) % 168, (low.astype(np.int64) + 1) % 168
+        known_a, known_b = self.visits[a] > 0, self.visits[b] > 0
+        left = np.where(known_a, self.profile[a], self.profile[b])
+        right = np.where(known_b, self.profile[b], self.profile[a])
+        expected: FloatArray = (1 - share) * left + share * right
+        return expected
+
+    def judge(self, block: Block) -> Judged:
+        """Evidence of a block against the profile as it was before it."""
+        e = np.maximum(self._expected(block) * np.exp(self.busy) / self.unit, 1e-9)
+        k = block.x / self.unit
+        spread = 1.0 + self.rough * e
+        e3, k3 = e[:, None, :], k[:, None, :]
+        f = np.broadcast_to(_FACTORS, (ALTERNATIVES, e.shape[1]))
+        steps = (k3 * np.log(f) - e3 * (f - 1)) / spread[:, None, :]
+        enough = (e * self.unit > 0) & (e > _LEAST)
+        steps = np.where(enough[:, None, :], steps, np.minimum(steps, 0.0))
+        root = np.sqrt(spread)
+        z = np.where(e * self.unit > 1e-6, 2 * (np.sqrt(k + 0.375) - np.sqrt(e + 0.375)) / root, 0.0)
+        reach = 3 * np.sqrt(e * spread)
+        return Judged(steps, z, np.maximum(e - reach, 0.0) * self.unit, (e + reach) * self.unit)
+
+    def learn(self, block: Block, calm: BoolArray) -> None:
+        """Take in the buckets (buckets, columns) that belong to no incident."""
+        seen = block.x.sum(axis=0) > 0
+        known = self.hours >= _READY_H
+        e = self._expected(block)
+        part = calm.sum(axis=0)
+        got, due = np.where(calm, block.x, 0.0).sum(axis=0), np.where(calm, e, 0.0).sum(axis=0)
+        self._learn_spread(block, calm, e, known)
+        w = block.of_week
+        useful = (part * 2 >= len(block.starts)) & ((self.hours > 0) | seen)
+        self.visits[w] += useful
+        gain = np.where(useful, np.maximum(1.0 / np.maximum(self.visits[w], 1.0), 0.25), 0.0)
+        self.profile[w] += gain * (got / np.maximum(part, 1) - self.profile[w])
+        quiet = 3.0 * self.unit
+        ratio = np.log((got + quiet) / (due + quiet))
+        fresh = np.where(known & (part > 0), 0.4 * np.clip(ratio - self.busy, -0.5, 0.5), 0.0)
+        self.busy = 0.95 * (self.busy + fresh)
+        self.hours += (self.hours > 0) | seen
+        away = ~calm
+        lasting = np.where(away, block.x, 0.0).sum(axis=0) / np.maximum(np.where(away, e, 0.0).sum(axis=0), 1e-9)
+        some = away.any(axis=0)
+        self.moved = np.where(some, 0.8 * self.moved + lasting, 0.8 * self.moved)
+        self.moved_hours = 0.8 * self.moved_hours + some
+
+    def _learn_spread(self, block: Block, calm: BoolArray, expected: FloatArray, known: BoolArray) -> None:
+        level = np.maximum(expected * np.exp(self.busy), 1e-9)
+        square = np.where(calm, (block.x - level) ** 2, 0.0).sum(axis=0)
+        total = np.where(calm, level, 0.0).sum(axis=0)
+        first = np.where(self.sums & (total > 0), _unit_of(block, calm), self.unit)
+        gain = np.where(self.hours < 24, 0.2, 0.02) * (total > 0)
+        self.unit = np.where(self.sums, self.unit + gain * (first - self.unit), 1.0)
+        power = np.where(calm, level * level, 0.0).sum(axis=0)
+        excess = (square - self.unit * total) / np.maximum(power, 1e-12)
+        solid = known & (total > 6 * self.unit)
+        self.rough = np.clip(self.rough + np.where(solid, 0.02, 0.0) * (np.clip(excess, -0.5, 0.5) - self.rough), 0.004, 0.5)
+
+    def accept(self, columns: BoolArray) -> None:
+        """Scale the profile to a lasting incident."""
+        known = columns & (self.moved_hours > 0)
+        factor = np.where(known, self.moved / np.maximum(self.moved_hours, 1e-9), 1.0)
+        self.profile = self.profile * factor
+        self.moved = np.where(columns, 0.0, self.moved)
+        self.moved_hours = np.where(columns, 0.0, self.moved_hours)
+
+
+def _unit_of(block: Block, calm: BoolArray) -> FloatArray:
+    """Variance over mean of an hour's totals, at least the size of a call; shape (columns)."""
+    some = np.maximum(calm.sum(axis=0), 1)
+    mean = np.where(calm, block.x, 0.0).sum(axis=0) / some
+    spread = np.where(calm, (block.x - mean) ** 2, 0.0).sum(axis=0) / np.maximum(some - 1, 1)
+    calls = np.where(calm, block.count, 0.0).sum(axis=0)
+    size = mean * some / np.maximum(calls, 1.0)
+    unit: FloatArray = np.maximum(spread / np.maximum(mean, 1e-12), size)
+    return np.maximum(unit, 1e-12)
