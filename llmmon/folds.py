@@ -24,7 +24,7 @@ class PartialsFold:
         self._most_values = most_values
         self._pending: list[list[Partials]] = [[] for _ in plans]
 
-    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
         if not columns.size:
             return
@@ -54,7 +54,7 @@ class ColumnsFold:
     def __init__(self) -> None:
         self._blocks: list[Columns] = []
 
-    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
         self._blocks.append(columns)
 
@@ -71,7 +71,7 @@ class TrailingFold(ColumnsFold):
         self._horizon_us = horizon_us
         self._latest = 0
 
-    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in, without what has become too old."""
         dated = columns.dated
         if self._horizon_us is None:
@@ -93,7 +93,7 @@ class TopFold:
         self._kept: list[Columns] = []
         self._found = 0
 
-    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
         self._found += columns.size
         self._kept.append(columns.take(top(columns, self._key, self._limit, ascending=self._ascending)))

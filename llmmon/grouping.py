@@ -22,9 +22,9 @@ _MONDAY_US = 4 * _DAY_US  # 1970-01-05, so that weeks begin on Mondays
 class Grouping:
     """Fields to group by (names, or `tag.X`), and the width of time buckets (0: none).
 
-    Buckets of whole days begin at midnight in `tz` (weeks on Monday), shorter ones at multiples of their width.
-
-    A group is a tuple: the bucket's number where there are buckets, then one name per field, None where a call has none. Undated calls have no bucket and are left out of a grouping with buckets.
+    A group is a tuple: the bucket's number where there are buckets, then one name per field, None where a
+    call has none. Undated calls have no bucket and are left out of a grouping with buckets. Buckets of whole
+    days begin at midnight in `tz` (weeks on Monday), shorter ones at multiples of their width.
     """
 
     by: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,14 +16,13 @@ from llmmon.filters import Filter, all_of
 from llmmon.folds import TrailingFold
 from llmmon.formats.detection import Wanted
 from llmmon.formats.mapping import parse_override
-from llmmon.formats.reading import ReadPlan
 from llmmon.prices import PriceTable
 from llmmon.pricing import price
 from llmmon.record import TAG_PREFIX
 from llmmon.reports import SourceReport, Window
-from llmmon.scanning import Fold, Scan, Scanned, Selection, Tally, open_plans, scan
+from llmmon.scanning import Fold, Scan, Scanned, Selection, open_plans, scan
 from llmmon.seeking import TimeIndex
-from llmmon.sources import Source, Stream
+from llmmon.sources import Source
 
 _PRICED_BY: Final = frozenset(
     {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
@@ -118,7 +117,7 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
     """Read the calls of a query into folds; raises `InputError` where there is nothing usable at all."""
     logs = Logs(query, fields)
     times = _Times(query, logs)
-    price = _price(query, fields, logs)
+    price = _price(query, fields)
     plan = Scan(
         sources=logs.sources,
         plans=logs.plans,
@@ -167,7 +166,8 @@ def _done(query: Query, logs: Logs, times: _Times, scanned: Scanned[Any], result
 
 def nothing_usable(report: SourceReport) -> InputError:
     """The error for logs without a single usable row: what was seen, and what to try."""
-    seen = f"{report.lines:,} lines: {report.blank:,} blank, {report.skipped:,} without a call, {report.rejected:,} unreadable"
+    counts = f"{report.blank:,} blank, {report.skipped:,} without a call, {report.rejected:,} unreadable"
+    seen = f"{report.lines:,} lines: {counts}"
     first = f"\n  first: {report.rejects[0].place}: {report.rejects[0].reason}" if report.rejects else ""
     kinds = f"\n  read as: {', '.join(report.dialects)}" if report.dialects else ""
     files = report.files[0] if len(report.files) == 1 else f"{len(report.files)} files"
@@ -249,7 +249,7 @@ class _Times:
         return Window(start, end, minutes)
 
 
-def _price(query: Query, fields: frozenset[str], logs: Logs) -> Callable[[Columns], Columns] | None:
+def _price(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
     if query.cost == "none" or not any("cost" in name for name in fields):
         return None
     table = PriceTable.of(query.config.prices)

@@ -21,6 +21,7 @@ SPAN_BYTES: Final = 8 << 20
 HEAD_BYTES: Final = 256 << 10
 LONGEST_LINE: Final = 256 << 20  # bytes; a longer line is rejected
 _LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv")
+_OWN_FILES: Final = frozenset({"labels.toml", "llmmon.toml"})
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -93,7 +94,8 @@ def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tu
             below.sort()
             for file in sorted(files):
                 path = os.path.join(folder, file)
-                (paths if is_log(file) else ignored).append(path)
+                if file not in _OWN_FILES:
+                    (paths if is_log(file) else ignored).append(path)
     elif any(sign in name for sign in "*?[") and not os.path.lexists(name):
         found = sorted(glob.glob(name, recursive=True))
         if not found:

@@ -1,0 +1,43 @@
+"""The command line: its commands, and `main`, the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import typer
+
+from llmmon.cli import commands
+from llmmon.errors import EXIT_INPUT, EXIT_INTERRUPTED, LlmmonError
+
+app: Final = typer.Typer(
+    name="llmmon",
+    help="Read the request logs of LLM applications: what they spent, how fast and how broken they were.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+commands.register(app)
+
+
+def main() -> None:
+    """Run the command line; never shows a traceback."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads cost start-up time, and nothing here uses them
+    try:
+        app()
+    except LlmmonError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except MemoryError:
+        typer.echo("llmmon: out of memory; try fewer files, or --jobs 1", err=True)
+        sys.exit(EXIT_INPUT)
+
+
+def _complain(error: LlmmonError) -> None:
+    typer.echo(f"llmmon: {error}", err=True)
+    if error.hint:
+        typer.echo(f"  try: {error.hint}", err=True)

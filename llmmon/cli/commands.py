@@ -1,0 +1,36 @@
+"""The table of commands; a new one is one file and one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import typer
+
+from llmmon import __version__
+from llmmon.cli.init import init
+from llmmon.cli.inspect import inspect
+from llmmon.cli.requests import requests
+from llmmon.cli.simulate import simulate
+from llmmon.cli.summarize import summarize
+
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (summarize, requests, inspect, simulate, init)
+
+
+def register(app: typer.Typer) -> None:
+    """Add every command, and `--version`."""
+    app.callback()(_top)
+    for command in COMMANDS:
+        app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmmon {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass

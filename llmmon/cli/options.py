@@ -1,0 +1,163 @@
+"""The options that commands share, spelt the same everywhere, and what is made of them.
+
+A command declares a `query` and an `output` parameter; `with_logs` replaces them by the shared options.
+"""
+
+import functools
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from llmmon.errors import UsageError
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.config import Config
+    from llmmon.pipeline import Query
+
+
+class Shared(NamedTuple):
+    """One shared option: its name as a parameter, its type with help, its default."""
+
+    name: str
+    annotation: Any
+    default: Any = None
+
+
+def _option(text: str, *names: str, kind: Any = str | None, **more: Any) -> Any:
+    return Annotated[kind, typer.Option(*names, help=text, show_default=False, **more)]
+
+
+LOGS: Final = Shared(
+    "logs",
+    Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[LOGS]...", help="Files, globs, folders, or - for stdin.", show_default=False),
+    ],
+)
+_MANY: Final = list[str] | None
+
+READING: Final = (
+    Shared("window", _option("Only the last minutes (60), or a duration such as 2h.", metavar="W")),
+    Shared("since", _option("From here: ISO time, 2h or 3d ago, today, yesterday.", metavar="TIME")),
+    Shared("until", _option("Up to here, in the same forms.", metavar="TIME")),
+    Shared("now", _option("What now is: log (just after the last event), wall, or a time.", metavar="TIME")),
+    Shared("tz", _option("Time zone of days and of what is shown. Default: UTC.", "--tz", metavar="ZONE")),
+    Shared("naive_tz", _option("Zone of stamps that name none. Default: UTC.", "--naive-tz", metavar="ZONE")),
+    Shared("where", _option("Only calls such as 'model=gpt-4o* and latency_ms>2000'.", kind=_MANY, metavar="COND")),
+    Shared("dialect", _option("Read the logs as this dialect.", metavar="NAME")),
+    Shared("map", _option("Read a field from here: latency_ms=took:s.", kind=_MANY, metavar="FIELD=PATH[:UNIT]")),
+    Shared("cost", _option("auto, logged, calculated or none. Default: auto.", metavar="MODE")),
+    Shared("dedup", _option("Count calls with the same request id once.", "--dedup", kind=bool), False),
+    Shared("jobs", _option("Worker processes. Default: one a processor.", kind=int | None, min=1, metavar="N")),
+    Shared("rejects", _option("Write lines that cannot be read here.", kind=Path | None, metavar="FILE")),
+    Shared("config", _option("Configuration file.", metavar="FILE")),
+)
+WRITING: Final = (
+    Shared("format", _option("table, json, jsonl, csv or markdown.", "--format", "-f", metavar="FORMAT")),
+    Shared("output_file", _option("Write here; the ending picks the format.", "-o", "--output", metavar="FILE")),
+    Shared("quiet", _option("No talk on stderr.", "--quiet", "-q", kind=bool), False),
+)
+
+
+def with_logs(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a command the shared options; its return value is the exit code.
+
+    The wrapped function takes `query` and `output` and whatever options it declares of its own.
+    """
+    own = [p for p in inspect.signature(command).parameters.values() if p.name not in {"query", "output"}]
+    shared = [*READING, *WRITING]
+    parameters = [
+        inspect.Parameter(LOGS.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=LOGS.annotation),
+        *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
+        *(
+            inspect.Parameter(s.name, inspect.Parameter.KEYWORD_ONLY, default=s.default, annotation=s.annotation)
+            for s in shared
+        ),
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        output = _output(given)
+        query = _query(given, output)
+        code = command(query=query, output=output, **{p.name: given[p.name] for p in own})
+        raise typer.Exit(code or 0)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _output(given: dict[str, Any]) -> "Output":
+    from llmmon.cli.output import Output
+
+    return Output.of(given["format"], given["output_file"], quiet=given["quiet"])
+
+
+def _query(given: dict[str, Any], output: "Output") -> "Query":
+    from llmmon.durations import zone
+    from llmmon.names import lookup
+    from llmmon.pipeline import Query
+
+    config = load_config(given["config"], output)
+    mode = given["cost"] or "auto"
+    lookup({name: name for name in ("auto", "logged", "calculated", "none")}, mode, "cost mode")
+    if given["dialect"]:
+        from llmmon.formats import DIALECTS
+
+        lookup({**DIALECTS, "generic": None, "llmmon": None}, given["dialect"], "dialect")
+    tz, naive = given["tz"] or config.timezone, given["naive_tz"] or config.naive_timezone
+    zone(tz)
+    zone(naive)
+    return Query(
+        logs=_logs(given["logs"], config),
+        config=config,
+        wall_us=time.time_ns() // 1000,
+        window=given["window"],
+        since=given["since"],
+        until=given["until"],
+        now=given["now"],
+        tz=tz,
+        naive_tz=naive,
+        where=tuple(given["where"] or ()),
+        dialect=given["dialect"],
+        maps=tuple(given["map"] or ()),
+        cost=mode,
+        jobs=given["jobs"],
+        dedup=given["dedup"],
+        rejects=given["rejects"],
+        progress=output.progress(),
+        say=output.say,
+    )
+
+
+def load_config(chosen: str | None, output: "Output") -> "Config":
+    """The configuration that applies; which one is said on stderr."""
+    from llmmon.config import load
+
+    config = load(chosen, os.environ, Path.cwd())
+    if config.path is not None:
+        output.say(f"configuration: {config.path}")
+    return config
+
+
+def _logs(given: list[str] | None, config: "Config") -> tuple[str, ...]:
+    """The logs named, else those of the configuration, of $LLMMON_LOGS, of stdin."""
+    if given:
+        return tuple(given)
+    if config.logs:
+        return config.logs
+    if named := os.environ.get("LLMMON_LOGS"):
+        return tuple(named.split(os.pathsep))
+    if not sys.stdin.isatty():
+        return ("-",)
+    raise UsageError(
+        "no logs named",
+        hint="llmmon COMMAND LOGS..., or `logs = [...]` in llmmon.toml, or $LLMMON_LOGS, or a pipe into stdin",
+    )

@@ -1,0 +1,120 @@
+"""Where a command's result goes: format, file, width, colour; and the talk on stderr."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from llmmon.errors import EXIT_FOUND, InputError, first_exit_code
+from llmmon.names import lookup
+from llmmon.renderers import ENDINGS, RENDERERS, Page, renderer
+from llmmon.reports import SourceReport
+from llmmon.views import View
+
+_SMALL = 64 << 20  # bytes that are read too soon for a progress bar
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The resolved output options."""
+
+    format: str
+    file: Path | None
+    quiet: bool
+
+    @classmethod
+    def of(cls, name: str | None, file: str | None, *, quiet: bool) -> "Output":
+        """From `--format`, `-o` and `--quiet`; raises `UsageError`."""
+        if name is not None:
+            lookup(RENDERERS, name, "format")
+        path = Path(file) if file not in (None, "-") else None
+        return cls(name or ENDINGS.get(path.suffix.lower() if path else "", "table"), path, quiet)
+
+    def say(self, text: str) -> None:
+        """One line of talk."""
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+    def progress(self) -> Callable[[int, int], None] | None:
+        """A progress bar in bytes, on a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            return None
+        from llmmon.renderers.progress import Progress
+
+        return Progress(_SMALL).add
+
+    def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
+        """Render and write the result; the exit code of the run."""
+        page = Page(command, view, source, self._width(), self._colour())
+        rendered = renderer(self.format)(page)
+        self.write(rendered.text)
+        if rendered.hidden:
+            self.say(rendered.hidden)
+        self.say(accounting(source))
+        return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
+
+    def write(self, text: str) -> None:
+        """Write text to the file (whole or not at all), or to stdout (a closed pipe ends it quietly)."""
+        data = text.encode("utf-8", "replace")
+        if self.file is not None:
+            write_whole(self.file, data)
+            return
+        try:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _width(self) -> int:
+        if self.file is None and sys.stdout.isatty():
+            return shutil.get_terminal_size().columns
+        return int(os.environ.get("COLUMNS") or 160) if os.environ.get("COLUMNS", "160").isdigit() else 160
+
+    def _colour(self) -> bool:
+        return self.file is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file by new content in one step; raises `InputError`."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(temporary).chmod(0o666 & ~mask)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def accounting(source: SourceReport) -> str:
+    """The line that accounts for everything that was read."""
+    many = "s" * (len(source.files) != 1)
+    parts = [f"{source.requests:,} calls"]
+    for number, what in (
+        (source.samples, "metric samples"),
+        (source.outside, "outside the time range"),
+        (source.filtered, "filtered out"),
+        (source.duplicates, "duplicates"),
+        (source.undated, "without a time"),
+        (source.skipped, "lines without a call"),
+        (source.blank, "blank lines"),
+    ):
+        if number:
+            parts.append(f"{number:,} {what}")
+    text = f"{source.lines:,} lines of {len(source.files)} file{many}: {', '.join(parts)}"
+    if source.rejected and source.rejects:
+        first = source.rejects[0]
+        text += f", {source.rejected:,} unreadable (first {first.place}: {first.reason})"
+    return text

@@ -1,0 +1,33 @@
+"""`llmmon requests`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmmon.cli.options import with_logs
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.pipeline import Query
+
+
+@with_logs
+def requests(
+    query: "Query",
+    output: "Output",
+    sort: Annotated[
+        str | None, typer.Option(help="Largest first by a metric, such as latency_ms. Default: time.", metavar="METRIC")
+    ] = None,
+    ascending: Annotated[bool, typer.Option("--ascending", help="Smallest first.")] = False,
+    limit: Annotated[int, typer.Option(help="Calls shown; 0 shows all.", min=0)] = 20,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Show prompts and outputs too.")] = False,
+) -> int:
+    """List the calls themselves, each with its file and line.
+
+    Example: llmmon requests sample_logs/ --where error --sort latency_ms
+    """
+    from llmmon.calls import list_requests
+    from llmmon.views.requests import view_requests
+
+    report, found = list_requests(query, sort=sort, limit=limit, show_text=show_text, ascending=ascending)
+    return output.finish("requests", view_requests(report, found.source), found.source, {found.exit_code})

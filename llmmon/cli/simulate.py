@@ -1,0 +1,44 @@
+"""`llmmon simulate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Where to write one file a day.", show_default=False)],
+    days: Annotated[int, typer.Option(help="Days of traffic.", min=1, max=3650)] = 9,
+    per_day: Annotated[int, typer.Option(help="Calls on a working day.", min=1, max=10_000_000)] = 2000,
+    quiet_days: Annotated[int, typer.Option(help="Days before the first incident.", min=0)] = 3,
+    start: Annotated[str, typer.Option(help="First day.", metavar="DATE")] = "2026-03-02",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same logs.")] = 1,
+) -> None:
+    """Write synthetic logs with one labelled incident a day: a fire drill.
+
+    Example: llmmon simulate /tmp/drill --days 14
+    """
+    from llmmon.cli.output import write_whole
+    from llmmon.durations import moment_us
+    from llmmon.errors import InputError
+    from llmmon.simulation import DAY_S, jsonl, labels_toml
+    from llmmon.simulation import simulate as run
+
+    start_s = moment_us(start, 0, "UTC") // 1_000_000
+    incidents, calls = run(seed, start_s, days, per_day, quiet_days)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from None
+    total = 0
+    for number, records in enumerate(calls):
+        write_whole(folder / f"{_date(start_s + number * DAY_S)}.jsonl", jsonl(records))
+        total += len(records)
+    write_whole(folder / "labels.toml", labels_toml(incidents).encode())
+    typer.echo(f"wrote {total:,} calls of {days} days and {len(incidents)} labelled incidents to {folder}")
+
+
+def _date(seconds: int) -> str:
+    from llmmon.durations import local
+
+    return local(seconds * 1_000_000, "UTC")[:10]

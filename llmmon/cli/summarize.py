@@ -1,0 +1,47 @@
+"""`llmmon summarize`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmmon.cli.options import with_logs
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.pipeline import Query
+
+
+@with_logs
+def summarize(
+    query: "Query",
+    output: "Output",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Group by this field or tag.X; repeatable. Default: model.", metavar="FIELD"),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(help="A time series in buckets of this width, such as 1h.", metavar="DURATION")
+    ] = None,
+    sort: Annotated[str, typer.Option(help="Order of the groups.", metavar="METRIC")] = "request_count",
+    limit: Annotated[int, typer.Option(help="Groups shown; 0 shows all.", min=0)] = 20,
+    fail_on: Annotated[
+        list[str] | None, typer.Option(help="Exit 1 if this holds: 'error_rate>0.05'.", metavar="COND")
+    ] = None,
+) -> int:
+    """Show totals, a table by model, errors, and a time series.
+
+    Example: llmmon summarize sample_logs/ --by user --every 1d
+    """
+    from llmmon.conditions import any_met
+    from llmmon.durations import duration_us
+    from llmmon.summaries import check_every
+    from llmmon.summaries import summarize as run
+    from llmmon.views.summary import view_summary
+
+    fields = tuple(field for text in by or ["model"] for field in text.split(","))
+    every_us = check_every(duration_us(every, plain="m")) if every else None
+    report, found = run(
+        query, by=fields, every_us=every_us, series_by=fields if by and every else (), sort=sort, limit=limit
+    )
+    failed = any_met(fail_on or (), report.totals, {})
+    return output.finish("summarize", view_summary(report, found.source), found.source, {found.exit_code}, failed)

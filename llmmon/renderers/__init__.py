@@ -1,0 +1,58 @@
+"""Views as text. `RENDERERS` is the table of formats; a new one is one file and one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+from llmmon.names import lookup
+from llmmon.reports import SourceReport
+from llmmon.views import View
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a renderer is given: the command's name, its view, the source accounting, width and colour."""
+
+    command: str
+    view: View
+    source: SourceReport
+    width: int = 80
+    colour: bool = False
+    unicode: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A page as text, and what had to be left out of it to fit (said on stderr)."""
+
+    text: str
+    hidden: str = ""
+
+
+Renderer = Callable[[Page], Rendered]
+
+# format -> the module with its `render`; loaded when used, since rich takes a while
+RENDERERS: Final = {
+    "table": "llmmon.renderers.terminal",
+    "json": "llmmon.renderers.json",
+    "jsonl": "llmmon.renderers.jsonl",
+    "csv": "llmmon.renderers.csv",
+    "markdown": "llmmon.renderers.markdown",
+}
+ENDINGS: Final = {
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".md": "markdown",
+    ".txt": "table",
+}
+
+
+def renderer(name: str) -> Renderer:
+    """The renderer of a format; raises `UsageError`."""
+    found: Renderer = import_module(lookup(RENDERERS, name, "format")).render
+    return found

@@ -1,0 +1,40 @@
+"""The command's rows as CSV, safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llmmon.renderers import Page, Rendered
+from llmmon.renderers.json import dumps
+
+_FORMULA: Final = re.compile(r"[=+\-@\t\r]")
+
+
+def render(page: Page) -> Rendered:
+    """A header and one line a row; nested objects become `key.inner` columns, missing is empty."""
+    rows = [_flat(row) for row in page.view.rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    return Rendered(out.getvalue())
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+    return flat
+
+
+def _cell(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, str):  # a text that a spreadsheet would run is marked as text
+        return f"'{value}" if _FORMULA.match(value) else value
+    return dumps(value) if isinstance(value, (list, tuple, bool)) else value

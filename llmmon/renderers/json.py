@@ -1,0 +1,62 @@
+"""The versioned JSON envelope: one object a command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from llmmon.durations import iso
+from llmmon.formats.accounting import MOST_REJECTS_SHOWN
+from llmmon.renderers import Page, Rendered
+from llmmon.reports import SourceReport
+
+SCHEMA_VERSION: Final = 1
+
+
+def render(page: Page) -> Rendered:
+    """`{"schema_version", "command", "source", "data"}`; missing is null."""
+    envelope = {
+        "schema_version": SCHEMA_VERSION,
+        "command": page.command,
+        "source": source_data(page.source),
+        "data": page.view.data,
+    }
+    return Rendered(dumps(envelope, indent=True) + "\n")
+
+
+def dumps(value: Any, *, indent: bool = False) -> str:
+    """Any JSON value as text; NaN and infinity become null, half surrogates `?`."""
+    options = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    try:
+        return orjson.dumps(value, option=options).decode()
+    except TypeError:
+        return orjson.dumps(_encodable(value), option=options).decode()
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def source_data(source: SourceReport) -> dict[str, Any]:
+    """The source accounting as the contract names it."""
+    counted = ("bytes_read", "lines", "blank", "used", "skipped", "rejected", "requests", "samples")
+    rest = ("duplicates", "outside", "filtered", "undated")
+    return {
+        "files": list(source.files),
+        **{name: getattr(source, name) for name in (*counted, *rest)},
+        "dialects": dict(source.dialects),
+        "first_rejects": [
+            {"file": r.file, "line": r.line, "byte": r.byte, "reason": r.reason}
+            for r in source.rejects[:MOST_REJECTS_SHOWN]
+        ],
+        "start": iso(source.start_us),
+        "end": iso(source.end_us),
+        "timezone": source.timezone,
+        "now": iso(source.now_us),
+    }

@@ -1,0 +1,34 @@
+"""A view as Markdown tables, for issues and pull requests."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from llmmon.renderers import Page, Rendered
+from llmmon.renderers.plain import plain
+from llmmon.views import Table
+
+_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|#])")
+
+
+def render(page: Page) -> Rendered:
+    """Headings, a list of headline figures, tables."""
+    view = page.view
+    parts = [f"## {_escaped(view.title)}\n"] if view.title else []
+    parts += ["".join(f"- **{label}** {_escaped(text)}\n" for label, text in view.headline)] if view.headline else []
+    parts += [_table(table) for table in view.tables]
+    parts += [f"{_escaped(note)}\n" for note in view.notes]
+    return Rendered("\n".join(parts))
+
+
+def _table(table: Table) -> str:
+    heads = "| " + " | ".join(column.title for column in table.columns) + " |\n"
+    rules = "|" + "|".join("---:" if column.right else "---" for column in table.columns) + "|\n"
+    rows = "".join("| " + " | ".join(map(_escaped, row)) + " |\n" for row in table.rows)
+    note = f"\n{_escaped(table.note)}\n" if table.note else ""
+    return f"### {_escaped(table.title)}\n\n{heads}{rules}{rows}{note}"
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", plain(text))

@@ -1,0 +1,106 @@
+"""Tables for a terminal, fitted to its width."""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from llmmon.renderers import Page, Rendered
+from llmmon.renderers.plain import plain
+from llmmon.views import Column, Table
+
+_GAP: Final = 2  # between columns
+_WIDEST_NAME: Final = 40
+
+
+def render(page: Page) -> Rendered:
+    """The view as text with at most `width` columns; what does not fit is named in `hidden`."""
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=page.width,
+        force_terminal=page.colour,
+        color_system="standard" if page.colour else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    if page.view.title:
+        console.print(Text(plain(page.view.title), style="bold"), soft_wrap=True)
+    _headline(console, page)
+    hidden = []
+    for table in page.view.tables:
+        console.print()
+        kept = _fitting(table, page.width)
+        hidden += [c.title for i, c in enumerate(table.columns) if i not in kept]
+        console.print(Text(plain(table.title), style="bold"))
+        console.print(_rich(table, kept))
+        if table.note:
+            console.print(Text(plain(table.note), style="dim"))
+    for note in page.view.notes:
+        console.print()
+        console.print(Text(plain(note)))
+    lines = [line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")]
+    names = ", ".join(dict.fromkeys(hidden))
+    return Rendered("\n".join(lines) + "\n", f"hidden to fit {page.width} columns: {names}" if names else "")
+
+
+def _headline(console: Console, page: Page) -> None:
+    """Label and text pairs in as many columns as fit."""
+    pairs = [(label, plain(text)) for label, text in page.view.headline]
+    if not pairs:
+        return
+    label_width = max(len(label) for label, _ in pairs)
+    text_width = max(cell_len(text) for _, text in pairs)
+    columns = max(1, min(3, (page.width + 4) // (label_width + text_width + 5)))
+    rows = -(-len(pairs) // columns)
+    for row in range(rows):
+        line = Text()
+        for label, text in pairs[row::rows]:
+            line.append(label.ljust(label_width + 1), style="dim")
+            line.append(text + " " * (text_width - cell_len(text) + 4))
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+
+
+def _fitting(table: Table, width: int) -> list[int]:
+    """Indices of the columns that stay: those of the highest rank go first."""
+    widths = [_width(table, i) for i in range(len(table.columns))]
+    kept = list(range(len(widths)))
+    while sum(widths[i] + _GAP for i in kept) - _GAP > width:
+        rank = max(table.columns[i].rank for i in kept)
+        if rank == 0:
+            break
+        kept.remove(max(i for i in kept if table.columns[i].rank == rank))
+    return kept
+
+
+def _width(table: Table, index: int) -> int:
+    cells = [table.columns[index].title, *(plain(row[index]) for row in table.rows)]
+    widest = max(map(cell_len, cells))
+    return widest if table.columns[index].right else min(widest, _WIDEST_NAME)
+
+
+def _rich(table: Table, kept: list[int]) -> RichTable:
+    found = RichTable(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
+    for index in kept:
+        _add_column(found, table.columns[index])
+    for row in table.rows:
+        found.add_row(*(Text(plain(row[index])) for index in kept))
+    return found
+
+
+def _add_column(table: RichTable, column: Column) -> None:
+    table.add_column(
+        Text(column.title),
+        justify="right" if column.right else "left",
+        no_wrap=True,
+        overflow="ellipsis",
+        max_width=None if column.right else _WIDEST_NAME,
+    )

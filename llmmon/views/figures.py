@@ -1,0 +1,95 @@
+"""Numbers as people read them: `912 ms`, `13.4 M`, `2.0 %`; a missing one is a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+MISSING: Final = "-"
+_BARS: Final = "▁▂▃▄▅▆▇█"
+
+
+def milliseconds(value: float | None) -> str:
+    """A length of time, in the unit that suits it."""
+    if value is None:
+        return MISSING
+    if value < 1:
+        return f"{value:.2f} ms" if value else "0 ms"
+    if value < 1000:
+        return f"{value:.0f} ms"
+    seconds = value / 1000
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def count(value: float | None) -> str:
+    """A whole number with separators, shortened from ten million on."""
+    if value is None:
+        return MISSING
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e7, "M")):
+        if abs(value) >= size:
+            return f"{value / (size if unit != 'M' else 1e6):.1f} {unit}"
+    return f"{value:,.0f}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage."""
+    if share is None:
+        return MISSING
+    value = share * 100
+    return f"{value:.1f} %" if value >= 0.1 or value == 0 else "<0.1 %"
+
+
+def rate(value: float | None) -> str:
+    """A rate with three digits or so."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def score(value: float | None) -> str:
+    """A score in [0, 1]."""
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def size(value: int) -> str:
+    """Bytes, in the unit that suits them."""
+    amount = float(value)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def sparkline(values: Sequence[float | None], width: int = 48) -> str:
+    """A row of bars from 0 to the largest value; neighbours are averaged to fit; a gap is a space."""
+    cells = _fitted(values, width)
+    top = max((value for value in cells if value is not None), default=0.0)
+    if top <= 0:
+        return "".join(" " if value is None else _BARS[0] for value in cells)
+    return "".join(" " if v is None else _BARS[min(7, int(max(v, 0.0) / top * 7.999))] for v in cells)
+
+
+def _fitted(values: Sequence[float | None], width: int) -> list[float | None]:
+    if len(values) <= width:
+        return list(values)
+    edges = [round(i * len(values) / width) for i in range(width + 1)]
+    cells: list[float | None] = []
+    for start, end in zip(edges, edges[1:], strict=False):
+        known = [value for value in values[start:end] if value is not None]
+        cells.append(sum(known) / len(known) if known else None)
+    return cells
+
+
+def name(value: str | None) -> str:
+    """A group's name; a missing one is `(none)`."""
+    return "(none)" if value is None else value
+
+
+def key_text(key: Mapping[str, Any]) -> str:
+    """A group as one text."""
+    return " / ".join(name(value) for value in key.values()) or "all"
