@@ -119,7 +119,7 @@ def _object(
         path = (*at, key)
         child = node.below.get(key)
         if child is None:
-            fields.append((key, msgspec.Raw | None if path in raw else msgspec.Raw, None))
+            fields.append((key, msgspec.Raw, None))
             spread.append(_store([raw[path]]) if path in raw else None)
         else:
             kind, extract = _field(child, path, shape, closed, raw)
