@@ -1,0 +1,116 @@
+"""Coherence: repetition loops and degeneration. A compression gate, then exact counts on the end of the text."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Final
+
+from llmmon.scorers.corpus import Lexicon
+from llmmon.scorers.findings import CLEAN, Finding, Span
+from llmmon.scorers.texts import Batch
+
+# Loops do not end by themselves, so the end of a text shows them; a loop that ended is looked for at its head.
+_WINDOW: Final = 6_000
+# Prose of a page deflates to .45-.60 of its size; a text above this share holds no long repetition.
+_GATE: Final = 0.50
+_LONGEST_PERIOD: Final = 150
+_MIN_BYTES: Final = 60
+# A loop that has just begun shows in its last signs coming again and again shortly before.
+_NEAR_END: Final = 400
+_ENDING: Final = 12
+_RULERS: Final = frozenset(" \t\n-=_*#.~+|")
+
+TOKEN: Final = re.compile(r"\w+|[^\w\s]")
+LINE_END: Final = re.compile(r"[.!?。！？]+\s|\n")
+NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
+SAME_SIGN: Final = re.compile(r"([^\s=\-_*#.~+|])\1{29,}")
+
+
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
+    """repetition of each output."""
+    return {"repetition": [_judge(text) for text in batch.outputs]}
+
+
+def _judge(text: str) -> Finding:
+    end = _window(text[-_WINDOW:], max(0, len(text) - _WINDOW))
+    if len(text) <= _WINDOW or (end.strength or 0.0) >= 0.5:
+        return end
+    start = _window(text[:_WINDOW], 0)
+    return start if (start.strength or 0.0) > (end.strength or 0.0) else end
+
+
+def _window(text: str, offset: int) -> Finding:
+    data = text.encode("utf-8", "replace")
+    if len(data) < _MIN_BYTES:
+        return CLEAN
+    ratio = len(zlib.compress(data, 1)) / len(data)
+    broken = text.count("\ufffd") / len(text)
+    if ratio > _GATE and broken < 0.02 and text[-_NEAR_END:].count(text[-_ENDING:]) < 4:
+        return Finding(max(0.0, 0.2 * (1.0 - ratio)))
+    strength, span = loop_strength(text)
+    strength = max(strength, 0.2 * (1.0 - ratio), min(1.0, 10 * broken))
+    spans = ((span[0] + offset, span[1] + offset),) if span and strength >= 0.5 else ()
+    return Finding(strength, spans)
+
+
+def loop_strength(text: str) -> tuple[float, Span | None]:
+    """The strongest of: a period at the end, a run anywhere, a sentence or a sign over and over."""
+    tokens = list(TOKEN.finditer(text.lower()))
+    values = [token.group() for token in tokens]
+    if len(values) < 4:
+        values, tokens = list(text), []
+    period, copies, run = longest_run(values)
+    share = run / max(1, len(values))
+    looped = 0.0
+    if copies >= 3 and run >= 12 and any(value.isalnum() for value in values[-period:]):
+        looped = min(1.0, 0.25 + 0.05 * (copies - 3) + 0.9 * share + min(0.3, run / 200))
+    sign = SAME_SIGN.search(text)
+    flooded = max(min(1.0, 0.4 + (sign.end() - sign.start()) / 200) if sign else 0.0, _stutter(text[-_NEAR_END:]))
+    said = _said_again(text)
+    span = (tokens[-run].start(), len(text)) if tokens and looped >= max(said, flooded) and run else None
+    return max(looped, flooded, said), span if span else (sign.span() if sign else (0, len(text)))
+
+
+def _stutter(end: str) -> float:
+    """A short group of characters over and over at the very end; rulers and blanks are not meant."""
+    period, copies, run = longest_run(end)
+    if copies < 6 or run < 40 or period > 40 or set(end[-period:]) <= _RULERS:
+        return 0.0
+    return min(1.0, 0.45 + run / 300)
+
+
+def longest_run(values: Sequence[Hashable]) -> tuple[int, float, int]:
+    """The period of the repetition at the end of a sequence: period, copies, length; the end may be cut.
+
+    >>> longest_run("xyabababa")
+    (2, 3.5, 7)
+    """
+    best = (1, 1.0, 1)
+    size = len(values)
+    for period in range(1, min(_LONGEST_PERIOD, size // 2) + 1):
+        if values[size - 1 - period] != values[size - 1]:
+            continue
+        at = size - 1
+        while at >= period and values[at] == values[at - period]:
+            at -= 1
+        run = size - 1 - at + period
+        if run >= 2 * period and run > best[2]:
+            best = (period, run / period, run)
+    return best
+
+
+def _said_again(text: str) -> float:
+    """How much of the text is one sentence or line repeated, numbers aside."""
+    parts = [NOT_LETTERS.sub(" ", part).strip() for part in LINE_END.split(text.lower())]
+    counts = Counter(part for part in parts if len(part) > 15)
+    if not counts:
+        return 0.0
+    total = sum(counts.values())
+    most = counts.most_common(1)[0][1]
+    again = 1.0 - len(counts) / total
+    if most < 4:
+        return 0.3 * again
+    return min(1.0, 0.1 * (most - 3) + 0.75 * again)

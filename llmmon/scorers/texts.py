@@ -1,0 +1,119 @@
+"""The texts to score: parallel lists, one entry per row, and what the scorers read from them once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from llmmon.scorers.words import IntArray, term_ids, words
+
+# An enormous text is judged by its two ends, so that the time for it is bounded.
+HEAD_CHARS: Final = 48_000
+TAIL_CHARS: Final = 16_000
+
+Optional = Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """Rows to score as parallel lists; a list left empty is missing for all rows.
+
+    `outputs` gives the number of rows; a row whose output is None has no text and gets no scores.
+    `schemas` holds what the answer's JSON must keep: a JSON schema, an OpenAI `response_format`,
+    a list of required keys, or any of these as JSON text.
+    """
+
+    outputs: Optional
+    prompts: Optional = ()
+    expected: Optional = ()
+    contexts: Optional = ()
+    finish_reasons: Optional = ()
+    reasoning_tokens: Sequence[float | None] = ()
+    completion_tokens: Sequence[float | None] = ()
+    schemas: Sequence[object] = ()
+    systems: Optional = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a list is neither empty nor as long as the outputs."""
+        for name in self.__slots__:
+            if len(getattr(self, name)) not in (0, len(self.outputs)):
+                raise ValueError(f"{name} must hold {len(self.outputs)} rows, not {len(getattr(self, name))}")
+
+    def rows(self, numbers: Sequence[int]) -> Texts:
+        """These rows only, in this order."""
+        picked = {}
+        for name in self.__slots__:
+            column = getattr(self, name)
+            picked[name] = [column[i] for i in numbers] if len(column) else ()
+        return Texts(**picked)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows with output text, and the readings of them that several scorers share."""
+
+    texts: Texts
+    outputs: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a row has no output."""
+        outputs = [text for text in self.texts.outputs if text is not None]
+        if len(outputs) != len(self.texts.outputs):
+            raise ValueError("a batch holds only rows with output text")
+        object.__setattr__(self, "outputs", outputs)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    @cached_property
+    def prompts(self) -> list[str | None]:
+        """The prompts, None where missing or blank."""
+        return [text if text and not text.isspace() else None for text in self.column("prompts")]
+
+    @cached_property
+    def output_words(self) -> list[list[bytes]]:
+        """The words of each output (of its two ends, where it is enormous)."""
+        return [words(both_ends(text)) for text in self.outputs]
+
+    @cached_property
+    def prompt_words(self) -> list[list[bytes]]:
+        """The words of each prompt; none where it is missing."""
+        return [words(both_ends(text)) if text else [] for text in self.prompts]
+
+    @cached_property
+    def output_ids(self) -> list[IntArray]:
+        """The term of each word of each output, 0 for function words."""
+        return [term_ids(found) for found in self.output_words]
+
+    @cached_property
+    def prompt_ids(self) -> list[IntArray]:
+        """The term of each word of each prompt, 0 for function words."""
+        return [term_ids(found) for found in self.prompt_words]
+
+    @cached_property
+    def word_counts(self) -> IntArray:
+        """How many words each output has."""
+        return np.array([len(found) for found in self.output_words], dtype=np.int64)
+
+    def column(self, name: str) -> list[str | None]:
+        """A text column of all rows, None where missing."""
+        values: Optional = getattr(self.texts, name)
+        return list(values) if len(values) else [None] * len(self)
+
+    def numbers(self, name: str) -> list[float | None]:
+        """A column of numbers of all rows, None where missing."""
+        values: Sequence[float | None] = getattr(self.texts, name)
+        return list(values) if len(values) else [None] * len(self)
+
+    def schemas(self) -> list[object]:
+        """The schema of each row, None where missing."""
+        return list(self.texts.schemas) if len(self.texts.schemas) else [None] * len(self)
+
+
+def both_ends(text: str, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> str:
+    """The text, or its first `head` and last `tail` characters where it is longer."""
+    return text if len(text) <= head + tail else f"{text[:head]}\n{text[-tail:]}"
