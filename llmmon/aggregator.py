@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from llmmon.collector import MetricsCollector, to_us
@@ -20,8 +20,7 @@ from llmmon.partials import Group, GroupIndex, Partials, Run, Sums, Values, keys
 MINUTE_US: Final = 60_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
+class Measures(msgspec.Struct, frozen=True):
     """Which metrics to add up, and of which to keep the values."""
 
     sums: tuple[str, ...]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,8 +45,7 @@ def _interner_of(values: Sequence[str]) -> Interner:
     return interner
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True, eq=False):
     """A column of names: int32 codes into `values` (which may grow behind it), -1 for missing."""
 
     codes: CodeArray
@@ -57,8 +56,7 @@ class Names:
         return [None if code < 0 else self.values[code] for code in self.codes.tolist()]
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(msgspec.Struct, frozen=True, eq=False):
     """`size` calls. A field that no call carries may be absent; absent reads as all missing.
 
     `timestamp` is int64 microseconds UTC; `numbers` are in stored units (see `record.FIELDS`);
@@ -67,9 +65,9 @@ class Columns:
 
     size: int
     timestamp: IntArray
-    numbers: Mapping[str, FloatArray] = field(default_factory=dict)
-    names: Mapping[str, Names] = field(default_factory=dict)
-    texts: Mapping[str, list[str | None]] = field(default_factory=dict)
+    numbers: Mapping[str, FloatArray] = msgspec.field(default_factory=dict)
+    names: Mapping[str, Names] = msgspec.field(default_factory=dict)
+    texts: Mapping[str, list[str | None]] = msgspec.field(default_factory=dict)
     positions: IntArray | None = None
 
     def number(self, name: str) -> FloatArray:
@@ -110,7 +108,7 @@ class Columns:
 
     def with_numbers(self, **numbers: FloatArray) -> Columns:
         """The same calls with number columns added or replaced (stored units)."""
-        return replace(self, numbers={**self.numbers, **numbers})
+        return msgspec.structs.replace(self, numbers={**self.numbers, **numbers})
 
 
 EMPTY: Final = Columns(0, np.empty(0, np.int64))

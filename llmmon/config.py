@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from llmmon.durations import duration_us, zone
 from llmmon.errors import ConfigError, UsageError
@@ -17,8 +18,7 @@ FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset({"logs", "timezone", "naive_timezone", "state", "late", "prices", "score"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says; `path` is None without one."""
 
     path: Path | None = None
@@ -27,8 +27,8 @@ class Config:
     naive_timezone: str = "UTC"
     state: Path | None = None
     late_us: int = 120_000_000
-    prices: Mapping[str, Any] = field(default_factory=dict)
-    score_thresholds: Mapping[str, float] = field(default_factory=dict)
+    prices: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    score_thresholds: Mapping[str, float] = msgspec.field(default_factory=dict)
 
 
 def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Config:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import BoolArray, Columns, FloatArray
@@ -38,8 +38,7 @@ _NULL: Final = frozenset({"null", "none", "missing"})
 _DEEPEST: Final = 50  # parentheses within parentheses
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """A parsed condition: its text, the fields that it reads, and the calls that it keeps."""
 
     text: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import Columns, IntArray
@@ -18,8 +18,7 @@ _DAY_US = 86_400_000_000
 _MONDAY_US = 4 * _DAY_US  # 1970-01-05, so that weeks begin on Mondays
 
 
-@dataclass(frozen=True, slots=True)
-class Grouping:
+class Grouping(msgspec.Struct, frozen=True):
     """Fields to group by (names, or `tag.X`), and the width of time buckets (0: none).
 
     A group is a tuple: the bucket's number where there are buckets, then one name per field, None where a

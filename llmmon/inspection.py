@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import Columns
@@ -45,7 +45,7 @@ def inspect_logs(query: Query) -> tuple[InspectReport, SourceReport, int]:
         inspection, report = _inspect(logs, number)
         files.append(inspection)
         reports.append(report)
-    source = replace(total(reports), failed=tuple(logs.failed), timezone=query.tz)
+    source = msgspec.structs.replace(total(reports), failed=tuple(logs.failed), timezone=query.tz)
     return InspectReport(tuple(files)), source, EXIT_INPUT if logs.failed else EXIT_OK
 
 

@@ -6,10 +6,10 @@ Every metric is a number (or nothing) per call; every statistic is an aggregatio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import Columns, FloatArray
@@ -37,8 +37,7 @@ class Better(StrEnum):
     NEITHER = "neither"
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(msgspec.Struct, frozen=True):
     """One metric. `rows` gives its stored units per call, shape (calls,), NaN where a call has none."""
 
     name: str
@@ -172,8 +171,7 @@ ALIASES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Statistic:
+class Statistic(msgspec.Struct, frozen=True):
     """An aggregation of a metric, as it is named in rules, sorting and JSON."""
 
     name: str

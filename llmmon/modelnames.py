@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 # spelling in lower case with dashes -> provider of the price list
 _PROVIDERS: Final[dict[str, str]] = {
@@ -87,8 +88,7 @@ _COMPACT_DATE: Final = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01
 _FREE: Final = ":free"
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """One way to look a model up: `provider` None means whoever the name belongs to."""
 
     provider: str | None
@@ -96,8 +96,7 @@ class Reference:
     guessed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ModelName:
+class ModelName(msgspec.Struct, frozen=True):
     """What a logged model name and provider say."""
 
     model: str  # in lower case, as logged

@@ -8,9 +8,9 @@ value coarsened to 7 significant bits (relative error at most 0.8 %).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +25,7 @@ _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 _KEPT_BITS: Final = 7  # of a coarsened value
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True, eq=False):
     """Sorted keys, each counted once or `counts` times."""
 
     keys: KeyArray
@@ -36,8 +35,7 @@ class Run:
         return len(self.keys) if self.counts is None else int(self.counts.sum())
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
+class Values(msgspec.Struct, frozen=True, eq=False):
     """The values of one metric in every group: sorted runs, merged only when they are read."""
 
     runs: tuple[Run, ...] = ()
@@ -47,24 +45,22 @@ class Values:
         return sum(len(run) for run in self.runs)
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(msgspec.Struct, frozen=True, eq=False):
     """How many calls of each group carry a metric, and the total of its stored units; shape (groups,)."""
 
     count: IntArray
     total: IntArray
 
 
-@dataclass(frozen=True, slots=True)
-class Partials:
+class Partials(msgspec.Struct, frozen=True, eq=False):
     """Statistics of calls by group, ready to be merged with those of other calls.
 
     `sums` and `values` are by metric name; `first_us` and `last_us` bound the dated calls (None without).
     """
 
     groups: tuple[Group, ...] = ()
-    sums: Mapping[str, Sums] = field(default_factory=dict)
-    values: Mapping[str, Values] = field(default_factory=dict)
+    sums: Mapping[str, Sums] = msgspec.field(default_factory=dict)
+    values: Mapping[str, Values] = msgspec.field(default_factory=dict)
     first_us: int | None = None
     last_us: int | None = None
 

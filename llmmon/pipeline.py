@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from llmmon import parallel, sources
 from llmmon.columns import Columns, concat
@@ -16,13 +17,14 @@ from llmmon.filters import Filter, all_of
 from llmmon.folds import TrailingFold
 from llmmon.formats.detection import Wanted
 from llmmon.formats.mapping import parse_override
-from llmmon.prices import PriceTable
-from llmmon.pricing import price
+from llmmon.logged_costs import as_logged
 from llmmon.record import TAG_PREFIX
 from llmmon.reports import SourceReport, Window
 from llmmon.scanning import Fold, Scan, Scanned, Selection, open_plans, scan
-from llmmon.seeking import TimeIndex
 from llmmon.sources import Source
+
+if TYPE_CHECKING:
+    from llmmon.seeking import TimeIndex
 
 _PRICED_BY: Final = frozenset(
     {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
@@ -31,8 +33,7 @@ _PRICED_BY: Final = frozenset(
 _RELATIVE: Final = {"today": 25 * 3600, "yesterday": 49 * 3600}  # seconds that may lie between it and the end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What the shared options ask for; texts as they were given, `wall_us` is the clock."""
 
     logs: tuple[str, ...]
@@ -52,11 +53,10 @@ class Query:
     dedup: bool = False
     rejects: Path | None = None
     progress: Callable[[int, int], None] | None = None
-    say: Callable[[str], None] = field(default=lambda _: None)
+    say: Callable[[str], None] = msgspec.field(default=lambda _: None)
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """What reading gave: the folds' results, the source report, the time range, the exit code so far."""
 
     results: list[Any]
@@ -137,7 +137,7 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
 def _read_trailing(query: Query, logs: Logs, times: _Times, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Read:
     """For logs whose end is known only when they have been read: keep what may matter, then select."""
     horizon = times.horizon_us()
-    kept = scan(replace(plan, selection=Selection(where=logs.filter)), lambda: TrailingFold(horizon))
+    kept = scan(msgspec.structs.replace(plan, selection=Selection(where=logs.filter)), lambda: TrailingFold(horizon))
     times.settle(kept.report.end_us)
     selection = Selection(times.start_us, times.end_us)
     columns = concat(kept.results)
@@ -146,8 +146,8 @@ def _read_trailing(query: Query, logs: Logs, times: _Times, plan: Scan, make_fol
     if inside.size:
         fold.add(inside, [])
     outside = kept.report.requests - inside.size
-    report = replace(kept.report, requests=inside.size, outside=outside)
-    return _done(query, logs, times, replace(kept, report=report), [fold.result()])
+    report = msgspec.structs.replace(kept.report, requests=inside.size, outside=outside)
+    return _done(query, logs, times, msgspec.structs.replace(kept, report=report), [fold.result()])
 
 
 def _done(query: Query, logs: Logs, times: _Times, scanned: Scanned[Any], results: list[Any]) -> Read:
@@ -158,7 +158,7 @@ def _done(query: Query, logs: Logs, times: _Times, scanned: Scanned[Any], result
     if report.used == 0 and report.samples == 0:
         raise nothing_usable(report)
     window = times.window(report.start_us, report.end_us)
-    report = replace(
+    report = msgspec.structs.replace(
         report, failed=failed, timezone=query.tz, now_us=times.now_us if times.now_us is not None else window.end_us
     )
     return Read(results, report, window, EXIT_INPUT if failed else EXIT_OK, scanned)
@@ -207,6 +207,8 @@ class _Times:
             self.ranges = tuple(self._range(index, s) for index, s in zip(indexes, logs.sources, strict=True))
 
     def _indexes(self, logs: Logs) -> list[TimeIndex] | None:
+        from llmmon.seeking import TimeIndex
+
         indexes = [TimeIndex(source, plan) for source, plan in zip(logs.sources, logs.plans, strict=True)]
         for index, source in zip(indexes, logs.sources, strict=True):
             if source.size and not index.in_order():
@@ -252,8 +254,28 @@ class _Times:
 def _price(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
     if query.cost == "none" or not any("cost" in name for name in fields):
         return None
-    table = PriceTable.of(query.config.prices)
-    return lambda columns: price(columns, table, query.cost)
+    return _Pricing(query.cost, query.config.prices)
+
+
+class _Pricing:
+    """Gives calls their costs; the price table is loaded when the first call needs it."""
+
+    def __init__(self, mode: str, prices: Mapping[str, Any]) -> None:
+        self._mode = mode
+        self._prices = prices
+        self._table: Any = None
+
+    def __call__(self, columns: Columns) -> Columns:
+        settled = as_logged(columns) if self._mode in {"auto", "logged"} else None
+        return self._calculated(columns) if settled is None else settled
+
+    def _calculated(self, columns: Columns) -> Columns:
+        from llmmon.prices import PriceTable
+        from llmmon.pricing import price
+
+        if self._table is None:
+            self._table = PriceTable.of(self._prices)
+        return price(columns, self._table, self._mode)
 
 
 def _progress(query: Query, found: Sequence[Source]) -> Callable[[int], None] | None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from importlib.machinery import ModuleSpec
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import PurePath
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final, Protocol
+
+import msgspec
 
 PACKAGE: Final = "genai-prices"
 
@@ -44,8 +43,7 @@ class PriceSource(Protocol):
         """A hash of the list's content."""
 
 
-@dataclass(frozen=True, slots=True)
-class BundledPrices:
+class BundledPrices(msgspec.Struct, frozen=True):
     """The list in the installed `genai-prices` package; its network updates are never used."""
 
     def providers(self) -> Sequence[Any]:
@@ -54,6 +52,8 @@ class BundledPrices:
 
     def version(self) -> str:
         """`genai-prices 0.2.3`, or `no price list` if the package is missing."""
+        from importlib.metadata import PackageNotFoundError, version  # slow to import
+
         try:
             return f"{PACKAGE} {version(PACKAGE)}"
         except PackageNotFoundError:
@@ -64,8 +64,7 @@ class BundledPrices:
         return _digest()
 
 
-@dataclass(frozen=True, slots=True)
-class NoPrices:
+class NoPrices(msgspec.Struct, frozen=True):
     """No list prices at all: only the overrides of a table count."""
 
     def providers(self) -> Sequence[Any]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final
+
+import msgspec
 
 from llmmon.rates import KINDS, Quote, Rates, with_stand_ins
 
@@ -22,8 +23,7 @@ _MOST_DAYS: Final = 36_525  # a hundred years: no log is longer, and times that 
 _EPOCH: Final = date(1970, 1, 1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Listing:
+class Listing(msgspec.Struct, frozen=True, eq=False):
     """All prices of one model over time; `own` if they are an override or a free model's."""
 
     model: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
 from typing import Any
+
+import msgspec
 
 from llmmon.errors import ConfigError
 from llmmon.modelnames import ModelName, parse
@@ -18,8 +19,7 @@ from llmmon.pricelist import Listing, find, find_by_deployment, listing_of
 from llmmon.rates import FREE, KINDS, Rates, with_stand_ins
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(msgspec.Struct, frozen=True):
     """The user's own prices for the models that a pattern matches."""
 
     pattern: str
@@ -31,12 +31,11 @@ class Override:
         return any(re.fullmatch(pattern, text, re.DOTALL) for text in (name.model, name.bare))
 
 
-@dataclass(frozen=True, slots=True)
-class PriceTable:
+class PriceTable(msgspec.Struct, frozen=True):
     """List prices and the user's own, which win. Nothing is read before the first model is looked up."""
 
     overrides: tuple[Override, ...] = ()
-    source: PriceSource = field(default_factory=BundledPrices)
+    source: PriceSource = BundledPrices()
 
     @classmethod
     def of(cls, prices: Mapping[str, Any] | None = None, source: PriceSource | None = None) -> PriceTable:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import BoolArray, Columns, IntArray, Names
@@ -18,8 +18,7 @@ PRICED_BY: Final = ("model", "provider", "service_tier")
 _SPARSE: Final = 4_000_000  # combinations of names beyond which a table of all of them is too large
 
 
-@dataclass(frozen=True, slots=True)
-class Quoted:
+class Quoted(msgspec.Struct, frozen=True, eq=False):
     """The quote of each call: `index` into `quotes`, -1 without a price; shape (calls,)."""
 
     index: IntArray

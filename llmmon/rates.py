@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import nan
 from typing import Final
+
+import msgspec
 
 NANO_PER_TOKEN: Final = 1000.0  # nano-dollars a token, of a dollar per million tokens
 NANO_PER_REQUEST: Final = 1_000_000.0  # nano-dollars a request, of a dollar per thousand requests
@@ -22,8 +23,7 @@ KINDS: Final[dict[str, tuple[str, tuple[str, ...], str | None]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(msgspec.Struct, frozen=True):
     """What each kind of token costs.
 
     `rows` has one row per context tier, in the order of `KINDS`, in nano-dollars a token (a request); NaN where
@@ -35,8 +35,7 @@ class Rates:
     starts: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(msgspec.Struct, frozen=True):
     """The rates of one model, tier and time; `certain` unless a name, region, date or tier had to be guessed."""
 
     rates: Rates

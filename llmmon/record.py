@@ -6,9 +6,10 @@ missing: sums of them are exact, so that any order of adding gives the same tota
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 
 class Kind(StrEnum):
@@ -20,8 +21,7 @@ class Kind(StrEnum):
     TEXT = "text"  # long text, read only where a command asks for it
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One field of a call; a stored number is the public one times `scale`."""
 
     name: str

@@ -6,12 +6,12 @@ Missing is None (or NaN in arrays); times are microseconds UTC until a renderer 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class RejectedLine:
+
+class RejectedLine(msgspec.Struct, frozen=True):
     """A line that could not be read: where (line from 1, None after a jump into the file), and why."""
 
     file: str
@@ -25,8 +25,7 @@ class RejectedLine:
         return f"{self.file}:{self.line}" if self.line is not None else f"{self.file} at byte {self.byte}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceReport:
+class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was read and what became of it: `lines == blank + used + skipped + rejected`."""
 
     files: tuple[str, ...] = ()
@@ -42,7 +41,7 @@ class SourceReport:
     outside: int = 0
     filtered: int = 0
     undated: int = 0
-    dialects: Mapping[str, int] = field(default_factory=dict)
+    dialects: Mapping[str, int] = msgspec.field(default_factory=dict)
     rejects: tuple[RejectedLine, ...] = ()
     start_us: int | None = None
     end_us: int | None = None
@@ -51,8 +50,7 @@ class SourceReport:
     failed: tuple[tuple[str, str], ...] = ()  # path, why
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """The time that a report is about; None where it is open or nothing is dated."""
 
     start_us: int | None
@@ -63,16 +61,14 @@ class Window:
 Statistics = Mapping[str, float | int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRow:
+class GroupRow(msgspec.Struct, frozen=True):
     """One group (field -> value) and its statistics by name."""
 
     key: Mapping[str, str | None]
     statistics: Statistics
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True):
     """One group in one time bucket [start, end); `key` is empty for all calls."""
 
     start_us: int
@@ -81,8 +77,7 @@ class Bucket:
     statistics: Statistics
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """How often a name occurred, and its share of the whole."""
 
     name: str | None
@@ -90,8 +85,7 @@ class Share:
     share: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SummaryReport:
+class SummaryReport(msgspec.Struct, frozen=True, kw_only=True):
     """`llmmon summarize`: totals, groups, time buckets, errors by type, finish reasons."""
 
     window: Window
@@ -107,8 +101,7 @@ class SummaryReport:
     sorted_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestsReport:
+class RequestsReport(msgspec.Struct, frozen=True):
     """`llmmon requests`: the calls themselves, one mapping of field to public value each."""
 
     rows: tuple[Mapping[str, Any], ...]
@@ -116,8 +109,7 @@ class RequestsReport:
     sorted_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class FileInspection:
+class FileInspection(msgspec.Struct, frozen=True):
     """`llmmon inspect` of one file."""
 
     file: str
@@ -129,8 +121,7 @@ class FileInspection:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InspectReport:
+class InspectReport(msgspec.Struct, frozen=True):
     """`llmmon inspect`: what each file is."""
 
     files: tuple[FileInspection, ...]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 
 from llmmon import parallel
@@ -31,8 +31,7 @@ class Fold(Protocol[Result]):
     def result(self) -> Result: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """Which calls count: those in [start, end), dated, that the filter keeps. None is open."""
 
     start_us: int | None = None
@@ -52,8 +51,7 @@ class Selection:
         return kept if self.end_us is None else kept & (columns.timestamp < self.end_us)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """What became of the calls that were read: `calls == requests + duplicates + outside + filtered`."""
 
     requests: int = 0
@@ -83,8 +81,7 @@ class Tally:
         self.start_us, self.end_us = min(starts, default=None), max(ends, default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """What to read: sources with their plans and byte ranges, how to select and price, in how many jobs."""
 
     sources: tuple[Source, ...]
@@ -93,20 +90,19 @@ class Scan:
     selection: Selection
     price: Callable[[Columns], Columns] | None = None
     jobs: int = 1
-    streams: Mapping[int, Stream] = field(default_factory=dict)
+    streams: Mapping[int, Stream] = msgspec.field(default_factory=dict)
     progress: Callable[[int], None] | None = None
 
     def spans(self) -> list[Span]:
         """All spans, in order."""
         found: list[Span] = []
         for number, (source, plan, (start, end)) in enumerate(zip(self.sources, self.plans, self.ranges, strict=True)):
-            whole = source if plan.splittable else replace(source, seekable=False)
+            whole = source if plan.splittable else msgspec.structs.replace(source, seekable=False)
             found += spans_of(number, whole, start, end, len(found))
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Scanned(Generic[Folded]):
+class Scanned(msgspec.Struct, Generic[Folded], frozen=True):
     """The folds' results, one a worker, and the accounting of the whole."""
 
     results: list[Folded]
@@ -142,8 +138,7 @@ def _why(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
-@dataclass(slots=True)
-class _SpanResult:
+class _SpanResult(msgspec.Struct):
     accounting: Accounting
     tally: Tally
     failure: str = ""
@@ -198,7 +193,7 @@ class _Worker:
     def _take(self, block: Block, span: Span, tally: Tally) -> None:
         columns = block.columns
         if columns.positions is not None:
-            columns = replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
+            columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
         tally.dated(columns)
         tally.samples += len(block.samples)
         selection = self._plan.selection

@@ -6,8 +6,9 @@ order at every probe, and gives up (the whole file is then read) where a file is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
 
 from llmmon.formats.canonical import Interners
 from llmmon.formats.reading import ReadPlan, SpanReader
@@ -20,8 +21,7 @@ _SPREAD: Final = 8  # probes at even distances, to see whether a file is in orde
 _CLOSE_ENOUGH: Final = 256 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True):
     """The times of the calls on a few lines at an offset."""
 
     offset: int
@@ -36,7 +36,7 @@ class TimeIndex:
     def __init__(self, source: Source, plan: ReadPlan) -> None:
         self._source = source
         self._bytes = SpanBytes()
-        narrow = replace(plan, fields=frozenset({"timestamp", "latency_ms"}))
+        narrow = msgspec.structs.replace(plan, fields=frozenset({"timestamp", "latency_ms"}))
         self._reader = SpanReader(narrow, Interners())
         self._probes: dict[int, Probe | None] = {}
         self.tail = self._tail()

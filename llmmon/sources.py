@@ -9,10 +9,11 @@ import stat
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+import msgspec
 
 from llmmon.errors import InputError
 
@@ -25,8 +26,7 @@ _OWN_FILES: Final = frozenset({"labels.toml", "llmmon.toml"})
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """One log: its path ("-" for stdin), its size in bytes as stored, and how it is compressed."""
 
     path: str
@@ -40,8 +40,7 @@ class Source:
         return self.seekable and not self.compression
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """A piece of a source: the lines that start in [start, end); what one worker reads at a time."""
 
     source: int
@@ -50,8 +49,7 @@ class Span:
     end: int | None  # None: to the end
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """The logs that were named, with what was passed over (path -> why) and what could not be read."""
 
     sources: tuple[Source, ...]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import BoolArray, Columns, FloatArray
@@ -12,8 +12,7 @@ from llmmon.record import Status
 _FAILED = frozenset({Status.ERROR.value, Status.CANCELLED.value})
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, eq=False):
     """Disjoint kinds of tokens per call, never NaN; None where no call has any. All arrays have shape (calls,).
 
     `prompt` is the whole prompt (it decides the context tier). `prompt_open` and `output_open` mark calls whose

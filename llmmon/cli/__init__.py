@@ -32,8 +32,17 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
     except MemoryError:
         typer.echo("llmmon: out of memory; try fewer files, or --jobs 1", err=True)
+        sys.exit(EXIT_INPUT)
+    except Exception as error:
+        if "LLMMON_DEBUG" in os.environ:
+            raise
+        typer.echo(f"llmmon: internal error: {type(error).__name__}: {error}", err=True)
+        typer.echo("  try: LLMMON_DEBUG=1 shows where; please report it", err=True)
         sys.exit(EXIT_INPUT)
 
 

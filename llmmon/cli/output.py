@@ -5,9 +5,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import typer
 
 from llmmon.errors import EXIT_FOUND, InputError, first_exit_code
@@ -19,8 +19,7 @@ from llmmon.views import View
 _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """The resolved output options."""
 
     format: str

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 MOST_REJECTS_SHOWN: Final = 5
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Reject:
+class Reject(msgspec.Struct, frozen=True, order=True):
     """A line that could not be read: its number within the span and where it starts, and why."""
 
     line: int
@@ -17,8 +17,7 @@ class Reject:
     reason: str
 
 
-@dataclass(slots=True)
-class Accounting:
+class Accounting(msgspec.Struct):
     """Lines of one span: `lines == blank + used + skipped + rejected`."""
 
     lines: int = 0
@@ -27,9 +26,9 @@ class Accounting:
     skipped: int = 0
     rejected: int = 0
     samples: int = 0
-    dialects: dict[str, int] = field(default_factory=dict)
-    rejects: list[Reject] = field(default_factory=list)
-    notes: set[str] = field(default_factory=set)
+    dialects: dict[str, int] = msgspec.field(default_factory=dict)
+    rejects: list[Reject] = msgspec.field(default_factory=list)
+    notes: set[str] = msgspec.field(default_factory=set)
 
     def read_as(self, dialect: str, lines: int) -> None:
         """Count lines that a dialect claimed."""

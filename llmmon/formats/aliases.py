@@ -5,7 +5,6 @@ Keys are compared in lower case without `_`, `-`, `.` and spaces. A dotted alias
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -242,9 +241,15 @@ def unit_of(lengths: Sequence[tuple[float, float]]) -> str:
         return "ms"
     speeds = [tokens / length for length, tokens in lengths if tokens > 0]
     if speeds:
-        speed = statistics.median(speeds)
+        speed = _median(speeds)
         plausible = [unit for unit, scale in (("s", 1.0), ("ms", 1000.0)) if 1 <= speed * scale <= 2000]
         if len(plausible) == 1:
             return plausible[0]
     whole = all(length == int(length) for length, _ in lengths)
-    return "s" if statistics.median(length for length, _ in lengths) < (50 if whole else 120) else "ms"
+    return "s" if _median([length for length, _ in lengths]) < (50 if whole else 120) else "ms"
+
+
+def _median(numbers: Sequence[float]) -> float:
+    ordered = sorted(numbers)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

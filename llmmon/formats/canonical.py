@@ -5,9 +5,9 @@ tokens, outcomes and times are settled, for every dialect and every way of decod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import (
@@ -37,8 +37,7 @@ class Interners(dict[str, Interner]):
         return interner
 
 
-@dataclass(slots=True)
-class RawCalls:
+class RawCalls(msgspec.Struct, eq=False):
     """Rows as they were logged: one compact column a binding (`formats.gather`), only those with a value.
 
     `lines` numbers each row's line within its span; `has_output` says whether output text is there where

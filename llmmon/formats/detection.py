@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.aliases import resolve
@@ -19,8 +20,7 @@ from llmmon.record import TAG_PREFIX
 HEAD_LINES: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What a command asks of reading: fields, tags, `--map`, `--dialect`, `--naive-tz`."""
 
     fields: frozenset[str]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmmon.formats.mapping import Binding, Path
 from llmmon.formats.slots import SLOTS
@@ -14,8 +15,7 @@ Row = dict[str, Any]  # "slot" or "slot:unit" -> value: one call, or part of one
 Feed = Callable[[Object], Iterable[Row]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """One dialect, as a row of `formats.DIALECTS`.
 
     Where a call is one object, `bindings` say where its slots are, and a typed decoder is made of them;

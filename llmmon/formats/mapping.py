@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping as AnyMapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmmon.errors import UsageError
 from llmmon.formats.slots import SLOTS, Slot
@@ -17,8 +18,7 @@ Path = tuple[str, ...]
 Shape = tuple[tuple[Path, frozenset[str]], ...]  # path -> the JSON types seen there in the file's head
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True, order=True):
     """One path bound to one slot; of several for a slot the lowest rank with a usable value wins.
 
     `unit` is a unit of time or money, "exclusive" for token counts that leave cache or reasoning out,
@@ -36,8 +36,7 @@ class Binding:
         return SLOTS.get(self.slot, Slot.NAME)
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(msgspec.Struct, frozen=True):
     """How one file's objects of one dialect are read; resolved once from its head, then only applied.
 
     `shape` is what the head looked like. `closed`: a key that the head did not have may matter, so such

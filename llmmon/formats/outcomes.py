@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -54,8 +54,7 @@ _HTTP: Final = re.compile(r"(?:http[ /]*(?:1\.1|2)?\s*)?(\d{3})\b", re.IGNORECAS
 _NAME_LIKE: Final = re.compile(r"[A-Za-z][\w.:\-]{1,79}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
+class Outcomes(msgspec.Struct, frozen=True, eq=False):
     """How each row ended: codes into `STATUSES`, HTTP statuses, and for error rows logged without a type or
     message the ones that were found (by row).
     """

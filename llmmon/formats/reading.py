@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import EMPTY, Columns, concat
@@ -26,8 +26,7 @@ _OUTCOME_FIELDS: Final = frozenset({"status", "error_type", "error_message", "st
 BLOCK_BYTES: Final = 8 << 20  # input that becomes one block of columns
 
 
-@dataclass(frozen=True, slots=True)
-class ReadPlan:
+class ReadPlan(msgspec.Struct, frozen=True):
     """How a file is read, decided once from its head; small and picklable.
 
     `mappings` has one entry for each data dialect seen; with `typed` the first is tried on every line.
@@ -47,12 +46,11 @@ class ReadPlan:
         return next((mapping for mapping in self.mappings if mapping.dialect == dialect), None)
 
 
-@dataclass(slots=True)
-class Block:
+class Block(msgspec.Struct, eq=False):
     """A block of calls, with the metric samples found among them."""
 
     columns: Columns
-    samples: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
 class SpanReader:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -216,6 +215,8 @@ def _parse_text(text: str, naive: str) -> int | None:
     try:
         when = datetime.fromisoformat(cleaned)
     except ValueError:
+        from email.utils import parsedate_to_datetime  # takes a while to load, and is rarely needed
+
         try:
             when = parsedate_to_datetime(text)
         except (ValueError, TypeError, IndexError):

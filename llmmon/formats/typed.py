@@ -6,7 +6,6 @@ What does not fit such a decoder raises, and is then read one line at a time; so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -44,20 +43,18 @@ _USUAL: Final[dict[Slot, frozenset[str]]] = {
 _TEXTUAL: Final = frozenset({"str", "NoneType"})
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(msgspec.Struct):
     """One step of the paths: what is bound here, and what is below."""
 
-    bindings: list[Binding] = field(default_factory=list)
-    below: dict[str, _Node] = field(default_factory=dict)
+    bindings: list[Binding] = msgspec.field(default_factory=list)
+    below: dict[str, _Node] = msgspec.field(default_factory=dict)
 
 
 Columns = dict[Binding, Sequence[Any]]
 Extract = Callable[[Sequence[Any], Columns], None]
 
 
-@dataclass(frozen=True, slots=True)
-class TypedDecoder:
+class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
     """Decodes whole lines of one mapping; `extract` turns decoded rows into a column a binding.
 
     `output_at` is where undecoded output text lies, so that its presence can be told.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
+
+import msgspec
 
 from llmmon.names import lookup
 from llmmon.reports import SourceReport
 from llmmon.views import View
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """What a renderer is given: the command's name, its view, the source accounting, width and colour."""
 
     command: str
@@ -24,8 +24,7 @@ class Page:
     unicode: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(msgspec.Struct, frozen=True):
     """A page as text, and what had to be left out of it to fit (said on stderr)."""
 
     text: str

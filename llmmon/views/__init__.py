@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Column:
+
+class Column(msgspec.Struct, frozen=True):
     """A table's column. Those of the highest `rank` go first where the terminal is narrow; 0 always stays."""
 
     title: str
@@ -16,8 +16,7 @@ class Column:
     rank: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A titled table of ready texts; `note` stands below it."""
 
     title: str
@@ -26,8 +25,7 @@ class Table:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """A report ready for every renderer: `data` for JSON, `rows` for jsonl and csv, the rest for people.
 
     `headline` are label and text pairs.
