@@ -36,7 +36,9 @@ class Course:
 class Cusum:
     """The sums of every column for every alternative; shape (alternatives, columns)."""
 
-    def __init__(self, alternatives: int, columns: int) -> None:
+    def __init__(self, alternatives: int, columns: int, keep: FloatArray | float = 1.0) -> None:
+        """`keep` (columns) is the share of a sum that is left a bucket later: below 1, slow change is let go."""
+        self.keep = keep
         self.sums = np.zeros((alternatives, columns))
         self.open = np.zeros(columns, np.bool_)
         self.since = np.zeros(columns, np.int64)  # onset of the open incident
@@ -49,7 +51,7 @@ class Cusum:
         course = Course(np.zeros((size, width)), np.zeros((size, width), np.bool_), np.zeros((size, width), np.int64))
         share, ceiling = 1.0 / limits, CEILING * limits
         for i in range(size):
-            sums = self.sums + steps[i]
+            sums = self.sums * self.keep + steps[i]
             np.clip(sums, 0.0, ceiling, out=sums)
             self.sums = sums
             self.seen += 1

@@ -85,6 +85,11 @@ class Layout:
         )
 
     @property
+    def sudden(self) -> BoolArray:
+        """Columns of which only sudden change is an incident; shape (columns)."""
+        return np.array([column.detector == "traffic" for column in self.columns], np.bool_)
+
+    @property
     def level_watches(self) -> Sequence[Watch]:
         """Of the level columns."""
         return self.watches[: self.levels]
@@ -113,6 +118,9 @@ class Layout:
         a, b = self.levels + self.shares, self.levels + self.shares + self.tails
         tables = [_table(panel.series[c.series]) for c in self.columns[a:b]]
         out.count[:, a:b], out.x[:, a:b], reach = tails.count(panel.starts, tables)
+        for j, parts in _pools(self.columns[a:b]):
+            out.count[:, a + j] = out.count[:, [a + k for k in parts]].sum(axis=1)
+            out.x[:, a + j] = out.x[:, [a + k for k in parts]].sum(axis=1)
         out.known[:, :b] = out.count[:, :b] > 0
         return Matrices(out.count, out.x, out.spread, out.known, reach)
 
@@ -197,6 +205,15 @@ def _given(levels: Sequence[Series]) -> tuple[int, ...]:
     return tuple(place.get((watch_of(s.metric).given, s.group), -1) for s in levels)
 
 
+def _pools(tails: Sequence[Column]) -> list[tuple[int, list[int]]]:
+    """For every overall tail its parts by model: a call is slow or not against its own model's tail."""
+    parts: dict[str, list[int]] = {}
+    for k, column in enumerate(tails):
+        if len(column.group) == 1 and column.group[0][0] == "model":
+            parts.setdefault(column.metric, []).append(k)
+    return [(j, parts[c.metric]) for j, c in enumerate(tails) if not c.group and c.metric in parts]
+
+
 def _table(series: Series) -> Table:
     return series.table or Table(np.zeros(len(series) + 1, np.int64), np.empty(0))
 
@@ -225,6 +242,8 @@ def _alternatives(
             used[:4, j] = True
         else:
             used[:2, j], used[2:4, j] = upward, downward
+            # the total of one group is count times price, each watched already: only a large change
+            used[0, j] &= not (column.metric == "cost_usd" and column.group)
         used[4, j] = watch.drift > 0 and not column.group and column.detector in {"level", "rate"}
     creeping = np.zeros_like(used)
     creeping[4] = used[4]

@@ -25,6 +25,7 @@ from llmmon.series import HOUR_US, FloatArray, Panel
 
 _WEEK_US: Final = 168 * HOUR_US
 _LASTING_US: Final = 12 * HOUR_US
+_SUDDEN_US: Final = HOUR_US  # demand wanders: half of its evidence is let go in an hour
 _SLACK: Final = 0.0  # nats: measured on clean logs, see tests/benchmarks/incidents.py
 _CREEPING: Final = 5.5  # nats less for creeping change: it has few independent chances to alarm
 
@@ -71,7 +72,8 @@ class Monitor:
         for judge, width in judges:
             self.parts.append(_Part(judge, slice(at, at + width)))
             at += width
-        self.cusum, self.rarity = Cusum(ALTERNATIVES, at), Rarity(at)
+        keep = np.where(layout.sudden, 0.5 ** (panel.step_us / _SUDDEN_US), 1.0)
+        self.cusum, self.rarity = Cusum(ALTERNATIVES, at, keep), Rarity(at)
         self.open_for = np.zeros(at, np.int64)
         self.rows = 0
         self._hour: int | None = None

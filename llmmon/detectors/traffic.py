@@ -17,10 +17,13 @@ from llmmon.detectors.watched import Bad
 from llmmon.series import HOUR_US, FloatArray
 
 ALTERNATIVES: Final = 5
-_FACTORS: Final = np.array([1.6, 3.0, 0.6, 0.15, 1.6])[:, None]
+_FACTORS: Final = np.array([1.8, 3.0, 0.55, 0.15, 1.8])[:, None]
+_SMALL: Final = np.array([True, False, True, False, True])[:, None]
 _READY_H: Final = 168
 _LEAST: Final = 0.3  # expected events a bucket under which silence says nothing
 _ROUGH: Final = 0.03  # squared relative error of an expectation, to begin with
+
+_WANDERS: Final = 0.01  # squared relative change of demand from hour to hour
 
 
 class TrafficJudge:
@@ -36,6 +39,7 @@ class TrafficJudge:
         self.busy = np.zeros(size)  # log of how busy the last hours were against the profile
         self.unit = np.ones(size)  # variance over mean: 1 for counts, the size of a call for totals
         self.rough = np.full(size, _ROUGH)
+        self.wander = np.full(size, _ROUGH / 12)  # the same of whole hours: slow wandering of demand
         self.moved = np.zeros(size)
         self.moved_hours = np.zeros(size)
         self.hours = np.zeros(size)
@@ -68,9 +72,11 @@ class TrafficJudge:
         e = np.maximum(self._expected(block) * np.exp(self.busy) / self.unit, 1e-9)
         k = block.x / self.unit
         spread = 1.0 + self.rough * e
+        # wandering can pass for a small change, not for a large one
+        slow = 1.0 + np.maximum(self.rough, self.wander * (HOUR_US / block.step_us)) * e
         e3, k3 = e[:, None, :], k[:, None, :]
         f = np.broadcast_to(_FACTORS, (ALTERNATIVES, e.shape[1]))
-        steps = (k3 * np.log(f) - e3 * (f - 1)) / spread[:, None, :]
+        steps = (k3 * np.log(f) - e3 * (f - 1)) / np.where(_SMALL, slow[:, None, :], spread[:, None, :])
         enough = (e * self.unit > 0) & (e > _LEAST)
         steps = np.where(enough[:, None, :], steps, np.minimum(steps, 0.0))
         root = np.sqrt(spread)
@@ -93,7 +99,8 @@ class TrafficJudge:
         self.profile[w] += gain * (got / np.maximum(part, 1) - self.profile[w])
         quiet = 3.0 * self.unit
         ratio = np.log((got + quiet) / (due + quiet))
-        fresh = np.where(known & (part > 0), 0.4 * np.clip(ratio - self.busy, -0.5, 0.5), 0.0)
+        trust = _WANDERS / (_WANDERS + self.unit / np.maximum(due, 1e-9))  # a steady-state Kalman gain
+        fresh = np.where(known & (part > 0), trust * np.clip(ratio - self.busy, -0.5, 0.5), 0.0)
         self.busy = 0.95 * (self.busy + fresh)
         self.hours += (self.hours > 0) | seen
         away = ~calm
@@ -113,6 +120,9 @@ class TrafficJudge:
         excess = (square - self.unit * total) / np.maximum(power, 1e-12)
         solid = known & (total > 6 * self.unit)
         self.rough = np.clip(self.rough + np.where(solid, 0.02, 0.0) * (np.clip(excess, -0.5, 0.5) - self.rough), 0.004, 0.5)
+        miss = (np.where(calm, block.x - level, 0.0).sum(axis=0)) ** 2 - self.unit * total
+        hourly = np.clip(miss / np.maximum(total * total, 1e-12), -0.3, 0.3)
+        self.wander = np.clip(self.wander + np.where(solid, 0.02, 0.0) * (hourly - self.wander), 0.0005, 0.3)
 
     def accept(self, columns: BoolArray) -> None:
         """Scale the profile to a lasting incident."""
