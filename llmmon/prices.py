@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from hashlib import sha256
 from math import isfinite
 from typing import Any
 
@@ -59,6 +58,8 @@ class PriceTable(msgspec.Struct, frozen=True):
     @property
     def hash(self) -> str:
         """64 hexadecimal digits that change with the list's data and with the overrides."""
+        from hashlib import sha256  # only reports that show the hash need it
+
         return sha256(f"{self.source.digest()}{self.overrides!r}".encode()).hexdigest()
 
     def listing(self, model: str, provider: str | None) -> Listing | None:
