@@ -100,11 +100,11 @@ def features(text: str) -> list[float]:
         BARE_ITEM.fullmatch(last) is not None,
         is_item,
         closing,
-        marks and not ended,
+        marks > 0 and not ended,
         _open_brackets(t) and not ended,
         len(words) <= 12 and not before and not ended,
         style > 0.5 and len(words) >= shortest and not hanging,
-        len(words) <= 5 and before and before[-1].rstrip().lower().endswith(_SIGN_OFFS),
+        len(words) <= 5 and bool(before) and before[-1].rstrip().lower().endswith(_SIGN_OFFS),
     )
     return [float(value) for value in (*ends, *style_values, *rest)]
 
@@ -129,6 +129,7 @@ FEATURES: Final = (
     "open marks", "open brackets", "single short line", "as its siblings", "signed",
 )  # fmt: skip
 WEIGHTS: Final = (
-    -1.73, 2.39, -0.10, -0.74, -5.79, 2.83, 0.31, 5.63, 0.90, 4.05, 1.99, 0.68, 0.45, 4.23, 3.60, -2.73,
+    -2.18, 2.04, -0.39, -0.62, -5.85, 2.85, 0.95, 5.25, 0.27, 4.29, 1.67, 0.65, 0.84, 4.40, 3.86, -3.26,
+    -1.26, -3.92,
 )  # fmt: skip
-BIAS: Final = -1.59
+BIAS: Final = -1.23
