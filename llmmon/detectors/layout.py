@@ -13,7 +13,7 @@ from llmmon.detectors.cusum import BoolArray
 from llmmon.detectors.tail import Tails
 from llmmon.detectors.verdicts import Column, Monitored, Verdicts
 from llmmon.detectors.watched import Bad, Watch, watch_of
-from llmmon.series import FloatArray, IntArray, Kind, Panel, Series, Table
+from llmmon.series import FloatArray, Kind, Panel, Series, Table
 
 _USUAL_RATE: Final = 0.01
 _TRAFFIC: Final = (Kind.COUNT, Kind.TOTAL)
@@ -78,8 +78,8 @@ class Layout:
             *sizes[:3],
             _given([s for _, s in level]),
             tuple(s.kind is Kind.TOTAL for _, s in flow),
-            np.array([_counts_up(w, c) for w, c in zip(watches, columns, strict=True)], np.bool_),
-            np.array([w.bad is not Bad.UP and c.detector in {"level", "traffic"} for w, c in zip(watches, columns, strict=True)], np.bool_),
+            np.array([_looks_up(w, c) for w, c in zip(watches, columns, strict=True)], np.bool_),
+            np.array([_looks_down(w, c) for w, c in zip(watches, columns, strict=True)], np.bool_),
             creeping,
             off,
         )
@@ -174,9 +174,7 @@ class Layout:
                 out[:, j] = series.value
         return out
 
-    def _monitored(
-        self, panel: Panel, ready: BoolArray, weekly: BoolArray, hours: FloatArray
-    ) -> tuple[Monitored, ...]:
+    def _monitored(self, panel: Panel, ready: BoolArray, weekly: BoolArray, hours: FloatArray) -> tuple[Monitored, ...]:
         found: dict[tuple[str, object], Monitored] = {}
         for j, column in enumerate(self.columns):
             season = "none" if column.detector in {"rate", "tail"} else "hour of day"
@@ -189,8 +187,12 @@ class Layout:
         return tuple(found.values())
 
 
-def _counts_up(watch: Watch, column: Column) -> bool:
+def _looks_up(watch: Watch, column: Column) -> bool:
     return watch.bad is not Bad.DOWN or column.detector in {"rate", "tail"}
+
+
+def _looks_down(watch: Watch, column: Column) -> bool:
+    return watch.bad is not Bad.UP and column.detector in {"level", "traffic"}
 
 
 def _reason(column: Column, hours: float) -> str:
@@ -226,7 +228,9 @@ def _fill(out: Matrices, j: int, series: Series, column: Column, watch: Watch) -
         case "rate":
             hits = np.zeros(len(series)) if series.hits is None else series.hits
             out.count[:, j], out.x[:, j] = series.count, hits
-        case "traffic":
+        case "tail":
+            pass  # counted against limits that are learned
+        case _:
             out.count[:, j], out.x[:, j] = series.count, np.maximum(np.nan_to_num(series.value), 0.0)
 
 

@@ -89,7 +89,8 @@ class LevelJudge:
         """How far the baseline itself may be off: one standard deviation; shape (columns)."""
         noise = np.maximum(self.within, _TINY)
         season = 1.0 / (1.0 / self.season_var + self.day_weight[block.of_day] / noise)
-        return np.sqrt(noise / np.maximum(self.weight, 1.0) + season)
+        doubt: FloatArray = np.sqrt(noise / np.maximum(self.weight, 1.0) + season)
+        return doubt
 
     def judge(self, block: Block) -> Judged:
         """Evidence of a block against the baseline as it was before it."""

@@ -115,13 +115,15 @@ class Monitor:
         """Evidence that raises an alarm, for the series known by now; shape (alternatives, columns)."""
         chances = max(int(ready.sum()), 1) * _WEEK_US / self.step_us
         limit = np.log(chances / self.sensitivity.false_alarms_per_week) + _SLACK
-        return np.where(self.layout.creeping, limit - _CREEPING, limit) + self.layout.off
+        limits: FloatArray = np.where(self.layout.creeping, limit - _CREEPING, limit) + self.layout.off
+        return limits
 
     def _evidence(self, ratio: FloatArray, z: FloatArray, limits: FloatArray) -> FloatArray:
         worse = np.where(self.layout.up, np.maximum(z, 0.0), 0.0)
         better = np.where(self.layout.down, np.maximum(-z, 0.0), 0.0)
         now = np.minimum(np.maximum(worse, better) ** 2 / 2, 60.0)
-        return np.maximum(ratio * limits.min(axis=0), now)
+        evidence: FloatArray = np.maximum(ratio * limits.min(axis=0), now)
+        return evidence
 
     def _learn(self) -> None:
         alarm = np.concatenate([one[1] for one in self._blocks])
@@ -148,8 +150,6 @@ def complete(panel: Panel, until_us: int | None) -> Panel:
     return panel[:ended]
 
 
-def judge(
-    panel: Panel, sensitivity: Sensitivity | str = Sensitivity.MEDIUM, until_us: int | None = None
-) -> Verdicts:
+def judge(panel: Panel, sensitivity: Sensitivity | str = Sensitivity.MEDIUM, until_us: int | None = None) -> Verdicts:
     """Verdicts of a fresh monitor on every complete bucket of a panel."""
     return Monitor(panel, sensitivity).extend(complete(panel, until_us))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -34,7 +35,7 @@ class Tails:
         calls, hits, reach = np.zeros(size), np.zeros(size), np.full(size, np.nan)
         days = starts // _DAY_US
         edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(starts)]
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges):
             if a < b:
                 self._turn(int(days[a]))
                 for j, table in enumerate(tables):
@@ -56,7 +57,8 @@ class Tails:
         """Where a share of the calls lies beyond, on each column's bad side."""
         rank = np.where(self.below, share, 1.0 - share) * running[:, -1]
         place = (running < rank[:, None]).sum(axis=1) + ~self.below
-        return np.exp(_LOWEST + _WIDTH * place)
+        limits: FloatArray = np.exp(_LOWEST + _WIDTH * place)
+        return limits
 
     def _take(self, j: int, table: Table) -> tuple[FloatArray, FloatArray]:
         usable = np.isfinite(table.values) & (table.values > 0)

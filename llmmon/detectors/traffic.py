@@ -119,7 +119,8 @@ class TrafficJudge:
         power = np.where(calm, level * level, 0.0).sum(axis=0)
         excess = (square - self.unit * total) / np.maximum(power, 1e-12)
         solid = known & (total > 6 * self.unit)
-        self.rough = np.clip(self.rough + np.where(solid, 0.02, 0.0) * (np.clip(excess, -0.5, 0.5) - self.rough), 0.004, 0.5)
+        step = np.where(solid, 0.02, 0.0) * (np.clip(excess, -0.5, 0.5) - self.rough)
+        self.rough = np.clip(self.rough + step, 0.004, 0.5)
         miss = (np.where(calm, block.x - level, 0.0).sum(axis=0)) ** 2 - self.unit * total
         hourly = np.clip(miss / np.maximum(total * total, 1e-12), -0.3, 0.3)
         self.wander = np.clip(self.wander + np.where(solid, 0.02, 0.0) * (hourly - self.wander), 0.0005, 0.3)
