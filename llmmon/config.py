@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +36,8 @@ def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Conf
     if path is None:
         return Config()
     _check_owner(path)
+    import tomllib  # only needed where there is a file
+
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
