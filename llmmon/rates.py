@@ -34,6 +34,10 @@ class Rates(msgspec.Struct, frozen=True):
     rows: tuple[tuple[float, ...], ...]
     starts: tuple[int, ...] = ()
 
+    def of(self, kind: str) -> float:
+        """The price of a kind for short prompts; NaN where it has none."""
+        return self.rows[0][list(KINDS).index(kind)]
+
 
 class Quote(msgspec.Struct, frozen=True):
     """The rates of one model, tier and time; `certain` unless a name, region, date or tier had to be guessed."""

@@ -1,0 +1,211 @@
+"""What a block of calls adds to the cost analysis: integer sums that merge, and the largest disagreements."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+import numpy as np
+
+from llmmon.columns import BoolArray, Columns, FloatArray, IntArray
+from llmmon.cost_block import FIGURES, Block, CostPlan, block_of, figures
+from llmmon.disagreements import Case, Cause, causes_of
+from llmmon.grouping import Grouping
+from llmmon.partials import Group, GroupIndex, Run, Values, coarsen, keys_of, sorted_run
+from llmmon.whatif import Alternative, alternative
+
+_MOST_VALUES: Final = 4_000_000  # costs per request kept exactly; 8 bytes each
+_MERGE_EVERY: Final = 64
+
+Sums = tuple[int, ...]
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Disagreement(msgspec.Struct, frozen=True):
+    """A call whose logged cost is not what the prices say, in nano-dollars; `position` as in `Columns`."""
+
+    logged: int
+    recalculated: int
+    cause: Cause
+    position: int | None
+    timestamp_us: int
+    request_id: str | None
+    model: str | None
+    provider: str | None
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        """The largest first, then the earliest in the log."""
+        return -abs(self.logged - self.recalculated), self.position or 0, self.request_id or ""
+
+
+class CostTally(msgspec.Struct, frozen=True, eq=False):
+    """Everything the report needs of some calls; `merge_tallies` adds them up in any order."""
+
+    groups: Mapping[Group, Sums] = {}  # FIGURES
+    causes: Mapping[Cause, Sums] = {}  # calls, logged, recalculated
+    largest: tuple[Disagreement, ...] = ()
+    unpriced: Mapping[tuple[str | None, str | None, str], Sums] = {}  # model, provider, why: calls, prompt, completion
+    zeros: Mapping[str | None, Sums] = {}  # model: calls, tokens, calls recalculated, recalculated
+    users: Mapping[str | None, Sums] = {}  # priced calls, cost
+    costs: Values = Values()
+    highest: int = 0
+    alternatives: Mapping[str, Alternative] = {}
+
+
+def tally(columns: Columns, plan: CostPlan) -> CostTally:
+    """What a block of calls adds; `columns` carry `cost_usd` as logged, not yet priced."""
+    if not columns.size:
+        return CostTally()
+    block = block_of(columns, plan)
+    cost, known = block.cost, ~np.isnan(block.cost)
+    causes, largest = _causes(block)
+    return CostTally(
+        groups=_groups(block),
+        causes=causes,
+        largest=largest,
+        unpriced=_unpriced(block),
+        zeros=_zeros(block),
+        users=_by_name(columns, "user", known, np.ones(columns.size), cost),
+        costs=Values((Run(np.sort(keys_of(np.zeros(columns.size, np.int64), cost))),)) if known.any() else Values(),
+        highest=int(cost[known].max(initial=0)),
+        alternatives={
+            model: alternative(columns, cost, model, plan.table, plan.undated_us) for model in plan.as_models
+        },
+    )
+
+
+def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
+    """All tallies as one; of the disagreements the `largest` are kept."""
+    parts = list(tallies)
+    rows = sorted((row for part in parts for row in part.largest), key=lambda row: row.rank)
+    return CostTally(
+        groups=_added(part.groups for part in parts),
+        causes=_added(part.causes for part in parts),
+        largest=tuple(rows[:largest]),
+        unpriced=_added(part.unpriced for part in parts),
+        zeros=_added(part.zeros for part in parts),
+        users=_added(part.users for part in parts),
+        costs=_bounded(Values(tuple(run for p in parts for run in p.costs.runs), all(p.costs.exact for p in parts))),
+        highest=max((part.highest for part in parts), default=0),
+        alternatives=_alternatives(parts),
+    )
+
+
+def _alternatives(parts: list[CostTally]) -> dict[str, Alternative]:
+    models = dict.fromkeys(model for part in parts for model in part.alternatives)
+    return {
+        model: sum((p.alternatives[model] for p in parts if model in p.alternatives), Alternative()) for model in models
+    }
+
+
+def _added(tables: Iterable[Mapping[Key, Sums]]) -> dict[Key, Sums]:
+    total: dict[Key, Sums] = {}
+    for table in tables:
+        for key, sums in table.items():
+            found = total.get(key)
+            total[key] = sums if found is None else tuple(map(sum, zip(found, sums, strict=True)))
+    return total
+
+
+def _bounded(values: Values) -> Values:
+    if not values.exact or len(values) > _MOST_VALUES:
+        return coarsen(values)
+    return Values((sorted_run(values),)) if values.runs else values
+
+
+def _groups(block: Block) -> dict[Group, Sums]:
+    index = GroupIndex()
+    numbers, _ = Grouping(block.plan.by).rows(block.columns, index)
+    columns = dict(figures(block))
+    sums = [_summed(numbers, columns[name], len(index)) for name in FIGURES]
+    return {group: tuple(int(column[i]) for column in sums) for group, i in index.items()}
+
+
+def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> FloatArray:
+    sums: FloatArray = np.bincount(numbers, np.nan_to_num(values.astype(np.float64)), size).astype(np.float64)
+    return sums
+
+
+def _causes(block: Block) -> tuple[dict[Cause, Sums], tuple[Disagreement, ...]]:
+    rows = np.flatnonzero(block.disagreeing)
+    if not len(rows):
+        return {}, ()
+    columns, logged, right = block.columns.take(rows), block.logged[rows], block.recalculated[rows]
+    causes = causes_of(Case(columns, block.plan.table, block.plan.undated_us, logged, right))
+    sums: dict[Cause, Sums] = {}
+    for cause, was, should in zip(causes, logged.tolist(), right.tolist(), strict=True):
+        calls, before, after = sums.get(cause, (0, 0, 0))
+        sums[cause] = (calls + 1, before + int(was), after + int(should))
+    order = np.argsort(-np.abs(logged - right), kind="stable")[: block.plan.largest].tolist()
+    return sums, tuple(_disagreement(columns, i, int(logged[i]), int(right[i]), causes[i]) for i in order)
+
+
+def _disagreement(columns: Columns, row: int, logged: int, recalculated: int, cause: Cause) -> Disagreement:
+    def text(name: str) -> str | None:
+        names = columns.name(name)
+        code = int(names.codes[row])
+        return None if code < 0 else names.values[code]
+
+    position = None if columns.positions is None else int(columns.positions[row])
+    names = (text("request_id"), text("model"), text("provider"))
+    return Disagreement(logged, recalculated, cause, position, int(columns.timestamp[row]), *names)
+
+
+def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
+    rows = np.flatnonzero(block.priced.number("unpriced") == 1)
+    columns = block.columns.take(rows)
+    models, providers = columns.name("model").texts(), columns.name("provider").texts()
+    listed, used = block.quoted.index[rows] >= 0, block.usage.used[rows]
+    prompts, completions = (np.nan_to_num(columns.number(f"{name}_tokens")) for name in ("prompt", "completion"))
+    total: dict[tuple[str | None, str | None, str], Sums] = {}
+    for i, (model, provider) in enumerate(zip(models, providers, strict=True)):
+        key = (model, provider, _why(model, bool(listed[i]), bool(used[i])))
+        calls, prompt, completion = total.get(key, (0, 0, 0))
+        total[key] = (calls + 1, prompt + int(prompts[i]), completion + int(completions[i]))
+    return total
+
+
+def _why(model: str | None, listed: bool, used: bool) -> str:
+    if model is None:
+        return "no model"
+    if not used:
+        return "no usage"
+    return "incomplete usage" if listed else "no price"
+
+
+def _zeros(block: Block) -> dict[str | None, Sums]:
+    known = block.doubtful & ~np.isnan(block.recalculated)
+    tokens = block.usage.prompt + block.usage.output + (0.0 if block.usage.reasoning is None else block.usage.reasoning)
+    return _by_name(
+        block.columns, "model", block.doubtful, np.ones(block.columns.size), tokens, known, block.recalculated
+    )
+
+
+def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Any]:
+    """Sums of values (NaN as 0) of the given calls, by a name."""
+    if not rows.any():
+        return {}
+    index = GroupIndex()
+    numbers, _ = Grouping((name,)).rows(columns.take(rows), index)
+    sums = [_summed(numbers, column[rows], len(index)) for column in values]
+    return {group[0]: tuple(int(column[i]) for column in sums) for group, i in index.items()}
+
+
+class CostFold:
+    """A tally of blocks as they come, one after the other."""
+
+    def __init__(self, plan: CostPlan) -> None:
+        self._plan = plan
+        self._pending: list[CostTally] = []
+
+    def add(self, columns: Columns, _samples: object = None) -> None:
+        """Take a block in; `columns` carry `cost_usd` as logged, not yet priced."""
+        self._pending.append(tally(columns, self._plan))
+        if len(self._pending) >= _MERGE_EVERY:
+            self._pending = [self.result()]
+
+    def result(self) -> CostTally:
+        """The tally of everything so far."""
+        return merge_tallies(self._pending, self._plan.largest)
