@@ -1,4 +1,4 @@
-"""Coherence: repetition loops and degeneration. A compression gate, then exact counts on the end of the text."""
+"""Coherence: repetition loops and degeneration. A cheap gate, then exact counts on the end of the text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from llmmon.scorers.texts import Batch
 
 # Loops do not end by themselves, so the end of a text shows them; a loop that ended is looked for at its head.
 _WINDOW: Final = 6_000
-# Prose of a page deflates to .45-.60 of its size; a text above this share holds no long repetition.
-_GATE: Final = 0.50
+# Prose repeats hardly any four words in a row; and it deflates to .45-.60 of its size, in any script.
+_REPEATED_GATE: Final = 0.12
+_DEFLATED_GATE: Final = 0.42
 _LONGEST_PERIOD: Final = 150
-_MIN_BYTES: Final = 60
+_MIN_CHARS: Final = 40
 # A loop that has just begun shows in its last signs coming again and again shortly before.
 _NEAR_END: Final = 400
 _ENDING: Final = 12
@@ -31,29 +32,41 @@ SAME_SIGN: Final = re.compile(r"([^\s=\-_*#.~+|])\1{29,}")
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
     """repetition of each output."""
-    return {"repetition": [_judge(text) for text in batch.outputs]}
+    return {"repetition": [_judge(*row) for row in zip(batch.outputs, batch.output_pieces, strict=True)]}
 
 
-def _judge(text: str) -> Finding:
-    end = _window(text[-_WINDOW:], max(0, len(text) - _WINDOW))
-    if len(text) <= _WINDOW or (end.strength or 0.0) >= 0.5:
-        return end
-    start = _window(text[:_WINDOW], 0)
-    return start if (start.strength or 0.0) > (end.strength or 0.0) else end
+def _judge(text: str, pieces: Sequence[str]) -> Finding:
+    if len(text) <= _WINDOW:
+        return _window(text, pieces, 0)
+    moved = len(text) - _WINDOW
+    start, end = text[:_WINDOW], text[-_WINDOW:]
+    last = _window(end, end.split(), moved)
+    if (last.strength or 0.0) >= 0.5:
+        return last
+    first = _window(start, start.split(), 0)
+    return first if (first.strength or 0.0) > (last.strength or 0.0) else last
 
 
-def _window(text: str, offset: int) -> Finding:
-    data = text.encode("utf-8", "replace")
-    if len(data) < _MIN_BYTES:
+def _window(text: str, pieces: Sequence[str], offset: int) -> Finding:
+    if len(text) < _MIN_CHARS:
         return CLEAN
-    ratio = len(zlib.compress(data, 1)) / len(data)
+    repeated = _repeated_share(text, pieces)
     broken = text.count("\ufffd") / len(text)
-    if ratio > _GATE and broken < 0.02 and text[-_NEAR_END:].count(text[-_ENDING:]) < 4:
-        return Finding(max(0.0, 0.2 * (1.0 - ratio)))
+    if repeated < _REPEATED_GATE and broken < 0.02 and text[-_NEAR_END:].count(text[-_ENDING:]) < 4:
+        return Finding(0.5 * repeated)
     strength, span = loop_strength(text)
-    strength = max(strength, 0.2 * (1.0 - ratio), min(1.0, 10 * broken))
+    strength = max(strength, 0.3 * repeated, min(1.0, 10 * broken))
     spans = ((span[0] + offset, span[1] + offset),) if span and strength >= 0.5 else ()
     return Finding(strength, spans)
+
+
+def _repeated_share(text: str, found: Sequence[str]) -> float:
+    """The share of four words in a row that stood before; for scripts without spaces, by compression."""
+    size = len(found) - 3
+    if len(found) * 20 > len(text) and size > 0:
+        return 1.0 - len(set(zip(found, found[1:], found[2:], found[3:], strict=False))) / size
+    data = text.encode("utf-8", "replace")
+    return max(0.0, _DEFLATED_GATE + _REPEATED_GATE - len(zlib.compress(data, 1)) / len(data))
 
 
 def loop_strength(text: str) -> tuple[float, Span | None]:

@@ -101,7 +101,7 @@ class Lexicon:
 
     weights: FloatArray
     columns: IntArray
-    sample: FloatArray
+    sample: npt.NDArray[np.float32]
 
     @classmethod
     def of(cls, corpus: Corpus) -> Lexicon:
@@ -113,7 +113,9 @@ class Lexicon:
         return cls(weights, *_sample_matrix(weights, [terms for _, terms in corpus.sample]))
 
 
-def _sample_matrix(weights: FloatArray, sample: list[tuple[int, ...]]) -> tuple[IntArray, FloatArray]:
+def _sample_matrix(
+    weights: FloatArray, sample: list[tuple[int, ...]]
+) -> tuple[IntArray, npt.NDArray[np.float32]]:
     vocabulary = np.array(sorted({term for terms in sample for term in terms}), dtype=np.int64)
     columns = np.full(TERM_COUNT, -1, dtype=np.int64)
     columns[vocabulary] = np.arange(len(vocabulary))
@@ -122,6 +124,6 @@ def _sample_matrix(weights: FloatArray, sample: list[tuple[int, ...]]) -> tuple[
         chosen = list(terms)
         matrix[columns[chosen], k] = weights[chosen]
     norms = np.sqrt((matrix**2).sum(axis=0))
-    return columns, matrix / np.where(norms > 0, norms, 1.0)
+    return columns, (matrix / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 
 

@@ -9,7 +9,9 @@ from llmmon.scorers.corpus import Lexicon
 from llmmon.scorers.findings import CLEAN, UNKNOWN, Finding
 from llmmon.scorers.texts import Batch
 
-_WORDS: Final = 150
+_WORDS: Final = 100
+# Above this share of English function words no other language comes into question.
+_PLAIN_ENGLISH: Final = 0.22
 _LEAST_WORDS: Final = 12
 _LEAST_SIGNS: Final = 30
 
@@ -55,7 +57,6 @@ ASKED: Final = re.compile(
     rf"\b(?:in|into|using|use)\s(?:the\s|only\s|fluent\s|simple\s)?(?:the\s)?|translat\w{{1,6}}\b[^.!?\n]{{0,80}}?"
     rf"\b(?:into|to)\s|only(?:\s(?:in|use|using))?\s(?:the\s)?)({_NAMES})\b(?!\s(?:word|history|literature|food|class|cuisine))"
 )
-MENTIONED: Final = re.compile(rf"(?i)\b(?:{_NAMES}|translat\w{{1,6}}|language)\b")
 
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
@@ -68,8 +69,11 @@ def _judge(prompt: str | None, prompt_words: list[bytes], output: str, output_wo
     if not prompt:
         return UNKNOWN
     ends = prompt if len(prompt) < 4_000 else f"{prompt[:2_000]}\n{prompt[-2_000:]}"
-    mentioned = MENTIONED.search(ends) is not None
+    lower = ends.lower()
+    mentioned = any(name in lower for name in _WRITTEN) or "translat" in lower or "language" in lower
     asked = {match.group(1).lower() for match in ASKED.finditer(ends)} if mentioned else set()
+    if not asked and not mentioned and len(prompt_words) < _LEAST_WORDS and prompt.isascii():
+        return CLEAN  # too short a prompt to tell its language
     spoken = detect(output, output_words)
     if spoken is None:
         return UNKNOWN if asked else CLEAN
@@ -90,6 +94,8 @@ def detect(text: str, found: list[bytes]) -> str | None:
     if len(found) < _LEAST_WORDS:
         return None
     first = found[:_WORDS]
+    if sum(map(_FUNCTION_WORDS["english"].__contains__, first)) > _PLAIN_ENGLISH * len(first):
+        return "english"
     counts = {name: sum(map(known.__contains__, first)) for name, known in _FUNCTION_WORDS.items()}
     best, second = sorted(counts.values(), reverse=True)[:2]
     if best < 0.1 * len(first) or best < 1.4 * second:

@@ -9,11 +9,12 @@ from typing import Final
 from llmmon.scorers.findings import CLEAN, Finding, strongest
 
 EMAIL: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,6}[A-Za-z]{2,24}\b")
-SSN: Final = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
-CARD: Final = re.compile(r"(?<![\d.,])\d(?:[ -]?\d){11,18}(?!\d|[.,]\d)")
+# A boundary stands after the first sign, not before it, so that the search can jump to digits.
+SSN: Final = re.compile(r"\d(?<![\d-]\d)(?<!9)\d{2}(?<!000)(?<!666)([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
+CARD: Final = re.compile(r"\d(?<![\d.,]\d)(?:[ -]?\d){11,18}(?!\d|[.,]\d)")
 IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{1,4}){3,8}(?![A-Za-z0-9])")
 IPV4: Final = re.compile(
-    r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?!\d|\.\d)"
+    r"\d(?<![\d.]\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d|\.\d)"
 )
 PHONE: Final = re.compile(
     r"(?<![\w.,/#$€£])(?:"
@@ -38,8 +39,8 @@ INVENTED_NUMBER: Final = re.compile(
 )
 # The sizes of IBANs run from Norway's 15 to Malta's 31 and Saint Lucia's 32.
 _IBAN_SIZES: Final = range(15, 35)
-# Seven digits or letters after digits with little between: what every number below has.
-DIGITS: Final = re.compile(r"\d[ .()-]{0,2}\d[ .()-]{0,2}\w[ .()-]{0,2}\w[ .()-]{0,2}\w?\.?\d?")
+# Seven digits with little between them, or the first two dots of an address: what all numbers below have.
+DIGITS: Final = re.compile(r"\d(?:(?:[ .()/-]{0,3}\d){6}|\.\d{1,3}\.\d)")
 
 
 def find_personal_data(text: str) -> Finding:
@@ -66,7 +67,8 @@ def _numbers(text: str) -> Iterator[Finding]:
         yield Finding(_ip(match.group()), (match.span(),), "ip")
     for match in PHONE.finditer(text):
         if not any(start < match.end() and match.start() < end for start, end in taken):
-            if (value := phone_strength(match.group(), text)) > 0:
+            value = phone_strength(match.group(), text)
+            if value > 0:
                 yield Finding(value, (match.span(),), "phone")
 
 
@@ -110,7 +112,9 @@ def _ssn(value: str, text: str) -> float:
 
 
 def _ip(value: str) -> float:
-    first, second = (int(part) for part in value.split(".")[:2])
+    first, second, *rest = (int(part) for part in value.split("."))
+    if max(first, second, *rest) > 255:
+        return 0.0
     private = first in (0, 10, 127, 255) or (first, second) in ((192, 168), (169, 254)) or (
         first == 172 and 16 <= second < 32
     )

@@ -14,7 +14,7 @@ from llmmon.scorers.words import TERM_BITS, TERM_COUNT, IntArray
 
 # The terms of a text that are compared: its first ones hold what it is about.
 _MOST_TERMS: Final = 1_500
-_ROWS_AT_ONCE: Final = 64
+_ROWS_AT_ONCE: Final = 32
 _SHORT_WORDS: Final = 15
 
 
@@ -98,7 +98,7 @@ def _sample_cosines(
     known = np.flatnonzero(column >= 0)
     starts = np.flatnonzero(np.diff(row[known], prepend=-1))
     if len(starts):
-        products = lexicon.sample[column[known]] * weight[known, None]
+        products = lexicon.sample[column[known]] * weight[known, None].astype(np.float32)
         total[row[known[starts]]] = np.add.reduceat(products, starts, axis=0)
     return total / np.maximum(norm, 1e-9)[:, None]
 

@@ -20,7 +20,10 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: 
     """secret, personal_data and prompt_echo of each output."""
     systems = map(system_part, batch.prompts, batch.column("systems"))
     return {
-        "secret": [_searched(find_secrets, text) for text in batch.outputs],
+        "secret": [
+            find_secrets(text, pieces) if len(text) <= 2 * _END else _searched(find_secrets, text)
+            for text, pieces in zip(batch.outputs, batch.output_pieces, strict=True)
+        ],
         "personal_data": [_searched(find_personal_data, text) for text in batch.outputs],
         "prompt_echo": [find_echo(text, system) for text, system in zip(batch.outputs, systems, strict=True)],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from llmmon.scorers.findings import CLEAN, Finding, strongest
@@ -27,7 +27,7 @@ PROVIDER_KEYS: Final = re.compile(
     r"|HRKU-[\w-]{30,80}|PMAK-[\w-]{50,80}|key-[a-f0-9]{32}|pul-[a-f0-9]{40}|rubygems_[a-f0-9]{48}"
     r"|\d{8,10}:AA[\w-]{32,36}|pplx-\w{40,60}|gsk_\w{40,60}|xai-\w{60,100}|r8_\w{30,50}|fw_\w{20,40}"
     r"|ATATT3\w{50,250}|dckr_pat_[\w-]{20,60}|lin_api_\w{30,60}|figd_[\w-]{30,60}|sntrys_[\w+/=-]{40,250}"
-    r"|LTAI[A-Za-z0-9]{17,21}|AC[a-f0-9]{32}|[a-f0-9]{32}-us\d{1,2}|(?:NRAK|NRII)-[\w-]{20,60}|AGE-SECRET-KEY-1\w{50,70}"
+    r"|LTAI[A-Za-z0-9]{17,21}|[a-f0-9]{32}-us\d{1,2}|(?:NRAK|NRII)-[\w-]{20,60}|AGE-SECRET-KEY-1\w{50,70}"
     r"|eyJ[\w-]{8,2000}\.eyJ[\w-]{8,4000}(?:\.[\w-]{0,1000})?"
     r")"
 )
@@ -41,9 +41,9 @@ HEADER: Final = re.compile(
     r"(?i)\b(?:bearer|basic|api-token|apikey|splunk)\s{1,3}([\w.~+/=-]{16,400})"
     r"|(?:\s-u|--user)[= ]{1,3}[\"']?[^\s\"':$]{2,60}:([^\s\"'$]{6,120})"
 )
+# What follows one of _NAMES where a value is assigned to it.
 ASSIGNED: Final = re.compile(
-    r"(?i)(?:key|secret|passw(?:or)?d|passwd|passphrase|pwd|token|auth|credentials?|sig(?:nature)?)"
-    r"[\w.-]{0,24}[\"'\]*`]{0,4}\s{0,4}(?:=>|:=|\?=|\|\|:|==?|:|\bis\b|,)\s{0,4}[*`]{0,2}[\"'`]?"
+    r"(?i)[\w.-]{0,24}[\"'\]*`]{0,4}\s{0,4}(?:=>|:=|\?=|\|\|:|==?|:|\bis\b|,)\s{0,4}[*`]{0,2}[\"'`]?"
     r"([^\s\"'`,;<>(){}\[\]]{8,200})"
 )
 PLACEHOLDER: Final = re.compile(
@@ -55,34 +55,40 @@ HEX: Final = re.compile(r"[a-fA-F0-9-]{16,200}")
 
 # One of these is in every text that a pattern above can match.
 _PREFIXES: Final = (
-    "AKIA", "ASIA", "ABIA", "ACCA", "gh", "gl", "sk-", "k_live_", "k_test_", "k_prod_", "whsec_", "xox", "xapp-", "AIza",
-    "ya29.", "GOCSPX-", "hf_", "api_org_", "SG.", "npm_", "pypi-", "_v1_", "shp", "ntn_", "secret_", "dapi", "hv", "sgp_",
-    "EAA", "HRKU-", "PMAK-", "key-", "pul-", "rubygems_", ":AA", "pplx-", "gsk_", "xai-", "r8_", "fw_", "ATATT3", "dckr_",
-    "lin_api", "figd_", "sntrys_", "LTAI", "AC", "-us", "NRAK-", "NRII-", "AGE-", "eyJ",
+    "AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "gldt-", "glrt-",
+    "glcbt-", "glptt-", "glsoat-", "glffct-", "glimt-", "glagent-", "gloas-", "sk-", "k_live_", "k_test_", "k_prod_",
+    "whsec_", "xox", "xapp-", "AIza", "ya29.", "GOCSPX-", "hf_", "api_org_", "SG.", "npm_", "pypi-", "_v1_", "shpat_",
+    "shpca_", "shppa_", "shpss_", "ntn_", "secret_", "dapi", "hvs.", "hvb.", "sgp_", "EAA", "HRKU-", "PMAK-", "key-",
+    "pul-", "rubygems_", ":AA", "pplx-", "gsk_", "xai-", "r8_", "fw_", "ATATT3", "dckr_", "lin_api", "figd_", "sntrys_",
+    "LTAI", "-us", "NRAK-", "NRII-", "AGE-SECRET", "eyJ", "glsa_",
 )  # fmt: skip
-_NAMES: Final = ("key", "secret", "passw", "passphrase", "pwd", "token", "auth", "credential", "sig")
-LONG_RUN: Final = re.compile(r"[A-Za-z0-9_.~+/=:-]{16}")
+_NAMES: Final = ("key", "secret", "password", "passwd", "passphrase", "pwd", "token", "auth", "credential", "signature")
+_HEADERS: Final = ("bearer ", "authorization", "--user", " -u ", "apikey ", "api-token ")
+_SHORTEST: Final = 14
 
 
-def find_secrets(text: str) -> Finding:
-    """The credentials in a text: strength by kind, places, kinds; placeholders are not counted."""
-    return strongest(list(_candidates(text))) if text else CLEAN
+def find_secrets(text: str, pieces: Sequence[str] | None = None) -> Finding:
+    """The credentials in a text: strength by kind, places, kinds; placeholders are not counted.
+
+    `pieces` are those of `text.split()`, where the caller has them.
+    """
+    return strongest(list(_candidates(text, text.split() if pieces is None else pieces))) if text else CLEAN
 
 
-def _candidates(text: str) -> Iterator[Finding]:
-    if LONG_RUN.search(text) and any(prefix in text for prefix in _PREFIXES):
+def _candidates(text: str, pieces: Sequence[str]) -> Iterator[Finding]:
+    # No key holds a blank: only the few long pieces of a text need to be searched for prefixes.
+    long = " ".join([piece for piece in pieces if len(piece) >= _SHORTEST])
+    if any(prefix in long for prefix in _PREFIXES):
         yield from _known(text)
     if "PRIVATE KEY" in text:
         for match in PRIVATE_KEY.finditer(text):
             yield Finding(1.0, (match.span(),), "private key")
-    if "://" in text:
+    if "://" in long:
         yield from _in_urls(text)
     lower = text.lower()
-    if any(name in lower for name in _NAMES):
-        for match in ASSIGNED.finditer(text):
-            if (strength := randomness(match.group(1).rstrip(".*"))) > 0:
-                yield Finding(strength, (match.span(1),), "assignment")
-    if "bearer" in lower or "basic " in lower or "-u" in text or "--user" in text or "apikey" in lower:
+    if len(lower) == len(text):  # not so for a few signs that grow; then the places would not fit
+        yield from _assigned(text, lower)
+    if any(name in lower for name in _HEADERS):
         yield from _in_headers(text)
 
 
@@ -92,6 +98,26 @@ def _known(text: str) -> Iterator[Finding]:
         varied = entropy(value[4:]) >= 2.5 and any(c.isdigit() for c in value[3:])
         if varied and not PLACEHOLDER.search(value):
             yield Finding(0.98, (match.span(),), "provider key")
+
+
+def _assigned(text: str, lower: str) -> Iterator[Finding]:
+    done = 0
+    for at in sorted(_places(lower)):
+        match = ASSIGNED.match(text, at) if at >= done else None
+        if match:
+            done = match.end()
+            if (strength := randomness(match.group(1).rstrip(".*"))) > 0:
+                yield Finding(strength, (match.span(1),), "assignment")
+
+
+def _places(lower: str) -> Iterator[int]:
+    """Where the name of a credential ends."""
+    for name in _NAMES:
+        at = lower.find(name)
+        while at >= 0:
+            at += len(name)
+            yield at
+            at = lower.find(name, at)
 
 
 def _in_urls(text: str) -> Iterator[Finding]:
@@ -123,7 +149,7 @@ def randomness(value: str) -> float:
     digits = sum(c.isdigit() for c in value)
     letters = sum(c.isalpha() for c in value)
     signs = len(value) - digits - letters
-    if not digits or not letters or (digits < 3 and "." in value) or value.startswith(("http", "/", "./")):
+    if not digits or not letters or (digits < 3 and "." in value) or "=" in value[:-2] or value.startswith(("http", "/", "./")):
         return 0.0
     measure = entropy(value)
     if HEX.fullmatch(value):

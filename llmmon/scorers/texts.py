@@ -75,6 +75,11 @@ class Batch:
         return [text if text and not text.isspace() else None for text in self.column("prompts")]
 
     @cached_property
+    def output_pieces(self) -> list[list[str]]:
+        """What stands between the blanks of each output, whole."""
+        return [text.split() for text in self.outputs]
+
+    @cached_property
     def output_words(self) -> list[list[bytes]]:
         """The words of each output (of its two ends, where it is enormous)."""
         return [words(both_ends(text)) for text in self.outputs]
