@@ -12,8 +12,9 @@ import numpy as np
 from llmmon.collector import MetricsCollector, to_us
 from llmmon.columns import BoolArray, Columns, FloatArray, IntArray
 from llmmon.errors import UsageError
+from llmmon.evaluation import evaluate
 from llmmon.grouping import Grouping
-from llmmon.metrics import AGGREGATIONS, ALIASES, METRICS, STATISTICS, evaluate, statistic_called, statistic_name
+from llmmon.metrics import AGGREGATIONS, ALIASES, METRICS, STATISTICS, statistic_called, statistic_name
 from llmmon.names import unknown
 from llmmon.partials import Group, GroupIndex, Partials, Run, Sums, Values, keys_of
 

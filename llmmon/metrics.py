@@ -16,8 +16,6 @@ from llmmon.columns import Columns, FloatArray
 from llmmon.errors import UsageError
 from llmmon.names import unknown
 from llmmon.outcome_masks import empty_answers, errors, refusals, truncations
-from llmmon.partials import Partials
-from llmmon.quantiles import quantiles
 from llmmon.record import FIELDS, MICROSECONDS, NANO_DOLLARS, SCORE_UNITS
 
 
@@ -53,7 +51,7 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 AGGREGATIONS: Final = ("avg", "sum", "min", "max", "p50", "p90", "p95", "p99", "count", "rate")
-_QUANTILES: Final = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
+QUANTILES: Final = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 def _field(name: str) -> Callable[[Columns], FloatArray | None]:
@@ -181,7 +179,7 @@ class Statistic(msgspec.Struct, frozen=True):
     @property
     def needs_values(self) -> bool:
         """Whether it needs the sorted values, not only sums."""
-        return self.aggregation in _QUANTILES
+        return self.aggregation in QUANTILES
 
     @property
     def integral(self) -> bool:
@@ -258,53 +256,6 @@ def statistic_called(name: str) -> Statistic:
 
 
 _USUAL: Final = {Sort.EVENT: "rate", Sort.AMOUNT: "sum", Sort.MEASURE: "p95"}
-
-
-def evaluate(partials: Partials, names: Sequence[str], minutes: float | None) -> dict[str, FloatArray]:
-    """Statistics of every group, then of all groups together; each of shape (groups + 1,), NaN for missing.
-
-    `minutes` is the length of the time that the calls cover, for rates.
-    """
-    wanted = [STATISTICS[name] for name in names]
-    quantiled = {
-        metric: _quantile_table(partials, metric, [s for s in wanted if s.metric.name == metric and s.needs_values])
-        for metric in dict.fromkeys(s.metric.name for s in wanted if s.needs_values)
-    }
-    return {
-        s.name: quantiled[s.metric.name][s.aggregation] if s.needs_values else _summed(partials, s, minutes)
-        for s in wanted
-    }
-
-
-def _quantile_table(partials: Partials, metric: str, wanted: Sequence[Statistic]) -> dict[str, FloatArray]:
-    size = len(partials) + 1
-    if metric not in partials.values:
-        return {s.aggregation: np.full(size, np.nan) for s in wanted}
-    ps = [_QUANTILES[s.aggregation] for s in wanted]
-    table = quantiles(partials.values[metric], len(partials), ps, pooled=True) / METRICS[metric].scale
-    return {s.aggregation: table[:, column] for column, s in enumerate(wanted)}
-
-
-def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> FloatArray:
-    metric = statistic.metric
-    sums = partials.sums.get(metric.name)
-    if sums is None:
-        nothing = 0.0 if not partials.groups and statistic.name in {"request_count", "error_count"} else np.nan
-        return np.full(len(partials) + 1, nothing)
-    count = np.append(sums.count, sums.count.sum()).astype(np.float64)
-    total = np.append(sums.total, sums.total.sum()) / metric.scale
-    with np.errstate(invalid="ignore", divide="ignore"):
-        match statistic.aggregation:
-            case "count":
-                counted = total if metric.sort is Sort.EVENT else count
-                return np.where((count == 0) & (metric.name != "requests"), np.nan, counted)
-            case "sum":
-                return np.where(count == 0, np.nan, total)
-            case "rate" if metric.sort is not Sort.EVENT:
-                amount = total if metric.sort is Sort.AMOUNT else count
-                return np.where(count == 0, np.nan, amount / (minutes or np.nan))
-            case _:
-                return np.where(count == 0, np.nan, total / count)
 
 
 def needed_fields(statistics: Sequence[str]) -> frozenset[str]:

@@ -21,7 +21,7 @@ from llmmon.logged_costs import as_logged
 from llmmon.record import TAG_PREFIX
 from llmmon.reports import SourceReport, Window
 from llmmon.scanning import Fold, Scan, Scanned, Selection, open_plans, scan
-from llmmon.sources import Source
+from llmmon.source_bytes import Source
 
 if TYPE_CHECKING:
     from llmmon.seeking import TimeIndex

@@ -17,7 +17,7 @@ from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
 from llmmon.formats.reading import Block, ReadPlan, SpanReader
 from llmmon.reports import RejectedLine, SourceReport
-from llmmon.sources import Source, Span, SpanBytes, Stream, head, spans_of
+from llmmon.source_bytes import Source, Span, SpanBytes, Stream, head, spans_of
 
 Folded = TypeVar("Folded")
 Result = TypeVar("Result", covariant=True)

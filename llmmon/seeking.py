@@ -12,7 +12,7 @@ import msgspec
 
 from llmmon.formats.canonical import Interners
 from llmmon.formats.reading import ReadPlan, SpanReader
-from llmmon.sources import Source, Span, SpanBytes
+from llmmon.source_bytes import Source, Span, SpanBytes
 
 SLACK_US: Final = 15 * 60 * 1_000_000
 _PROBE_BYTES: Final = 16 << 10

@@ -1,52 +1,22 @@
-"""Where logs come from: paths, globs, folders, compressed files and stdin -> files, spans, chunks of bytes."""
+"""Where logs come from: paths, globs, folders and stdin -> the sources to read, each once."""
 
 from __future__ import annotations
 
 import glob
-import gzip
 import os
 import stat
-import sys
 import zlib
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import msgspec
 
-from llmmon.errors import InputError
+from llmmon.source_bytes import Source, blocks, head
 
-CHUNK_BYTES: Final = 256 << 10  # fits the level-2 cache, which matters more than anything else here
-SPAN_BYTES: Final = 8 << 20
-HEAD_BYTES: Final = 256 << 10
-LONGEST_LINE: Final = 256 << 20  # bytes; a longer line is rejected
 _LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv")
 _OWN_FILES: Final = frozenset({"labels.toml", "llmmon.toml"})
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-
-
-class Source(msgspec.Struct, frozen=True):
-    """One log: its path ("-" for stdin), its size in bytes as stored, and how it is compressed."""
-
-    path: str
-    size: int
-    compression: str = ""  # "", "gzip", "zstd"
-    seekable: bool = True
-
-    @property
-    def splittable(self) -> bool:
-        """Whether it can be read from the middle."""
-        return self.seekable and not self.compression
-
-
-class Span(msgspec.Struct, frozen=True):
-    """A piece of a source: the lines that start in [start, end); what one worker reads at a time."""
-
-    source: int
-    number: int
-    start: int
-    end: int | None  # None: to the end
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -181,148 +151,9 @@ def _same_content(one: Source, other: Source) -> bool:
 
 def _checksum(source: Source) -> int:
     value = 0
-    for chunk in _blocks(source, 0):
+    for chunk in blocks(source, 0):
         value = zlib.crc32(chunk, value)
     return value
-
-
-def head(source: Source, size: int = HEAD_BYTES) -> bytes:
-    """The first whole lines of a source, decompressed; raises `OSError`. Not for stdin."""
-    taken = bytearray()
-    for block in _blocks(source, 0):
-        taken += block
-        if len(taken) >= size:
-            cut = taken.rfind(b"\n", 0, size) + 1
-            return bytes(taken[: cut or size])
-    return bytes(taken)
-
-
-def _blocks(source: Source, start: int) -> Iterator[bytes]:
-    """Decompressed bytes as they come, from an offset (of plain files)."""
-    with _opened(source) as file:
-        if start:
-            file.seek(start)
-        while block := file.read(CHUNK_BYTES):
-            yield block
-
-
-def _opened(source: Source) -> BinaryIO:
-    if source.path == "-":
-        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    if source.compression == "gzip":
-        return gzip.open(source.path, "rb")  # type: ignore[return-value]
-    if source.compression == "zstd":
-        import zstandard
-
-        raw = open(source.path, "rb")  # noqa: SIM115 - the reader closes it
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
-    return open(source.path, "rb")
-
-
-class Stream:
-    """Whole lines of a source that can only be read once, forwards: stdin, or a compressed file."""
-
-    def __init__(self, source: Source) -> None:
-        self._blocks = _blocks(source, 0)
-        self._pending = b""
-        self._ended = False
-
-    def peek(self) -> bytes:
-        """The first whole lines, which the chunks will still contain."""
-        while len(self._pending) < HEAD_BYTES and self._fill():
-            pass
-        cut = self._pending.rfind(b"\n") + 1
-        return self._pending if self._ended or not cut else self._pending[:cut]
-
-    def _fill(self) -> bool:
-        block = next(self._blocks, b"")
-        self._ended = not block
-        self._pending += block
-        return bool(block)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Chunks of whole lines; the last line may lack its newline."""
-        while not self._ended or self._pending:
-            cut = self._pending.rfind(b"\n", 0, CHUNK_BYTES) + 1
-            if not cut:
-                cut = self._pending.find(b"\n") + 1
-            if not cut and not self._ended and len(self._pending) <= LONGEST_LINE:
-                self._fill()
-                continue
-            cut = cut or len(self._pending)
-            yield self._pending[:cut]
-            self._pending = self._pending[cut:]
-
-
-def spans_of(number: int, source: Source, start: int = 0, end: int | None = None, first: int = 0) -> list[Span]:
-    """The spans of a source (or of its bytes from `start` to `end`), numbered on from `first`."""
-    if not source.splittable:
-        return [Span(number, first, 0, None)]
-    stop = source.size if end is None else min(end, source.size)
-    edges = [*range(start, stop, SPAN_BYTES), stop]
-    return [Span(number, first + i, a, b) for i, (a, b) in enumerate(pairwise(edges))]
-
-
-class SpanBytes:
-    """Chunks of whole lines of plain files, through one buffer that each chunk overwrites."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray(CHUNK_BYTES)
-        self._view = memoryview(self._buffer)
-        self._files: dict[str, int] = {}
-
-    def chunks(self, source: Source, span: Span) -> Iterator[memoryview]:
-        """The lines that start within the span; raises `OSError`."""
-        fd = self._fd(source.path)
-        end = source.size if span.end is None else span.end
-        at = _line_start(fd, span.start)
-        stop = _line_start(fd, end) if end < source.size else source.size
-        while at < stop:
-            read = self._read(fd, at, min(len(self._buffer), stop - at))
-            if not read:
-                return
-            whole = read if at + read >= stop else self._buffer.rfind(b"\n", 0, read) + 1
-            if not whole:
-                self._grow()
-                continue
-            yield self._view[:whole]
-            at += whole
-
-    def _read(self, fd: int, at: int, size: int) -> int:
-        return os.preadv(fd, [self._view[:size]], at)
-
-    def _grow(self) -> None:
-        """Make room for a line that is longer than the buffer."""
-        if len(self._buffer) > LONGEST_LINE:
-            raise InputError(f"a line is longer than {LONGEST_LINE >> 20} MB", hint="is this a log of JSON lines?")
-        self._view.release()
-        self._buffer = bytearray(2 * len(self._buffer))
-        self._view = memoryview(self._buffer)
-
-    def _fd(self, path: str) -> int:
-        if path not in self._files:
-            self.close()
-            self._files[path] = os.open(path, os.O_RDONLY)
-        return self._files[path]
-
-    def close(self) -> None:
-        """Close what is open."""
-        for fd in self._files.values():
-            os.close(fd)
-        self._files.clear()
-
-
-def _line_start(fd: int, at: int) -> int:
-    """The first offset at or after `at` where a line starts."""
-    if at == 0:
-        return 0
-    at -= 1
-    while block := os.pread(fd, 1 << 16, at):
-        newline = block.find(b"\n")
-        if newline >= 0:
-            return at + newline + 1
-        at += len(block)
-    return at
 
 
 def _reason(error: OSError) -> str:

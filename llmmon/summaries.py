@@ -10,9 +10,10 @@ import numpy as np
 from llmmon.aggregator import Measures
 from llmmon.columns import FloatArray
 from llmmon.errors import UsageError
+from llmmon.evaluation import evaluate
 from llmmon.folds import EXACT_VALUES, PartialsFold
 from llmmon.grouping import Grouping
-from llmmon.metrics import SUMMARY, evaluate, needed_fields, statistic_called
+from llmmon.metrics import SUMMARY, needed_fields, statistic_called
 from llmmon.parallel import cpu_count
 from llmmon.partials import Partials, merge
 from llmmon.pipeline import Query, Read, read
