@@ -67,11 +67,11 @@ def _opened(source: Source) -> BinaryIO:
     if source.path == "-":
         return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     if source.compression == "gzip":
-        return gzip.Path(source.path).open("rb")  # type: ignore[return-value]
+        return gzip.open(source.path, "rb")  # type: ignore[return-value]
     if source.compression == "zstd":
         import zstandard
 
-        raw = Path(source.path).open("rb")
+        raw = Path(source.path).open("rb")  # noqa: SIM115 - the reader closes it
         return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
     return Path(source.path).open("rb")
 
