@@ -78,4 +78,9 @@ _TERM_IDS: Final = _TermIds()
 
 def term_ids(found: Sequence[bytes]) -> IntArray:
     """The term number of each word, in order."""
-    return np.array(list(map(_TERM_IDS.__getitem__, found)), dtype=np.int64)
+    return np.fromiter(map(_TERM_IDS.__getitem__, found), dtype=np.int64, count=len(found))
+
+
+def distinct_terms(found: Sequence[bytes]) -> set[int]:
+    """The term numbers of some words, each once and without function words."""
+    return set(map(_TERM_IDS.__getitem__, set(found))) - {0}
