@@ -19,6 +19,7 @@ DAY_US: Final = 86_400_000_000
 NEWEST_US: Final = 1 << 62  # later than every price change
 STANDARD_TIERS: Final = frozenset({"", "default", "standard", "auto", "scale", "on_demand", "ondemand", "on-demand"})
 _BATCH: Final = frozenset({"batch", "batches", "batch_api"})
+_BATCH_SHARE: Final = 0.5  # what all vendors that sell batches ask, where the list has no batch price for the time
 _MOST_DAYS: Final = 36_525  # a hundred years: no log is longer, and times that differ by more are faults
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -57,6 +58,8 @@ def _quote(listing: Listing, tier: str, active: tuple[bool, ...]) -> Quote | Non
             prices |= {key: price for key, price in vars(variant.prices).items() if price is not None}
             matched = True
     rates = _rates_of(prices)
+    if rates is not None and not matched and tier in _BATCH:
+        rates = rates.times(_BATCH_SHARE)
     return None if rates is None else Quote(rates, matched and not listing.guessed, listing.model)
 
 
@@ -188,8 +191,9 @@ def _find_elsewhere(providers: Sequence[Any], provider: Any, model: str) -> Any 
 def find_by_deployment(providers: Sequence[Any], name: str) -> tuple[Any, Any] | None:
     """The longest model id inside a deployment's name, such as `gpt-4o` in `prod-gpt-4o-eu`."""
     hosts = [provider for provider in providers if provider.id in ("azure", "openai")]
-    pairs = [(host, model) for host in hosts for model in host.models if _names(name, model.id)]
-    return max(pairs, key=lambda pair: len(pair[1].id), default=None)
+    ids = (model.id for host in hosts for model in host.models if _names(name, model.id))
+    longest = max(ids, key=len, default=None)
+    return None if longest is None else find(providers, "azure", longest.lower())
 
 
 def _names(deployment: str, model: str) -> bool:

@@ -34,6 +34,10 @@ class Rates(msgspec.Struct, frozen=True):
     rows: tuple[tuple[float, ...], ...]
     starts: tuple[int, ...] = ()
 
+    def times(self, factor: float) -> Rates:
+        """All prices, scaled."""
+        return Rates(tuple(tuple(price * factor for price in row) for row in self.rows), self.starts)
+
     def of(self, kind: str) -> float:
         """The price of a kind for short prompts; NaN where it has none."""
         return self.rows[0][list(KINDS).index(kind)]
