@@ -76,6 +76,17 @@ def _output_speed(columns: Columns) -> FloatArray | None:
     return speed
 
 
+def _cost_per_token(columns: Columns) -> FloatArray | None:
+    """Cost of a call by its tokens, in trillionths of a dollar."""
+    cost, tokens = columns.numbers.get("cost_usd"), columns.numbers.get("total_tokens")
+    if cost is None or tokens is None:
+        return None
+    paid = np.full(columns.size, np.nan)
+    np.divide(cost * 1000, tokens, out=paid, where=tokens > 0)
+    np.rint(paid, out=paid)
+    return paid
+
+
 def _metric(
     name: str,
     unit: str,
@@ -137,6 +148,11 @@ METRICS: Final[dict[str, Metric]] = {
         ),
         _metric("cost_logged_usd", "usd", "cost as logged", _A, _LO, scale=NANO_DOLLARS, needs=_COST),
         _metric("cost_calculated_usd", "usd", "cost from prices", _A, _LO, scale=NANO_DOLLARS, needs=_COST),
+        _metric(
+            *("cost_per_token_usd", "usd", "cost of a call by its tokens", _M, _LO, _cost_per_token),
+            scale=1000 * NANO_DOLLARS,
+            needs=(*_COST, "total_tokens"),
+        ),
         _metric("unpriced", "", "calls that used tokens and have no cost", _E, _LO, needs=_COST),
         _metric("cache_hit", "", "calls that a gateway answered from its cache", _E, _HI),
         _metric("truncated", "", "answers cut off at a limit", _E, _LO, truncations, needs=("finish_reason",)),

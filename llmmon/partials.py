@@ -197,3 +197,34 @@ def normalised(partials: Partials) -> Partials:
         first_us=partials.first_us,
         last_us=partials.last_us,
     )
+
+
+def rolled_up(partials: Partials, groups: Sequence[Group]) -> Partials:
+    """The partials under other groups, one for each of today's; those of the same new group are merged."""
+    index = GroupIndex()
+    places = np.array([index[group] for group in groups], np.int64)
+    size = len(index)
+    return Partials(
+        groups=tuple(index),
+        sums={
+            name: Sums(_added(s.count, places, size), _added(s.total, places, size))
+            for name, s in partials.sums.items()
+        },
+        values={
+            name: Values(tuple(_moved(run, places) for run in v.runs), v.exact) for name, v in partials.values.items()
+        },
+        first_us=partials.first_us,
+        last_us=partials.last_us,
+    )
+
+
+def _added(column: IntArray, places: IntArray, size: int) -> IntArray:
+    total = np.zeros(size, np.int64)
+    np.add.at(total, places, column)
+    return total
+
+
+def _moved(run: Run, places: IntArray) -> Run:
+    moved = (run.keys & _MASK) | (places[(run.keys >> _BITS).astype(np.int64)].astype(np.uint64) << _BITS)
+    order = np.argsort(moved, kind="stable")
+    return Run(moved[order], None if run.counts is None else run.counts[order])

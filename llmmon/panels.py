@@ -1,0 +1,112 @@
+"""Partials by time bucket -> the panel of series that the monitor watches: overall, and by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from llmmon.columns import FloatArray, IntArray
+from llmmon.grouping import Grouping
+from llmmon.metrics import METRICS
+from llmmon.partials import VALUE_BITS, Partials, Run, Values, rolled_up, sorted_run
+from llmmon.series import Group, Panel, Series, Table, cells_to_levels, counts, panel, proportions, totals
+
+# series -> the metric it is made of
+LEVELS: Final = {
+    "latency_ms": "latency_ms",
+    "time_to_first_token_ms": "time_to_first_token_ms",
+    "output_tokens_per_second": "output_tokens_per_second",
+    "prompt_tokens": "prompt_tokens",
+    "completion_tokens": "completion_tokens",
+    "cost_per_request_usd": "cost_usd",
+    "cost_per_token_usd": "cost_per_token_usd",
+    "quality_score": "quality_score",
+}
+PROPORTIONS: Final = {
+    "error_rate": "error",
+    "truncated_rate": "truncated",
+    "refused_rate": "refused",
+    "empty_rate": "empty",
+}
+COUNTED: Final = "requests"
+TOTALS: Final = "cost_usd"
+METRICS_READ: Final = tuple(dict.fromkeys([*LEVELS.values(), *PROPORTIONS.values(), COUNTED, TOTALS]))
+_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
+_BITS: Final = np.uint64(VALUE_BITS)
+
+
+def panel_of(partials: Partials, grouping: Grouping, most_groups: int) -> Panel:
+    """The series of all calls, and of each group (the `most_groups` with most calls), on one grid of buckets.
+
+    `partials` are by time bucket and `grouping.by`; the grid holds every bucket from the first to the last.
+    """
+    if not partials.groups:
+        return panel(())
+    everything = rolled_up(partials, [(group[0],) for group in partials.groups])
+    found = [*_series(everything, Grouping((), grouping.every_us, grouping.tz), [()])]
+    if grouping.by:
+        found += _series(partials, grouping, _largest(partials, most_groups))
+    return panel(found)
+
+
+def _largest(partials: Partials, most: int) -> list[tuple[str | None, ...]]:
+    size: dict[tuple[str | None, ...], int] = {}
+    for group, calls in zip(partials.groups, partials.sums[COUNTED].count.tolist(), strict=True):
+        size[group[1:]] = size.get(group[1:], 0) + calls
+    return sorted(size, key=lambda key: (-size[key], [value or "" for value in key]))[:most]
+
+
+def _series(partials: Partials, grouping: Grouping, keys: Sequence[tuple[str | None, ...]]) -> Iterator[Series]:
+    cells = _Cells(partials, grouping, keys)
+    for name, metric in LEVELS.items():
+        if metric in partials.values and len(partials.values[metric]):
+            scale = METRICS[metric].scale
+            table = cells.table(partials.values[metric], scale)
+            log = name != "quality_score"
+            yield from cells_to_levels(name, cells.groups, cells.starts, grouping.every_us, table, log=log)
+    calls = cells.spread(partials.sums[COUNTED].count)
+    for name, metric in PROPORTIONS.items():
+        if metric in partials.sums:
+            hits, known = cells.spread(partials.sums[metric].total), cells.spread(partials.sums[metric].count)
+            for k, group in enumerate(cells.groups):
+                yield proportions(name, cells.starts, grouping.every_us, hits[k], known[k], group)
+    for k, group in enumerate(cells.groups):
+        yield counts(COUNTED, cells.starts, grouping.every_us, calls[k], group)
+    if TOTALS in partials.sums:
+        spent = cells.spread(partials.sums[TOTALS].total) / METRICS[TOTALS].scale
+        for k, group in enumerate(cells.groups):
+            yield totals(TOTALS, cells.starts, grouping.every_us, spent[k], calls[k], group)
+
+
+class _Cells:
+    """The (group, bucket) cells of a grid, group the slower index, and where each partial group lies in it."""
+
+    def __init__(self, partials: Partials, grouping: Grouping, keys: Sequence[tuple[str | None, ...]]) -> None:
+        numbers = [group[0] for group in partials.groups]
+        first, self.width = min(numbers), max(numbers) - min(numbers) + 1
+        self.starts: IntArray = np.array([grouping.bucket_start(first + i) for i in range(self.width)], np.int64)
+        self.groups: list[Group] = [tuple(zip(grouping.by, key, strict=True)) for key in keys]
+        place = {key: k * self.width for k, key in enumerate(keys)}
+        self.size = len(keys) * self.width
+        self.places: IntArray = np.array(
+            [place.get(group[1:], self.size) + group[0] - first for group in partials.groups], np.int64
+        )
+        self.kept = self.places < self.size
+
+    def spread(self, column: IntArray) -> FloatArray:
+        """A number per partial group over the grid, 0 where there is none; shape (groups, buckets)."""
+        out = np.zeros(self.size)
+        out[self.places[self.kept]] = column[self.kept]
+        return out.reshape(len(self.groups), self.width)
+
+    def table(self, values: Values, scale: int) -> Table:
+        """The values of all cells in public units."""
+        run = sorted_run(values)
+        cell = self.places[(run.keys >> _BITS).astype(np.int64)]
+        inside = cell < self.size
+        order = np.argsort(cell[inside], kind="stable")
+        ordered = Run(run.keys[inside][order], None if run.counts is None else run.counts[inside][order])
+        offsets = np.searchsorted(cell[inside][order], np.arange(self.size + 1))
+        return Table(offsets.astype(np.int64), (ordered.keys & _MASK).astype(np.float64) / scale, ordered.counts)
