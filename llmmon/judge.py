@@ -169,7 +169,7 @@ def _from_lines(text: str, criteria: Sequence[str]) -> dict[str, float]:
     for line in text.splitlines():
         label, sign, rest = line.partition(":")
         start = BULLET.match(label)
-        name = names.get(label[start.end() if start else 0 :].strip(" \t*_`\"").lower())
+        name = names.get(label[start.end() if start else 0 :].strip(' \t*_`"').lower())
         value = VALUE.fullmatch(rest.strip()) if sign and name else None
         if name and value and (score := _share(value)) is not None:
             said.setdefault(name, set()).add(score)

@@ -27,7 +27,7 @@ WEIGHTED: Final = {
     "format_compliance": 0.1,
 }
 # Strengths up to this share of a flag's threshold are noise, and no defect to `overall`.
-_NOISE: Final = 0.4
+_NOISE: Final = 0.8
 _ROWS_AT_ONCE: Final = 256
 _SURE_WORDS: Final = 15
 _HISTORY: Final = 10_000
@@ -195,7 +195,7 @@ def _dimension(dimension: str, strengths: Mapping[str, FloatArray]) -> FloatArra
 def _defect_free(strengths: Mapping[str, FloatArray], limits: Mapping[str, float]) -> FloatArray:
     """The product over the flags of 1 - penalty, so that one certain defect makes 0 and none makes 1.
 
-    penalty = max(0, s - 0.4 t) / (1 - 0.4 t), with s the strength and t the threshold of the flag; signs that
+    penalty = max(0, s - 0.8 t) / (1 - 0.8 t), with s the strength and t the threshold of the flag; signs that
     cannot be judged, or that lower no dimension, count nothing.
     """
     total = np.ones(len(next(iter(strengths.values()))))

@@ -84,7 +84,7 @@ def loop_strength(text: str) -> tuple[float, Span | None]:
     flooded = max(min(1.0, 0.4 + (sign.end() - sign.start()) / 200) if sign else 0.0, _stutter(text[-_NEAR_END:]))
     said = _said_again(text)
     span = (tokens[-run].start(), len(text)) if tokens and looped >= max(said, flooded) and run else None
-    return max(looped, flooded, said), span if span else (sign.span() if sign else (0, len(text)))
+    return max(looped, flooded, said), span or (sign.span() if sign else (0, len(text)))
 
 
 def _stutter(end: str) -> float:

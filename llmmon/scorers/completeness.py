@@ -12,7 +12,15 @@ from llmmon.scorers.texts import Batch
 _TAIL_CHARS: Final = 3_000
 _END_CHARS: Final = 8
 _CUT_REASONS: Final = frozenset(
-    {"length", "max_tokens", "max_output_tokens", "max_length", "model_length", "model_context_window_exceeded", "incomplete"}
+    {
+        "length",
+        "max_tokens",
+        "max_output_tokens",
+        "max_length",
+        "model_length",
+        "model_context_window_exceeded",
+        "incomplete",
+    }
 )
 _ENDED_REASONS: Final = frozenset(
     {"stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed", "finished"}
@@ -89,9 +97,7 @@ def features(text: str) -> list[float]:
     ending = " ".join(lines[-3:])[-400:].lower()
     closing = any(phrase in ending for phrase in _CLOSINGS)
     marks = (last.count("(") > last.count(")")) + last.count("**") % 2
-    ends = (
-        ended, c in ",-–—(/&=+", c in ":;", cut.endswith("```") and not open_fence, not ended and c in ")]}>|\"”*_`"
-    )
+    ends = (ended, c in ",-–—(/&=+", c in ":;", cut.endswith("```") and not open_fence, not ended and c in ')]}>|"”*_`')
     style_values = (0.0, 0.0) if ended else (1.0 - style, style)
     rest = (
         min(1.0, len(words) / 25) if not ended else 0.0,

@@ -116,9 +116,7 @@ class Lexicon:
         return cls(weights, *_sample_matrix(weights, [terms for _, terms in corpus.sample]))
 
 
-def _sample_matrix(
-    weights: FloatArray, sample: list[tuple[int, ...]]
-) -> tuple[IntArray, npt.NDArray[np.float32]]:
+def _sample_matrix(weights: FloatArray, sample: list[tuple[int, ...]]) -> tuple[IntArray, npt.NDArray[np.float32]]:
     vocabulary = np.array(sorted({term for terms in sample for term in terms}), dtype=np.int64)
     columns = np.full(TERM_COUNT, -1, dtype=np.int64)
     columns[vocabulary] = np.arange(len(vocabulary))
@@ -128,5 +126,3 @@ def _sample_matrix(
         matrix[columns[chosen], k] = weights[chosen]
     norms = np.sqrt((matrix**2).sum(axis=0))
     return columns, (matrix / np.where(norms > 0, norms, 1.0)).astype(np.float32)
-
-

@@ -12,9 +12,7 @@ from llmmon.scorers.words import words
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
     """expected_similarity: see `similarity`; unknown without a reference."""
-    return {
-        "expected_similarity": [UNKNOWN if value is None else Finding(value) for value in similarities(batch)]
-    }
+    return {"expected_similarity": [UNKNOWN if value is None else Finding(value) for value in similarities(batch)]}
 
 
 def similarities(batch: Batch) -> list[float | None]:

@@ -39,8 +39,8 @@ def _judge(output: str, context: str, batch: Batch, row: int, lexicon: Lexicon) 
     text = both_ends(output)
     numbers = _unknown_share(NUMBER, text, context.replace(",", ""))
     names = _unknown_share(NAME, text, context)
-    n, number_spans = numbers if numbers else (missing, ())
-    c, name_spans = names if names else (missing, ())
+    n, number_spans = numbers or (missing, ())
+    c, name_spans = names or (missing, ())
     return Finding(0.45 * missing + 0.3 * n + 0.25 * c, tuple(sorted((*number_spans, *name_spans)))[:_MOST_SPANS])
 
 

@@ -16,10 +16,13 @@ _MOST_STARTS: Final = 20
 
 ASKED: Final = re.compile(
     r"(?i)\b(?:in|as|into|with|using|valid|following|return|output|respond|respond with|produce|give|single|only|"
-    r"wrapped in|formatted as|format)\b[^.\n]{0,40}?\bjson\b|\bjson (?:format|object|output|array|schema|response|document)\b"
+    r"wrapped in|formatted as|format)\b[^.\n]{0,40}?\bjson\b|\bjson (?:format|object|output|array|schema|response"
+    r"|document)\b"
     r"|```json"
 )
-ABOUT: Final = re.compile(r"(?i)\b(?:what is|explain|parse|parsing|read|convert|load|from|difference)\b[^.\n]{0,30}\bjson\b")
+ABOUT: Final = re.compile(
+    r"(?i)\b(?:what is|explain|parse|parsing|read|convert|load|from|difference)\b[^.\n]{0,30}\bjson\b"
+)
 SKELETON: Final = re.compile(r"```json[ \t]{0,4}\n(.{2,4000}?)```", re.DOTALL)
 SKELETON_KEY: Final = re.compile(r'"([^"\n\\]{1,60})"\s{0,3}:')
 FENCE: Final = re.compile(r"```[ \t]{0,4}[\w+-]{0,12}[ \t]{0,4}\r?\n")
@@ -37,7 +40,14 @@ def judge_json(prompt: str | None, output: str, schema: object) -> Finding:
     return Finding(_STRENGTH[form], (), form) if form else CLEAN
 
 
-_STRENGTH: Final = {"strict": 0.0, "fenced": 0.05, "embedded": 0.2, "lenient": 0.35, "keys missing": 0.8, "broken": 0.95}
+_STRENGTH: Final = {
+    "strict": 0.0,
+    "fenced": 0.05,
+    "embedded": 0.2,
+    "lenient": 0.35,
+    "keys missing": 0.8,
+    "broken": 0.95,
+}
 
 
 def asks_for_json(prompt: str) -> bool:

@@ -19,8 +19,8 @@ _FUNCTION_WORDS: Final[dict[str, frozenset[bytes]]] = {
     language: frozenset(line.encode().split())
     for language, line in {
         "english": "the of and to is that for it with as was on are be this have from or by you not but what your can",
-        "spanish": "el los las una que del para con por es como más pero sus está su ser son también fue lo al se un",
-        "french": "le les des et est une du que pour dans qui sur pas avec plus vous ce il sont par au cette ou nous",
+        "spanish": "el los las una que del para con por es como más pero sus está su ser son también fue lo al un",
+        "french": "le les des et est une du que pour dans qui sur pas avec plus vous ce il sont par au cette ou",
         "german": "der die das und ist nicht ein eine zu den mit von sich auf für dem des auch werden sie wird oder wie",
         "portuguese": "os uma não para com mais dos como mas foi das são você pelo pela também ao seu sua isso em um do",
         "italian": "il di che gli della per non una sono con del più nel anche alla dei come questo essere è le si un",
@@ -53,9 +53,10 @@ _WRITTEN: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 _NAMES: Final = "|".join(_WRITTEN)
 ASKED: Final = re.compile(
-    rf"(?i)\b(?:(?:respond|answer|reply|write|written|response|output|speak|explain|summari[sz]e)\b[^.!?\n]{{0,60}}?"
-    rf"\b(?:in|into|using|use)\s(?:the\s|only\s|fluent\s|simple\s)?(?:the\s)?|translat\w{{1,6}}\b[^.!?\n]{{0,80}}?"
-    rf"\b(?:into|to)\s|only(?:\s(?:in|use|using))?\s(?:the\s)?)({_NAMES})\b(?!\s(?:word|history|literature|food|class|cuisine))"
+    r"(?i)\b(?:(?:respond|answer|reply|write|written|response|output|speak|explain|summari[sz]e)\b[^.!?\n]{0,60}?"
+    r"\b(?:in|into|using|use)\s(?:the\s|only\s|fluent\s|simple\s)?(?:the\s)?|translat\w{1,6}\b[^.!?\n]{0,80}?"
+    r"\b(?:into|to)\s|only(?:\s(?:in|use|using))?\s(?:the\s)?)"
+    rf"({_NAMES})\b(?!\s(?:word|history|literature|food|class|cuisine))"
 )
 
 

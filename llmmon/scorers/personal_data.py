@@ -13,9 +13,7 @@ EMAIL: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,6}[A
 SSN: Final = re.compile(r"\d(?<![\d-]\d)(?<!9)\d{2}(?<!000)(?<!666)([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
 CARD: Final = re.compile(r"\d(?<![\d.,]\d)(?:[ -]?\d){11,18}(?!\d|[.,]\d)")
 IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{1,4}){3,8}(?![A-Za-z0-9])")
-IPV4: Final = re.compile(
-    r"\d(?<![\d.]\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d|\.\d)"
-)
+IPV4: Final = re.compile(r"\d(?<![\d.]\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d|\.\d)")
 PHONE: Final = re.compile(
     r"(?<![\w.,/#$€£])(?:"
     r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,5}(?:[ .-]?\d{2,4}){1,4}"
@@ -115,8 +113,10 @@ def _ip(value: str) -> float:
     first, second, *rest = (int(part) for part in value.split("."))
     if max(first, second, *rest) > 255:
         return 0.0
-    private = first in (0, 10, 127, 255) or (first, second) in ((192, 168), (169, 254)) or (
-        first == 172 and 16 <= second < 32
+    private = (
+        first in (0, 10, 127, 255)
+        or (first, second) in ((192, 168), (169, 254))
+        or (first == 172 and 16 <= second < 32)
     )
     documented = value.startswith(("192.0.2.", "198.51.100.", "203.0.113.")) or value in ("8.8.8.8", "1.1.1.1")
     version = first < 10 and len(value) <= 8

@@ -36,7 +36,9 @@ WEBHOOK: Final = re.compile(
     r"|discord(?:app)?\.com/api/webhooks/\d{10,25}/[\w-]{30,100}"
 )
 PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----\s{0,8}[\w+/=:,. \n\r\\-]{64}")
-URL_PASSWORD: Final = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,80}:([^\s@/\"'<>]{3,100})@[\w.-]{2}")
+URL_PASSWORD: Final = re.compile(
+    r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,80}:([^\s@/\"'<>]{3,100})@[\w.-]{2}"
+)
 HEADER: Final = re.compile(
     r"(?i)\b(?:bearer|basic|api-token|apikey|splunk)\s{1,3}([\w.~+/=-]{16,400})"
     r"|(?:\s-u|--user)[= ]{1,3}[\"']?[^\s\"':$]{2,60}:([^\s\"'$]{6,120})"
@@ -149,7 +151,13 @@ def randomness(value: str) -> float:
     digits = sum(c.isdigit() for c in value)
     letters = sum(c.isalpha() for c in value)
     signs = len(value) - digits - letters
-    if not digits or not letters or (digits < 3 and "." in value) or "=" in value[:-2] or value.startswith(("http", "/", "./")):
+    if (
+        not digits
+        or not letters
+        or (digits < 3 and "." in value)
+        or "=" in value[:-2]
+        or value.startswith(("http", "/", "./"))
+    ):
         return 0.0
     measure = entropy(value)
     if HEX.fullmatch(value):

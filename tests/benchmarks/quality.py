@@ -24,7 +24,7 @@ from llmmon.scorers.texts import Texts
 from llmmon.scorers.words import term_ids, words
 
 Row = dict[str, Any]
-RANDOM = random.Random(20)
+RANDOM = random.Random(20)  # noqa: S311  # test data, the same at every run
 
 
 def main(folder: Path) -> None:
@@ -36,7 +36,13 @@ def main(folder: Path) -> None:
     truncation(data["truncation"])
     loops(data["format"] + clean)
     secrets(clean + data["format"])
-    report("personal data", [row["label"] == 1 for row in data["pii"]], "personal_data", scored(data["pii"]), pr="P .96 R .88")
+    report(
+        "personal data",
+        [row["label"] == 1 for row in data["pii"]],
+        "personal_data",
+        scored(data["pii"]),
+        pr="P .96 R .88",
+    )
     broken = [row["label"] == 0 for row in data["json"]]
     report("invalid JSON, keys from the prompt", broken, "invalid_json", scored(data["json"]), pr="P .90 R 1.0")
     logged = scored(data["json"], schemas=[row["required"] for row in data["json"]])
@@ -92,7 +98,7 @@ def report(
 
 def line(name: str, reached: str, target: str, reached_pr: str = "", pr: str = "") -> None:
     """One row of the table: what, reached, target."""
-    print(f"{name:38s} {reached:12s} {target and f'target {target}':14s} {reached_pr:17s} {pr and f'target {pr}'}")
+    print(f"{name:38s} {reached:12s} {target and f'target {target}':14s} {reached_pr:17s} {pr and f'target {pr}'}")  # noqa: T201  # its purpose
 
 
 def relevance(rows: list[Row]) -> None:
