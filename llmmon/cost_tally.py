@@ -16,6 +16,7 @@ from llmmon.partials import Group, GroupIndex, Run, Values, coarsen, keys_of, so
 from llmmon.whatif import Alternative, alternative
 
 _MOST_VALUES: Final = 4_000_000  # costs per request kept exactly; 8 bytes each
+COST_UNIT: Final = 10  # nano-dollars, in which costs per request are kept: room for 687 dollars a request
 _MERGE_EVERY: Final = 64
 
 Sums = tuple[int, ...]
@@ -49,7 +50,7 @@ class CostTally(msgspec.Struct, frozen=True, eq=False):
     unpriced: Mapping[tuple[str | None, str | None, str], Sums] = {}  # model, provider, why: calls, prompt, completion
     zeros: Mapping[str | None, Sums] = {}  # model: calls, tokens, calls recalculated, recalculated
     users: Mapping[str | None, Sums] = {}  # priced calls, cost
-    costs: Values = Values()
+    costs: Values = Values()  # one group, in units of COST_UNIT
     highest: int = 0
     alternatives: Mapping[str, Alternative] = {}
 
@@ -68,12 +69,17 @@ def tally(columns: Columns, plan: CostPlan) -> CostTally:
         unpriced=_unpriced(block),
         zeros=_zeros(block),
         users=_by_name(columns, "user", known, np.ones(columns.size), cost),
-        costs=Values((Run(np.sort(keys_of(np.zeros(columns.size, np.int64), cost))),)) if known.any() else Values(),
+        costs=_values(cost[known]),
         highest=int(cost[known].max(initial=0)),
         alternatives={
             model: alternative(columns, cost, model, plan.table, plan.undated_us) for model in plan.as_models
         },
     )
+
+
+def _values(costs: FloatArray) -> Values:
+    keys = keys_of(np.zeros(len(costs), np.int64), np.rint(costs / COST_UNIT))
+    return Values((Run(np.sort(keys)),)) if len(keys) else Values()
 
 
 def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:

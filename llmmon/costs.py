@@ -21,7 +21,7 @@ from llmmon.cost_report import (
     WhatIfRow,
     ZeroRow,
 )
-from llmmon.cost_tally import CostTally, Disagreement, Sums, merge_tallies, tally
+from llmmon.cost_tally import COST_UNIT, CostTally, Disagreement, Sums, merge_tallies, tally
 from llmmon.disagreements import EXPLANATIONS
 from llmmon.pricing import calculate
 from llmmon.quantiles import quantiles
@@ -150,7 +150,7 @@ def _caching(sums: Mapping[str, int]) -> CachingRow:
 
 
 def _per_request(tallied: CostTally) -> Spread:
-    found = quantiles(tallied.costs, 1, _PROBABILITIES, pooled=False)[0]
+    found = quantiles(tallied.costs, 1, _PROBABILITIES, pooled=False)[0] * COST_UNIT
     return _spread(len(tallied.costs), found, tallied.highest)
 
 
