@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import numpy as np
 
-from llmmon.columns import BoolArray, Columns, FloatArray, IntArray
+from llmmon.columns import BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.cost_block import FIGURES, Block, CostPlan, block_of, figures
 from llmmon.disagreements import Case, Cause, causes_of
 from llmmon.grouping import Grouping
@@ -17,6 +17,8 @@ from llmmon.whatif import Alternative, alternative
 
 _MOST_VALUES: Final = 4_000_000  # costs per request kept exactly; 8 bytes each
 COST_UNIT: Final = 10  # nano-dollars, in which costs per request are kept: room for 687 dollars a request
+_WHY: Final = ("no price", "no model", "no usage", "incomplete usage")
+_ADDED: Final = "tag.reason"  # a name that the analysis adds to group by
 _MERGE_EVERY: Final = 64
 
 Sums = tuple[int, ...]
@@ -122,11 +124,8 @@ def _bounded(values: Values) -> Values:
 
 
 def _groups(block: Block) -> dict[Group, Sums]:
-    index = GroupIndex()
-    numbers, _ = Grouping(block.plan.by).rows(block.columns, index)
     columns = dict(figures(block))
-    sums = [_summed(numbers, columns[name], len(index)) for name in FIGURES]
-    return {group: tuple(int(column[i]) for column in sums) for group, i in index.items()}
+    return _by_names(block.columns, block.plan.by, *(columns[name] for name in FIGURES))
 
 
 def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> FloatArray:
@@ -140,12 +139,14 @@ def _causes(block: Block) -> tuple[dict[Cause, Sums], tuple[Disagreement, ...]]:
         return {}, ()
     columns, logged, right = block.columns.take(rows), block.logged[rows], block.recalculated[rows]
     causes = causes_of(Case(columns, block.plan.table, block.plan.undated_us, logged, right))
-    sums: dict[Cause, Sums] = {}
-    for cause, was, should in zip(causes, logged.tolist(), right.tolist(), strict=True):
-        calls, before, after = sums.get(cause, (0, 0, 0))
-        sums[cause] = (calls + 1, before + int(was), after + int(should))
+    named = msgspec.structs.replace(columns, names={**columns.names, _ADDED: causes})
+    sums = _by_names(named, (_ADDED,), np.ones(len(rows)), logged, right)
     order = np.argsort(-np.abs(logged - right), kind="stable")[: block.plan.largest].tolist()
-    return sums, tuple(_disagreement(columns, i, int(logged[i]), int(right[i]), causes[i]) for i in order)
+    found = [Cause(causes.values[causes.codes[i]]) for i in order]
+    largest = (
+        _disagreement(columns, i, int(logged[i]), int(right[i]), cause) for i, cause in zip(order, found, strict=True)
+    )
+    return {Cause(key[0]): row for key, row in sums.items()}, tuple(largest)
 
 
 def _disagreement(columns: Columns, row: int, logged: int, recalculated: int, cause: Cause) -> Disagreement:
@@ -162,23 +163,13 @@ def _disagreement(columns: Columns, row: int, logged: int, recalculated: int, ca
 def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
     rows = np.flatnonzero(block.priced.number("unpriced") == 1)
     columns = block.columns.take(rows)
-    models, providers = columns.name("model").texts(), columns.name("provider").texts()
-    listed, used = block.quoted.index[rows] >= 0, block.usage.used[rows]
-    prompts, completions = (np.nan_to_num(columns.number(f"{name}_tokens")) for name in ("prompt", "completion"))
-    total: dict[tuple[str | None, str | None, str], Sums] = {}
-    for i, (model, provider) in enumerate(zip(models, providers, strict=True)):
-        key = (model, provider, _why(model, bool(listed[i]), bool(used[i])))
-        calls, prompt, completion = total.get(key, (0, 0, 0))
-        total[key] = (calls + 1, prompt + int(prompts[i]), completion + int(completions[i]))
-    return total
-
-
-def _why(model: str | None, listed: bool, used: bool) -> str:
-    if model is None:
-        return "no model"
-    if not used:
-        return "no usage"
-    return "incomplete usage" if listed else "no price"
+    reason = np.where(block.quoted.index[rows] >= 0, _WHY.index("incomplete usage"), _WHY.index("no price"))
+    reason[~block.usage.used[rows]] = _WHY.index("no usage")
+    reason[columns.name("model").codes < 0] = _WHY.index("no model")
+    why = Names(reason.astype(np.int32), list(_WHY))
+    named = msgspec.structs.replace(columns, names={**columns.names, _ADDED: why})
+    tokens = (columns.number("prompt_tokens"), columns.number("completion_tokens"))
+    return _by_names(named, ("model", "provider", _ADDED), np.ones(len(rows)), *tokens)
 
 
 def _zeros(block: Block) -> dict[str | None, Sums]:
@@ -189,14 +180,20 @@ def _zeros(block: Block) -> dict[str | None, Sums]:
     )
 
 
-def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Any]:
-    """Sums of values (NaN as 0) of the given calls, by a name."""
-    if not rows.any():
+def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Sums]:
+    """Sums of values of the given calls, by a name."""
+    found = _by_names(columns.take(rows), (name,), *(column[rows] for column in values))
+    return {key[0]: sums for key, sums in found.items()}
+
+
+def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Sums]:
+    """Sums of values (NaN as 0), by names."""
+    if not columns.size:
         return {}
     index = GroupIndex()
-    numbers, _ = Grouping((name,)).rows(columns.take(rows), index)
-    sums = [_summed(numbers, column[rows], len(index)) for column in values]
-    return {group[0]: tuple(int(column[i]) for column in sums) for group, i in index.items()}
+    numbers, _ = Grouping(names).rows(columns, index)
+    sums = [_summed(numbers, column, len(index)) for column in values]
+    return {group: tuple(int(column[i]) for column in sums) for group, i in index.items()}
 
 
 class CostFold:

@@ -93,18 +93,18 @@ def differ(left: FloatArray, right: FloatArray) -> BoolArray:
     return apart
 
 
-def causes_of(case: Case) -> list[Cause]:
-    """The likeliest cause of each difference: the first that explains the logged cost; length calls."""
-    found = np.full(case.columns.size, list(Cause).index(Cause.UNKNOWN))
+def causes_of(case: Case) -> Names:
+    """The likeliest cause of each difference: the first that explains the logged cost; shape (calls,)."""
+    ordered = list(Cause)
+    found = np.full(case.columns.size, ordered.index(Cause.UNKNOWN), np.int32)
     still_open = np.ones(case.columns.size, np.bool_)
     for cause, test in _TESTS.items():
         if not still_open.any():
             break
         hit = still_open & test(case)
-        found[hit] = list(Cause).index(cause)
+        found[hit] = ordered.index(cause)
         still_open &= ~hit
-    ordered = list(Cause)
-    return [ordered[number] for number in found.tolist()]
+    return Names(found, [cause.value for cause in ordered])
 
 
 def _fits(hypothesis: Hypothesis) -> Callable[[Case], BoolArray]:
