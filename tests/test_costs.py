@@ -291,3 +291,17 @@ def test_a_fold_over_blocks_gives_the_report_of_the_whole() -> None:
     for start in range(0, columns.size, 3):
         fold.add(columns.take(columns.positions[start : start + 3]), [])
     assert report(fold.result(), plan) == report(merge_tallies([tally(columns, plan)]), plan)
+
+
+@pytest.mark.parametrize(
+    ("usd", "complete", "text"),
+    [
+        (12.34, True, "$12.34"),
+        (12.34, False, "~$12.34"),
+        (None, True, "-"),
+        (0, True, "$0.00"),
+        (1234.5, True, "$1,234.50"),
+    ],
+)
+def test_money_says_whether_it_is_complete(usd: float | None, complete: bool, text: str) -> None:
+    assert money_text(usd, complete=complete) == text
