@@ -26,7 +26,7 @@ from llmmon.source_bytes import Source
 if TYPE_CHECKING:
     from llmmon.seeking import TimeIndex
 
-_PRICED_BY: Final = frozenset(
+PRICED_BY: Final = frozenset(
     {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
     | {"cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "cost_usd"}
 )
@@ -110,7 +110,7 @@ class Logs:
 
 def pricing_fields(query: Query, needed: set[str]) -> frozenset[str]:
     """The fields that costs are made from, where costs are needed."""
-    return _PRICED_BY if query.cost != "none" and any("cost" in name for name in needed) else frozenset()
+    return PRICED_BY if query.cost != "none" and any("cost" in name for name in needed) else frozenset()
 
 
 def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]]) -> Read:
