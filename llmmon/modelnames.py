@@ -84,6 +84,7 @@ _PATH_WORD: Final = re.compile(
 _DATE: Final = re.compile(r"(?:[-@](?:20\d{2}-?\d{2}-?\d{2}|\d{4}|\d{3}|latest|preview|default)|@[\w.]+)$")
 _ROUTE: Final = re.compile(r":(?:online|nitro|floor|beta|extended|thinking|exacto)$")
 _REGION: Final = re.compile(r"^(?:us|eu|apac|ap|jp|au|ca|sa|global|us-gov)\.(?=[a-z0-9]+\.)")
+_CLAUDE: Final = re.compile(r"^claude-(opus|sonnet|haiku)-(\d)[.-](\d)(?=$|[-@])")
 _COMPACT_DATE: Final = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 _FREE: Final = ":free"
 
@@ -188,7 +189,10 @@ def _references(steps: list[tuple[str | None, str]], named: str | None) -> Itera
 
 
 def _altered(bare: str) -> Iterator[str]:
-    """The name without route, region and date: another price may apply, so these are guesses."""
+    """The name with its version spelt otherwise, without route, region and date: these are guesses."""
+    for spelling in (r"claude-\2-\3-\1", r"claude-\1-\2-\3"):
+        if _CLAUDE.match(bare):
+            yield _CLAUDE.sub(spelling, bare)
     for pattern in (_ROUTE, _REGION, _DATE):
         shorter = pattern.sub("", bare)
         if shorter != bare:

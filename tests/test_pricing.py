@@ -266,6 +266,8 @@ def test_the_hash_changes_with_the_own_prices_and_with_nothing_else() -> None:
         ("openai/gpt-4o", "openrouter", "openrouter/openai/gpt-4o"),
         ("gpt-4o", "some-gateway", "openai/gpt-4o"),
         ("claude-sonnet-4-5", "aws.bedrock", "anthropic/claude-sonnet-4-5"),
+        ("claude-haiku-3.5", None, "anthropic/claude-3-5-haiku"),
+        ("anthropic/claude-sonnet-4.5", None, "anthropic/claude-sonnet-4-5"),
         ("llama-3.1-8b-instant", "groq", "groq/llama-3.1-8b-instant"),
     ],
 )
