@@ -7,18 +7,60 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from llmmon.formats.bodies import RAW
 from llmmon.formats.dialect import Dialect
-from llmmon.formats.native import METRIC_SAMPLES
-from llmmon.formats.traces import AZURE_TRACE, MOONCAKE_TRACE
+from llmmon.formats.dialects.aider import AIDER
+from llmmon.formats.dialects.anthropic_batch import ANTHROPIC_BATCH
+from llmmon.formats.dialects.azure import AZURE_APIM_GATEWAY, AZURE_APIM_LLM, AZURE_OPENAI
+from llmmon.formats.dialects.bedrock import BEDROCK
+from llmmon.formats.dialects.claude_code import CLAUDE_CODE
+from llmmon.formats.dialects.cloudflare import CLOUDFLARE, CLOUDFLARE_LOGPUSH
+from llmmon.formats.dialects.codex import CODEX
+from llmmon.formats.dialects.helicone import HELICONE
+from llmmon.formats.dialects.langfuse import LANGFUSE, LANGFUSE_TRACE
+from llmmon.formats.dialects.langsmith import LANGSMITH
+from llmmon.formats.dialects.litellm import LITELLM, LITELLM_SPEND
+from llmmon.formats.dialects.llm_cli import LLM_CLI
+from llmmon.formats.dialects.native import METRIC_SAMPLES
+from llmmon.formats.dialects.openai_batch import OPENAI_BATCH
+from llmmon.formats.dialects.openrouter import OPENROUTER
+from llmmon.formats.dialects.otlp import OTLP, OTLP_OTHER
+from llmmon.formats.dialects.portkey import PORTKEY
+from llmmon.formats.dialects.servers import FASTCHAT, TGI, VLLM_BENCH
+from llmmon.formats.dialects.sglang import SGLANG, SGLANG_METRICS
+from llmmon.formats.dialects.spans import OTEL_CONSOLE, PHOENIX, PHOENIX_FRAME
+from llmmon.formats.dialects.traces import AZURE_TRACE, BURSTGPT, MOONCAKE_TRACE
+from llmmon.formats.dialects.vertex import VERTEX
+from llmmon.formats.dialects.weave import WEAVE
 
 # most specific first: the first that claims an object reads it
 DIALECTS: Final[dict[str, Dialect]] = {
-    dialect.name: dialect for dialect in (METRIC_SAMPLES, AZURE_TRACE, MOONCAKE_TRACE)
+    dialect.name: dialect
+    for dialect in (
+        *(BEDROCK, OTLP, OTLP_OTHER, LITELLM, LITELLM_SPEND, WEAVE, CODEX, CLAUDE_CODE),
+        *(OPENAI_BATCH, ANTHROPIC_BATCH, SGLANG, SGLANG_METRICS, TGI, VERTEX),
+        *(AZURE_OPENAI, AZURE_APIM_GATEWAY, AZURE_APIM_LLM, CLOUDFLARE, CLOUDFLARE_LOGPUSH, PORTKEY, OPENROUTER),
+        *(HELICONE, LANGSMITH, LANGFUSE, LANGFUSE_TRACE, PHOENIX, PHOENIX_FRAME, OTEL_CONSOLE),
+        *(LLM_CLI, AIDER, FASTCHAT, VLLM_BENCH, AZURE_TRACE, BURSTGPT, MOONCAKE_TRACE, METRIC_SAMPLES),
+        *RAW,
+    )
 }
+_MOST_SHAPES: Final = 4096
+_candidates: dict[tuple[str, ...], tuple[Dialect, ...]] = {}
 
 
-def claimant(found: dict[str, Any], forced: str | None = None) -> Dialect | None:
-    """The dialect that an object is of (`forced` if given), None for a home-made one."""
-    if forced is not None:
-        return DIALECTS.get(forced)
-    return next((dialect for dialect in DIALECTS.values() if dialect.claims(found)), None)
+def claimant(found: dict[str, Any]) -> Dialect | None:
+    """The dialect that an object is of, None for a home-made one."""
+    return next((dialect for dialect in _possible(tuple(found)) if dialect.claims(found)), None)
+
+
+def _possible(keys: tuple[str, ...]) -> tuple[Dialect, ...]:
+    """The dialects that objects with these keys can be of; files repeat few shapes, so they are remembered."""
+    possible = _candidates.get(keys)
+    if possible is None:
+        there = frozenset(keys)
+        possible = tuple(dialect for dialect in DIALECTS.values() if dialect.has_keys(there))
+        if len(_candidates) >= _MOST_SHAPES:
+            _candidates.clear()
+        _candidates[keys] = possible
+    return possible

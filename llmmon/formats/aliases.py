@@ -1,4 +1,4 @@
-"""The names that home-made logs give their fields, most common first, and how their units are told.
+"""The names that home-made logs give their fields, most common first.
 
 Keys are compared in lower case without `_`, `-`, `.` and spaces. A dotted alias is a key inside an object.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from llmmon.formats.mapping import Binding, Mapping, Path, shape_of, value_at
+from llmmon.formats.mapping import Binding, Path
 from llmmon.formats.slots import SLOTS, Slot
 from llmmon.record import TAG_PREFIX
 
@@ -84,11 +84,13 @@ _ALIASES: Final[dict[str, str]] = {
     "expected": "expected expectedoutput reference referenceanswer groundtruth",
     "context": "context contexts retrievedcontext documents",
 }
-CONTAINERS: Final = (
-    "usage tokenusage tokens metrics metadata extra response request data payload properties result timing "
-    "timings cost prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails meta "
-    "attributes"
-).split()
+CONTAINERS: Final = frozenset(
+    (
+        "usage tokenusage tokens metrics metadata extra response request data payload properties result timing "
+        "timings cost prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails meta "
+        "attributes"
+    ).split()
+)
 # aliases whose own value decides: a count if it is a number, text if it is not
 _TEXT_OR_COUNT: Final = frozenset({"prompt", "completion", "tokens", "total", "input", "output"})
 _SUFFIXES: Final = (("ms", "ms"), ("us", "us"), ("ns", "ns"), ("seconds", "s"), ("sec", "s"), ("s", "s"))
@@ -100,6 +102,7 @@ _STEMS: Final = frozenset(
         "totaltime response"
     ).split()
 )
+_TOP: Final = 100  # the reply of a provider inside the object ranks before its own keys
 _NESTED: Final = 1000  # a key inside an object ranks behind every key at the top
 
 
@@ -132,7 +135,8 @@ def bindings_at(path: Path) -> tuple[Binding, ...]:
 def _named(path: Path) -> Iterator[tuple[str, int]]:
     keys = [fold(step) for step in path]
     if len(keys) == 1:
-        yield from _RANKS.get(keys[0], ())
+        for slot, rank in _RANKS.get(keys[0], ()):
+            yield slot, rank + _TOP
         return
     dotted = ".".join(keys[-2:])
     for slot, rank in _RANKS.get(dotted, ()):
@@ -150,106 +154,29 @@ def _suffix_unit(slot: str, path: Path) -> str:
         return "exclusive"
     if slot == "prompt_tokens" and key == "inputtokens":
         return "input"
+    if SLOTS[slot] is Slot.NUMBER and key in _TEXT_OR_COUNT:
+        return "count"
     if SLOTS[slot] is not Slot.DURATION:
         return ""
     return next((unit for suffix, unit in _SUFFIXES if key.removesuffix(suffix) in _STEMS and key.endswith(suffix)), "")
 
 
-def paths_of(row: dict[str, Any]) -> Iterator[Path]:
-    """The paths of a home-made object that may carry a field: its keys, and those one or two levels down."""
+def paths_of(row: dict[str, Any], without: str | None = None) -> Iterator[Path]:
+    """The paths of a home-made object that may carry a field: its keys, and those one or two levels down.
+
+    Nothing below the key `without`.
+    """
     for key, value in row.items():
         yield (key,)
-        if isinstance(value, dict) and fold(key) in _CONTAINER_SET:
+        if isinstance(value, dict) and key != without and fold(key) in CONTAINERS:
             for inner, below in value.items():
                 yield (key, inner)
-                if isinstance(below, dict) and fold(inner) in _CONTAINER_SET:
+                if isinstance(below, dict) and fold(inner) in CONTAINERS:
                     for innermost in below:
                         yield (key, inner, innermost)
 
 
-_CONTAINER_SET: Final = frozenset(CONTAINERS)
-
-
-def resolve(rows: Sequence[dict[str, Any]], overrides: Sequence[Binding], tags: Sequence[str], naive: str) -> Mapping:
-    """The mapping of a home-made file from the objects of its head; `tags` are the tags to read."""
-    paths = dict.fromkeys(path for row in rows for path in paths_of(row))
-    found = [binding for path in paths for binding in bindings_at(path) if _fits(binding, rows)]
-    taken = {override.path for override in overrides}
-    kept = [_with_unit(binding, rows) for binding in found if binding.path not in taken]
-    bindings = sorted([*overrides, *kept, *tag_bindings(tags)])
-    return Mapping("generic", tuple(bindings), shape_of(rows, depth=3), closed=True, naive=naive)
-
-
-def tag_bindings(tags: Sequence[str]) -> list[Binding]:
-    """Where a tag may stand: at the top, or in the usual objects for them."""
-    return [
-        Binding(TAG_PREFIX + tag, rank, (*place, tag))
-        for tag in tags
-        for rank, place in enumerate(((), ("tags",), ("metadata",), ("labels",), ("properties",), ("extra",)))
-    ]
-
-
-def _values(path: Path, rows: Sequence[dict[str, Any]]) -> list[Any]:
-    return [value for row in rows if (value := value_at(row, path)) is not None]
-
-
-def _fits(binding: Binding, rows: Sequence[dict[str, Any]]) -> bool:
-    return any(accepts(binding, value) for value in _values(binding.path, rows))
-
-
-def accepts(binding: Binding, value: Any) -> bool:
-    """Whether a value can be what the binding says: a count is no text, a name is no object."""
-    if isinstance(value, bool):
-        return binding.kind in {Slot.FLAG, Slot.OUTCOME, Slot.NAME}
-    match binding.kind:
-        case Slot.NUMBER if fold(binding.path[-1]) in _TEXT_OR_COUNT:
-            return isinstance(value, (int, float))
-        case Slot.NUMBER | Slot.DURATION | Slot.TIME:
-            return isinstance(value, (int, float, str))
-        case Slot.NAME:
-            return isinstance(value, (int, float, str))
-        case Slot.TEXT:
-            return isinstance(value, (str, list, dict))
-        case _:
-            return True
-
-
-def _with_unit(binding: Binding, rows: Sequence[dict[str, Any]]) -> Binding:
-    if binding.kind is not Slot.DURATION or binding.unit:
-        return binding
-    pairs = [(value_at(row, binding.path), _completion_tokens(row)) for row in rows]
-    numbers = [(float(v), tokens) for v, tokens in pairs if isinstance(v, (int, float)) and v > 0]
-    return Binding(binding.slot, binding.rank, binding.path, unit_of(numbers))
-
-
-def _completion_tokens(row: dict[str, Any]) -> float:
-    for path in paths_of(row):
-        if any(binding.slot == "completion_tokens" for binding in bindings_at(path)):
-            value = value_at(row, path)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                return float(value)
-    return 0.0
-
-
-def unit_of(lengths: Sequence[tuple[float, float]]) -> str:
-    """The unit of unsuffixed lengths of time, from pairs (length, completion tokens of the same call).
-
-    The unit that implies 1 to 2000 output tokens a second at the median; failing that, whole numbers with a
-    median of 50 or more are milliseconds, and so are fractions with a median of 120 or more.
-    """
-    if not lengths:
-        return "ms"
-    speeds = [tokens / length for length, tokens in lengths if tokens > 0]
-    if speeds:
-        speed = _median(speeds)
-        plausible = [unit for unit, scale in (("s", 1.0), ("ms", 1000.0)) if 1 <= speed * scale <= 2000]
-        if len(plausible) == 1:
-            return plausible[0]
-    whole = all(length == int(length) for length, _ in lengths)
-    return "s" if _median([length for length, _ in lengths]) < (50 if whole else 120) else "ms"
-
-
-def _median(numbers: Sequence[float]) -> float:
-    ordered = sorted(numbers)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+def tag_bindings(tags: Sequence[str], places: Sequence[Path] = ()) -> list[Binding]:
+    """Where a tag may stand: at the top, or in the usual objects for them (and the given ones)."""
+    everywhere = (*places, (), ("tags",), ("metadata",), ("labels",), ("properties",), ("extra",))
+    return [Binding(TAG_PREFIX + tag, rank, (*at, tag)) for tag in tags for rank, at in enumerate(everywhere)]

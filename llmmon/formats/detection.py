@@ -1,4 +1,4 @@
-"""What a file is, from its head: its dialects, and the mapping of each."""
+"""What a file is, from its head: its layout, its dialects, and the mapping of each."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Any, Final
 
 import msgspec
 
-from llmmon.formats import DIALECTS, claimant
-from llmmon.formats.aliases import resolve
-from llmmon.formats.dialect import Dialect
-from llmmon.formats.lines import UnreadableError, object_of
-from llmmon.formats.mapping import Binding, Mapping, shape_of
-from llmmon.formats.native import OWN_KEYS
-from llmmon.formats.reading import GENERIC, ReadPlan
+from llmmon.formats import DIALECTS
+from llmmon.formats.aliases import tag_bindings
+from llmmon.formats.bodies import body_in
+from llmmon.formats.dialect import Dialect, bindings_of
+from llmmon.formats.dialects.native import OWN_KEYS
+from llmmon.formats.envelopes import Claimed, may_open, objects_in
+from llmmon.formats.home_made import GENERIC, resolve
+from llmmon.formats.layouts import Layout, elements_of, layout_of
+from llmmon.formats.lines import UnreadableError
+from llmmon.formats.mapping import Binding, Mapping, Mark, passes, shape_of
+from llmmon.formats.plan import ReadPlan
 from llmmon.record import TAG_PREFIX
 
 HEAD_LINES: Final = 200
+WRAPPED: Final = "wrapped"  # home-made objects around the replies of providers
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -30,53 +35,79 @@ class Wanted(msgspec.Struct, frozen=True):
     naive: str = "UTC"
 
 
-def head_objects(head: bytes) -> list[dict[str, Any]]:
-    """The objects on the first lines of a file; a last line that may be cut is left out."""
+def head_objects(head: bytes, layout: Layout, forced: str | None = None) -> list[list[Claimed]]:
+    """The records on each of the first lines of a file; lines that hold none are left out."""
     found = []
-    for line in head.split(b"\n")[:HEAD_LINES]:
+    for line in elements_of(head, layout)[:HEAD_LINES]:
         if line.strip():
             try:
-                found.append(object_of(line))
+                each = layout.object_of(line)
             except UnreadableError:
                 continue
+            if each is not None:
+                found.append(objects_in(each, forced)[:HEAD_LINES])
     return found
 
 
 def plan_for(head: bytes, wanted: Wanted) -> ReadPlan:
     """How to read a file whose first bytes (whole lines) are `head`."""
-    objects = head_objects(head)
-    names = [_name(claimant(found, wanted.dialect)) for found in objects]
-    by_count = [name for name, _ in Counter(names).most_common()]
-    rows = {name: [o for o, its in zip(objects, names, strict=True) if its == name] for name in by_count}
-    found = [(name, _mapping(name, rows[name], wanted)) for name in by_count]
-    mappings = [mapping for _, mapping in found if mapping is not None]
+    layout = layout_of(head)
+    lines = head_objects(head, layout, wanted.dialect)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for dialect, each in (pair for line in lines for pair in line):
+        rows.setdefault(GENERIC if dialect is None else dialect.name, []).append(each)
+    by_count = sorted(rows, key=lambda name: -len(rows[name]))
+    found = [mapping for name in by_count if (mapping := mapping_of(name, rows[name], wanted)) is not None]
+    tags = tag_bindings(wanted.tags)
     if GENERIC not in rows:
-        mappings.append(resolve([], wanted.overrides, wanted.tags, wanted.naive))
+        found.append(resolve([], wanted.overrides, wanted.tags, wanted.naive))
     return ReadPlan(
-        mappings=tuple(mappings),
+        mappings=tuple(found),
         fields=wanted.fields | {TAG_PREFIX + tag for tag in wanted.tags},
-        typed=bool(found) and found[0][1] is not None,
+        typed=bool(by_count) and layout.kind == "lines" and _is_typed(by_count[0], found[0], lines),
         label=label_of(rows.get(GENERIC, [])),
         forced=wanted.dialect,
         naive=wanted.naive,
+        splittable=layout.splittable and all(name == GENERIC or DIALECTS[name].splittable for name in rows),
+        layout=layout,
+        extra=(*wanted.overrides, *tags),
     )
 
 
+def _is_typed(name: str, first: Mapping, lines: Sequence[Sequence[Claimed]]) -> bool:
+    """Whether most lines can be read by a decoder made of the first mapping, and no line by mistake."""
+    if first.dialect != name or sum(len(line) for line in lines) > len(lines):
+        return False
+    return not may_open(first.shape) if name == GENERIC else DIALECTS[name].proof is None
+
+
 def label_of(rows: Sequence[dict[str, Any]]) -> str:
-    """`llmmon` where all keys are the record's own, else `generic`."""
-    return "llmmon" if rows and all(row.keys() <= OWN_KEYS for row in rows) else GENERIC
+    """`llmmon` where all keys are the record's own, `wrapped` where replies stand inside, else `generic`."""
+    if rows and all(row.keys() <= OWN_KEYS for row in rows):
+        return "llmmon"
+    return WRAPPED if any(body_in(row) is not None for row in rows) else GENERIC
 
 
-def _name(dialect: Dialect | None) -> str:
-    return GENERIC if dialect is None else dialect.name
-
-
-def _mapping(name: str, rows: Sequence[dict[str, Any]], wanted: Wanted) -> Mapping | None:
+def mapping_of(name: str, rows: Sequence[dict[str, Any]], wanted: Wanted) -> Mapping | None:
+    """The mapping of a dialect's objects, None where it brings code."""
     if name == GENERIC:
         return resolve(rows, wanted.overrides, wanted.tags, wanted.naive)
     dialect = DIALECTS[name]
     if dialect.open is not None:
         return None
+    extra = (*wanted.overrides, *tag_bindings(wanted.tags, dialect.tags_at))
     return Mapping(
-        name, (*wanted.overrides, *dialect.bindings), shape_of(rows), required=dialect.required, naive=wanted.naive
+        name,
+        (*extra, *bindings_of(dialect)),
+        shape_of(rows),
+        required=_required(dialect, rows),
+        naive=dialect.naive or wanted.naive,
     )
+
+
+def _required(dialect: Dialect, rows: Sequence[dict[str, Any]]) -> Mark:
+    """The fingerprint that most of the rows have, and what makes them calls."""
+    passed = Counter(index for row in rows for index, mark in enumerate(dialect.marks) if passes(mark, row))
+    best = passed.most_common(1)[0][0] if passed else 0
+    narrowed = {test.key: test for test in (*dialect.marks[best], *dialect.only)}
+    return tuple(narrowed.values())

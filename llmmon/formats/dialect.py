@@ -7,36 +7,66 @@ from typing import Any
 
 import msgspec
 
-from llmmon.formats.mapping import Binding, Path
-from llmmon.formats.slots import SLOTS
+from llmmon.formats.mapping import Binding, Mark, Path, Test, passes
+from llmmon.formats.slots import CALL_KEY, SLOTS
 
 Object = dict[str, Any]
-Row = dict[str, Any]  # "slot" or "slot:unit" -> value: one call, or part of one
+Row = dict[str, Any]  # "slot" or "slot:unit" -> value: one call; "tags" -> an object of more
 Feed = Callable[[Object], Iterable[Row]]
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """One dialect, as a row of `formats.DIALECTS`.
 
-    Where a call is one object, `bindings` say where its slots are, and a typed decoder is made of them;
-    `required` are paths that every such object has. Otherwise `open` gives a function from an object to
-    its calls (none, one or many), with what it must remember between objects; it never raises.
+    An object is of it if it passes any of `marks` (and `proof`, where keys alone do not tell). Where a call
+    is one object, `bindings` say where its slots are, and a typed decoder is made of them. Otherwise `open`
+    gives a function from an object to its calls (none, one or many), with what it must remember between
+    objects; it never raises.
     """
 
     name: str
     title: str
-    claims: Callable[[Object], bool]
+    marks: tuple[Mark, ...]
+    proof: Callable[[Object], bool] | None = None  # only with `open`
+    only: Mark = ()  # which of its objects are calls; all without it
     bindings: tuple[Binding, ...] = ()
-    required: tuple[Path, ...] = ()
     open: Callable[[], Feed] | None = None
+    tags_at: tuple[Path, ...] = ()  # objects that hold tags, beside the usual
+    naive: str | None = None  # zone of stamps that name none, where the dialect settles it
     splittable: bool = True  # False: earlier objects must be seen first, so a file is one span
     repeats: bool = False  # True: a call may be logged more than once; `request_id` tells which
     samples: bool = False  # True: its rows are metric samples, not calls
     lacks: str = ""  # what its calls do not carry, in a plain word for `inspect`
 
+    def has_keys(self, keys: frozenset[str]) -> bool:
+        """Whether objects with these keys can be of it."""
+        return any(all(test.key in keys for test in mark) for mark in self.marks)
+
+    def claims(self, found: Object) -> bool:
+        """Whether an object is of it."""
+        return any(passes(mark, found) for mark in self.marks) and (self.proof is None or self.proof(found))
+
+
+def bindings_of(dialect: Dialect) -> tuple[Binding, ...]:
+    """A dialect's bindings; where it can repeat a call, the call's identifier also as its key."""
+    if not dialect.repeats:
+        return dialect.bindings
+    keys = (Binding(CALL_KEY, b.rank, b.path, b.unit) for b in dialect.bindings if b.slot == "request_id")
+    return (*dialect.bindings, *keys)
+
+
+def marks(*alternatives: str) -> tuple[Mark, ...]:
+    """Fingerprints: each text names keys that must be there, `key=word|word` those with one of some values."""
+    return tuple(tuple(_test(part) for part in text.split()) for text in alternatives)
+
+
+def _test(part: str) -> Test:
+    key, equals, allowed = part.partition("=")
+    return Test(key, tuple(allowed.split("|")) if equals else ())
+
 
 def bind(**slots: str | tuple[str, ...]) -> tuple[Binding, ...]:
-    """Bindings from `slot="path"` or `slot=("path:unit", "second.choice")`; dots separate steps."""
+    """Bindings from `slot="path"` or `slot=("path:unit", "second.choice")`; dots separate steps, `\\.` is a dot."""
     return tuple(
         binding_of(slot, rank, text)
         for slot, texts in slots.items()
@@ -49,4 +79,10 @@ def binding_of(slot: str, rank: int, text: str) -> Binding:
     path, _, unit = text.partition(":")
     if slot not in SLOTS:
         raise KeyError(slot)
-    return Binding(slot, rank, tuple(path.split(".")), unit)
+    steps = path.replace("\\.", "\0").split(".")
+    return Binding(slot, rank, tuple(step.replace("\0", ".") for step in steps), unit)
+
+
+def below(key: str, bindings: Iterable[Binding], shift: int = 0) -> tuple[Binding, ...]:
+    """The same bindings for objects that stand under a key; `shift` is added to their ranks."""
+    return tuple(Binding(b.slot, b.rank + shift, (key, *b.path), b.unit) for b in bindings)

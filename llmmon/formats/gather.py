@@ -23,6 +23,13 @@ _FILL: Final[dict[Slot, tuple[Any, Any]]] = {
 }
 
 
+# what is left to do when a block's column is whole
+_FINISH: Final[dict[Slot, Callable[[Any], Any]]] = {
+    Slot.NUMBER: values.usable,
+    Slot.DURATION: values.whole_microseconds,
+}
+
+
 class Gathered:
     """One binding's column of a block; `add` takes a chunk's raw values, `column` gives the whole."""
 
@@ -74,9 +81,11 @@ class Gathered:
         self._flush_stamps()
         if all(part is None for _, part in self._parts):
             return None
-        if self._binding.kind in _FILL:
-            fill, dtype = _FILL[self._binding.kind]
-            return np.concatenate([np.full(n, fill, dtype) if part is None else part for n, part in self._parts])
+        kind = self._binding.kind
+        if kind in _FILL:
+            fill, dtype = _FILL[kind]
+            whole = np.concatenate([np.full(n, fill, dtype) if part is None else part for n, part in self._parts])
+            return _FINISH[kind](whole) if kind in _FINISH else whole
         return [value for n, part in self._parts for value in (part if part is not None else [None] * n)]
 
 

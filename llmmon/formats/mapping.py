@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping as AnyMapping
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+import orjson
 
 from llmmon.errors import UsageError
 from llmmon.formats.slots import SLOTS, Slot
@@ -36,24 +38,41 @@ class Binding(msgspec.Struct, frozen=True, order=True):
         return SLOTS.get(self.slot, Slot.NAME)
 
 
+class Test(msgspec.Struct, frozen=True):
+    """A key that an object must have, with one of some texts as its value if `allowed` names any."""
+
+    key: str
+    allowed: tuple[str, ...] = ()
+
+
+Mark = tuple[Test, ...]
+
+
+def passes(mark: Mark, found: AnyMapping[str, Any]) -> bool:
+    """Whether an object passes all tests."""
+    return all(test.key in found and (not test.allowed or found[test.key] in test.allowed) for test in mark)
+
+
 class Mapping(msgspec.Struct, frozen=True):
     """How one file's objects of one dialect are read; resolved once from its head, then only applied.
 
     `shape` is what the head looked like. `closed`: a key that the head did not have may matter, so such
-    a row is looked at on its own. `required`: a row without these is no row of this dialect.
+    a row is looked at on its own. `required`: a row that fails these is no call of this dialect.
     """
 
     dialect: str
     bindings: tuple[Binding, ...]
     shape: Shape = ()
     closed: bool = False
-    required: tuple[Path, ...] = ()
+    required: Mark = ()
     naive: str = "UTC"
 
 
 def value_at(row: Any, path: Path) -> Any:
-    """The value at a path of nested objects and lists, None where there is none."""
+    """The value at a path of nested objects and lists (also as JSON in a text), None where there is none."""
     for step in path:
+        if type(row) is str:
+            row = embedded(row)
         if isinstance(row, dict):
             row = row.get(step)
         elif isinstance(row, list) and step.isdigit() and int(step) < len(row):
@@ -63,8 +82,39 @@ def value_at(row: Any, path: Path) -> Any:
     return row
 
 
-def shape_of(rows: Sequence[AnyMapping[str, Any]], depth: int = 6) -> Shape:
-    """Every path of objects in the rows with the JSON types seen there."""
+def embedded(text: str) -> Any:
+    """The object or list that a text holds as JSON, None for any other text; not to be changed."""
+    return _decoded(text) if text[:1] in _OPENING and text else None
+
+
+_OPENING = ("{", "[")
+
+
+@lru_cache(maxsize=4)
+def _decoded(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def admit(binding: Binding, value: Any) -> Any:
+    """The value if its JSON type can mean something for the binding's slot, else None."""
+    match binding.kind:
+        case Slot.NUMBER if binding.unit == "count":  # elsewhere the same key holds text
+            return value if type(value) in (int, float) else None
+        case Slot.NUMBER | Slot.DURATION | Slot.TIME:
+            return value if type(value) in (int, float, str) else None
+        case Slot.NAME | Slot.FLAG:
+            return None if isinstance(value, (dict, list)) else value
+        case Slot.TEXT:
+            return value if isinstance(value, (str, dict, list)) else None
+        case _:
+            return value
+
+
+def shape_of(rows: Sequence[AnyMapping[str, Any]], depth: int = 8) -> Shape:
+    """Every path of objects (and of the first elements of lists) in the rows, with the JSON types seen there."""
     seen: dict[Path, set[str]] = {}
     for row in rows:
         _walk(row, (), seen, depth)
@@ -75,8 +125,9 @@ def _walk(row: AnyMapping[str, Any], at: Path, seen: dict[Path, set[str]], depth
     for key, value in row.items():
         path = (*at, key)
         seen.setdefault(path, set()).add(type(value).__name__)
-        if isinstance(value, dict) and depth > 1:
-            _walk(value, path, seen, depth - 1)
+        inner = {"0": value[0]} if isinstance(value, list) and value else value
+        if isinstance(inner, dict) and depth > 1:
+            _walk(inner, path, seen, depth - 1)
 
 
 def parse_override(text: str) -> Binding:

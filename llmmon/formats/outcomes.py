@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 import numpy as np
-import orjson
 
 from llmmon.columns import MISSING_CODE, BoolArray, CodeArray, FloatArray, Names
 from llmmon.formats import values
+from llmmon.formats.mapping import embedded
 from llmmon.record import Status
 
 STATUSES: Final[list[str]] = [status.value for status in Status]
@@ -36,7 +37,6 @@ _KINDS: Final = (
     ("invalid_request", r"invalid|bad request|\b400\b|\b422\b"),
     ("not_found", r"not.?found|\b404\b"),
 )
-_KIND: Final = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _KINDS)
 _BY_CODE: Final = {
     400: "invalid_request",
     401: "authentication",
@@ -50,8 +50,15 @@ _BY_CODE: Final = {
     504: "timeout",
     529: "overloaded",
 }
-_HTTP: Final = re.compile(r"(?:http[ /]*(?:1\.1|2)?\s*)?(\d{3})\b", re.IGNORECASE)
-_NAME_LIKE: Final = re.compile(r"[A-Za-z][\w.:\-]{1,79}\Z")
+_HTTP: Final = r"(?:http[ /]*(?:1\.1|2)?\s*)?(\d{3})\b"
+_NAME_LIKE: Final = r"[A-Za-z][\w.:\-]{1,79}\Z"
+_DEEPEST: Final = 8  # errors inside errors
+
+
+@lru_cache(maxsize=32)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compiled when first needed: a log without errors needs none."""
+    return re.compile(pattern, re.IGNORECASE)
 
 
 class Outcomes(msgspec.Struct, frozen=True, eq=False):
@@ -123,7 +130,7 @@ def _from_words(columns: list[Sequence[Any]], size: int) -> tuple[CodeArray, Flo
     words = np.full(size, _UNSAID, np.int32)
     coded: FloatArray | None = None
     for column in columns:
-        found = values.by_distinct(column, lambda value: float(word_status(value))).astype(np.int32)
+        found = values.by_distinct(column, word_status).astype(np.int32)
         words = np.where(words == _UNSAID, found, words)
         codes = values.by_distinct(column, http_code)
         if not np.isnan(codes).all():
@@ -131,12 +138,13 @@ def _from_words(columns: list[Sequence[Any]], size: int) -> tuple[CodeArray, Flo
     return words, coded
 
 
-def word_status(value: Any) -> int:
+def word_status(value: Any, depth: int = _DEEPEST) -> int:
     """What a status word, number or object says: an index into `STATUSES`, -1 for nothing."""
     if isinstance(value, bool):
         return _OK if value else _ERROR
     if isinstance(value, dict):
-        return word_status(next((value[k] for k in ("status_code", "code", "status", "state") if k in value), None))
+        said = next((value[k] for k in ("status_code", "code", "status", "state") if k in value), None)
+        return word_status(said, depth - 1) if depth else _UNSAID
     if isinstance(value, (int, float)):
         return _ERROR if value >= 400 else _OK if value >= 100 else _UNSAID
     if not isinstance(value, str):
@@ -153,7 +161,7 @@ def http_code(value: Any) -> float:
     """The HTTP status in a number, `"503"` or `"HTTP 503"`, NaN if there is none."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value) if 100 <= value < 600 else np.nan
-    if isinstance(value, str) and (match := _HTTP.match(value.strip())):
+    if isinstance(value, str) and (match := _compiled(_HTTP).match(value.strip())):
         return float(match[1]) if 100 <= int(match[1]) < 600 else np.nan
     return np.nan
 
@@ -167,10 +175,12 @@ def _describe(
     """Type and message for the error rows that were logged without."""
     types: dict[int, str] = {}
     messages: dict[int, str] = {}
-    for row in np.flatnonzero(status == _ERROR).tolist():
+    failed = status == _ERROR
+    untold = failed & _lacks(logged["error_type"])
+    if errors:
+        untold |= failed & _lacks(logged["error_message"])
+    for row in np.flatnonzero(untold).tolist():
         known_type, known_message = (_name_at(logged[field], row) for field in ("error_type", "error_message"))
-        if known_type and known_message:
-            continue
         kind, message = describe(next((column[row] for column in errors if column[row]), None))
         if message and not known_message:
             messages[row] = message
@@ -180,24 +190,27 @@ def _describe(
     return types, messages
 
 
+def _lacks(names: Names | None) -> Any:
+    return np.True_ if names is None else names.codes == MISSING_CODE
+
+
 def _name_at(names: Names | None, row: int) -> str | None:
     return None if names is None or names.codes[row] < 0 else names.values[names.codes[row]]
 
 
-def describe(error: Any) -> tuple[str | None, str | None]:
+def describe(error: Any, depth: int = _DEEPEST) -> tuple[str | None, str | None]:
     """The type and the message that an error value names, either may be None."""
-    if isinstance(error, str) and error[:1] in "{[" and error:
-        try:
-            return describe(orjson.loads(error))
-        except orjson.JSONDecodeError:
-            pass
+    if isinstance(error, str) and depth and isinstance(inside := embedded(error), dict):
+        return describe(inside, depth - 1)
     if isinstance(error, str):
-        return (error, None) if _NAME_LIKE.match(error) else (None, error or None)
+        return (error, None) if _compiled(_NAME_LIKE).match(error) else (None, error or None)
     if isinstance(error, dict):
         inner = error.get("error")
-        if isinstance(inner, dict):
-            return describe(inner)
-        kind = next((error[k] for k in ("type", "code", "name", "class", "status") if error.get(k)), None)
+        if isinstance(inner, dict) and depth:
+            return describe(inner, depth - 1)
+        code = error.get("code")
+        named = code if isinstance(code, str) and _compiled(_NAME_LIKE).match(code) else None
+        kind = named or next((error[k] for k in ("type", "name", "class", "status", "code") if error.get(k)), None)
         message = next((error[k] for k in ("message", "msg", "detail", "error") if isinstance(error.get(k), str)), None)
         return values.name(kind), message
     return None, None
@@ -206,7 +219,7 @@ def describe(error: Any) -> tuple[str | None, str | None]:
 def kind_of_text(text: str | None) -> str | None:
     """The kind of error that a message speaks of, None if it is not one of the usual."""
     head = (text or "")[:500]
-    return next((kind for kind, pattern in _KIND if pattern.search(head)), None)
+    return next((kind for kind, pattern in _KINDS if _compiled(pattern).search(head)), None)
 
 
 def kind_of_code(code: float) -> str:

@@ -1,49 +1,29 @@
-"""Bytes of a span -> columns: chunks of whole lines in, blocks of canonical calls out."""
+"""Bytes of a span -> columns: chunks in, blocks of canonical calls out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from llmmon.columns import EMPTY, Columns, concat
-from llmmon.formats import claimant
+from llmmon.formats import DIALECTS
 from llmmon.formats.accounting import Accounting, Reject
-from llmmon.formats.aliases import accepts, bindings_at, paths_of
 from llmmon.formats.canonical import Interners, canonical
-from llmmon.formats.dialect import Dialect, Feed, Object
-from llmmon.formats.lines import UnreadableError, object_of
-from llmmon.formats.mapping import Binding, Path, value_at
-from llmmon.formats.mapping import Mapping as FieldMapping
+from llmmon.formats.documents import DocumentSplitter, Element
+from llmmon.formats.home_made import GENERIC
+from llmmon.formats.lines import UnreadableError
+from llmmon.formats.mapping import Binding
+from llmmon.formats.objects import ObjectReader
+from llmmon.formats.plan import ReadPlan
 from llmmon.formats.rows import Rows
-from llmmon.formats.slots import SLOTS, sources_of
-from llmmon.formats.typed import UNREADABLE, TypedDecoder, admit, compile_decoder
+from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
 
-GENERIC: Final = "generic"
+__all__ = ["BLOCK_BYTES", "GENERIC", "Block", "ReadPlan", "SpanReader"]
 _OUTCOME_FIELDS: Final = frozenset({"status", "error_type", "error_message", "status_code"})
 BLOCK_BYTES: Final = 8 << 20  # input that becomes one block of columns
-
-
-class ReadPlan(msgspec.Struct, frozen=True):
-    """How a file is read, decided once from its head; small and picklable.
-
-    `mappings` has one entry for each data dialect seen; with `typed` the first is tried on every line.
-    `fields` are the record's fields that the command needs; `label` is what home-made rows are counted as.
-    """
-
-    mappings: tuple[FieldMapping, ...]
-    fields: frozenset[str]
-    typed: bool = True
-    label: str = GENERIC
-    forced: str | None = None
-    naive: str = "UTC"
-    splittable: bool = True  # False: the file must be read from its beginning, as one span
-
-    def mapping(self, dialect: str) -> FieldMapping | None:
-        """The mapping for a dialect, None where the head had none of it."""
-        return next((mapping for mapping in self.mappings if mapping.dialect == dialect), None)
 
 
 class Block(msgspec.Struct, eq=False):
@@ -56,59 +36,89 @@ class Block(msgspec.Struct, eq=False):
 class SpanReader:
     """Reads the chunks of one span, in order, and gives blocks of columns.
 
-    A pure function of the bytes and the plan: how they are cut into chunks changes nothing.
+    Chunks are whole lines, or any bytes where the plan's layout is "documents". A pure function of the
+    bytes and the plan: how they are cut into chunks changes nothing.
     """
 
     def __init__(self, plan: ReadPlan, interners: Interners) -> None:
         self.plan = plan
         self.accounting = Accounting()
         self._interners = interners
-        self._slots = sources_of(plan.fields)
         self._typed = self._compile()
         self._rows: dict[str, Rows] = {}
         self._samples: list[dict[str, Any]] = []
-        self._feeds: dict[str, Feed] = {}
-        self._generic = _GenericRows(plan, self._slots)
+        self._objects = ObjectReader(plan)
+        self._documents = DocumentSplitter() if plan.layout.kind == "documents" else None
         self._bytes_in_block = 0
         self._bytes_before = 0
+        self._newlines = np.empty(0, np.bool_)
 
     def _compile(self) -> TypedDecoder | None:
-        return compile_decoder(self.plan.mappings[0], self._slots) if self.plan.typed else None
+        if not self.plan.typed:
+            return None
+        first = self.plan.mappings[0]
+        return compile_decoder(first, self.plan.slots(first.dialect))
 
     def feed(self, chunk: Any) -> Block | None:
-        """Read a chunk of whole lines (bytes-like); a block when enough has come together."""
-        self._read(chunk)
+        """Read a chunk (bytes-like); a block when enough has come together."""
+        if self._documents is not None:
+            self._read_each(self._documents.feed(chunk))
+        else:
+            self._read(chunk)
         size = len(chunk)
         self._bytes_before += size
         self._bytes_in_block += size
-        return self.flush() if self._bytes_in_block >= BLOCK_BYTES else None
+        return self._block() if self._bytes_in_block >= BLOCK_BYTES else None
 
     def flush(self) -> Block:
-        """What has been read and not yet been given."""
+        """What has been read and not yet been given, at the end of the span."""
+        if self._documents is not None:
+            self._read_each(self._documents.finish())
+        return self._block()
+
+    def _block(self) -> Block:
         self._bytes_in_block = 0
-        parts = [self._canonical(name, rows) for name, rows in self._rows.items() if rows.size]
-        columns = concat(parts) if parts else EMPTY
-        if len(parts) > 1 and columns.positions is not None:
+        found = [self._canonical(name, rows) for name, rows in self._rows.items() if rows.size]
+        self._account(found)
+        columns = concat([kept for _, kept in found]) if found else EMPTY
+        if len(found) > 1 and columns.positions is not None:
             columns = columns.take(np.argsort(columns.positions, kind="stable"))
         samples, self._samples = self._samples, []
         return Block(columns, samples)
 
-    def _canonical(self, dialect: str, rows: Rows) -> Columns:
+    def _canonical(self, dialect: str, rows: Rows) -> tuple[Any, Columns]:
         raw = rows.take()
         outcome = bool(_OUTCOME_FIELDS & self.plan.fields)
-        found = canonical(raw, self._interners, any_row=dialect != GENERIC, outcome=outcome)
-        dropped = raw.size - found.size
-        if dropped:  # home-made rows that carry nothing of a call
-            self.accounting.used -= dropped
-            self.accounting.skipped += dropped
-        return found
+        return raw.lines, canonical(raw, self._interners, any_row=dialect != GENERIC, outcome=outcome)
+
+    def _account(self, found: Sequence[tuple[Any, Columns]]) -> None:
+        """Lines whose home-made rows turned out to carry nothing of a call were not used, but skipped."""
+        if all(len(lines) == kept.size for lines, kept in found):
+            return
+        lines = np.unique(np.concatenate([lines for lines, _ in found]))
+        kept = np.unique(np.concatenate([c.positions for _, c in found if c.positions is not None]))
+        self.accounting.used -= len(lines) - len(kept)
+        self.accounting.skipped += len(lines) - len(kept)
 
     def _read(self, chunk: Any) -> None:
-        newlines = int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == 10))
-        lines = newlines + (len(chunk) > 0 and chunk[-1] != 10)
+        lines = self._mark_newlines(chunk)
         if self._typed is not None and self._read_typed(self._typed, chunk, lines):
             return
-        self._read_each(bytes(chunk).split(b"\n")[:lines])
+        self._read_each(self._lines(bytes(chunk).split(b"\n")[:lines]))
+
+    def _lines(self, lines: Iterable[bytes]) -> Iterable[Element]:
+        offset = self._bytes_before
+        for line in lines:
+            yield offset, line
+            offset += len(line) + 1
+
+    def _mark_newlines(self, chunk: Any) -> int:
+        """Lines in a chunk, the last perhaps without its newline; into a kept buffer, since a fresh one costs more."""
+        size = len(chunk)
+        if size > len(self._newlines):
+            self._newlines = np.empty(size, np.bool_)
+        found = np.equal(np.frombuffer(chunk, np.uint8), 10, out=self._newlines[:size])
+        return int(np.count_nonzero(found)) + (size > 0 and chunk[-1] != 10)
 
     def _read_typed(self, typed: TypedDecoder, chunk: Any, lines: int) -> bool:
         """The whole chunk by the typed decoder, if every line fits it."""
@@ -116,51 +126,41 @@ class SpanReader:
             rows = typed.decode_lines(chunk)
         except UNREADABLE:
             return False
-        if len(rows) != lines:
-            return False
-        columns = typed.columns(rows)
-        if not self._complete(columns):
+        if len(rows) != lines or not self._one_a_line(chunk):
             return False
         start = self.accounting.lines
-        self._add_typed(typed, columns, rows, np.arange(start, start + lines))
+        self._add_typed(typed, rows, np.arange(start, start + lines))
         self.accounting.lines += lines
         return True
 
-    def _complete(self, columns: Mapping[Binding, Sequence[Any]]) -> bool:
-        required = self.plan.mappings[0].required
-        return all(None not in column for binding, column in columns.items() if binding.path in required)
+    def _one_a_line(self, chunk: Any) -> bool:
+        """Whether every line begins and ends with a brace: two objects on one and none on the next are no lines."""
+        signs = np.frombuffer(chunk, np.uint8)
+        ends = np.flatnonzero(self._newlines[: len(chunk)])
+        starts = ends[:-1] + 1 if len(ends) and ends[-1] == len(chunk) - 1 else ends + 1
+        if not len(signs) or signs[0] != _BRACE or (signs[starts] != _BRACE).any():
+            return False
+        last = signs[ends - 1]
+        return bool(((last == _CLOSING) | (last == _RETURN)).all())
 
-    def _add_typed(
-        self, typed: TypedDecoder, columns: dict[Binding, Sequence[Any]], rows: Sequence[Any], lines: Any
-    ) -> None:
+    def _add_typed(self, typed: TypedDecoder, rows: Sequence[Any], lines: Any) -> None:
         if not rows:
             return
+        columns = typed.columns(rows)
         dialect = self.plan.mappings[0].dialect
-        has_output = self._presence(typed, columns, len(rows))
+        has_output = _presence(typed, columns, len(rows))
         for binding in typed.output_at:
             columns.pop(binding, None)
         self._rows_of(dialect).add_columns(columns, lines, has_output)
         self.accounting.used += len(rows)
         self.accounting.read_as(self._label(dialect), len(rows))
 
-    def _presence(self, typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> list[bool] | None:
-        """Whether each row has output text, looked at only where that decides something."""
-        decided = all(
-            any(binding.slot == slot and None not in column for binding, column in columns.items())
-            for slot in ("model", "completion_tokens")
-        )
-        if decided or not typed.output_at:
-            return None
-        raw = [columns[binding] for binding in typed.output_at if binding in columns]
-        return [any(_is_there(column[row]) for column in raw) for row in range(size)]
-
-    def _read_each(self, lines: Sequence[bytes]) -> None:
-        """Line by line: the typed decoder where it fits, else whatever dialect claims the object."""
+    def _read_each(self, lines: Iterable[Element]) -> None:
+        """Line by line: the typed decoder where it fits, else whatever dialect claims the objects."""
         typed_rows: list[Any] = []
         typed_lines: list[int] = []
         others: dict[str, tuple[list[dict[Binding, Any]], list[int]]] = {}
-        offset = 0
-        for line in lines:
+        for offset, line in lines:
             number = self.accounting.lines
             self.accounting.lines += 1
             if not line.strip():
@@ -170,10 +170,8 @@ class SpanReader:
                 typed_lines.append(number)
             else:
                 self._read_line(line, number, offset, others)
-            offset += len(line) + 1
         if self._typed is not None and typed_rows:
-            columns = self._typed.columns(typed_rows)
-            self._add_typed(self._typed, columns, typed_rows, np.array(typed_lines))
+            self._add_typed(self._typed, typed_rows, np.array(typed_lines))
         for dialect, (found, at) in others.items():
             self._rows_of(dialect).add_rows(found, at)
 
@@ -181,117 +179,71 @@ class SpanReader:
         if self._typed is None:
             return None
         try:
-            row = self._typed.decode(line)
+            return self._typed.decode(line)
         except UNREADABLE:
             return None
-        if self.plan.mappings[0].required and not self._complete(self._typed.columns([row])):
-            return None
-        return row
 
     def _read_line(
-        self,
-        line: bytes,
-        number: int,
-        offset: int,
-        others: dict[str, tuple[list[dict[Binding, Any]], list[int]]],
+        self, line: bytes, number: int, offset: int, others: dict[str, tuple[list[dict[Binding, Any]], list[int]]]
     ) -> None:
         try:
-            found = object_of(line)
+            found = self._objects.read(line)
         except UnreadableError as error:
-            self._reject(number, offset, str(error))
+            self.accounting.rejected += 1
+            self.accounting.rejects.append(Reject(number, offset, str(error)))
             return
-        dialect = claimant(found, self.plan.forced)
-        name = GENERIC if dialect is None else dialect.name
-        rows = self._calls(dialect, found)
-        self.accounting.read_as(self._label(name), 1)
-        if not rows:
-            self.accounting.skipped += 1
-            return
-        self.accounting.used += 1
-        if dialect is not None and dialect.samples:
-            self._samples.extend({**row, "line": number} for row in rows)
-            self.accounting.samples += len(rows)
-            return
-        into = others.setdefault(name, ([], []))
-        into[0].extend(self._bound(rows) if dialect is not None and dialect.open else rows)
-        into[1].extend([number] * len(rows))
-
-    def _calls(self, dialect: Dialect | None, found: Object) -> list[dict[Any, Any]]:
-        if dialect is None:
-            return [row] if (row := self._generic.row(found)) else []
-        if dialect.open is not None:
-            if dialect.name not in self._feeds:
-                self._feeds[dialect.name] = dialect.open()
-            return list(self._feeds[dialect.name](found))
-        return [_data_row(dialect, found, self._slots)]
-
-    def _bound(self, rows: Sequence[dict[str, Any]]) -> list[dict[Binding, Any]]:
-        return [
-            {
-                binding: value
-                for key, value in row.items()
-                if (binding := _code_binding(key)).slot in self._slots or binding.slot in SLOTS
-            }
-            for row in rows
-        ]
+        used = False
+        for name in dict.fromkeys(name for name, _ in found):
+            self.accounting.read_as(self._label(name), 1)
+        for name, rows in found:
+            used |= bool(rows)
+            if name in DIALECTS and DIALECTS[name].samples:
+                self._samples.extend({**row, "line": number} for row in rows)
+                self.accounting.samples += len(rows)
+            elif rows:
+                into = others.setdefault(name, ([], []))
+                into[0].extend(rows)
+                into[1].extend([number] * len(rows))
+        self.accounting.used += used
+        self.accounting.skipped += not used
 
     def _label(self, dialect: str) -> str:
         return self.plan.label if dialect == GENERIC else dialect
 
-    def _reject(self, number: int, offset: int, reason: str) -> None:
-        self.accounting.rejected += 1
-        self.accounting.rejects.append(Reject(number, self._bytes_before + offset, reason))
-
     def _rows_of(self, dialect: str) -> Rows:
         if dialect not in self._rows:
-            self._rows[dialect] = Rows(self._interners, self.plan.naive)
+            settled = DIALECTS[dialect].naive if dialect in DIALECTS else None
+            self._rows[dialect] = Rows(self._interners, settled or self.plan.naive)
         return self._rows[dialect]
 
 
+_BRACE, _CLOSING, _RETURN = b"{}\r"
+
+
+def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> list[bool] | None:
+    """Whether each row has output text, looked at only where that decides something."""
+    if not typed.output_at or (
+        _all_there(columns, "model", {str}) and _all_there(columns, "completion_tokens", {float})
+    ):
+        return None
+    raw = [columns[binding] for binding in typed.output_at if binding in columns]
+    return [any(_is_there(column[row]) for column in raw) for row in range(size)]
+
+
+def _all_there(columns: Mapping[Binding, Sequence[Any]], slot: str, kinds: set[type]) -> bool:
+    """Whether some binding of a slot has a usable value in every row."""
+    return any(
+        binding.slot == slot and set(map(type, column)) == kinds and "" not in column and max(column) != _ENDLESS
+        for binding, column in columns.items()
+    )
+
+
+_ENDLESS: Final = float("inf")
+
+
 def _is_there(raw: Any) -> bool:
-    return raw is not None and bytes(raw) != b"null"
-
-
-def _code_binding(key: str) -> Binding:
-    slot, _, unit = key.partition(":")
-    return Binding(slot, 0, (key,), unit)
-
-
-def _data_row(dialect: Dialect, found: Object, slots: frozenset[str]) -> dict[Binding, Any]:
-    return {
-        binding: value
-        for binding in dialect.bindings
-        if binding.slot in slots and (value := admit(binding, value_at(found, binding.path))) is not None
-    }
-
-
-class _GenericRows:
-    """Home-made objects, read by the file's mapping where its head had the key, by name where not."""
-
-    def __init__(self, plan: ReadPlan, slots: frozenset[str]) -> None:
-        mapping = plan.mapping(GENERIC)
-        self._slots = slots | {"output"}
-        self._bound: dict[Path, list[Binding]] = {}
-        self._always: list[Binding] = []
-        for binding in mapping.bindings if mapping else ():
-            self._bound.setdefault(binding.path, []).append(binding)
-            if binding.rank < 0 or binding.slot not in SLOTS:
-                self._always.append(binding)
-        self._known = {path for path, _ in mapping.shape} if mapping else set()
-
-    def row(self, found: Object) -> dict[Binding, Any]:
-        """The values of one object by binding."""
-        row: dict[Binding, Any] = {}
-        for path in paths_of(found):
-            for binding in self._bindings(path):
-                value = admit(binding, value_at(found, path))
-                if value is not None and binding.slot in self._slots and accepts(binding, value):
-                    row[binding] = value
-        for binding in self._always:
-            value = admit(binding, value_at(found, binding.path))
-            if value is not None and binding.slot in self._slots:
-                row[binding] = value
-        return row
-
-    def _bindings(self, path: Path) -> Sequence[Binding]:
-        return self._bound.get(path, ()) if path in self._known else bindings_at(path)
+    """Whether undecoded JSON is a text, or an object or list with something in it."""
+    if raw is None:
+        return False
+    text = bytes(raw)
+    return text[:1] == b'"' or (text[:1] in (b"{", b"[") and bool(text.strip(b"[]{} \t\r\n,")))

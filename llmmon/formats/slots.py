@@ -11,6 +11,8 @@ from typing import Final
 
 from llmmon.record import NAMES, TEXTS
 
+CALL_KEY: Final = "call_key"  # a name column of the calls that a log may repeat: what tells them apart
+
 
 class Slot(StrEnum):
     """How the values of a slot are read."""
@@ -27,8 +29,9 @@ class Slot(StrEnum):
 SLOTS: Final[dict[str, Slot]] = {
     "start": Slot.TIME,
     "end": Slot.TIME,
-    "first_token_at": Slot.TIME,
+    "first_output_at": Slot.TIME,
     "latency": Slot.DURATION,
+    "latency_part": Slot.DURATION,  # where no latency is logged: all parts are added
     "ttft": Slot.DURATION,
     "prompt_tokens": Slot.NUMBER,  # unit "exclusive": cache reads and writes are not in it
     "completion_tokens": Slot.NUMBER,  # unit "exclusive": reasoning is not in it
@@ -54,27 +57,36 @@ SLOTS: Final[dict[str, Slot]] = {
 
 # field -> the slots it is made from
 _OUTCOME: Final = ("success", "failed", "outcome", "error", "error_type", "error_message", "status_code")
-_TOKENS: Final = ("prompt_tokens", "cached_tokens", "cache_write_tokens", "total_tokens")
+_LATENCY: Final = ("latency", "latency_part", "start", "end")
+# all of them tell together whether anything was counted, and what is inside what
+_TOKENS: Final = (
+    "prompt_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "total_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+)
 SOURCES: Final[dict[str, tuple[str, ...]]] = {
-    "timestamp": ("start", "end", "latency"),
-    "latency_ms": ("latency", "start", "end"),
-    "time_to_first_token_ms": ("ttft", "first_token_at", "start", "end", "latency"),
+    "timestamp": _LATENCY,
+    "latency_ms": _LATENCY,
+    "time_to_first_token_ms": ("ttft", "first_output_at", *_LATENCY),
     "prompt_tokens": _TOKENS,
-    "completion_tokens": ("completion_tokens", "reasoning_tokens"),
-    "total_tokens": (*_TOKENS, "completion_tokens", "reasoning_tokens"),
+    "completion_tokens": _TOKENS,
+    "total_tokens": _TOKENS,
     "cached_tokens": _TOKENS,
     "cache_write_tokens": _TOKENS,
-    "cache_write_1h_tokens": ("cache_write_1h_tokens",),
-    "reasoning_tokens": ("reasoning_tokens",),
+    "cache_write_1h_tokens": ("cache_write_1h_tokens", *_TOKENS),
+    "reasoning_tokens": _TOKENS,
     "cost_usd": ("cost", "cost_input", "cost_output"),
-    "status": (*_OUTCOME, "completion_tokens", "latency", "start", "end", "finish_reason"),
+    "status": (*_OUTCOME, "completion_tokens", *_LATENCY, "finish_reason"),
     "error_type": _OUTCOME,
     "error_message": _OUTCOME,
     "status_code": ("status_code", "outcome"),
     "model": ("model", "model_requested"),
 }
 
-# a home-made row is a call if it carries one of these
+# a home-made row is a call if it carries one of these; they are read whatever the command needs
 EVIDENCE: Final = ("model", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score")
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,46 +60,48 @@ def _fixed_width(joined: str, width: int, naive: str) -> IntArray | None:
     layout = _LAYOUT.match(joined[:width])
     if layout is None or not joined.isascii():
         return None
-    grid = np.frombuffer(joined.encode(), np.uint8).reshape(-1, width)
-    if not _grid_fits(grid, layout):
+    # one row a character position, so that every step below runs over contiguous bytes
+    grid = np.ascontiguousarray(np.frombuffer(joined.encode(), np.uint8).reshape(-1, width).T)
+    digits = grid - np.uint8(48)  # wraps below "0", so that one comparison tells a digit
+    if not _grid_fits(grid, digits, layout):
         return None
     try:
-        local = _civil(grid, len(layout["fraction"] or ""))
+        local = _civil(grid, digits, len(layout["fraction"] or ""))
     except ValueError:
         return None
     return _to_utc(local, layout["zone"], naive)
 
 
-def _grid_fits(grid: NDArray[np.uint8], layout: re.Match[str]) -> bool:
-    digits = [*_DIGITS, *range(20, 20 + len(layout["fraction"] or ""))]
-    fixed = [i for i in range(grid.shape[1]) if i not in digits]
-    if not (grid[:, fixed] == grid[0, fixed]).all():
-        return False
-    columns = grid[:, digits] - np.uint8(48)  # wraps below "0", so one comparison does
-    two = (grid[:, (11, 14, 17)] - np.uint8(48)) * np.uint8(10) + (grid[:, (12, 15, 18)] - np.uint8(48))
-    return bool((columns < 10).all() and (two < (24, 60, 60)).all())
+def _grid_fits(grid: NDArray[np.uint8], digits: NDArray[np.uint8], layout: re.Match[str]) -> bool:
+    """Whether all rows have digits where the first has, the same signs elsewhere, and a time of day."""
+    numeric = {*_DIGITS, *range(20, 20 + len(layout["fraction"] or ""))}
+    for place in range(len(grid)):
+        if place in numeric:
+            if digits[place].max() > 9:
+                return False
+        elif grid[place].min() != grid[place].max():
+            return False
+    return all((digits[at] * np.uint8(10) + digits[at + 1]).max() < limit for at, limit in _CLOCK)
 
 
-def _civil(grid: NDArray[np.uint8], fraction_digits: int) -> IntArray:
-    wide = np.int32
-    hms = (
-        ((grid[:, 11] * wide(10) + grid[:, 12]) * wide(60) + grid[:, 14] * wide(10) + grid[:, 15]) * wide(60)
-        + grid[:, 17] * wide(10)
-        + grid[:, 18]
-    )
-    seconds = (hms - wide(48 * (36000 + 3600 + 600 + 60 + 11))).astype(np.int64)
-    micros = np.zeros(len(grid), np.int32)
+_CLOCK: Final = ((11, 24), (14, 60), (17, 60))
+
+
+def _civil(grid: NDArray[np.uint8], digits: NDArray[np.uint8], fraction_digits: int) -> IntArray:
+    wide = digits[11:19].astype(np.int32)
+    hours, minutes, seconds = (wide[at] * 10 + wide[at + 1] for at in (0, 3, 6))
+    micros = np.zeros(grid.shape[1], np.int32)
     for place in range(min(fraction_digits, 6)):
-        micros += (grid[:, 20 + place] - np.uint8(48)) * wide(10 ** (5 - place))
-    result: IntArray = _dates(grid) + seconds * 1_000_000 + micros
+        micros += digits[20 + place] * np.int32(10 ** (5 - place))
+    result: IntArray = _dates(grid) + ((hours * 60 + minutes) * 60 + seconds).astype(np.int64) * 1_000_000 + micros
     return result
 
 
 def _dates(grid: NDArray[np.uint8]) -> IntArray:
     """Midnight of each row's date; dates come in runs, so only changes are looked up."""
-    changed = np.flatnonzero((grid[1:, :10] != grid[:-1, :10]).any(axis=1)) + 1
-    edges = [0, *changed.tolist(), len(grid)]
-    midnights = [_midnight(grid[start, :10].tobytes()) for start in edges[:-1]]
+    changed = np.flatnonzero((grid[:10, 1:] != grid[:10, :-1]).any(axis=0)) + 1
+    edges = [0, *changed.tolist(), grid.shape[1]]
+    midnights = [_midnight(grid[:10, start].tobytes()) for start in edges[:-1]]
     return np.repeat(np.array(midnights, np.int64), np.diff(edges))
 
 
@@ -124,13 +125,20 @@ def localize(local: IntArray, zone: str) -> IntArray:
     if zone == "UTC":
         return local
     quarters, inverse = np.unique(local // 900_000_000, return_inverse=True)
-    tz = ZoneInfo(zone)
+    tz = _zone(zone)
     offsets = [_offset_us(int(quarter), tz) for quarter in quarters]
     result: IntArray = local - np.array(offsets, np.int64)[inverse]
     return result
 
 
-def _offset_us(quarter: int, tz: ZoneInfo) -> int:
+@lru_cache(maxsize=8)
+def _zone(name: str) -> tzinfo:
+    from zoneinfo import ZoneInfo  # not needed by logs in UTC
+
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def _offset_us(quarter: int, tz: tzinfo) -> int:
     wall = (_EPOCH + timedelta(seconds=quarter * 900)).replace(tzinfo=tz)
     offset = wall.utcoffset() or timedelta(0)
     return int(offset.total_seconds() * 1_000_000)
@@ -214,7 +222,7 @@ def _parse_text(text: str, naive: str) -> int | None:
     cleaned = re.sub(r"([.,]\d{6})\d+", r"\1", cleaned)  # finer than microseconds
     try:
         when = datetime.fromisoformat(cleaned)
-    except ValueError:
+    except (ValueError, OverflowError):
         from email.utils import parsedate_to_datetime  # takes a while to load, and is rarely needed
 
         try:
@@ -223,7 +231,7 @@ def _parse_text(text: str, naive: str) -> int | None:
             return None
     try:
         if when.tzinfo is None:
-            when = when.replace(tzinfo=ZoneInfo(naive))
+            when = when.replace(tzinfo=_zone(naive))
         return (when - _EPOCH) // timedelta(microseconds=1)
     except OverflowError:
         return None
@@ -240,18 +248,18 @@ DURATION_UNITS_US: Final = {
     "min": 6e7,
     "h": 3.6e9,
 }
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|μs|ms|min|m|s|h)(?![a-z])")
-_ISO_DURATION: Final = re.compile(r"PT(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?\Z")
+_PART: Final = r"(\d+(?:\.\d+)?)\s*(ns|us|µs|μs|ms|min|m|s|h)(?![a-z])"
+_ISO_DURATION: Final = r"PT(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?\Z"
 
 
 def duration_us(text: str, unit: str) -> float:
     """`1.23s`, `845.2ms`, `1m2s`, `PT1.5S` or a bare number in `unit` -> microseconds, NaN if neither."""
     text = text.strip().lower() if not text.startswith("PT") else text
-    if iso := _ISO_DURATION.match(text):
+    if iso := re.match(_ISO_DURATION, text):
         hours, minutes, seconds = (float(part or 0) for part in iso.groups())
         return (hours * 3600 + minutes * 60 + seconds) * 1e6
-    parts = _PART.findall(text)
-    if parts and not _PART.sub("", text).strip():
+    parts = re.findall(_PART, text)
+    if parts and not re.sub(_PART, "", text).strip():
         return sum(float(number) * DURATION_UNITS_US[name] for number, name in parts)
     try:
         return float(text) * DURATION_UNITS_US[unit or "ms"]

@@ -6,12 +6,12 @@ What does not fit such a decoder raises, and is then read one line at a time; so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import astuple
 
-from llmmon.formats.mapping import Binding, Mapping, Path, value_at
+from llmmon.formats.mapping import Binding, Mapping, Path, Test, admit, value_at
 from llmmon.formats.slots import Slot
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -74,7 +74,6 @@ class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
 
 def compile_decoder(mapping: Mapping, slots: frozenset[str]) -> TypedDecoder | None:
     """The decoder for the bindings of the needed slots, None where the objects have no fixed shape."""
-    shape = dict(mapping.shape)
     root = _Node()
     output_at = []
     for binding in mapping.bindings:
@@ -82,8 +81,9 @@ def compile_decoder(mapping: Mapping, slots: frozenset[str]) -> TypedDecoder | N
             _insert(root, binding)
         elif binding.slot == "output" and mapping.closed:
             output_at.append(binding)
+    compiler = _Compiler(mapping, output_at)
     try:
-        kind, extract = _object(root, (), shape, mapping.closed, {b.path: b for b in output_at})
+        kind, extract = compiler.whole(root)
     except _NoFixedShapeError:
         return None
     decoder = msgspec.json.Decoder(kind)
@@ -101,45 +101,85 @@ def _insert(root: _Node, binding: Binding) -> None:
     node.bindings.append(binding)
 
 
-def _object(
-    node: _Node, at: Path, shape: dict[Path, frozenset[str]], closed: bool, raw: dict[Path, Binding]
-) -> tuple[Any, Extract]:
-    """A struct type for the objects at a path, and the function that spreads its rows into columns."""
-    keys = list(node.below)
-    if closed:
-        here = [path[-1] for path in shape if path[:-1] == at]
-        if len(here) > _MOST_KEYS:
-            raise _NoFixedShapeError
-        keys = [key for key in keys if key in here] + [key for key in here if key not in node.below]
-    fields, spread = [], []
-    for key in keys:
-        path = (*at, key)
-        child = node.below.get(key)
-        if child is None:
-            fields.append((key, msgspec.Raw, None))
-            spread.append(_store([raw[path]]) if path in raw else None)
-        else:
-            kind, extract = _field(child, path, shape, closed, raw)
-            fields.append((key, kind, None))
-            spread.append(extract)
+_Field = tuple[str, Any, Extract | None]  # the key, its type, what to do with its column
+
+
+class _Compiler:
+    """Types and extracting functions for the nodes of one mapping."""
+
+    def __init__(self, mapping: Mapping, output_at: Sequence[Binding]) -> None:
+        self._shape = dict(mapping.shape)
+        self._closed = mapping.closed
+        self._required = {test.key: test for test in mapping.required}
+        self._output_at = {binding.path: binding for binding in output_at}
+
+    def whole(self, root: _Node) -> tuple[Any, Extract]:
+        """The struct of whole objects: what is required has no default, so that decoding fails without it."""
+        fields = self._fields(root, ())
+        found = {key: (key, kind, extract) for key, kind, extract in fields}
+        needed = [self._needed(test, found.pop(key, None)) for key, test in self._required.items()]
+        return _struct(needed, list(found.values()), closed=self._closed)
+
+    def _needed(self, test: Test, field: _Field | None) -> _Field:
+        _, kind, extract = field or (test.key, msgspec.Raw, None)
+        return test.key, Literal[test.allowed] if test.allowed else kind, extract
+
+    def _fields(self, node: _Node, at: Path) -> list[_Field]:
+        keys = list(node.below)
+        if self._closed:
+            here = [path[-1] for path in self._shape if path[:-1] == at]
+            if len(here) > _MOST_KEYS:
+                raise _NoFixedShapeError
+            keys = [key for key in keys if key in here] + [key for key in here if key not in node.below]
+        return [self._field_of(node.below.get(key), (*at, key)) for key in keys]
+
+    def _field_of(self, child: _Node | None, path: Path) -> _Field:
+        if child is not None:
+            return path[-1], *self._typed(child, path)
+        output = self._output_at.get(path)
+        return path[-1], msgspec.Raw, None if output is None else _store([output])
+
+    def _typed(self, node: _Node, path: Path) -> tuple[Any, Extract]:
+        seen = self._shape.get(path, frozenset())
+        if not node.below:
+            return _leaf(node.bindings, seen)
+        if not node.bindings and seen and seen <= _LISTS and node.below.keys() == {"0"}:
+            kind, extract = self._typed(node.below["0"], (*path, "0"))
+            return list[kind] | None, _first(extract)  # type: ignore[valid-type]
+        if node.bindings or not seen <= _OBJECTS or any(step.isdigit() for step in node.below):
+            return Any, _store_below(node)
+        kind, extract = _struct([], self._fields(node, path), closed=self._closed)
+        return kind | None, extract
+
+
+_LISTS: Final = frozenset({"list", "NoneType"})
+_OBJECTS: Final = frozenset({"dict", "NoneType"})
+
+
+def _struct(needed: list[_Field], others: list[_Field], *, closed: bool) -> tuple[Any, Extract]:
+    fields = needed + others
     names = [f"f{number}" for number in range(len(fields))]
     struct = msgspec.defstruct(
         "Row",
-        [(name, kind, default) for name, (_, kind, default) in zip(names, fields, strict=True)],
+        [
+            (name, kind) if number < len(needed) else (name, kind, None)
+            for number, (name, (_, kind, _)) in enumerate(zip(names, fields, strict=True))
+        ],
         rename=dict(zip(names, (key for key, _, _ in fields), strict=True)),
         forbid_unknown_fields=closed,
         gc=False,
     )
-    return struct, _spreader(struct(), spread)
+    return struct, _spreader(struct, [extract for _, _, extract in fields])
 
 
-def _spreader(empty: Any, spread: list[Extract | None]) -> Extract:
+def _spreader(struct: Any, spread: list[Extract | None]) -> Extract:
     def extract(rows: Sequence[Any], into: Columns) -> None:
         if not rows or not spread:
             return
         try:
             columns = list(zip(*map(astuple, rows), strict=True))
         except TypeError:  # some rows lack the object
+            empty = struct()
             columns = list(zip(*map(astuple, [row or empty for row in rows]), strict=True))
         for column, each in zip(columns, spread, strict=True):
             if each is not None:
@@ -148,26 +188,16 @@ def _spreader(empty: Any, spread: list[Extract | None]) -> Extract:
     return extract
 
 
-def _field(
-    node: _Node, path: Path, shape: dict[Path, frozenset[str]], closed: bool, raw: dict[Path, Binding]
-) -> tuple[Any, Extract]:
-    seen = shape.get(path, frozenset())
-    if not node.below:
-        return _leaf_type(node.bindings, seen), _store(node.bindings)
-    if node.bindings or not seen <= {"dict", "NoneType"} or any(step.isdigit() for step in node.below):
-        return Any, _store_below(node, ())
-    kind, extract = _object(node, path, shape, closed, raw)
-    return kind | None, extract
-
-
-def _leaf_type(bindings: list[Binding], seen: frozenset[str]) -> Any:
+def _leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
     kinds = {binding.kind for binding in bindings}
-    if len(kinds) > 1:
-        return Any
+    if len(kinds) > 1 or any(binding.unit == "count" for binding in bindings):
+        return Any, _admitted(bindings)
     kind = kinds.pop()
+    if kind is Slot.TEXT and not seen <= _TEXTUAL:
+        return Any, _admitted(bindings)
     if kind is Slot.TIME and seen and seen <= {"int", "float", "NoneType"} and seen != {"NoneType"}:
-        return int | float | None
-    return _NARROW[kind] if seen <= _USUAL.get(kind, _TEXTUAL) else _WIDE[kind]
+        return int | float | None, _store(bindings)
+    return _NARROW[kind] if seen <= _USUAL.get(kind, _TEXTUAL) else _WIDE[kind], _store(bindings)
 
 
 def _store(bindings: list[Binding]) -> Extract:
@@ -178,13 +208,32 @@ def _store(bindings: list[Binding]) -> Extract:
     return extract
 
 
-def _store_below(node: _Node, at: Path) -> Extract:
-    """For objects that are now objects, now something else: decoded as they are, then walked."""
-    found = list(_bindings_below(node, at))
+def _admitted(bindings: list[Binding]) -> Extract:
+    def extract(column: Sequence[Any], into: Columns) -> None:
+        for binding in bindings:
+            into[binding] = [admit(binding, value) for value in column]
+
+    return extract
+
+
+def _first(below: Extract) -> Extract:
+    """For lists of which only the first element is bound."""
 
     def extract(column: Sequence[Any], into: Columns) -> None:
-        for binding, path in found:
-            into[binding] = [admit(binding, value_at(value, path)) for value in column]
+        below([value[0] if value else None for value in column], into)
+
+    return extract
+
+
+def _store_below(node: _Node) -> Extract:
+    """For values that are now objects, now JSON in a text or something else: decoded as they are, then walked."""
+    found = list(_bindings_below(node, ()))
+
+    def extract(column: Sequence[Any], into: Columns) -> None:
+        # row by row, so that JSON in a text is decoded once
+        rows = [[admit(binding, value_at(value, path)) for binding, path in found] for value in column]
+        for (binding, _), values in zip(found, zip(*rows, strict=True), strict=True):
+            into[binding] = values
 
     return extract
 
@@ -194,14 +243,3 @@ def _bindings_below(node: _Node, at: Path) -> Iterator[tuple[Binding, Path]]:
         yield binding, at
     for step, child in node.below.items():
         yield from _bindings_below(child, (*at, step))
-
-
-def admit(binding: Binding, value: Any) -> Any:
-    """The value if its JSON type can mean something for the binding's slot, else None."""
-    match binding.kind:
-        case Slot.NUMBER | Slot.DURATION | Slot.TIME:
-            return None if isinstance(value, (bool, dict, list)) else value
-        case Slot.NAME | Slot.FLAG:
-            return None if isinstance(value, (dict, list)) else value
-        case _:
-            return value

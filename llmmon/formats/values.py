@@ -22,11 +22,12 @@ def all_missing(values: Sequence[Any]) -> bool:
 
 def numbers(values: Sequence[Any]) -> FloatArray:
     """Finite numbers (numeric text too) as float64, NaN for anything else; no booleans; shape (n,)."""
-    found = _as_floats(values)
-    return _usable(np.array([_number(value) for value in values], np.float64) if found is None else found)
+    found = as_floats(values)
+    return np.array([_number(value) for value in values], np.float64) if found is None else found
 
 
-def _as_floats(values: Sequence[Any]) -> FloatArray | None:
+def as_floats(values: Sequence[Any]) -> FloatArray | None:
+    """The values as they are, None if some are no numbers (missing is NaN); shape (n,)."""
     try:
         return np.fromiter(values, np.float64, len(values))
     except (TypeError, ValueError, OverflowError):
@@ -37,7 +38,8 @@ def _as_floats(values: Sequence[Any]) -> FloatArray | None:
         return None
 
 
-def _usable(found: FloatArray) -> FloatArray:
+def usable(found: FloatArray) -> FloatArray:
+    """The numbers in place, NaN where they are infinite or too large to be exact."""
     with np.errstate(invalid="ignore"):
         bad = ~(np.abs(found) < _TOO_LARGE)
     if bad.any():
@@ -55,12 +57,15 @@ def _number(value: Any) -> float:
 
 
 def durations(values: Sequence[Any], unit: str) -> FloatArray:
-    """Lengths of time in `unit` as whole microseconds, NaN where missing or negative; shape (n,)."""
-    found = _as_floats(values)
+    """Lengths of time in `unit`, numbers or text, as microseconds, NaN where missing; shape (n,)."""
+    found = as_floats(values)
     if found is None:
-        micros = np.array([_duration(value, unit) for value in values], np.float64)
-    else:
-        micros = found * DURATION_UNITS_US[unit or "ms"]
+        return np.array([_duration(value, unit) for value in values], np.float64)
+    return found * DURATION_UNITS_US[unit or "ms"]
+
+
+def whole_microseconds(micros: FloatArray) -> FloatArray:
+    """Microseconds rounded to whole ones, NaN where negative or too large; shape (n,)."""
     with np.errstate(invalid="ignore"):
         bad = ~((micros >= 0) & (micros < _TOO_LARGE))
     if bad.any():
@@ -113,12 +118,24 @@ def name(value: Any) -> str | None:
 
 
 def by_distinct(values: Sequence[Any], read: Callable[[Any], float]) -> FloatArray:
-    """`read` applied once per distinct value; for columns of few distinct words; shape (n,)."""
-    try:
-        table = {value: read(value) for value in set(values)}
-        return np.fromiter(map(table.__getitem__, values), np.float64, len(values))
-    except TypeError:
+    """`read` applied once per distinct word; for columns of few distinct words; shape (n,)."""
+    if not set(map(type, values)) <= _WORDS:  # 1, 1.0 and True are one key of a dict, but not one status
         return np.array([read(value) for value in values], np.float64)
+    table = {value: float(read(value)) for value in set(values)}
+    return np.fromiter(map(table.__getitem__, values), np.float64, len(values))
+
+
+_WORDS: Final = frozenset({str, type(None)})
+
+
+def has_text(value: Any) -> bool:
+    """Whether a value is a text (the empty one too) or an object or list with something in it."""
+    if isinstance(value, list):
+        return any(not isinstance(part, (list, dict)) or has_text(part) for part in value[:_PARTS])
+    return isinstance(value, str) or (isinstance(value, dict) and bool(value))
+
+
+_PARTS: Final = 100
 
 
 def as_text(value: Any, depth: int = 16) -> str | None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmmon.formats.dialect import Dialect, Feed, Object, Row
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
 from llmmon.record import FIELDS
 
-_SAMPLE_KEYS: Final = frozenset({"name", "value", "type", "timestamp"})
 OWN_KEYS: Final = frozenset({*FIELDS, "success", "tags"})
 
 
 def _is_sample(found: Object) -> bool:
-    return found.keys() >= _SAMPLE_KEYS and not found.keys() & (FIELDS.keys() - {"timestamp"})
+    return not found.keys() & (FIELDS.keys() - {"timestamp"})
 
 
 def _samples() -> Feed:
@@ -29,7 +28,8 @@ def _samples() -> Feed:
 METRIC_SAMPLES: Final = Dialect(
     name="llmmon_metric",
     title="llmmon metric samples",
-    claims=_is_sample,
+    marks=marks("name value type timestamp"),
+    proof=_is_sample,
     open=_samples,
     samples=True,
     lacks="samples of a metric, not calls",

@@ -1,0 +1,58 @@
+"""OpenRouter's generation records."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
+
+
+def _open() -> Feed:
+    def calls(found: Object) -> list[Row]:
+        row: Row = {
+            "request_id": found.get("id"),
+            "start": found.get("created_at"),
+            "model": found.get("model"),
+            "provider": found.get("provider_name"),
+            "operation": found.get("api_type"),
+            # native counts are what is billed
+            "prompt_tokens": found.get("native_tokens_prompt"),
+            "completion_tokens": found.get("native_tokens_completion"),
+            "cached_tokens": found.get("native_tokens_cached"),
+            "reasoning_tokens": found.get("native_tokens_reasoning"),
+            "cost:usd": found.get("total_cost", found.get("usage")),
+            "finish_reason": found.get("finish_reason"),
+            "user": found.get("external_user"),
+            "tags": found,
+            **_times(found.get("latency"), found.get("generation_time")),
+        }
+        if found.get("cancelled") is True:
+            row["outcome"] = "cancelled"
+        else:
+            row["status_code"] = _status(found.get("provider_responses"))
+        return [row]
+
+    return calls
+
+
+def _times(latency: Any, generation: Any) -> Row:
+    """`latency` is said to be the total, but real records show it as the time to the first token."""
+    if type(latency) not in (int, float):
+        return {"latency:ms": generation}
+    if type(generation) not in (int, float) or generation < latency:
+        return {"latency:ms": latency}
+    return {"latency:ms": generation, "ttft:ms": latency}
+
+
+def _status(responses: Any) -> Any:
+    last = responses[-1] if isinstance(responses, list) and responses else None
+    return last.get("status") if isinstance(last, dict) else None
+
+
+OPENROUTER: Final = Dialect(
+    name="openrouter",
+    title="OpenRouter generations",
+    marks=marks("native_tokens_prompt generation_time"),
+    open=_open,
+    naive="UTC",
+)

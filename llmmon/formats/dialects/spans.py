@@ -1,0 +1,82 @@
+"""Spans an object each: the OpenTelemetry SDK's console exporter, Phoenix's API and its data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from llmmon.formats.bodies import object_in
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
+from llmmon.formats.genai import Attributes, add_event, call_of, flattened, is_call, settle
+
+
+def _row(found: Object, attributes: Attributes, *, failed: bool, message: Any) -> Row:
+    row = call_of(attributes)
+    row |= {"start": found.get("start_time"), "end": found.get("end_time"), "tags": attributes}
+    events = found.get("events")
+    for event in events if isinstance(events, list) else ():
+        if isinstance(event, dict):
+            add_event(row, event.get("name"), event.get("timestamp"), object_in(event, "attributes"))
+    settle(row, failed=failed, message=message)
+    return row
+
+
+def _console(found: Object) -> list[Row]:
+    attributes = object_in(found, "attributes")
+    if not is_call(attributes):
+        return []
+    status, context = object_in(found, "status"), object_in(found, "context")
+    row = _row(found, attributes, failed=status.get("status_code") == "ERROR", message=status.get("description"))
+    row |= {"trace": _hex(context.get("trace_id")), "request_id@9": _hex(context.get("span_id"))}
+    row["tags"] = (attributes, object_in(object_in(found, "resource"), "attributes"))
+    return [row]
+
+
+def _hex(identifier: Any) -> Any:
+    return identifier.removeprefix("0x") if isinstance(identifier, str) else identifier
+
+
+def _phoenix(found: Object) -> list[Row]:
+    context = object_in(found, "context")
+    return _phoenix_call(
+        found, flattened(object_in(found, "attributes")), context.get("trace_id"), context.get("span_id")
+    )
+
+
+def _phoenix_frame(found: Object) -> list[Row]:
+    attributes = {
+        key[11:]: value for key, value in found.items() if key.startswith("attributes.") and value is not None
+    }
+    return _phoenix_call(found, flattened(attributes), found.get("context.trace_id"), found.get("context.span_id"))
+
+
+def _phoenix_call(found: Object, attributes: dict[str, Any], trace: Any, span: Any) -> list[Row]:
+    attributes = {"openinference.span.kind": found.get("span_kind"), **attributes}
+    if not is_call(attributes):
+        return []
+    row = _row(found, attributes, failed=found.get("status_code") == "ERROR", message=found.get("status_message"))
+    return [row | {"trace": trace, "request_id@9": span}]
+
+
+def _opening(calls: Callable[[Object], list[Row]]) -> Callable[[], Feed]:
+    return lambda: calls
+
+
+OTEL_CONSOLE: Final = Dialect(
+    name="otel_console",
+    title="OpenTelemetry console exporter",
+    marks=marks("context status attributes start_time"),
+    open=_opening(_console),
+)
+PHOENIX: Final = Dialect(
+    name="phoenix",
+    title="Phoenix spans",
+    marks=marks("context span_kind status_code attributes"),
+    open=_opening(_phoenix),
+)
+PHOENIX_FRAME: Final = Dialect(
+    name="phoenix_dataframe",
+    title="Phoenix data frame",
+    marks=marks("context.span_id span_kind start_time"),
+    open=_opening(_phoenix_frame),
+)

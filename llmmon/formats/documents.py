@@ -1,0 +1,132 @@
+"""A stream of JSON documents that are not one a line -> the bytes of each: arrays, pretty-printed objects.
+
+Objects stand one after the other, or as the elements of arrays at the top. Only the element that is not
+complete yet is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmmon.columns import IntArray
+
+Element = tuple[int, bytes]  # where it starts in the stream, its bytes
+_BETWEEN: Final = b" \t\r\n,"
+_BOM: Final = b"\xef\xbb\xbf"
+_QUOTE, _BACKSLASH, _NEWLINE = b'"\\\n'
+_BRACE, _BRACKET, _CLOSING_BRACE, _CLOSING_BRACKET, _COMMA = b"{[}],"
+_STRUCTURE: Final = np.zeros(256, np.bool_)
+_STRUCTURE[list(b"{}[],")] = True
+
+
+class DocumentSplitter:
+    """Cuts a stream into elements; `feed` takes any bytes, `finish` gives what is left (it may be cut off)."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()  # since the last cut
+        self._offset = 0  # of its first byte in the stream
+        self._depth = 0
+        self._in_array = False  # of the top level
+        self._texts = _TextState()
+
+    def feed(self, chunk: Any) -> list[Element]:
+        """The elements that became complete."""
+        data = np.frombuffer(chunk, np.uint8)
+        before = len(self._kept)
+        self._kept += chunk
+        found: list[Element] = []
+        done = 0
+        positions = self._texts.outside(data)
+        for at, sign in zip((positions + before).tolist(), data[positions].tolist(), strict=True):
+            cut = self._step(at, sign)
+            if cut is not None:
+                self._emit(done, cut[0], found)
+                done = cut[1]
+        del self._kept[:done]
+        self._offset += done
+        return found
+
+    def finish(self) -> list[Element]:
+        """What is left at the end of the stream."""
+        found: list[Element] = []
+        self._emit(0, len(self._kept), found)
+        self._offset += len(self._kept)
+        self._kept.clear()
+        self._depth, self._in_array, self._texts = 0, False, _TextState()
+        return found
+
+    def _step(self, at: int, sign: int) -> tuple[int, int] | None:
+        """Where an element ends and where the next may begin, if this sign cuts."""
+        if sign == _COMMA:
+            return (at, at + 1) if self._depth == 1 and self._in_array else None
+        if sign in (_BRACE, _BRACKET):
+            broken = self._depth > 0 and sign == _BRACE and self._starts_afresh(at)
+            self._depth = 1 if broken else self._depth + 1
+            if self._depth > 1:
+                return None
+            self._in_array = sign == _BRACKET
+            return at, at + self._in_array
+        if self._depth == 0:
+            return None  # closes nothing
+        self._depth -= 1
+        if self._depth:
+            return None
+        was_array, self._in_array = self._in_array, False
+        return (at, at + 1) if was_array else (at + 1, at + 1)
+
+    def _starts_afresh(self, at: int) -> bool:
+        """A brace at the start of a line where no value may stand: the document before it was cut off."""
+        if self._in_array or self._kept[at - 1 : at] != b"\n":
+            return False
+        return not self._kept[:at].rstrip().endswith((b"[", b",", b":"))
+
+    def _emit(self, start: int, end: int, found: list[Element]) -> None:
+        piece = bytes(self._kept[start:end])
+        element = piece.lstrip(_BETWEEN).removeprefix(_BOM).lstrip(_BETWEEN)
+        if element:
+            found.append((self._offset + start + len(piece) - len(element), element.rstrip(_BETWEEN)))
+
+
+class _TextState:
+    """Whether the stream is inside a JSON string; a string never goes past the end of its line."""
+
+    def __init__(self) -> None:
+        self._inside = False
+        self._backslashes = 0  # at the very end of what was seen
+
+    def outside(self, data: NDArray[np.uint8]) -> IntArray:
+        """Positions of structural signs outside strings; shape (n,)."""
+        if not len(data):
+            return np.empty(0, np.int64)
+        quotes: IntArray = np.cumsum(self._quotes(data), dtype=np.int64)
+        lines = np.flatnonzero(data == _NEWLINE)
+        positions = np.flatnonzero(_STRUCTURE[data])
+        inside = self._parity(quotes, lines, positions) == 0
+        self._inside = bool(self._parity(quotes, lines, np.array([len(data) - 1]))[0])
+        outside: IntArray = positions[inside]
+        return outside
+
+    def _quotes(self, data: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which bytes begin or end a string: quotes that no odd number of backslashes precedes."""
+        quotes: NDArray[np.bool_] = data == _QUOTE
+        slashes = data == _BACKSLASH
+        if self._backslashes == 0 and not slashes.any():
+            return quotes
+        index = np.arange(len(data))
+        last_other = np.maximum.accumulate(np.where(slashes, -1, index))
+        run = index - last_other
+        run[last_other < 0] += self._backslashes  # the run began in an earlier chunk
+        before = np.concatenate(([self._backslashes], np.where(slashes, run, 0)[:-1]))
+        self._backslashes = int(run[-1]) % 2 if slashes[-1] else 0
+        unescaped: NDArray[np.bool_] = before % 2 == 0
+        found: NDArray[np.bool_] = quotes & unescaped
+        return found
+
+    def _parity(self, quotes: IntArray, lines: IntArray, positions: IntArray) -> IntArray:
+        line = np.searchsorted(lines, positions, side="right")
+        bases = np.concatenate(([0 if not self._inside else -1], quotes[lines]))
+        parity: IntArray = (quotes[positions] - bases[line]) % 2
+        return parity

@@ -1,0 +1,123 @@
+"""Objects around the objects that matter: exports, container runtimes, cloud log services, log libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from llmmon.formats import DIALECTS, claimant
+from llmmon.formats.dialect import Dialect, Object
+from llmmon.formats.lines import UnreadableError, object_of, stamped, text_object
+from llmmon.formats.mapping import Shape
+
+Claimed = tuple[Dialect | None, Object]
+_LISTS: Final = (
+    "records",
+    "data",
+    "runs",
+    "observations",
+    "events",
+    "spans",
+    "logs",
+    "items",
+    "result",
+    "results",
+    "rows",
+)
+_TEXTS: Final = ("log", "@message", "message", "textPayload")
+_OBJECTS: Final = ("data", "jsonPayload", "record")
+_ALL: Final = frozenset({*_LISTS, *_TEXTS, *_OBJECTS})
+_TIMES: Final = ("time", "@timestamp", "timestamp", "ts")
+_DEEPEST: Final = 3
+# a value beside the list that says that the object is a record itself, not a wrapper
+_OWN: Final = frozenset({"model", "usage", "latency", "latency_ms", "duration", "duration_ms", "prompt_tokens"})
+
+
+def objects_in(found: Object, forced: str | None = None, depth: int = _DEEPEST) -> list[Claimed]:
+    """The records in an object with the dialect of each (None: home-made); most often the object itself."""
+    if forced is None:
+        dialect = claimant(found)
+        if dialect is not None:
+            return [(dialect, found)]
+    elif (named := DIALECTS.get(forced)) is not None and named.claims(found):
+        return [(named, found)]
+    inner = opened(found) if depth else None
+    if inner is not None:
+        return [each for one in inner for each in objects_in(one, forced, depth - 1)]
+    return [(None if forced is None else DIALECTS.get(forced), found)]
+
+
+def opened(found: Object) -> list[Object] | None:
+    """The objects in an envelope, None if it is none."""
+    if found.keys().isdisjoint(_ALL):
+        return None
+    for way in (_docker, _listed, _texted, _held):
+        if (inner := way(found)) is not None:
+            return inner
+    return None
+
+
+def may_open(shape: Shape) -> bool:
+    """Whether objects of this shape could be envelopes, so that each must be looked at."""
+    return any(
+        (len(path) == 1)
+        and (
+            ("list" in types and path[0] in _LISTS)
+            or ("str" in types and path[0] in _TEXTS)
+            or ("dict" in types and path[0] in _OBJECTS)
+        )
+        for path, types in shape
+    )
+
+
+def _docker(found: Object) -> list[Object] | None:
+    """Docker's json-file: `{"log": "...", "stream": "stdout", "time": "..."}`; also lines that hold no JSON."""
+    if "log" not in found or "stream" not in found or not isinstance(found["log"], str):
+        return None
+    return list(_in_text(found, found["log"]))
+
+
+def _listed(found: Object) -> list[Object] | None:
+    if not found.keys().isdisjoint(_OWN):
+        return None
+    for key in _LISTS:
+        inner = found.get(key)
+        if isinstance(inner, list) and inner and all(isinstance(each, dict) for each in inner):
+            return inner
+    return None
+
+
+def _texted(found: Object) -> list[Object] | None:
+    for key in _TEXTS:
+        text = found.get(key)
+        if isinstance(text, str) and "{" in text and found.keys().isdisjoint(_OWN):
+            inner = list(_in_text(found, text))
+            if inner:
+                return inner
+    return None
+
+
+def _in_text(found: Object, text: str) -> Iterator[Object]:
+    text = text.strip()
+    try:
+        inner = object_of(text.encode("utf-8", "replace")) if text.startswith("{") else text_object(text)
+    except UnreadableError:
+        return
+    yield stamped(inner, _time_of(found))
+
+
+def _held(found: Object) -> list[Object] | None:
+    """One object inside another: `data` of an API's reply, Google Cloud's `jsonPayload`, loguru's `record.extra`."""
+    if isinstance(payload := found.get("jsonPayload"), dict):
+        return [stamped(payload, _time_of(found))]
+    if isinstance(data := found.get("data"), dict) and len(found) <= 2 and claimant(data) is not None:
+        return [data]
+    record = found.get("record")
+    if isinstance(record, dict) and "text" in found and isinstance(extra := record.get("extra"), dict) and extra:
+        time = record.get("time")
+        return [stamped(extra, time.get("timestamp") if isinstance(time, dict) else None)]
+    return None
+
+
+def _time_of(found: Object) -> Any:
+    return next((found[key] for key in _TIMES if found.get(key) is not None), None)

@@ -1,0 +1,164 @@
+"""Attributes of spans -> calls: OpenTelemetry's `gen_ai.*` (current and earlier), OpenLLMetry, OpenInference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from llmmon.formats.dialect import Row
+
+Attributes = Mapping[str, Any]
+
+# slot -> attributes, the first that is there wins
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "provider": ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
+    "model": (
+        "gen_ai.response.model",
+        "llm.response.model_name",
+        "gen_ai.request.model",
+        "llm.request.model_name",
+        "llm.model_name",
+        "embedding.model_name",
+    ),
+    "model_requested": ("gen_ai.request.model", "llm.request.model_name"),
+    "operation": ("gen_ai.operation.name", "llm.request.type", "openinference.span.kind"),
+    "prompt_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt"),
+    "completion_tokens": (
+        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.completion_tokens",
+        "llm.token_count.completion",
+    ),
+    "total_tokens": ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total"),
+    "cached_tokens": (
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+        "llm.token_count.prompt_details.cache_read",
+        "llm.token_count.prompt_details.cache_input",
+    ),
+    "cache_write_tokens": (
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "llm.token_count.prompt_details.cache_write",
+    ),
+    "reasoning_tokens": (
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+        "llm.usage.reasoning_tokens",
+        "llm.token_count.completion_details.reasoning",
+    ),
+    "ttft:s": ("gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token"),
+    "cost:usd": ("llm.cost.total", "gen_ai.usage.cost"),
+    "cost_input:usd": ("llm.cost.prompt",),
+    "cost_output:usd": ("llm.cost.completion",),
+    "service_tier": ("gen_ai.openai.response.service_tier", "openai.response.service_tier"),
+    "finish_reason": ("gen_ai.response.finish_reasons", "gen_ai.completion.0.finish_reason", "llm.finish_reason"),
+    "session": (
+        "gen_ai.conversation.id",
+        "session.id",
+        "traceloop.association.properties.session_id",
+        "traceloop.association.properties.chat_id",
+    ),
+    "user": ("user.id", "enduser.id", "gen_ai.user", "llm.user", "traceloop.association.properties.user_id"),
+    "feature": ("traceloop.workflow.name", "gen_ai.agent.name", "traceloop.entity.name"),
+    "prompt_version": ("gen_ai.prompt.version", "llm.prompt_template.version"),
+    "request_id": ("gen_ai.response.id",),
+    "error_type": ("error.type", "exception.type"),
+    "error_message": ("exception.message",),
+    "prompt:json": ("gen_ai.input.messages", "gen_ai.prompt", "input.value", "traceloop.entity.input"),
+    "output:json": ("gen_ai.output.messages", "gen_ai.completion", "output.value", "traceloop.entity.output"),
+}
+
+
+def _keys() -> dict[str, tuple[str, ...]]:
+    keys: dict[str, tuple[str, ...]] = {}
+    for slot, names in _CHOICES.items():
+        name, colon, unit = slot.partition(":")
+        for rank, attribute in enumerate(names):
+            keys[attribute] = (*keys.get(attribute, ()), f"{name}@{rank}{colon}{unit}")
+    return keys
+
+
+_KEYS: Final = _keys()
+_KINDS: Final = frozenset({"LLM", "EMBEDDING"})
+_NO_CALL: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "retrieval"})
+_SIGNS: Final = (
+    "gen_ai.request.model",
+    "llm.request.type",
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.output_tokens",
+    "gen_ai.usage.prompt_tokens",
+    "gen_ai.usage.completion_tokens",
+)
+
+
+def is_call(attributes: Attributes) -> bool:
+    """Whether a span with these attributes is a call, and not an agent, a workflow or a tool around calls."""
+    kind = attributes.get("openinference.span.kind")
+    if kind is not None:
+        return kind in _KINDS if isinstance(kind, str) else False
+    if attributes.get("gen_ai.operation.name") in _NO_CALL or "traceloop.span.kind" in attributes:
+        return False
+    return any(sign in attributes for sign in _SIGNS)
+
+
+def call_of(attributes: Attributes) -> Row:
+    """The slots that the attributes of a call fill."""
+    row: Row = {}
+    for name, value in attributes.items():
+        for key in _KEYS.get(name, ()):
+            row[key] = value
+    if isinstance(reasons := row.get("finish_reason@0"), list):
+        row["finish_reason@0"] = reasons[0] if reasons else None
+    if "prompt@0:json" not in row and "gen_ai.prompt.0.content" in attributes:
+        row["prompt"] = _numbered(attributes, "gen_ai.prompt")
+    if "output@0:json" not in row and "gen_ai.completion.0.content" in attributes:
+        row["output"] = _numbered(attributes, "gen_ai.completion")
+    return row
+
+
+def _numbered(attributes: Attributes, stem: str) -> list[Any]:
+    found: list[Any] = []
+    while (text := attributes.get(f"{stem}.{len(found)}.content")) is not None and len(found) < 1000:
+        found.append(text)
+    return found
+
+
+def add_event(row: Row, name: Any, moment: Any, attributes: Attributes) -> None:
+    """What an event of a span tells: the first token, an exception, prompt and answer."""
+    if name == "First Token Stream Event":
+        row.setdefault("first_output_at", moment)
+    elif name == "exception":
+        row.setdefault("error_type@1", attributes.get("exception.type"))
+        row.setdefault("error_message@1", attributes.get("exception.message"))
+    elif name in ("gen_ai.content.prompt", "gen_ai.content.completion"):
+        slot = "prompt" if name == "gen_ai.content.prompt" else "output"
+        row.setdefault(f"{slot}@1:json", attributes.get("gen_ai.prompt" if slot == "prompt" else "gen_ai.completion"))
+
+
+def settle(row: Row, *, failed: bool, message: Any) -> None:
+    """Success or failure, from the span's status and its error attributes."""
+    failed = failed or row.get("error_type@0") is not None
+    row["success"] = not failed
+    if failed and isinstance(message, str) and message:
+        row["error_message@0"] = message
+
+
+def flattened(attributes: Mapping[str, Any], depth: int = 8) -> dict[str, Any]:
+    """Nested attributes by their dotted names; those that are flat already stay as they are."""
+    flat: dict[str, Any] = {}
+    stack: list[tuple[str, Mapping[str, Any], int]] = [("", attributes, depth)]
+    while stack:
+        prefix, found, left = stack.pop()
+        for key, value in found.items():
+            if isinstance(value, dict) and left:
+                stack.append((f"{prefix}{key}.", value, left - 1))
+            else:
+                flat[prefix + key] = value
+    return flat
+
+
+def leaves(found: Iterable[tuple[Any, Any, Row]]) -> list[Row]:
+    """The calls of one batch of spans, from (span id, parent id, row): none that only wraps another call."""
+    calls = list(found)
+    parents = {parent for _, parent, _ in calls if isinstance(parent, str) and parent}
+    return [row for span, _, row in calls if not (isinstance(span, str) and span in parents)]
