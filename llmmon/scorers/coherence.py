@@ -25,7 +25,7 @@ _ENDING: Final = 12
 _RULERS: Final = frozenset(" \t\n-=_*#.~+|")
 
 TOKEN: Final = re.compile(r"\w+|[^\w\s]")
-LINE_END: Final = re.compile(r"[.!?。！？]+\s|\n")
+LINE_END: Final = re.compile(r"[.!?。！？]\s|\n")
 NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
 SAME_SIGN: Final = re.compile(r"([^\s=\-_*#.~+|])\1{29,}")
 
@@ -112,6 +112,8 @@ def longest_run(values: Sequence[Hashable]) -> tuple[int, float, int]:
         run = size - 1 - at + period
         if run >= 2 * period and run > best[2]:
             best = (period, run / period, run)
+        if run == size:
+            break
     return best
 
 

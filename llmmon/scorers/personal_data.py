@@ -12,7 +12,9 @@ EMAIL: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,6}[A
 # A boundary stands after the first sign, not before it, so that the search can jump to digits.
 SSN: Final = re.compile(r"\d(?<![\d-]\d)(?<!9)\d{2}(?<!000)(?<!666)([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
 CARD: Final = re.compile(r"\d(?<![\d.,]\d)(?:[ -]?\d){11,18}(?!\d|[.,]\d)")
-IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{1,4}){3,8}(?![A-Za-z0-9])")
+IBAN: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}|[A-Za-z]{2}\d{2}[A-Za-z0-9]{11,30})(?![A-Za-z0-9])"
+)
 IPV4: Final = re.compile(r"\d(?<![\d.]\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d|\.\d)")
 PHONE: Final = re.compile(
     r"(?<![\w.,/#$€£])(?:"

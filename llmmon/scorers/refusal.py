@@ -116,8 +116,9 @@ SIGNS: Final[dict[str, Sign]] = {
         r"|understand|acknowledge|promote|prioriti[sz]e|consider|avoid|use)\b|\bshould be treated\b",
     ),
 }
+FIRST_SENTENCE: Final = re.compile(r"\s{0,9}[^.!?\n]{0,110}")
 PREMISE_DENIED: Final = re.compile(
-    r"\W{0,9}(?:there (?:is|are|was|were) no\b|[^.!?\n]{0,90}\b(?:is|are|was|were|should|would|does|do|did) not\b)"
+    r"\bthere (?:is|are|was|were) no\b|\b(?:is|are|was|were|should|would|does|do|did) not\b"
 )
 YES: Final = re.compile(
     r"\W{0,20}(?:sure|certainly|of course|absolutely|yes\b|great question|here (?:are|is)|here's"
@@ -150,7 +151,8 @@ def features(text: str, found: Sequence[bytes]) -> tuple[list[float], Span | Non
     head, body = plain[:_HEAD], plain[_HEAD:_BODY]
     head_words = frozenset(found[: _HEAD // 2])
     in_head = {name: sign.find(head, head_words) for name, sign in SIGNS.items()}
-    denied = PREMISE_DENIED.match(head) is not None
+    sentence = FIRST_SENTENCE.match(head)
+    denied = sentence is not None and PREMISE_DENIED.search(sentence.group()) is not None
     if not denied and not any(in_head.values()):
         body = ""  # begins as an answer: what comes later is part of it
     body_words = frozenset(found[: _BODY // 3]) if body else frozenset()
@@ -178,12 +180,12 @@ FEATURES: Final = (
     "tiny and declining", "short and declining",
 )  # fmt: skip
 WEIGHTS: Final = (
-    0.96, -0.40, -0.62, 0.00, 1.70, 1.78, 1.17, -0.36, 1.88, 0.75, 1.19, 2.72, -0.23, -0.92, 2.28,
-    -2.53, 1.90, 0.78, 3.95, 2.04, -1.31, -1.45, 2.14, -1.26, 0.00, 4.14, 3.62,
+    0.95, -0.35, -0.61, 0.00, 1.72, 1.79, 1.20, -0.39, 1.85, 0.78, 1.21, 2.74, -0.28, -0.91, 2.35,
+    -2.61, 1.90, 0.77, 4.01, 2.02, -1.31, -1.44, 2.12, -1.27, 0.00, 4.13, 3.64,
 )  # fmt: skip
 BIAS: Final = -4.91
 PARTIAL_WEIGHTS: Final = (
-    0.85, -3.83, -0.08, 0.00, -0.72, 0.00, 1.41, -1.48, 1.61, 0.94, 1.60, 1.74, 0.58, -3.05, -0.83,
-    -0.04, 2.31, 0.73, 2.86, 1.08, -1.10, -0.18, 2.09, -0.88, 0.00, 0.00, 2.49,
+    0.80, -3.84, -0.05, 0.00, -0.65, 0.00, 1.40, -1.42, 1.60, 0.97, 1.60, 1.76, 0.52, -3.06, -0.83,
+    -0.17, 2.31, 0.74, 2.85, 1.07, -1.10, -0.16, 2.10, -0.87, 0.00, 0.00, 2.52,
 )  # fmt: skip
 PARTIAL_BIAS: Final = -5.46

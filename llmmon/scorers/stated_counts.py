@@ -43,7 +43,7 @@ SENTENCES: Final = re.compile(
     rf"(?i)\b(?:(?P<least>{_AT_LEAST})|(?P<most>{_AT_MOST})|exactly|in)? ?(?P<n>{_COUNT})(?P<more> or more"
     rf"|\+)? sentences?\b"
 )
-SENTENCE_END: Final = re.compile(r"[.!?…。！？]+[\"'”’)\]*]{0,3}(?:\s|\Z)")
+SENTENCE_END: Final = re.compile(r"[.!?…。！？](?![.!?…。！？])[\"'”’)\]*]{0,3}(?:\s|\Z)")
 PLACEHOLDERS: Final = re.compile(rf"(?i)\b(?:at least )?(?P<n>{_COUNT}) placeholders?\b")
 BRACKETED: Final = re.compile(r"\[[^\[\]\n]{1,80}\]")
 
