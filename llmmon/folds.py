@@ -19,8 +19,11 @@ _MERGE_EVERY: Final = 64
 class PartialsFold:
     """Partials under several groupings at once; values past `most_values` are coarsened."""
 
-    def __init__(self, plans: list[tuple[Measures, Grouping]], most_values: int) -> None:
+    def __init__(
+        self, plans: list[tuple[Measures, Grouping]], most_values: int, merge_every: int = _MERGE_EVERY
+    ) -> None:
         self._plans = plans
+        self._merge_every = merge_every
         self._most_values = most_values
         self._pending: list[list[Partials]] = [[] for _ in plans]
 
@@ -30,7 +33,7 @@ class PartialsFold:
             return
         for (measures, grouping), pending in zip(self._plans, self._pending, strict=True):
             pending.append(aggregate(columns, measures, grouping))
-            if len(pending) >= _MERGE_EVERY:
+            if len(pending) >= self._merge_every:
                 pending[:] = [self._bounded(merge(pending))]
 
     def _bounded(self, partials: Partials) -> Partials:

@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 
 from llmmon.columns import FloatArray, IntArray
+from llmmon.evaluation import evaluate
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS
 from llmmon.partials import VALUE_BITS, Partials, Run, Values, rolled_up, sorted_run
-from llmmon.series import Group, Panel, Series, Table, cells_to_levels, counts, panel, proportions, totals
+from llmmon.series import Group, Kind, Panel, Series, Table, cells_to_levels, counts, panel, proportions, totals
 
 # series -> the metric it is made of
 LEVELS: Final = {
@@ -110,3 +111,14 @@ class _Cells:
         ordered = Run(run.keys[inside][order], None if run.counts is None else run.counts[inside][order])
         offsets = np.searchsorted(cell[inside][order], np.arange(self.size + 1))
         return Table(offsets.astype(np.int64), (ordered.keys & _MASK).astype(np.float64) / scale, ordered.counts)
+
+
+def statistic_series(partials: Partials, grouping: Grouping, name: str) -> Series:
+    """One statistic of all calls, bucket by bucket; empty buckets are gaps."""
+    everything = rolled_up(partials, [(group[0],) for group in partials.groups])
+    cells = _Cells(everything, Grouping((), grouping.every_us, grouping.tz), [()])
+    found = evaluate(everything, [name], grouping.every_us / 60e6)[name][:-1]
+    value = np.full(cells.width, np.nan)
+    value[cells.places] = found
+    calls = cells.spread(everything.sums[COUNTED].count)[0]
+    return Series(name, Kind.LEVEL, cells.starts, value, calls, (), grouping.every_us)

@@ -125,3 +125,47 @@ class InspectReport(msgspec.Struct, frozen=True):
     """`llmmon inspect`: what each file is."""
 
     files: tuple[FileInspection, ...]
+
+
+class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One incident of `anomalies`; `course` is the metric in the buckets around its beginning."""
+
+    id: str
+    metric_name: str
+    group: Mapping[str, str | None]
+    value: float | None
+    low: float | None
+    high: float | None
+    severity: str
+    score: float | None
+    detector: str
+    timestamp_us: int
+    start_us: int
+    end_us: int
+    description: str
+    contributors: tuple[Mapping[str, Any], ...] = ()
+    course: tuple[float | None, ...] = ()
+
+
+class MonitoredSeries(msgspec.Struct, frozen=True):
+    """Whether a metric of a group could be judged, by which season, and why not."""
+
+    metric_name: str
+    group: Mapping[str, str | None]
+    buckets: int
+    season: str
+    judged: bool
+    reason: str
+
+
+class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`llmmon anomalies`: incidents in the window, what was watched, and on demand every bucket's score."""
+
+    window: Window
+    incidents: tuple[IncidentReport, ...]
+    monitored: tuple[MonitoredSeries, ...]
+    sensitivity: str
+    false_alarms_per_week: float
+    methods: tuple[str, ...] = ()
+    scores: tuple[Mapping[str, Any], ...] = ()
+    explained: tuple[Mapping[str, Any], ...] = ()

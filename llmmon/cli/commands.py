@@ -8,6 +8,7 @@ from typing import Any, Final
 import typer
 
 from llmmon import __version__
+from llmmon.cli.anomalies import anomalies
 from llmmon.cli.cost import cost
 from llmmon.cli.init import init
 from llmmon.cli.inspect import inspect
@@ -15,7 +16,7 @@ from llmmon.cli.requests import requests
 from llmmon.cli.simulate import simulate
 from llmmon.cli.summarize import summarize
 
-COMMANDS: Final[tuple[Callable[..., Any], ...]] = (summarize, requests, cost, inspect, simulate, init)
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (summarize, requests, anomalies, cost, inspect, simulate, init)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,0 +1,71 @@
+"""`llmmon anomalies`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmmon.cli.options import with_logs
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.pipeline import Query
+
+
+@with_logs
+def anomalies(
+    query: "Query",
+    output: "Output",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Watch each group of this field too; repeatable. Default: model.", metavar="FIELD"),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Watch only this metric; repeatable.", metavar="METRIC")
+    ] = None,
+    sensitivity: Annotated[
+        str, typer.Option(help="low, medium or high: about 0.25, 1 or 5 false alarms a week.", metavar="LEVEL")
+    ] = "medium",
+    method: Annotated[
+        list[str] | None, typer.Option(help="Detectors instead of the default monitor.", metavar="NAME")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="A hard limit: 'latency_p95_ms>5000'.", metavar="COND")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Ignore this time: a deploy, a known incident.", metavar="START/END")
+    ] = None,
+    explain: Annotated[str | None, typer.Option(help="Show one incident bucket by bucket.", metavar="ID")] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="Rows are every bucket with its score.")] = False,
+    fail_on: Annotated[
+        list[str] | None, typer.Option(help="Exit 1 if this holds: 'severity>=high'.", metavar="COND")
+    ] = None,
+) -> int:
+    """Find what broke: learns from the whole history, reports incidents of the window.
+
+    Example: llmmon anomalies sample_logs/ --window 1d
+    """
+    from llmmon.conditions import any_met
+    from llmmon.detectors import Sensitivity, Severity
+    from llmmon.monitoring import MonitorPlan, find_anomalies, parse_range, parse_threshold
+    from llmmon.names import lookup
+    from llmmon.views.anomalies import view_anomalies
+
+    lookup({level.value: level for level in Sensitivity}, sensitivity, "sensitivity")
+    plan = MonitorPlan(
+        by=tuple(field for text in by or ["model"] for field in text.split(",")),
+        metrics=tuple(metric or ()),
+        sensitivity=sensitivity,
+        methods=tuple(method or ()),
+        thresholds=tuple(parse_threshold(text) for text in threshold or ()),
+        exclude=tuple(parse_range(text, query.tz, query.wall_us) for text in exclude or ()),
+        explain=explain,
+        with_scores=scores,
+    )
+    report, found = find_anomalies(query, plan)
+    figures = {"severity": {row.severity for row in report.incidents}, "incidents": len(report.incidents)}
+    failed = any_met(fail_on or (), figures, {"severity": [severity.value for severity in Severity]})
+    view = view_anomalies(report, found.source)
+    if not any(row.judged for row in report.monitored):
+        reason = report.monitored[0].reason if report.monitored else "there are no calls with a time"
+        output.say(f"nothing could be judged: {reason}")
+    return output.finish("anomalies", view, found.source, {found.exit_code}, failed)

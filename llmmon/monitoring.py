@@ -1,0 +1,283 @@
+"""`anomalies`: the whole history of a log -> panels -> verdicts -> incidents with what contributed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.aggregator import Measures
+from llmmon.columns import MISSING_TIME, Columns
+from llmmon.contributions import attributed
+from llmmon.detectors import DETECTORS, Sensitivity, ThresholdAnomalyDetector, Verdicts, judge, judge_samples
+from llmmon.detectors.anomaly import micros
+from llmmon.durations import duration_us, iso, moment_us
+from llmmon.errors import UsageError
+from llmmon.excluding import bridged
+from llmmon.folds import PartialsFold
+from llmmon.formats.stamps import moments
+from llmmon.grouping import Grouping
+from llmmon.incidents import Anomaly, incidents, merged, score_rows
+from llmmon.metrics import METRICS as ALL_METRICS
+from llmmon.metrics import needed_fields, statistic_called, statistic_name
+from llmmon.names import lookup, unknown
+from llmmon.panels import LEVELS, METRICS_READ, PROPORTIONS, panel_of, statistic_series
+from llmmon.partials import merge
+from llmmon.pipeline import Query, Read, read
+from llmmon.reports import AnomaliesReport, IncidentReport, MonitoredSeries, Window
+from llmmon.series import Panel, Series, samples
+
+STEP_US: Final = 300_000_000
+MOST_GROUPS: Final = 50
+_MOST_VALUES: Final = 2_000_000  # of a worker; beyond it values are binned, which the monitor does not mind
+_COURSE: Final = 24  # buckets shown around an incident
+_MOST_ATTRIBUTED: Final = 20
+
+
+class MonitorPlan(msgspec.Struct, frozen=True):
+    """What `anomalies` was asked for."""
+
+    by: tuple[str, ...] = ("model",)
+    metrics: tuple[str, ...] = ()
+    sensitivity: str = Sensitivity.MEDIUM
+    methods: tuple[str, ...] = ()
+    thresholds: tuple[tuple[str, str, float], ...] = ()  # statistic, > or <, limit
+    exclude: tuple[tuple[int, int], ...] = ()
+    explain: str | None = None
+    with_scores: bool = False
+
+
+def find_anomalies(query: Query, plan: MonitorPlan) -> tuple[AnomaliesReport, Read]:
+    """The incidents of the last `--window` (all without it), learned from the whole history before them."""
+    grouping = Grouping(plan.by, STEP_US)
+    measures = _measures(plan)
+    history = msgspec.structs.replace(query, window=None, since=None)
+    fields = needed_fields([s for name in measures.sums for s in (statistic_name(ALL_METRICS[name], "count"),)])
+    found = read(history, fields | set(plan.by), lambda: _MonitorFold(measures, grouping, plan.exclude))
+    partials = merge(part for part, _ in found.results)
+    panel = _selected(panel_of(partials, grouping, MOST_GROUPS), plan)
+    sampled = _selected_samples(_sample_series([s for _, s in found.results], query.naive_tz), plan)
+    now_us = found.source.now_us or 0
+    verdicts = _judged(panel, sampled, partials, grouping, plan, now_us)
+    window = _window(query, found, now_us)
+    every = merged(anomaly for one in verdicts for anomaly in incidents(one))
+    shown = [a for a in every if _overlaps(a, window) and not _excluded(a, plan.exclude)]
+    explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], panel.step_us)
+    report = AnomaliesReport(
+        window=window,
+        incidents=tuple(_incident(explained.get(a.id, a), verdicts) for a in shown),
+        monitored=tuple(_monitored(verdicts)),
+        sensitivity=str(plan.sensitivity),
+        false_alarms_per_week=Sensitivity(plan.sensitivity).false_alarms_per_week,
+        methods=plan.methods,
+        scores=tuple(_scores(verdicts, window)) if plan.with_scores else (),
+        explained=_explained(plan.explain, every, verdicts) if plan.explain else (),
+    )
+    return report, found
+
+
+class _MonitorFold(PartialsFold):
+    """Partials by bucket and group, and the metric samples as they are."""
+
+    def __init__(self, measures: Measures, grouping: Grouping, exclude: Sequence[tuple[int, int]]) -> None:
+        super().__init__([(measures, grouping)], _MOST_VALUES, merge_every=16)
+        self._exclude = exclude
+        self._samples: list[dict[str, Any]] = []
+
+    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+        for start, end in self._exclude:
+            columns = columns.take((columns.timestamp < start) | (columns.timestamp >= end))
+        super().add(columns, samples)
+        self._samples += samples
+
+    def result(self) -> Any:
+        return super().result()[0], self._samples
+
+
+def _measures(plan: MonitorPlan) -> Measures:
+    wanted = [statistic_called(name) for name, _, _ in plan.thresholds]
+    extra = [s.metric.name for s in wanted]
+    values = dict.fromkeys([*LEVELS.values(), *(s.metric.name for s in wanted if s.needs_values)])
+    return Measures(sums=tuple(dict.fromkeys([*METRICS_READ, *extra])), values=tuple(values))
+
+
+def _selected(panel: Panel, plan: MonitorPlan) -> Panel:
+    panel = bridged(panel, plan.exclude)
+    if not plan.metrics:
+        return panel
+    known = {*LEVELS, *PROPORTIONS, "requests", "cost_usd"}
+    for name in plan.metrics:
+        if name not in known and not any(name == one.metric for one in panel.series):
+            raise UsageError("--metric: " + unknown("metric", name, known))
+    return Panel(panel.starts, panel.step_us, tuple(s for s in panel.series if s.metric in plan.metrics))
+
+
+def _selected_samples(found: list[Series], plan: MonitorPlan) -> list[Series]:
+    return [s for s in found if s.metric in plan.metrics] if plan.metrics else found
+
+
+def _sample_series(parts: Iterable[list[dict[str, Any]]], naive: str) -> list[Series]:
+    """One series per name and tags, at the samples' own stamps; those without a time are left out."""
+    by_key: dict[Any, list[dict[str, Any]]] = {}
+    for part in parts:
+        for sample in part:
+            tags = tuple(sorted((str(key), str(value)) for key, value in dict(sample["tags"]).items()))
+            by_key.setdefault((str(sample["name"]), tags), []).append(sample)
+    return [_sampled(name, tags, rows, naive) for (name, tags), rows in sorted(by_key.items())]
+
+
+def _sampled(name: str, tags: tuple[tuple[str, str], ...], rows: list[dict[str, Any]], naive: str) -> Series:
+    stamps = moments([row["timestamp"] for row in rows], "", naive)
+    values = np.array([row["value"] for row in rows], np.float64)
+    dated = stamps != MISSING_TIME
+    return samples(name, stamps[dated], values[dated], tags)
+
+
+def _judged(
+    panel: Panel, sampled: list[Series], partials: Any, grouping: Grouping, plan: MonitorPlan, now_us: int
+) -> list[Verdicts]:
+    if plan.thresholds:
+        return [_beyond(partials, grouping, limit) for limit in plan.thresholds]
+    if plan.methods:
+        every = [*panel.series, *sampled]
+        return [lookup(DETECTORS, name, "method")().judge(one) for name in plan.methods for one in every]
+    found = [judge(panel, plan.sensitivity, now_us)] if panel.series else []
+    return [*found, *(judge_samples(one) for one in sampled)]
+
+
+def _beyond(partials: Any, grouping: Grouping, limit: tuple[str, str, float]) -> Verdicts:
+    name, sign, number = limit
+    series = statistic_series(partials, grouping, statistic_called(name).name)
+    detector = ThresholdAnomalyDetector()
+    detector.set_threshold(series.metric, critical=number, direction="above" if sign == ">" else "below")
+    return detector.judge(series)
+
+
+def _window(query: Query, found: Read, now_us: int) -> Window:
+    start = found.window.start_us
+    if query.window:
+        start = now_us - duration_us(query.window, plain="m")
+    elif query.since:
+        start = moment_us(query.since, now_us, query.tz)
+    end = found.window.end_us
+    return Window(start, end, (end - start) / 60e6 if start is not None and end is not None else None)
+
+
+def _overlaps(anomaly: Anomaly, window: Window) -> bool:
+    end = micros(anomaly.end or anomaly.timestamp)
+    return window.start_us is None or end > window.start_us
+
+
+def _excluded(anomaly: Anomaly, ranges: Sequence[tuple[int, int]]) -> bool:
+    at = micros(anomaly.timestamp)
+    return any(start <= at <= end + STEP_US for start, end in ranges)
+
+
+def _incident(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> IncidentReport:
+    where = _place(anomaly, verdicts)
+    course: tuple[float | None, ...] = ()
+    if where is not None:
+        one, j = where
+        at = int(np.searchsorted(one.ends, micros(anomaly.timestamp)))
+        around = one.value[max(0, at - _COURSE // 2) : at + _COURSE // 2, j]
+        course = tuple(_known(value) for value in around.tolist())
+    low, high = anomaly.expected_range
+    return IncidentReport(
+        id=anomaly.id,
+        metric_name=anomaly.metric_name,
+        group=dict(anomaly.group),
+        value=_known(anomaly.value),
+        low=_known(low),
+        high=_known(high),
+        severity=anomaly.severity.value,
+        score=anomaly.score,
+        detector=anomaly.detector,
+        timestamp_us=micros(anomaly.timestamp),
+        start_us=micros(anomaly.start or anomaly.timestamp),
+        end_us=micros(anomaly.end or anomaly.timestamp),
+        description=anomaly.description,
+        contributors=tuple(anomaly.contributors),
+        course=course,
+    )
+
+
+def _place(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> tuple[Verdicts, int] | None:
+    for one in verdicts:
+        for j, column in enumerate(one.columns):
+            if (column.metric, column.group, column.detector) == (
+                anomaly.metric_name,
+                anomaly.group,
+                anomaly.detector,
+            ):
+                return one, j
+    return None
+
+
+def _known(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None
+
+
+def _monitored(verdicts: Sequence[Verdicts]) -> Iterable[MonitoredSeries]:
+    for one in verdicts:
+        for row in one.monitored:
+            yield MonitoredSeries(row.metric_name, dict(row.group), row.buckets, row.season, row.judged, row.reason)
+
+
+def _scores(verdicts: Sequence[Verdicts], window: Window) -> Iterable[Mapping[str, Any]]:
+    for one in verdicts:
+        for row in score_rows(one):
+            if window.start_us is None or row.timestamp_us >= window.start_us:
+                yield {
+                    "timestamp": iso(row.timestamp_us),
+                    "metric_name": row.metric_name,
+                    "group": dict(row.group),
+                    "value": _known(row.value),
+                    "expected_range": [_known(bound) for bound in row.expected_range],
+                    "score": row.score,
+                }
+
+
+def _explained(wanted: str, every: Sequence[Anomaly], verdicts: Sequence[Verdicts]) -> tuple[Mapping[str, Any], ...]:
+    """Bucket by bucket around one incident; raises `UsageError` for an id that is not there."""
+    anomaly = next((a for a in every if a.id.startswith(wanted)), None)
+    where = None if anomaly is None else _place(anomaly, verdicts)
+    if anomaly is None or where is None:
+        raise UsageError("--explain: " + unknown("incident", wanted, [a.id for a in every] or ["none was found"]))
+    one, j = where
+    first = int(np.searchsorted(one.ends, micros(anomaly.start or anomaly.timestamp)))
+    last = int(np.searchsorted(one.ends, micros(anomaly.end or anomaly.timestamp)))
+    rows = range(max(0, first - _COURSE // 2), min(len(one.starts), last + _COURSE // 4))
+    return tuple(
+        {
+            "start": iso(int(one.starts[i])),
+            "value": _known(one.value[i, j]),
+            "low": _known(one.low[i, j]),
+            "high": _known(one.high[i, j]),
+            "z": _known(one.z[i, j]),
+            "score": _known(one.score[i, j]),
+            "alarm": bool(one.alarm[i, j]),
+        }
+        for i in rows
+    )
+
+
+def parse_threshold(text: str) -> tuple[str, str, float]:
+    """`latency_p95_ms>5000` from `--threshold`; raises `UsageError`."""
+    for sign in (">", "<"):
+        name, found, number = text.partition(sign)
+        if found:
+            try:
+                return statistic_called(name.strip()).name, sign, float(number.strip().removeprefix("="))
+            except ValueError:
+                break
+    raise UsageError(f"--threshold {text!r} is no limit", hint="for example --threshold 'latency_p95_ms>5000'")
+
+
+def parse_range(text: str, tz: str, wall_us: int) -> tuple[int, int]:
+    """`START/END` from `--exclude`; raises `UsageError`."""
+    start, slash, end = text.partition("/")
+    if not slash:
+        raise UsageError(f"--exclude {text!r} is no START/END", hint="2026-01-31T08:00/2026-01-31T09:00")
+    return moment_us(start, wall_us, tz), moment_us(end, wall_us, tz)

@@ -1,0 +1,172 @@
+"""What is shown of `anomalies`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmmon.durations import iso, local
+from llmmon.reports import AnomaliesReport, IncidentReport, SourceReport
+from llmmon.views import Column, Table, View
+from llmmon.views.figures import MISSING, count, key_text, milliseconds, percent, sparkline
+
+
+def view_anomalies(report: AnomaliesReport, source: SourceReport) -> View:
+    """A short list of incidents, what contributed to each, and what could not be judged."""
+    tz = source.timezone
+    tables = [_list(report, tz)] if report.incidents else []
+    tables += [_explanation(report)] if report.explained else []
+    return View(
+        data=_data(report),
+        rows=report.scores or [_incident(row) for row in report.incidents],
+        title=_title(report, tz),
+        tables=tuple(tables),
+        notes=(*(_details(row, tz) for row in report.incidents), *_unjudged(report)),
+    )
+
+
+def _data(report: AnomaliesReport) -> dict[str, Any]:
+    window = report.window
+    data: dict[str, Any] = {
+        "window": {"start": iso(window.start_us), "end": iso(window.end_us), "minutes": window.minutes},
+        "sensitivity": report.sensitivity,
+        "false_alarms_per_week": report.false_alarms_per_week,
+        "anomalies": [_incident(row) for row in report.incidents],
+        "monitored": [
+            {
+                "metric_name": row.metric_name,
+                "group": dict(row.group),
+                "buckets": row.buckets,
+                "season": row.season,
+                "judged": row.judged,
+                "reason": row.reason or None,
+            }
+            for row in report.monitored
+        ],
+    }
+    if report.scores:
+        data["scores"] = list(report.scores)
+    if report.explained:
+        data["explained"] = list(report.explained)
+    return data
+
+
+def _incident(row: IncidentReport) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "metric_name": row.metric_name,
+        "group": dict(row.group),
+        "value": row.value,
+        "expected_range": [row.low, row.high],
+        "severity": row.severity,
+        "score": row.score,
+        "detector": row.detector,
+        "timestamp": iso(row.timestamp_us),
+        "start": iso(row.start_us),
+        "end": iso(row.end_us),
+        "description": row.description,
+        "contributors": [dict(part) for part in row.contributors],
+    }
+
+
+def _title(report: AnomaliesReport, tz: str) -> str:
+    number = len(report.incidents)
+    what = "no incident" if not number else f"{number} incident{'s' * (number > 1)}"
+    window = report.window
+    if window.start_us is None or window.end_us is None:
+        return what
+    return f"{what}, {local(window.start_us, tz, seconds=False)} to {local(window.end_us, tz, seconds=False)} {tz}"
+
+
+def _list(report: AnomaliesReport, tz: str) -> Table:
+    columns = (
+        Column("from", right=False),
+        Column("to", right=False, rank=2),
+        Column("severity", right=False),
+        Column("metric", right=False),
+        Column("group", right=False),
+        Column("value"),
+        Column("expected", rank=1),
+        Column("around it", right=False, rank=3),
+        Column("id", right=False),
+    )
+    rows = tuple(
+        (
+            local(row.start_us, tz, seconds=False),
+            local(row.end_us, tz, seconds=False)[11:],
+            row.severity,
+            row.metric_name,
+            key_text(row.group),
+            figure(row.metric_name, row.value),
+            f"{figure(row.metric_name, row.low)} to {figure(row.metric_name, row.high)}",
+            sparkline(row.course, 24),
+            row.id,
+        )
+        for row in report.incidents
+    )
+    return Table("incidents", columns, rows, "--explain ID shows one bucket by bucket")
+
+
+def figure(metric: str, value: float | None) -> str:
+    """A value of a metric as people read it."""
+    if value is None:
+        return MISSING
+    if metric.endswith("_ms"):
+        return milliseconds(value)
+    if metric.endswith("_rate"):
+        return percent(value)
+    if metric.endswith("_usd"):
+        return f"${value:.3g}"
+    return count(value) if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _details(row: IncidentReport, tz: str) -> str:
+    start = local(row.start_us, tz, seconds=False)
+    parts = [f"{row.id}  {start}  {row.description}"]
+    parts += [f"    {_contribution(part)}" for part in row.contributors]
+    return "\n".join(parts)
+
+
+def _contribution(part: Mapping[str, Any]) -> str:
+    examples = f"; such as {', '.join(part['examples'])}" if part["examples"] else ""
+    return f"{part['text']}{examples}"
+
+
+def _explanation(report: AnomaliesReport) -> Table:
+    columns = (
+        Column("bucket", right=False),
+        Column("value"),
+        Column("expected"),
+        Column("z"),
+        Column("score"),
+        Column("", right=False),
+    )
+    rows = tuple(
+        (
+            str(row["start"]).replace("T", " ").rstrip("Z"),
+            _plain(row["value"]),
+            f"{_plain(row['low'])} to {_plain(row['high'])}",
+            _plain(row["z"]),
+            _plain(row["score"]),
+            "incident" if row["alarm"] else "",
+        )
+        for row in report.explained
+    )
+    return Table("bucket by bucket", columns, rows)
+
+
+def _plain(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.4g}"
+
+
+def _unjudged(report: AnomaliesReport) -> list[str]:
+    missing = [row for row in report.monitored if not row.judged]
+    if not missing:
+        return []
+    if len(missing) == len(report.monitored):
+        return [f"nothing could be judged: {missing[0].reason}"]
+    reasons = {row.reason for row in missing}
+    names = ", ".join(sorted({row.metric_name for row in missing}))
+    return [
+        f"{len(missing)} of {len(report.monitored)} series could not be judged ({names}): {'; '.join(sorted(reasons))}"
+    ]
