@@ -142,9 +142,9 @@ def contributors(
 def _parts(dimension: Dimension, n: FloatArray, x: FloatArray, rows: BoolArray, length: float) -> Parts:
     size = len(dimension.names) + 1
     codes = np.where(dimension.codes == MISSING, size - 1, dimension.codes)[rows]
-    return Parts(
-        np.bincount(codes, n[rows], minlength=size), np.bincount(codes, x[rows], minlength=size), max(length, _TINY)
-    )
+    calls = np.bincount(codes, n[rows], minlength=size).astype(np.float64)
+    amounts = np.bincount(codes, x[rows], minlength=size).astype(np.float64)
+    return Parts(calls, amounts, max(length, _TINY))
 
 
 def _of_dimension(
@@ -161,8 +161,8 @@ def _of_dimension(
     for k in np.flatnonzero(supported & (share >= _LEAST_SHARE)).tolist():
         name = dimension.names[k] if k < len(dimension.names) else None
         numbers = (share, rate, mix, volume, _shown(before, total), _shown(now, total))
-        found = [float(number[k]) for number in numbers]
-        out.append(Contribution(dimension.field, name, *found, calls=int(now.calls[k])))
+        a, b, c, d, e, f = (float(number[k]) for number in numbers)
+        out.append(Contribution(dimension.field, name, a, b, c, d, e, f, int(now.calls[k])))
     return out
 
 

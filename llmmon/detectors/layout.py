@@ -196,7 +196,7 @@ def _looks_down(watch: Watch, column: Column) -> bool:
 
 
 def _reason(column: Column, hours: float) -> str:
-    if hours == 0:
+    if hours == 0 and column.detector != "tail":
         return "no values"
     needs = {"level": "24 hours and 60 values that differ", "traffic": "7 days"}
     return f"too little history: {hours:.0f} hours, needs {needs.get(column.detector, '12 hours and 100 calls')}"

@@ -19,6 +19,7 @@ from llmmon.series import FloatArray
 
 ALTERNATIVES: Final = 5  # small up, large up, small down, large down, creeping up
 _LIFE_H: Final = 96.0  # hours in which a baseline forgets half of what it knew
+_RECENT_H: Final = 16.0  # the same for creeping change, which is told from harmless drift by its pace
 _SPREAD_H: Final = 72.0
 _SEASON_SD: Final = 0.1  # of log levels between hours, before anything is known
 _WEEK_SD: Final = 0.05
@@ -39,8 +40,8 @@ class LevelJudge:
         unit = np.array([1.0 if w.log else w.shifts[0] / 0.25 for w in watches])
         self.season_var, self.week_var = (_SEASON_SD * unit) ** 2, (_WEEK_SD * unit) ** 2
         self.shifts = _shifts(watches)
-        self.up = np.array([w.bad is not Bad.DOWN for w in watches])
-        self.down = np.array([w.bad is not Bad.UP for w in watches])
+        self.up = np.array([w.bad is not Bad.DOWN for w in watches], np.bool_)
+        self.down = np.array([w.bad is not Bad.UP for w in watches], np.bool_)
         index = np.array(given, np.int64)
         self.cause, self.explained = np.maximum(index, 0), index >= 0
         self.base, self.weight = np.zeros(size), np.zeros(size)
@@ -51,6 +52,7 @@ class LevelJudge:
         self.week, self.week_weight = np.zeros((168, size)), np.zeros((168, size))
         self.cross, self.square_cause, self.square = np.zeros(size), np.zeros(size), np.zeros(size)
         self.moved, self.moved_weight = np.zeros(size), np.zeros(size)
+        self.recent, self.recent_weight = np.zeros(size), np.zeros(size)  # residual of the last day
         self.hours = np.zeros(size)  # since the first call
 
     @property
@@ -86,7 +88,7 @@ class LevelJudge:
         return np.where(block.count > 0, raw - explained, 0.0), raw, variance, explained
 
     def _doubt(self, block: Block) -> FloatArray:
-        """How far the baseline itself may be off: one standard deviation; shape (columns)."""
+        """How far the baseline with its season may be off: one standard deviation; shape (columns)."""
         noise = np.maximum(self.within, _TINY)
         season = 1.0 / (1.0 / self.season_var + self.day_weight[block.of_day] / noise)
         doubt: FloatArray = np.sqrt(noise / np.maximum(self.weight, 1.0) + season)
@@ -100,9 +102,12 @@ class LevelJudge:
         sd = np.sqrt(variance)
         z = r / sd
         bound = np.minimum(8.0, 2.0 * np.sqrt(block.count))
-        shift, doubt = np.clip(z, -bound, bound) * sd, self._doubt(block)
+        shift = np.clip(z, -bound, bound) * sd
+        doubt = self._doubt(block)
         d = self.shifts
-        sides = np.stack([shift, shift, -shift, -shift, shift], axis=1) - doubt
+        up, down = shift - doubt, -shift - doubt
+        # over the hours of a creeping change the errors of the season cancel
+        sides = np.stack([up, up, down, down, shift - self.recent], axis=1)
         steps = d * (sides - d / 2) / variance[:, None, :]
         steps = np.where((block.count > 0)[:, None, :], steps, 0.0)
         center = self._center(block) + explained
@@ -169,6 +174,8 @@ class LevelJudge:
         part = np.where(calls > 0, np.clip(mean, low, high), 0.0)
         self.weight = self.weight * 0.5 ** (1.0 / _LIFE_H) + calls
         self.base = self.base + calls / np.maximum(self.weight, 1.0) * part
+        self.recent_weight = self.recent_weight * 0.5 ** (1.0 / _RECENT_H) + calls
+        self.recent = self.recent + calls / np.maximum(self.recent_weight, 1.0) * (part - self.recent)
         self._learn_season(block, calls, part)
 
     def _learn_season(self, block: Block, calls: FloatArray, part: FloatArray) -> None:

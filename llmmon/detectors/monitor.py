@@ -27,7 +27,7 @@ _WEEK_US: Final = 168 * HOUR_US
 _LASTING_US: Final = 12 * HOUR_US
 _SUDDEN_US: Final = HOUR_US  # demand wanders: half of its evidence is let go in an hour
 _SLACK: Final = 0.0  # nats: measured on clean logs, see tests/benchmarks/incidents.py
-_CREEPING: Final = 5.5  # nats less for creeping change: it has few independent chances to alarm
+_CREEPING_CHANCES: Final = 180  # a week and series: slow sums have few independent chances to alarm
 
 Judge: TypeAlias = LevelJudge | RateJudge | TrafficJudge
 
@@ -115,7 +115,9 @@ class Monitor:
         """Evidence that raises an alarm, for the series known by now; shape (alternatives, columns)."""
         chances = max(int(ready.sum()), 1) * _WEEK_US / self.step_us
         limit = np.log(chances / self.sensitivity.false_alarms_per_week) + _SLACK
-        limits: FloatArray = np.where(self.layout.creeping, limit - _CREEPING, limit) + self.layout.off
+        slow = max(int((ready & self.layout.creeping.any(axis=0)).sum()), 1) * _CREEPING_CHANCES
+        creeping = np.log(slow / self.sensitivity.false_alarms_per_week)
+        limits: FloatArray = np.where(self.layout.creeping, creeping, limit) + self.layout.off
         return limits
 
     def _evidence(self, ratio: FloatArray, z: FloatArray, limits: FloatArray) -> FloatArray:

@@ -9,6 +9,7 @@ the score follows.
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from typing import ClassVar, Final
 
@@ -31,8 +32,8 @@ class _Mean:
 
     def add(self, value: float) -> float | None:
         self.values.append(value)
-        full = len(self.values) == self.values.maxlen
-        return math.fsum(self.values) / len(self.values) if full else None
+        size = len(self.values)
+        return math.fsum(v / size for v in self.values) if size == self.values.maxlen else None
 
 
 class _Records:
@@ -44,7 +45,7 @@ class _Records:
         self.seen, self.quiet_until, self.last = 0, 0, math.nan
 
     def step(self, value: float, stamp_us: int) -> Point:  # noqa: ARG002 - samples are counted, not timed
-        moved = 0.0 if math.isnan(self.last) else abs(value - self.last)
+        moved = 0.0 if math.isnan(self.last) else min(abs(value - self.last), sys.float_info.max)
         self.last = value
         features = [value, self.short.add(value), self.long.add(value), self.steps.add(moved)]
         self.seen += 1

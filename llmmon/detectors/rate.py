@@ -22,6 +22,7 @@ _ADDED: Final = np.array([0.015, 0.06, 0.35, 0.15, 0.008])[:, None]  # ... and a
 _LIFE_H: Final = 168.0
 _PRIOR_CALLS: Final = 30.0
 _LEAST: Final = 0.002
+_NO_ROOM: Final = 0.02  # a rate this near to 1 cannot get worse
 _READY_H: Final = 12
 _READY_CALLS: Final = 100
 
@@ -53,8 +54,8 @@ class RateJudge:
 
     def _usual(self) -> tuple[FloatArray, FloatArray]:
         """(the usual rate, the same with its own doubt added); shape (columns)."""
-        rate = np.clip(self.hits / self.calls, _LEAST, 0.9)
-        return rate, np.clip(rate + np.sqrt(rate * (1 - rate) / self.calls), _LEAST, 0.95)
+        rate = np.clip(self.hits / self.calls, _LEAST, 0.999)
+        return rate, np.clip(rate + np.sqrt(rate * (1 - rate) / self.calls), _LEAST, 0.9995)
 
     def judge(self, block: Block) -> Judged:
         """Evidence of a block against the rates as they were before it."""
@@ -62,6 +63,7 @@ class RateJudge:
         p1 = np.minimum(np.maximum(_FACTORS * p0, p0 + _ADDED), 0.5 + p0 / 2)
         k, n = block.x[:, None, :], block.count[:, None, :]
         steps = k * np.log(p1 / p0) + (n - k) * np.log((1 - p1) / (1 - p0))
+        steps = np.where(p0 > 1 - 2 * _NO_ROOM, 0.0, steps)
         sd = np.sqrt(rate * (1 - rate) * self.dispersion / np.maximum(block.count, 1.0))
         z = 2 * (np.sqrt(block.x + 0.375) - np.sqrt(block.count * rate + 0.375)) / np.sqrt(self.dispersion)
         low, high = np.clip(rate - 3 * sd, 0.0, 1.0), np.clip(rate + 3 * sd, 0.0, 1.0)

@@ -49,7 +49,7 @@ class _Blocks:
         self._remember(mean, alarm)
         text = f"the level moved to {mean:.4g}, {abs(z):.1f} usual spreads from {self.mean:.4g}" if alarm else ""
         reach = 3 * spread
-        score = rarity(max(abs(z), math.sqrt(2 * nats)))
+        score = min(rarity(max(abs(z), math.sqrt(2 * nats))), 1 - math.exp(-abs(z) - nats) / (self.seen + 1))
         return Point(score, self.mean - reach, self.mean + reach, z, alarm, text)
 
     def _remember(self, mean: float, alarm: bool) -> None:
