@@ -138,6 +138,13 @@ def concat(blocks: Iterable[Columns]) -> Columns:
     )
 
 
+def in_log_order(columns: Columns) -> Columns:
+    """The calls in the order in which they stand in the logs, whichever worker read them."""
+    if columns.positions is None or bool((columns.positions[1:] >= columns.positions[:-1]).all()):
+        return columns
+    return columns.take(np.argsort(columns.positions, kind="stable"))
+
+
 def _concat_names(parts: list[Names]) -> Names:
     lists = [part.values for part in parts if part.values]
     if all(values is lists[0] for values in lists[1:]):

@@ -11,6 +11,8 @@ from llmmon.errors import UsageError
 
 SECOND_US: Final = 1_000_000
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LONGEST_S: Final = 100 * 366 * 86400.0
+_YEARS: Final = range(1970, 2201)  # in which a time can lie
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|min|s|m|h|d|w)")
 
 
@@ -25,7 +27,10 @@ def duration_us(text: str, *, plain: str | None = None) -> int:
     parts = _PART.findall(cleaned)
     if not parts or _PART.sub("", cleaned):
         raise UsageError(f"{text!r} is not a duration", hint="write it as 90s, 5m, 2h or 7d")
-    return round(sum(float(number) * _UNITS_S[unit] for number, unit in parts) * SECOND_US)
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    if seconds > _LONGEST_S:
+        raise UsageError(f"{text!r} is longer than a hundred years")
+    return round(seconds * SECOND_US)
 
 
 def duration_text(us: int) -> str:
@@ -41,12 +46,30 @@ def duration_text(us: int) -> str:
     return "".join(parts) or "0s"
 
 
+def age_text(us: int) -> str:
+    """How long ago something was, for people: `25 min`, `3 h`, `12 days`."""
+    minutes = us // (60 * SECOND_US)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{round(minutes / 60)} h" if minutes < 48 * 60 else f"{round(minutes / 1440):,} days"
+
+
 def zone(name: str) -> ZoneInfo:
     """The time zone of a name; raises `UsageError`."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise UsageError(f"unknown time zone {name!r}", hint="use a name such as Europe/Berlin or UTC") from None
+
+
+def is_relative(text: str) -> bool:
+    """Whether a moment is written as seen from now: `2h`, `today`, `now`."""
+    word = text.strip().lower()
+    return word in {"now", "today", "yesterday"} or _is_duration(word)
+
+
+def _is_duration(word: str) -> bool:
+    return bool(_PART.match(word)) and not _PART.sub("", word)
 
 
 def moment_us(text: str, now_us: int, tz: str) -> int:
@@ -63,7 +86,7 @@ def moment_us(text: str, now_us: int, tz: str) -> int:
         if word == "yesterday":
             midnight = (midnight - timedelta(hours=12)).replace(hour=0)
         return to_us(midnight)
-    if _PART.match(word) and not _PART.sub("", word):
+    if _is_duration(word):
         return now_us - duration_us(word)
     try:
         found = datetime.fromisoformat(text.strip())
@@ -71,6 +94,8 @@ def moment_us(text: str, now_us: int, tz: str) -> int:
         raise UsageError(
             f"{text!r} is not a time", hint="write 2026-01-31T08:00, 2h or 3d (before now), today or yesterday"
         ) from None
+    if found.year not in _YEARS:
+        raise UsageError(f"{text!r}: the year must be from {_YEARS[0]} to {_YEARS[-1]}")
     return to_us(found if found.tzinfo else found.replace(tzinfo=zone(tz)))
 
 

@@ -44,7 +44,8 @@ def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> 
         nothing = 0.0 if not partials.groups and statistic.name in {"request_count", "error_count"} else np.nan
         return np.full(len(partials) + 1, nothing)
     count = np.append(sums.count, sums.count.sum()).astype(np.float64)
-    total = np.append(sums.total, sums.total.sum()) / metric.scale
+    units = np.append(sums.total, sums.total.sum())
+    total = units / metric.scale
     with np.errstate(invalid="ignore", divide="ignore"):
         match statistic.aggregation:
             case "count":
@@ -56,4 +57,4 @@ def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> 
                 amount = total if metric.sort is Sort.AMOUNT else count
                 return np.where(count == 0, np.nan, amount / (minutes or np.nan))
             case _:
-                return np.where(count == 0, np.nan, total / count)
+                return np.where(count == 0, np.nan, units / (count * metric.scale))

@@ -17,7 +17,8 @@ from llmmon.formats.reading import ReadPlan
 from llmmon.pipeline import Logs, Query
 from llmmon.record import FIELDS
 from llmmon.reports import FileInspection, InspectReport, SourceReport
-from llmmon.scanning import Scan, Selection, scan
+from llmmon.scanning import Scan, scan
+from llmmon.selection import Selection
 
 _ALL_FIELDS: Final = frozenset(FIELDS)
 # what a field that no call carries would make possible

@@ -267,10 +267,12 @@ def statistic_called(name: str) -> Statistic:
     if name in STATISTICS:
         return STATISTICS[name]
     if name in METRICS:
-        return STATISTICS[statistic_name(METRICS[name], _USUAL[METRICS[name].sort])]
+        usual = _USUAL[METRICS[name].sort]
+        return STATISTICS[_PUBLIC.get((name, usual)) or statistic_name(METRICS[name], usual)]
     raise UsageError(unknown("metric", name, {*STATISTICS, *METRICS, *ALIASES}))
 
 
+_PUBLIC: Final = {metric_and_aggregation: name for name, metric_and_aggregation in _NAMED.items()}
 _USUAL: Final = {Sort.EVENT: "rate", Sort.AMOUNT: "sum", Sort.MEASURE: "p95"}
 
 

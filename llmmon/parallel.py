@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+from llmmon.errors import InputError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Work = Callable[[Iterator[Any]], Any]
@@ -19,8 +21,12 @@ _LENGTH: Final = struct.Struct("<Q")
 _NUMBER: Final = struct.Struct("<I")
 
 
-class WorkerDiedError(RuntimeError):
+class WorkerDiedError(InputError):
     """A worker process ended without a result."""
+
+    def __init__(self, status: int) -> None:
+        how = f"was killed (signal {os.WTERMSIG(status)})" if os.WIFSIGNALED(status) else "ended without a result"
+        super().__init__(f"a worker process {how}", hint="if memory is short: --jobs 1")
 
 
 def cpu_count() -> int:
@@ -48,23 +54,51 @@ def run(work: Callable[[Iterator[Task]], Result], tasks: Sequence[Task], jobs: i
 
 def _run_forked(work: Work, tasks: Sequence[Task], jobs: int) -> list[Any]:
     queue = _Queue(len(tasks))
-    children: list[tuple[int, int]] = []
+    children: list[_Child] = []
     try:
         for _ in range(jobs - 1):
             children.append(_fork(work, tasks, queue))  # noqa: PERF401 - those already started must be known
         results = [work(queue.take(tasks))]
-        results.extend(_outcome(_receive(pipe)) for pipe, _ in children)
+        results.extend(child.result() for child in children)
         return results
-    except BaseException:
-        for _, pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        raise
     finally:
-        for pipe, pid in children:
-            os.close(pipe)
-            os.waitpid(pid, 0)
+        for child in children:
+            child.end()
         queue.close()
+
+
+class _Child:
+    """A forked worker and the pipe that its result comes through."""
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self._pid = pid
+        self._pipe = pipe
+        self._ended = False
+
+    def result(self) -> Any:
+        """What the worker returned; raises what it raised, `WorkerDiedError` if it was killed."""
+        try:
+            ok, value = _receive(self._pipe)
+        except EOFError:
+            raise self._death() from None
+        if not ok:
+            raise value
+        return value
+
+    def _death(self) -> BaseException:
+        self._ended = True
+        _, status = os.waitpid(self._pid, 0)
+        interrupted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
+        return KeyboardInterrupt() if interrupted else WorkerDiedError(status)
+
+    def end(self) -> None:
+        """Kill the worker if it still runs, and let go of it."""
+        os.close(self._pipe)
+        if not self._ended:
+            self._ended = True
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
 
 
 class _Queue:
@@ -88,12 +122,12 @@ class _Queue:
         os.close(self._read)
 
 
-def _fork(work: Work, tasks: Sequence[Task], queue: _Queue) -> tuple[int, int]:
+def _fork(work: Work, tasks: Sequence[Task], queue: _Queue) -> _Child:
     receive, send = os.pipe()
     pid = os.fork()
     if pid:
         os.close(send)
-        return receive, pid
+        return _Child(pid, receive)
     os.close(receive)
     status = 1
     try:
@@ -139,13 +173,6 @@ def _exactly(pipe: int, size: int) -> bytearray:
     while view:
         read = os.readv(pipe, [view])
         if not read:
-            raise WorkerDiedError("a worker process ended without a result")
+            raise EOFError
         view = view[read:]
     return data
-
-
-def _outcome(answer: tuple[bool, Any]) -> Any:
-    ok, value = answer
-    if not ok:
-        raise value
-    return value

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-import numpy as np
 
 from llmmon import parallel
-from llmmon.columns import MISSING_TIME, BoolArray, Columns
-from llmmon.filters import Filter
-from llmmon.formats.accounting import Accounting
+from llmmon.columns import Columns
+from llmmon.errors import InputError
+from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, Reject
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
 from llmmon.formats.reading import Block, ReadPlan, SpanReader
+from llmmon.rejects import Kept, RejectsFile
 from llmmon.reports import RejectedLine, SourceReport
-from llmmon.source_bytes import Source, Span, SpanBytes, Stream, head, spans_of
+from llmmon.selection import Selection, Tally
+from llmmon.source_bytes import SPAN_BYTES, Source, Span, SpanBytes, Stream, head, line_at, spans_of
 
 Folded = TypeVar("Folded")
 Result = TypeVar("Result", covariant=True)
@@ -31,56 +33,6 @@ class Fold(Protocol[Result]):
     def result(self) -> Result: ...
 
 
-class Selection(msgspec.Struct, frozen=True):
-    """Which calls count: those in [start, end), dated, that the filter keeps. None is open."""
-
-    start_us: int | None = None
-    end_us: int | None = None
-    where: Filter | None = None
-
-    @property
-    def timed(self) -> bool:
-        """Whether calls without a time are left out."""
-        return self.start_us is not None or self.end_us is not None
-
-    def inside(self, columns: Columns) -> BoolArray:
-        """Which calls fall in the time range; shape (calls,)."""
-        kept: BoolArray = columns.timestamp != MISSING_TIME
-        if self.start_us is not None:
-            kept = kept & (columns.timestamp >= self.start_us)
-        return kept if self.end_us is None else kept & (columns.timestamp < self.end_us)
-
-
-class Tally(msgspec.Struct):
-    """What became of the calls that were read: `calls == requests + duplicates + outside + filtered`."""
-
-    requests: int = 0
-    duplicates: int = 0
-    outside: int = 0
-    filtered: int = 0
-    undated: int = 0
-    samples: int = 0
-    start_us: int | None = None
-    end_us: int | None = None
-
-    def dated(self, columns: Columns) -> None:
-        """Take note of the calls' times."""
-        times = columns.timestamp[columns.dated]
-        self.undated += columns.size - len(times)
-        if len(times):
-            low, high = int(times.min()), int(times.max())
-            self.start_us = low if self.start_us is None else min(low, self.start_us)
-            self.end_us = high if self.end_us is None else max(high, self.end_us)
-
-    def add(self, other: Tally) -> None:
-        """Count another's calls too."""
-        for name in ("requests", "duplicates", "outside", "filtered", "undated", "samples"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        starts = [t for t in (self.start_us, other.start_us) if t is not None]
-        ends = [t for t in (self.end_us, other.end_us) if t is not None]
-        self.start_us, self.end_us = min(starts, default=None), max(ends, default=None)
-
-
 class Scan(msgspec.Struct, frozen=True):
     """What to read: sources with their plans and byte ranges, how to select and price, in how many jobs."""
 
@@ -91,14 +43,22 @@ class Scan(msgspec.Struct, frozen=True):
     price: Callable[[Columns], Columns] | None = None
     jobs: int = 1
     streams: Mapping[int, Stream] = msgspec.field(default_factory=dict)
-    progress: Callable[[int], None] | None = None
+    progress: Callable[[int, int], None] | None = None  # bytes done, of all
+    rejects: Path | None = None
+    span_bytes: int = SPAN_BYTES
+    least_to_share: int = 24 << 20  # bytes below which a second process costs more than it saves
+
+    @property
+    def size(self) -> int:
+        """Bytes to read."""
+        return sum(_bytes_of(self, span) for span in self.spans())
 
     def spans(self) -> list[Span]:
         """All spans, in order."""
         found: list[Span] = []
         for number, (source, plan, (start, end)) in enumerate(zip(self.sources, self.plans, self.ranges, strict=True)):
             whole = source if plan.splittable else msgspec.structs.replace(source, seekable=False)
-            found += spans_of(number, whole, start, end, len(found))
+            found += spans_of(number, whole, start, end, len(found), self.span_bytes)
         return found
 
 
@@ -127,14 +87,14 @@ def open_plans(
                 streams[len(readable)] = stream = Stream(source)
                 beginning = stream.peek()
         except (OSError, EOFError, zlib.error) as error:
-            failed.append((source.path, _why(error)))
+            failed.append((source.path, why(error)))
             continue
         readable.append(source)
         plans.append(plan_for(beginning, wanted))
     return tuple(readable), tuple(plans), streams, failed
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
@@ -142,45 +102,72 @@ class _SpanResult(msgspec.Struct):
     accounting: Accounting
     tally: Tally
     failure: str = ""
+    start: int = 0  # byte at which its first line starts
+    kept: Kept | None = None  # its rejected lines
 
 
 def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]]) -> Scanned[Folded]:
     """Read everything; raises nothing for what is wrong in the logs, which is accounted for instead."""
-    spans = plan.spans()
+    spans, size = plan.spans(), plan.size
+    rejects = RejectsFile(plan.rejects) if plan.rejects is not None else None
 
     def work(mine: Iterator[Span]) -> tuple[Folded, dict[int, _SpanResult]]:
         fold = make_fold()
-        worker = _Worker(plan, fold)
+        worker = _Worker(plan, fold, rejects, size)
         results = {span.number: worker.read(span) for span in mine}
         return fold.result(), results
 
-    size = sum(span.end - span.start if span.end is not None else plan.sources[span.source].size for span in spans)
-    jobs = plan.jobs if size > 24 << 20 else 1  # below that a second process costs more than it saves
-    outcomes = parallel.run(work, spans, jobs) if spans else []
-    found = {number: result for _, results in outcomes for number, result in results.items()}
+    try:
+        outcomes = parallel.run(work, spans, plan.jobs if size > plan.least_to_share else 1) if spans else []
+        found = {number: result for _, results in outcomes for number, result in results.items()}
+        if plan.progress is not None:
+            plan.progress(0, size)  # the other workers are done, too
+        if rejects is not None:
+            rejects.finish(kept for span in spans if (kept := found[span.number].kept) is not None)
+    finally:
+        if rejects is not None:
+            rejects.discard()
     return _scanned(plan, spans, [fold for fold, _ in outcomes], found)
 
 
 class _Worker:
-    def __init__(self, plan: Scan, fold: Fold[Any]) -> None:
+    def __init__(self, plan: Scan, fold: Fold[Any], rejects: RejectsFile | None, size: int) -> None:
         self._plan = plan
         self._fold = fold
+        self._rejects = rejects
+        self._size = size
         self._bytes = SpanBytes()
         self._interners = Interners()
 
     def read(self, span: Span) -> _SpanResult:
         reader = SpanReader(self._plan.plans[span.source], self._interners)
-        result = _SpanResult(reader.accounting, Tally())
+        result = _SpanResult(reader.accounting, Tally(), start=span.start)
+        kept_from = self._rejects.start() if self._rejects is not None else 0
+        fed = 0
         try:
             for chunk in self._chunks(span):
+                if not fed and self._plan.sources[span.source].splittable:
+                    result.start = self._bytes.offset
+                known = len(reader.accounting.rejects)
                 if block := reader.feed(chunk):
                     self._take(block, span, result.tally)
-        except (OSError, EOFError, zlib.error) as error:
-            result.failure = _why(error)
+                self._settle_rejects(reader.accounting.rejects, known, chunk, fed)
+                fed += len(chunk)
+        except (OSError, EOFError, zlib.error, InputError) as error:
+            result.failure = why(error)
         self._take(reader.flush(), span, result.tally)
+        if self._rejects is not None:
+            result.kept = self._rejects.kept(kept_from)
         if self._plan.progress is not None:
-            self._plan.progress((span.end or self._plan.sources[span.source].size) - span.start)
+            self._plan.progress(_bytes_of(self._plan, span), self._size)
         return result
+
+    def _settle_rejects(self, rejects: list[Reject], known: int, chunk: Any, before: int) -> None:
+        """Keep the rejected lines where that was asked for, and forget all places but the first few."""
+        if self._rejects is not None:
+            for reject in rejects[known:]:
+                self._rejects.add(line_at(chunk, reject.byte - before))
+        del rejects[MOST_REJECTS_SHOWN:]
 
     def _chunks(self, span: Span) -> Iterator[Any]:
         source = self._plan.sources[span.source]
@@ -196,18 +183,10 @@ class _Worker:
             columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
         tally.dated(columns)
         tally.samples += len(block.samples)
-        selection = self._plan.selection
-        if selection.timed:
-            inside = selection.inside(columns)
-            tally.outside += int(columns.size - np.count_nonzero(inside))
-            columns = columns if inside.all() else columns.take(inside)
+        columns = tally.select(columns, self._plan.selection)
         if self._plan.price is not None and columns.size:
             columns = self._plan.price(columns)
-        if selection.where is not None and columns.size:
-            kept = selection.where.mask(columns)
-            tally.filtered += int(columns.size - np.count_nonzero(kept))
-            columns = columns if kept.all() else columns.take(kept)
-        tally.requests += columns.size
+        columns = tally.filter(columns, self._plan.selection)
         if columns.size or block.samples:
             self._fold.add(columns, block.samples)
 
@@ -225,7 +204,7 @@ def _scanned(
         first = before.get(span.source, 0 if plan.ranges[span.source][0] == 0 else None)
         numbered[span.number] = (span, first)
         path = plan.sources[span.source].path
-        rejects += [_located(path, span, first, reject) for reject in result.accounting.rejects]
+        rejects += [_located(path, result.start, first, reject) for reject in result.accounting.rejects]
         before[span.source] = None if first is None else first + result.accounting.lines
         if result.failure:
             failed.append((path, result.failure))
@@ -246,7 +225,7 @@ def _scanned(
         filtered=tally.filtered,
         undated=tally.undated,
         dialects=dict(sorted(total.dialects.items(), key=lambda item: (-item[1], item[0]))),
-        rejects=tuple(rejects),
+        rejects=tuple(rejects[:MOST_REJECTS_SHOWN]),
         start_us=tally.start_us,
         end_us=tally.end_us,
         failed=tuple(failed),
@@ -254,9 +233,9 @@ def _scanned(
     return Scanned(results, report, tally, numbered)
 
 
-def _located(path: str, span: Span, first: int | None, reject: Any) -> RejectedLine:
+def _located(path: str, start: int, first: int | None, reject: Reject) -> RejectedLine:
     line = None if first is None else first + reject.line + 1
-    return RejectedLine(path, line, span.start + reject.byte, reject.reason)
+    return RejectedLine(path, line, start + reject.byte, reject.reason)
 
 
 def _bytes_of(plan: Scan, span: Span) -> int:

@@ -6,9 +6,11 @@ order at every probe, and gives up (the whole file is then read) where a file is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from llmmon.formats.canonical import Interners
 from llmmon.formats.reading import ReadPlan, SpanReader
@@ -22,11 +24,13 @@ _CLOSE_ENOUGH: Final = 256 << 10
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """The times of the calls on a few lines at an offset."""
+    """The times of the calls on the lines that start in [offset, end); `back_us` is their largest step back."""
 
     offset: int
+    end: int
     first_us: int
     last_us: int
+    back_us: int
     longest_us: int
 
 
@@ -53,12 +57,10 @@ class TimeIndex:
         for part in range(_SPREAD):
             self._probe(size * part // _SPREAD)
         known = sorted((p for p in (*self._probes.values(), self.tail) if p is not None), key=lambda p: p.offset)
-        latest = known[0].last_us if known else 0
-        for probe in known:
-            if probe.first_us < latest - self.slack_us:
-                return False
-            latest = max(latest, probe.last_us)
-        return bool(known)
+        return not any(
+            probe.back_us > self.slack_us or probe.first_us < _latest(known[:place], probe.offset) - self.slack_us
+            for place, probe in enumerate(known)
+        )
 
     def offset_before(self, moment_us: int) -> int:
         """An offset before which no call starts at or after the moment, slack allowed for."""
@@ -106,4 +108,10 @@ class TimeIndex:
             return None
         latency = columns.number("latency_ms")
         longest = int(latency[latency == latency].max(initial=0.0))
-        return Probe(start, int(times[0]), int(times.max()), longest)
+        back = int((np.maximum.accumulate(times) - times).max())
+        return Probe(start, end, int(times[0]), int(times.max()), back, longest)
+
+
+def _latest(probes: Sequence[Probe], offset: int) -> int:
+    """The latest time that certainly stands before an offset."""
+    return max((p.last_us if p.end <= offset else p.first_us for p in probes), default=0)

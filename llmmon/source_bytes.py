@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +45,7 @@ class Span(msgspec.Struct, frozen=True):
 def head(source: Source, size: int = HEAD_BYTES) -> bytes:
     """The first whole lines of a source, decompressed; raises `OSError`. Not for stdin."""
     taken = bytearray()
-    for block in blocks(source, 0):
+    for block in blocks(source):
         taken += block
         if len(taken) >= size:
             cut = taken.rfind(b"\n", 0, size) + 1
@@ -54,33 +53,49 @@ def head(source: Source, size: int = HEAD_BYTES) -> bytes:
     return bytes(taken)
 
 
-def blocks(source: Source, start: int) -> Iterator[bytes]:
-    """Decompressed bytes as they come, from an offset (of plain files)."""
+def blocks(source: Source) -> Iterator[bytes]:
+    """Decompressed bytes as they come; raises `OSError`, or `EOFError` where a compressed file is cut off."""
+    if source.compression == "zstd":
+        yield from _zstd_blocks(source.path)
+        return
     with _opened(source) as file:
-        if start:
-            file.seek(start)
         while block := file.read(CHUNK_BYTES):
             yield block
 
 
 def _opened(source: Source) -> BinaryIO:
     if source.path == "-":
-        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+        return os.fdopen(os.dup(0), "rb")
     if source.compression == "gzip":
         return gzip.open(source.path, "rb")  # type: ignore[return-value]
-    if source.compression == "zstd":
-        import zstandard
-
-        raw = Path(source.path).open("rb")  # noqa: SIM115 - the reader closes it
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
     return Path(source.path).open("rb")
+
+
+def _zstd_blocks(path: str) -> Iterator[bytes]:
+    """The frames of a file one after another."""
+    import zstandard
+
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    with Path(path).open("rb") as file:
+        while raw := file.read(CHUNK_BYTES // 4):
+            while raw:
+                if frame.eof:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+                try:
+                    data = frame.decompress(raw)
+                except zstandard.ZstdError as error:
+                    raise OSError(str(error)) from None
+                yield from (data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
+                raw = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise EOFError("compressed file ended before its end")
 
 
 class Stream:
     """Whole lines of a source that can only be read once, forwards: stdin, or a compressed file."""
 
     def __init__(self, source: Source) -> None:
-        self._blocks = blocks(source, 0)
+        self._blocks = blocks(source)
         self._pending = b""
         self._ended = False
 
@@ -111,12 +126,22 @@ class Stream:
             self._pending = self._pending[cut:]
 
 
-def spans_of(number: int, source: Source, start: int = 0, end: int | None = None, first: int = 0) -> list[Span]:
+def line_at(chunk: bytes | memoryview, offset: int) -> bytes:
+    """The line of a chunk that starts at an offset, with its newline if it has one."""
+    rest = bytes(chunk[offset : offset + (1 << 16)])
+    if b"\n" not in rest:
+        rest = bytes(chunk[offset:])
+    return rest[: rest.find(b"\n") + 1 or None]
+
+
+def spans_of(
+    number: int, source: Source, start: int = 0, end: int | None = None, first: int = 0, size: int = SPAN_BYTES
+) -> list[Span]:
     """The spans of a source (or of its bytes from `start` to `end`), numbered on from `first`."""
     if not source.splittable:
         return [Span(number, first, 0, None)]
     stop = source.size if end is None else min(end, source.size)
-    edges = [*range(start, stop, SPAN_BYTES), stop]
+    edges = [*range(start, stop, size), stop]
     return [Span(number, first + i, a, b) for i, (a, b) in enumerate(pairwise(edges))]
 
 
@@ -127,6 +152,7 @@ class SpanBytes:
         self._buffer = bytearray(CHUNK_BYTES)
         self._view = memoryview(self._buffer)
         self._files: dict[str, int] = {}
+        self.offset = 0  # of the chunk that was given last
 
     def chunks(self, source: Source, span: Span) -> Iterator[memoryview]:
         """The lines that start within the span; raises `OSError`."""
@@ -142,6 +168,7 @@ class SpanBytes:
             if not whole:
                 self._grow()
                 continue
+            self.offset = at
             yield self._view[:whole]
             at += whole
 

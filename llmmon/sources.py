@@ -7,7 +7,6 @@ import os
 import stat
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -41,10 +40,10 @@ def find(names: Sequence[str]) -> Found:
     for path in paths:
         try:
             source = _open_source(path)
+            key = _identity(source)
         except OSError as error:
             unreadable.append((path, _reason(error)))
             continue
-        key = _identity(source)
         if key in seen:
             repeated.append(path)
         else:
@@ -129,17 +128,23 @@ def _content_size(source: Source) -> int | None:
     """Size when decompressed (modulo 2**32 as gzip has it), None where only reading would tell."""
     if not source.seekable:
         return None
-    if source.compression == "gzip":
-        with open(source.path, "rb") as file:
-            file.seek(-4, os.SEEK_END)
-            return int.from_bytes(file.read(4), "little")
-    if source.compression == "zstd":
-        import zstandard
+    if not source.compression:
+        return source.size % (1 << 32)
+    with open(source.path, "rb") as file:
+        if source.compression == "zstd":
+            return _zstd_size(file.read(18))
+        file.seek(-min(4, source.size), os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")
 
-        with open(source.path, "rb") as file:
-            size = zstandard.get_frame_parameters(file.read(18)).content_size
-        return None if size in (0, zstandard.CONTENTSIZE_UNKNOWN) else size % (1 << 32)
-    return source.size % (1 << 32)
+
+def _zstd_size(beginning: bytes) -> int | None:
+    import zstandard
+
+    try:
+        size = zstandard.get_frame_parameters(beginning).content_size
+    except zstandard.ZstdError:
+        return None
+    return None if size in (0, zstandard.CONTENTSIZE_UNKNOWN) else size % (1 << 32)
 
 
 def _same_content(one: Source, other: Source) -> bool:
@@ -151,16 +156,10 @@ def _same_content(one: Source, other: Source) -> bool:
 
 def _checksum(source: Source) -> int:
     value = 0
-    for chunk in blocks(source, 0):
+    for chunk in blocks(source):
         value = zlib.crc32(chunk, value)
     return value
 
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
-
-
-def newest_change(sources: Sequence[Source]) -> float | None:
-    """When the newest of the files was last written to, epoch seconds."""
-    times = [Path(source.path).stat().st_mtime for source in sources if source.seekable]
-    return max(times, default=None)

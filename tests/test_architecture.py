@@ -31,8 +31,8 @@ PURE_FLOORS = (
     "reports views/ renderers/",
 )
 EFFECT_FLOORS = (
-    "config source_bytes sources parallel judge",
-    "seeking scanning",
+    "config source_bytes sources rejects parallel judge",
+    "seeking selection scanning time_range",
     "pipeline",
     "summaries calls inspection",
     "cli/",

@@ -26,7 +26,7 @@ def main() -> None:
     """Run the command line; never shows a traceback."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads cost start-up time, and nothing here uses them
     try:
-        app()
+        app(prog_name="llmmon")
     except LlmmonError as error:
         _complain(error)
         sys.exit(error.exit_code)

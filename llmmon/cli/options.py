@@ -6,7 +6,7 @@ A command declares a `query` and an `output` parameter; `with_logs` replaces the
 import functools
 import inspect
 import os
-import sys
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,9 +155,18 @@ def _logs(given: list[str] | None, config: "Config") -> tuple[str, ...]:
         return config.logs
     if named := os.environ.get("LLMMON_LOGS"):
         return tuple(named.split(os.pathsep))
-    if not sys.stdin.isatty():
+    if _stdin_has_data():
         return ("-",)
     raise UsageError(
         "no logs named",
         hint="llmmon COMMAND LOGS..., or `logs = [...]` in llmmon.toml, or $LLMMON_LOGS, or a pipe into stdin",
     )
+
+
+def _stdin_has_data() -> bool:
+    """Whether stdin is a pipe, a socket or a file, rather than a terminal, /dev/null or closed."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)

@@ -1,5 +1,6 @@
 """Where a command's result goes: format, file, width, colour; and the talk on stderr."""
 
+import atexit
 import os
 import shutil
 import sys
@@ -45,7 +46,9 @@ class Output(msgspec.Struct, frozen=True):
             return None
         from llmmon.renderers.progress import Progress
 
-        return Progress(_SMALL).add
+        progress = Progress(_SMALL)
+        atexit.register(progress.close)  # an interrupted bar would leave the terminal without its cursor
+        return progress.add
 
     def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
         """Render and write the result; the exit code of the run."""
@@ -99,21 +102,28 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def accounting(source: SourceReport) -> str:
     """The line that accounts for everything that was read."""
-    many = "s" * (len(source.files) != 1)
-    parts = [f"{source.requests:,} calls"]
+    parts = [_many(source.requests, "call")]
     for number, what in (
-        (source.samples, "metric samples"),
         (source.outside, "outside the time range"),
         (source.filtered, "filtered out"),
-        (source.duplicates, "duplicates"),
         (source.undated, "without a time"),
-        (source.skipped, "lines without a call"),
-        (source.blank, "blank lines"),
     ):
         if number:
             parts.append(f"{number:,} {what}")
-    text = f"{source.lines:,} lines of {len(source.files)} file{many}: {', '.join(parts)}"
+    for number, what, more in (
+        (source.duplicates, "duplicate", ""),
+        (source.samples, "metric sample", ""),
+        (source.skipped, "line", " without a call"),
+        (source.blank, "blank line", ""),
+    ):
+        if number:
+            parts.append(_many(number, what) + more)
+    text = f"{_many(source.lines, 'line')} of {_many(len(source.files), 'file')}: {', '.join(parts)}"
     if source.rejected and source.rejects:
         first = source.rejects[0]
         text += f", {source.rejected:,} unreadable (first {first.place}: {first.reason})"
     return text
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

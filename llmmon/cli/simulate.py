@@ -14,7 +14,7 @@ def simulate(
     start: Annotated[str, typer.Option(help="First day.", metavar="DATE")] = "2026-03-02",
     seed: Annotated[int, typer.Option(help="The same seed gives the same logs.")] = 1,
 ) -> None:
-    """Write synthetic logs with one labelled incident a day: a fire drill.
+    """Write synthetic logs with labelled incidents: a fire drill.
 
     Example: llmmon simulate /tmp/drill --days 14
     """

@@ -12,6 +12,7 @@ from llmmon.renderers import Page, Rendered
 from llmmon.renderers.json import dumps
 
 _FORMULA: Final = re.compile(r"[=+\-@\t\r]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the tab and the newline
 
 
 def render(page: Page) -> Rendered:
@@ -36,5 +37,6 @@ def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, str):  # a text that a spreadsheet would run is marked as text
-        return f"'{value}" if _FORMULA.match(value) else value
+        marked = f"'{value}" if _FORMULA.match(value) else value
+        return _CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", marked)
     return dumps(value) if isinstance(value, (list, tuple, bool)) else value

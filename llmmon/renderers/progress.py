@@ -44,3 +44,8 @@ class Progress:
         self._bar.update(self._task, completed=done, refresh=True)
         if done >= total:
             self._bar.stop()
+
+    def close(self) -> None:
+        """Take the bar away, if this process drew one; harmless when repeated."""
+        if self._bar is not None and os.getpid() == self._owner:
+            self._bar.stop()

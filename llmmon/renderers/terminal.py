@@ -46,7 +46,7 @@ def render(page: Page) -> Rendered:
     for note in page.view.notes:
         console.print()
         console.print(Text(plain(note)))
-    lines = [line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")]
+    lines = [line.rstrip() for line in out.getvalue().strip("\n").split("\n")]
     names = ", ".join(dict.fromkeys(hidden))
     return Rendered("\n".join(lines) + "\n", f"hidden to fit {page.width} columns: {names}" if names else "")
 
