@@ -24,7 +24,7 @@ _NEAR_END: Final = 400
 _ENDING: Final = 12
 _RULERS: Final = frozenset(" \t\n-=_*#.~+|")
 
-TOKEN: Final = re.compile(r"\w+|[^\w\s]")
+WORD: Final = re.compile(r"\S+")
 LINE_END: Final = re.compile(r"[.!?。！？]\s|\n")
 NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
 SAME_SIGN: Final = re.compile(r"([^\s=\-_*#.~+|])\1{29,}")
@@ -71,20 +71,30 @@ def _repeated_share(text: str, found: Sequence[str]) -> float:
 
 def loop_strength(text: str) -> tuple[float, Span | None]:
     """The strongest of: a period at the end, a run anywhere, a sentence or a sign over and over."""
-    tokens = list(TOKEN.finditer(text.lower()))
-    values = [token.group() for token in tokens]
+    values: Sequence[str] = text.lower().split()
     if len(values) < 4:
-        values, tokens = list(text), []
+        values = text
     period, copies, run = longest_run(values)
+    if run < 12:  # the last word may be cut, and so differ from the one it repeats
+        period, copies, run = longest_run(values[:-1])
     share = run / max(1, len(values))
     looped = 0.0
-    if copies >= 3 and run >= 12 and any(value.isalnum() for value in values[-period:]):
+    if copies >= 3 and run >= 12 and any(map(str.isalnum, "".join(values[-period:]))):
         looped = min(1.0, 0.25 + 0.05 * (copies - 3) + 0.9 * share + min(0.3, run / 200))
     sign = SAME_SIGN.search(text)
     flooded = max(min(1.0, 0.4 + (sign.end() - sign.start()) / 200) if sign else 0.0, _stutter(text[-_NEAR_END:]))
     said = _said_again(text)
-    span = (tokens[-run].start(), len(text)) if tokens and looped >= max(said, flooded) and run else None
-    return max(looped, flooded, said), span or (sign.span() if sign else (0, len(text)))
+    strength = max(looped, flooded, said)
+    if strength < 0.5:
+        return strength, None
+    if looped == strength:
+        return strength, (_start_of(text, run) if values is not text else len(text) - run, len(text))
+    return strength, sign.span() if sign and flooded == strength else (0, len(text))
+
+
+def _start_of(text: str, words: int) -> int:
+    """Where the last so many words of a text begin."""
+    return [match.start() for match in WORD.finditer(text)][-words]
 
 
 def _stutter(end: str) -> float:

@@ -255,8 +255,7 @@ def any_defect(data: dict[str, list[Row]], clean: list[Row]) -> None:
 def throughput(data: dict[str, list[Row]]) -> None:
     """Pairs a second of both passes, in one process, on outputs of 1.7 KB."""
     pairs = [row for name in ("format", "refusal") for row in data[name] if len(row["output"]) > 600]
-    rows = [{**row, "output": (row["output"] * 3)[:200] + row["output"] + row["output"][::-1][:0]} for row in pairs]
-    rows = [{**row, "output": f"{row['output']}\n\n{rows[i - 1]['output']}"[:1_700]} for i, row in enumerate(rows)]
+    rows = [{**row, "output": f"{row['output']}\n\n{pairs[i - 1]['output']}"[:1_700]} for i, row in enumerate(pairs)]
     rows = [row for row in rows if len(row["output"]) == 1_700]
     texts = texts_of(rows)
     score_texts(texts)

@@ -36,6 +36,8 @@ RAISED = [
     ("repetition", QUESTION, PARAGRAPH + " and then we rest" * 40),
     ("repetition", QUESTION, PARAGRAPH + " no" * 60),
     ("repetition", QUESTION, PARAGRAPH + "ha" * 200),
+    ("repetition", QUESTION, PARAGRAPH + " done." * 60),
+    ("repetition", QUESTION, PARAGRAPH + " and then we all rest" * 20 + " and th"),
     ("repetition", QUESTION, "".join(f"{i}. Feed the starter with flour and water again.\n" for i in range(30))),
     ("off_topic", "Which vaccines do I need for a trip to Kenya?", PARAGRAPH),
     ("secret", None, "Use AKIA2E7QXN5TJWLB4KZP with region eu-west-1."),
