@@ -71,6 +71,7 @@ def plan_for(head: bytes, wanted: Wanted) -> ReadPlan:
         splittable=layout.splittable and all(name == GENERIC or DIALECTS[name].splittable for name in rows),
         layout=layout,
         extra=(*wanted.overrides, *tags),
+        repeats=any(name != GENERIC and DIALECTS[name].repeats for name in rows),
     )
 
 

@@ -1,31 +1,54 @@
-"""Rows of one call that was logged more than once: the most complete of them is the call."""
+"""Calls that a log holds more than once: the most complete row of each is kept."""
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
-from llmmon.columns import MISSING_CODE, Columns, IntArray
+from llmmon.columns import MISSING_CODE, MISSING_TIME, Columns, Names
+from llmmon.formats.slots import CALL_KEY
 
 
-def keep_most_complete(columns: Columns) -> Columns:
-    """One row a `request_id`: the one with most fields, the later of equals; rows without an id all stay.
+def keep_most_complete(columns: Columns, key: str = CALL_KEY) -> tuple[Columns, int]:
+    """The calls without repeated ones, in their order, and how many were dropped.
 
-    The rows keep their order.
+    Only rows with a name in the column `key` can repeat each other: by default those of dialects that log a
+    call more than once, with `request_id` any. Of such rows the one with the most tokens stays; among equals
+    one with a latency, then one with a time, then the last.
     """
-    ids = columns.name("request_id").codes
-    named = np.flatnonzero(ids != MISSING_CODE)
-    order = named[np.lexsort((named, _completeness(columns)[named], ids[named]))]
-    last = np.append(ids[order][1:] != ids[order][:-1], True)[: len(order)]
-    return columns.take(np.sort(np.concatenate([np.flatnonzero(ids == MISSING_CODE), order[last]])))
+    names = columns.names.get(key)
+    if names is None:
+        return columns, 0
+    rest = without_key(columns)
+    keyed = np.flatnonzero(names.codes != MISSING_CODE)
+    codes = _distinct(names)[names.codes[keyed]]
+    order = np.lexsort(
+        (
+            keyed,
+            columns.timestamp[keyed] != MISSING_TIME,
+            ~np.isnan(columns.number("latency_ms")[keyed]),
+            np.nan_to_num(columns.number("total_tokens")[keyed], nan=-1.0),
+            codes,
+        )
+    )
+    last = np.append(codes[order][1:] != codes[order][:-1], True)[: len(order)]
+    dropped = keyed[order[~last]]
+    if not len(dropped):
+        return rest, 0
+    kept = np.ones(columns.size, np.bool_)
+    kept[dropped] = False
+    return rest.take(kept), len(dropped)
 
 
-def _completeness(columns: Columns) -> IntArray:
-    """How many fields each row has; shape (calls,)."""
-    found = columns.dated.astype(np.int64)
-    for values in columns.numbers.values():
-        found += ~np.isnan(values)
-    for names in columns.names.values():
-        found += names.codes != MISSING_CODE
-    for texts in columns.texts.values():
-        found += np.array([text is not None for text in texts], np.bool_)
-    return found
+def _distinct(names: Names) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """For each code the first code of the same name: names joined from several sources may hold one twice."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(value, code) for code, value in enumerate(names.values)], np.int64)
+
+
+def without_key(columns: Columns) -> Columns:
+    """The calls without the column that only tells repeated ones."""
+    if CALL_KEY not in columns.names:
+        return columns
+    names = {name: column for name, column in columns.names.items() if name != CALL_KEY}
+    return msgspec.structs.replace(columns, names=names)

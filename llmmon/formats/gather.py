@@ -98,8 +98,10 @@ def _reader(binding: Binding, interner: Interner, naive: str) -> Callable[[Seque
         case Slot.NUMBER:
             return values.numbers
         case Slot.FLAG:
-            return values.flags
+            return values.presence if binding.unit == "present" else values.flags
         case Slot.NAME:
             return lambda column: values.codes(column, interner)
+        case Slot.TEXT if binding.unit == "json":
+            return lambda column: [values.inner_text(value) for value in column]
         case Slot.OUTCOME | Slot.TEXT:
             return list

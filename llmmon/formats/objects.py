@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from llmmon.formats.aliases import tag_bindings
-from llmmon.formats.dialect import Dialect, Feed, Object, Row, bindings_of
+from llmmon.formats.dialect import Dialect, Feed, Object, bindings_of
 from llmmon.formats.envelopes import objects_in
 from llmmon.formats.home_made import GENERIC, HomeMadeRows
 from llmmon.formats.mapping import Binding, Mapping, admit, passes, value_at
 from llmmon.formats.plan import ReadPlan
-from llmmon.formats.slots import CALL_KEY, Slot
+from llmmon.formats.slots import CALL_KEY
 from llmmon.record import TAG_PREFIX
 
-BoundRow = dict[Binding, Any]
-_NUMERIC: Final = frozenset({Slot.NUMBER, Slot.DURATION, Slot.TIME})
-_NUMBERS: Final = frozenset({int, float, str})
+BoundRow = dict[str | Binding, Any]
 
 
 class ObjectReader:
@@ -34,7 +32,7 @@ class ObjectReader:
     def read(self, line: bytes) -> list[tuple[str, list[Any]]]:
         """Per object on the line, the name of its dialect and its rows; none for a line of column names.
 
-        Rows are bound, but those of metric samples are as they are. Raises `UnreadableError`.
+        What the keys of a row mean is said by `binding`; those of metric samples are plain. Raises `UnreadableError`.
         """
         found = self._plan.layout.object_of(line)
         if found is None:
@@ -69,31 +67,29 @@ class ObjectReader:
             bindings = mapping.bindings
         else:
             bindings = (*self._overrides(), *tag_bindings(self._tags, dialect.tags_at), *bindings)
-        return [binding for binding in bindings if binding.slot in self._slots]
+        slots = self._plan.slots(dialect.name)
+        return [binding for binding in bindings if binding.slot in slots]
 
     def _overrides(self) -> list[Binding]:
         return [binding for binding in self._plan.extra if binding.rank < 0]
 
-    def _code_row(self, dialect: Dialect, row: Row, found: Object) -> BoundRow:
+    def _code_row(self, dialect: Dialect, row: dict[Any, Any], found: Object) -> dict[Any, Any]:
         tags = row.pop("tags", ())
-        bound: BoundRow = {}
-        for key, value in row.items():
-            binding = self._keys[key] if key in self._keys else self._binding(key)
-            if binding is not None and value is not None and (binding.kind not in _NUMERIC or type(value) in _NUMBERS):
-                bound[binding] = value
         if dialect.repeats:
-            bound[_CALL] = row.get("request_id")
+            row[CALL_KEY] = row.get("request_id")
         if self._plan.extra:
-            bound |= _read(self._overrides(), found) | self._tagged(tags)
-        return bound
+            row |= _read(self._overrides(), found) | self._tagged(tags)
+        return row
 
-    def _binding(self, key: str) -> Binding | None:
-        """The binding of `slot[@rank][:unit]`, None if the slot is not needed."""
-        name, _, unit = key.partition(":")
-        slot, _, rank = name.partition("@")
-        binding = Binding(slot, int(rank or 0), (key,), unit) if slot in self._slots else None
-        self._keys[key] = binding
-        return binding
+    def binding(self, key: str | Binding) -> Binding | None:
+        """The binding of a row's key: itself, or that of `slot[@rank][:unit]`; None if the slot is not needed."""
+        if isinstance(key, Binding):
+            return key
+        if key not in self._keys:
+            name, _, unit = key.partition(":")
+            slot, _, rank = name.partition("@")
+            self._keys[key] = Binding(slot, int(rank or 0), (key,), unit) if slot in self._slots else None
+        return self._keys[key]
 
     def _tagged(self, tags: Any) -> BoundRow:
         places = [place for place in (tags if isinstance(tags, tuple) else (tags,)) if isinstance(place, dict)]
@@ -104,9 +100,6 @@ class ObjectReader:
             if (value := admit(binding, value)) is not None:
                 bound[binding] = value
         return bound
-
-
-_CALL: Final = Binding(CALL_KEY, 0, (CALL_KEY,))
 
 
 def _read(bindings: Iterable[Binding], found: Object) -> BoundRow:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
+from llmmon.formats import DIALECTS
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.layouts import LINES, Layout
 from llmmon.formats.mapping import Binding, Mapping
 from llmmon.formats.slots import CALL_KEY, EVIDENCE, sources_of
+
+_COMPLETENESS: Final = sources_of(frozenset({"total_tokens", "latency_ms"}))
 
 
 class ReadPlan(msgspec.Struct, frozen=True):
@@ -27,12 +32,18 @@ class ReadPlan(msgspec.Struct, frozen=True):
     splittable: bool = True  # False: the file must be read from its beginning, as one span
     layout: Layout = LINES
     extra: tuple[Binding, ...] = ()
+    repeats: bool = False  # True: calls may stand in it more than once (`formats.duplicates` keeps one of each)
 
     def mapping(self, dialect: str) -> Mapping | None:
         """The mapping for a dialect, None where the head had none of it."""
         return next((mapping for mapping in self.mappings if mapping.dialect == dialect), None)
 
     def slots(self, dialect: str) -> frozenset[str]:
-        """The slots to read of a dialect's objects; home-made ones must show that they are calls."""
-        evidence = sources_of(frozenset(EVIDENCE)) if dialect == GENERIC else frozenset()
-        return sources_of(self.fields) | evidence | {CALL_KEY}
+        """The slots to read of a dialect's objects, "" for those that bring code.
+
+        Home-made objects must show that they are calls, repeated calls which of them is the most complete.
+        """
+        needed = sources_of(self.fields) | {CALL_KEY}
+        if dialect == GENERIC:
+            return needed | sources_of(frozenset(EVIDENCE))
+        return needed if dialect and not DIALECTS[dialect].repeats else needed | _COMPLETENESS

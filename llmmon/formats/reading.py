@@ -159,7 +159,7 @@ class SpanReader:
         """Line by line: the typed decoder where it fits, else whatever dialect claims the objects."""
         typed_rows: list[Any] = []
         typed_lines: list[int] = []
-        others: dict[str, tuple[list[dict[Binding, Any]], list[int]]] = {}
+        others: dict[str, tuple[list[dict[Any, Any]], list[int]]] = {}
         for offset, line in lines:
             number = self.accounting.lines
             self.accounting.lines += 1
@@ -173,7 +173,7 @@ class SpanReader:
         if self._typed is not None and typed_rows:
             self._add_typed(self._typed, typed_rows, np.array(typed_lines))
         for dialect, (found, at) in others.items():
-            self._rows_of(dialect).add_rows(found, at)
+            self._rows_of(dialect).add_rows(found, at, self._objects.binding)
 
     def _typed_row(self, line: bytes) -> Any:
         if self._typed is None:
@@ -184,7 +184,7 @@ class SpanReader:
             return None
 
     def _read_line(
-        self, line: bytes, number: int, offset: int, others: dict[str, tuple[list[dict[Binding, Any]], list[int]]]
+        self, line: bytes, number: int, offset: int, others: dict[str, tuple[list[dict[Any, Any]], list[int]]]
     ) -> None:
         try:
             found = self._objects.read(line)

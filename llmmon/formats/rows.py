@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from llmmon.columns import IntArray
-from llmmon.formats.canonical import Interners, RawCalls
+from llmmon.formats.bound import Interners, RawCalls
 from llmmon.formats.gather import Gathered
 from llmmon.formats.mapping import Binding
+from llmmon.formats.slots import Slot
 
 
 class Rows:
@@ -38,10 +39,16 @@ class Rows:
         self._has_output.append(np.zeros(size, np.bool_) if has_output is None else np.array(has_output, np.bool_))
         self.size += size
 
-    def add_rows(self, rows: Sequence[dict[Binding, Any]], lines: Sequence[int]) -> None:
-        """Rows that were read one at a time, each with the bindings it has."""
-        bindings = dict.fromkeys(binding for row in rows for binding in row)
-        columns = {binding: [row.get(binding) for row in rows] for binding in bindings}
+    def add_rows(
+        self, rows: Sequence[Mapping[Any, Any]], lines: Sequence[int], meaning: Callable[[Any], Binding | None]
+    ) -> None:
+        """Rows that were read one at a time, each with the keys it has; `meaning` gives a key's binding."""
+        columns: dict[Binding, Sequence[Any]] = {}
+        for key in dict.fromkeys(key for row in rows for key in row):
+            binding = meaning(key)
+            if binding is not None:
+                column = [row.get(key) for row in rows]
+                columns[binding] = _plain(column) if binding.kind in _NUMERIC else column
         self.add_columns(columns, np.array(lines, np.int64))
 
     def _gathered(self, binding: Binding) -> Gathered:
@@ -63,3 +70,14 @@ class Rows:
         )
         self._columns, self._lines, self._has_output, self.size = {}, [], [], 0
         return raw
+
+
+_NUMERIC: Final = frozenset({Slot.NUMBER, Slot.DURATION, Slot.TIME})
+_NUMBERS: Final = frozenset({int, float, str, type(None)})
+
+
+def _plain(column: list[Any]) -> list[Any]:
+    """The column without what cannot be a number or a moment, such as true."""
+    if set(map(type, column)) <= _NUMBERS:
+        return column
+    return [value if type(value) in _NUMBERS else None for value in column]

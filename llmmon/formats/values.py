@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from llmmon.columns import CodeArray, FloatArray, Interner
+from llmmon.formats.mapping import embedded
 from llmmon.formats.stamps import DURATION_UNITS_US, duration_us
 
 _TRUE: Final = frozenset({"true", "yes", "1", "y", "hit", "success", "ok"})
@@ -87,6 +88,11 @@ def flags(values: Sequence[Any]) -> FloatArray:
     return np.array([flag(value) for value in values], np.float64)
 
 
+def presence(values: Sequence[Any]) -> FloatArray:
+    """1 where something is named, NaN where nothing is (an identifier of zeros only is nothing); shape (n,)."""
+    return np.array([1.0 if isinstance(v, str) and v.strip("0-") else np.nan for v in values], np.float64)
+
+
 def flag(value: Any) -> float:
     """One truth value as 1, 0 or NaN."""
     if isinstance(value, (bool, int, float)):
@@ -136,6 +142,12 @@ def has_text(value: Any) -> bool:
 
 
 _PARTS: Final = 100
+
+
+def inner_text(value: Any) -> Any:
+    """What a text holds as JSON, if that is a message or the like; otherwise the text itself."""
+    inner = embedded(value) if isinstance(value, str) else None
+    return value if as_text(inner) is None else inner
 
 
 def as_text(value: Any, depth: int = 16) -> str | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from llmmon.formats.dialect import Dialect, bind, marks
 
+# a cached answer keeps the times of the first one, so only the logged delay tells its latency
 HELICONE: Final = Dialect(
     name="helicone",
     title="Helicone requests",
@@ -13,7 +14,6 @@ HELICONE: Final = Dialect(
     bindings=bind(
         request_id="request_id",
         start="request_created_at",
-        end="response_created_at",
         latency="delay_ms:ms",
         ttft="time_to_first_token:ms",
         model=("response_model", "model", "request_model"),

@@ -71,7 +71,6 @@ OPENAI_EMBEDDING: Final = Dialect(
         operation="data.0.object",
         prompt_tokens="usage.prompt_tokens",
         total_tokens="usage.total_tokens",
-        output="data",
     ),
     lacks="no time, no latency",
 )

@@ -59,14 +59,12 @@ def _whole(nanoseconds: Any) -> Any:
 
 def _attributes(listed: Any, depth: int = 4) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if type(listed) is list:
-        for item in listed:
-            try:
-                key, value = item["key"], item["value"]
-                for kind, plain in value.items():
-                    found[key] = plain if kind in _PLAIN else _nested(kind, plain, depth)
-            except (TypeError, KeyError, AttributeError):
-                continue  # no attribute
+    for item in listed if type(listed) is list else ():
+        try:
+            kind, value = item["value"].popitem()  # there is but one, and nobody else looks at it
+            found[item["key"]] = value if kind in _PLAIN else _nested(kind, value, depth)
+        except (TypeError, KeyError, AttributeError):
+            continue  # no attribute
     return found
 
 
