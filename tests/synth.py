@@ -89,9 +89,11 @@ def service(
     ]
 
 
-def watched_service(seed: int = 0, days: float = 14, **effects: Effect) -> Panel:
+def watched_service(
+    seed: int = 0, days: float = 14, *, latency: Effect = none, errors: Effect = none, traffic: Effect = none
+) -> Panel:
     """A panel of `service`."""
-    return panel(service(seed, days, **effects))
+    return panel(service(seed, days, latency=latency, errors=errors, traffic=traffic))
 
 
 def noise(seed: int = 0, size: int = 400, level: float = 10.0, sd: float = 1.0) -> Series:
