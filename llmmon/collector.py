@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -11,17 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from llmmon.clock import Clock, utc_now
 from llmmon.columns import EMPTY, MISSING_TIME, Columns, FloatArray, Interner, Names, concat
 from llmmon.record import FIELDS, NUMBERS, Status
-
-Clock = Callable[[], datetime]
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-_CLOCK: Final[Clock] = _utc_now  # the one clock that is bound here; every class takes another
 
 
 class MetricType(Enum):
@@ -42,7 +34,7 @@ class LLMMetric:
     name: str
     value: float
     metric_type: MetricType
-    timestamp: datetime = field(default_factory=_CLOCK)
+    timestamp: datetime = field(default_factory=utc_now)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,7 +62,7 @@ class RequestMetrics:
     cost_usd: float | None = None
     success: bool = True
     error_type: str = ""
-    timestamp: datetime = field(default_factory=_CLOCK)
+    timestamp: datetime = field(default_factory=utc_now)
 
 
 def to_us(moment: datetime) -> int:
@@ -85,7 +77,7 @@ class MetricsCollector:
     `clock` stamps what is recorded without a time.
     """
 
-    def __init__(self, max_requests: int = 1_000_000, max_samples: int = 1_000_000, clock: Clock = _CLOCK) -> None:
+    def __init__(self, max_requests: int = 1_000_000, max_samples: int = 1_000_000, clock: Clock = utc_now) -> None:
         self.clock = clock
         self.forgotten = 0
         self._max_requests = max_requests
@@ -161,10 +153,14 @@ class MetricsCollector:
             self._forget()
 
     def _forget(self) -> None:
-        held = sum(block.size for block in self._blocks)
-        while self._blocks and held - self._blocks[0].size >= self._max_requests:
-            self.forgotten += self._blocks[0].size
-            held -= self._blocks.pop(0).size
+        excess = sum(block.size for block in self._blocks) - self._max_requests
+        while excess > 0:
+            oldest = self._blocks.pop(0)
+            gone = min(excess, oldest.size)
+            if gone < oldest.size:
+                self._blocks.insert(0, oldest.take(np.arange(gone, oldest.size)).without_unused_names())
+            self.forgotten += gone
+            excess -= gone
 
 
 _BLOCK_ROWS: Final = 4096

@@ -106,9 +106,21 @@ class Columns(msgspec.Struct, frozen=True, eq=False):
             positions=None if self.positions is None else self.positions[index],
         )
 
+    def without_unused_names(self) -> Columns:
+        """The same calls, whose name columns no longer hold the names of others."""
+        names = {name: _used(column) for name, column in self.names.items()}
+        return msgspec.structs.replace(self, names=names)
+
     def with_numbers(self, **numbers: FloatArray) -> Columns:
         """The same calls with number columns added or replaced (stored units)."""
         return msgspec.structs.replace(self, numbers={**self.numbers, **numbers})
+
+
+def _used(names: Names) -> Names:
+    codes, inverse = np.unique(names.codes[names.codes >= 0], return_inverse=True)
+    dense = np.full(len(names.codes), MISSING_CODE, np.int32)
+    dense[names.codes >= 0] = inverse
+    return Names(dense, [names.values[code] for code in codes.tolist()])
 
 
 EMPTY: Final = Columns(0, np.empty(0, np.int64))
