@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from llmmon.panels import LEVELS, PROPORTIONS
 from llmmon.pipeline import Query, read
 
 _FIELDS: Final = ("model", "user", "feature", "error_type", "prompt_version", "provider")
+_MOST_SHARE: Final = 1.5
 _BEFORE_US: Final = 24 * 3_600_000_000
 _TOTALS: Final = frozenset({"requests", "cost_usd"})
 _TAILS: Final = {"latency_p99_ms": "latency_ms", "output_tokens_per_second": "output_tokens_per_second"}
@@ -91,13 +93,8 @@ def _with_contributors(anomaly: Anomaly, calls: Columns, period: tuple[int, int,
         total=anomaly.metric_name in _TOTALS,
         request_ids=calls.name("request_id").texts(),
     )
-    return _replaced(anomaly, tuple(part.to_dict() for part in parts))
-
-
-def _replaced(anomaly: Anomaly, parts: tuple[Any, ...]) -> Anomaly:
-    from dataclasses import replace
-
-    return replace(anomaly, contributors=parts)
+    # parts that outdo the whole change cancel each other: they say nothing
+    return replace(anomaly, contributors=tuple(part.to_dict() for part in parts if part.share <= _MOST_SHARE))
 
 
 def _in_group(calls: Columns, anomaly: Anomaly) -> BoolArray:
@@ -114,5 +111,7 @@ def _dimensions(calls: Columns, anomaly: Anomaly) -> list[Dimension]:
     return [
         Dimension(field, calls.names[field].codes.astype(np.int64), calls.names[field].values)
         for field in _FIELDS
-        if field in calls.names and field not in fixed
+        if field in calls.names
+        and field not in fixed
+        and (field != "error_type" or anomaly.metric_name == "error_rate")
     ]

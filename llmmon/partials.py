@@ -176,7 +176,7 @@ def sorted_run(values: Values) -> Run:
         return values.runs[0]
     keys = np.concatenate([run.keys for run in values.runs]) if values.runs else np.empty(0, np.uint64)
     if all(run.counts is None for run in values.runs):
-        keys.sort(kind="stable")
+        keys.sort()  # faster than merging: the sort is vectorised
         return Run(keys)
     counts = np.concatenate([_counts(run) for run in values.runs])
     order = np.argsort(keys, kind="stable")

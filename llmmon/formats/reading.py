@@ -52,6 +52,7 @@ class SpanReader:
         self._bytes_in_block = 0
         self._bytes_before = 0
         self._newlines = np.empty(0, np.bool_)
+        self._ends = np.empty(0, np.int64)
 
     def _compile(self) -> TypedDecoder | None:
         if not self.plan.typed:
@@ -117,8 +118,8 @@ class SpanReader:
         size = len(chunk)
         if size > len(self._newlines):
             self._newlines = np.empty(size, np.bool_)
-        found = np.equal(np.frombuffer(chunk, np.uint8), 10, out=self._newlines[:size])
-        return int(np.count_nonzero(found)) + (size > 0 and chunk[-1] != 10)
+        self._ends = np.flatnonzero(np.equal(np.frombuffer(chunk, np.uint8), 10, out=self._newlines[:size]))
+        return len(self._ends) + (size > 0 and chunk[-1] != 10)
 
     def _read_typed(self, typed: TypedDecoder, chunk: Any, lines: int) -> bool:
         """The whole chunk by the typed decoder, if every line fits it."""
@@ -136,7 +137,7 @@ class SpanReader:
     def _one_a_line(self, chunk: Any) -> bool:
         """Whether every line begins and ends with a brace: two objects on one and none on the next are no lines."""
         signs = np.frombuffer(chunk, np.uint8)
-        ends = np.flatnonzero(self._newlines[: len(chunk)])
+        ends = self._ends
         starts = ends[:-1] + 1 if len(ends) and ends[-1] == len(chunk) - 1 else ends + 1
         if not len(signs) or signs[0] != _BRACE or (signs[starts] != _BRACE).any():
             return False

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from llmmon.durations import iso, local
 from llmmon.reports import AnomaliesReport, IncidentReport, SourceReport
 from llmmon.views import Column, Table, View
 from llmmon.views.figures import MISSING, count, key_text, milliseconds, percent, sparkline
+
+_MOST_SENTENCES: Final = 6
+_ID_SHOWN: Final = 7  # characters; --explain takes a beginning
 
 
 def view_anomalies(report: AnomaliesReport, source: SourceReport) -> View:
@@ -21,7 +24,7 @@ def view_anomalies(report: AnomaliesReport, source: SourceReport) -> View:
         rows=report.scores or [_incident(row) for row in report.incidents],
         title=_title(report, tz),
         tables=tuple(tables),
-        notes=(*(_details(row, tz) for row in report.incidents), *_unjudged(report)),
+        notes=(*_sentences(report), *_unjudged(report)),
     )
 
 
@@ -87,20 +90,22 @@ def _list(report: AnomaliesReport, tz: str) -> Table:
         Column("group", right=False),
         Column("value"),
         Column("expected", rank=1),
-        Column("around it", right=False, rank=3),
+        Column("around it", right=False, rank=4),
+        Column("contributed", right=False, rank=3),
         Column("id", right=False),
     )
     rows = tuple(
         (
-            local(row.start_us, tz, seconds=False),
+            local(row.start_us, tz, seconds=False)[5:],
             local(row.end_us, tz, seconds=False)[11:],
             row.severity,
             row.metric_name,
             key_text(row.group),
             figure(row.metric_name, row.value),
             f"{figure(row.metric_name, row.low)} to {figure(row.metric_name, row.high)}",
-            sparkline(row.course, 24),
-            row.id,
+            sparkline(row.course, 16),
+            _contributed(row),
+            row.id[:_ID_SHOWN],
         )
         for row in report.incidents
     )
@@ -120,16 +125,23 @@ def figure(metric: str, value: float | None) -> str:
     return count(value) if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _details(row: IncidentReport, tz: str) -> str:
-    start = local(row.start_us, tz, seconds=False)
-    parts = [f"{row.id}  {start}  {row.description}"]
-    parts += [f"    {_contribution(part)}" for part in row.contributors]
-    return "\n".join(parts)
+def _sentences(report: AnomaliesReport) -> list[str]:
+    """A sentence an incident, and what contributed where one was asked to be explained."""
+    if report.explained:
+        return [f"{part['text']}{_examples(part)}" for row in report.incidents for part in row.contributors]
+    if len(report.incidents) > _MOST_SENTENCES:
+        return []
+    return [row.description for row in report.incidents]
 
 
-def _contribution(part: Mapping[str, Any]) -> str:
-    examples = f"; such as {', '.join(part['examples'])}" if part["examples"] else ""
-    return f"{part['text']}{examples}"
+def _examples(part: Mapping[str, Any]) -> str:
+    return f"; such as {', '.join(part['examples'])}" if part["examples"] else ""
+
+
+def _contributed(row: IncidentReport) -> str:
+    """The largest contributions in a few words: `model gpt-4o 97 %`."""
+    parts = [f"{part['field']} {part['name'] or '(none)'} {part['share']:.0%}" for part in row.contributors]
+    return ", ".join(parts[:2]) or MISSING
 
 
 def _explanation(report: AnomaliesReport) -> Table:
