@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from conftest import Ran, Run
+from tests.conftest import Ran, Run
 
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.toml"))
