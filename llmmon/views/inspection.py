@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import commonprefix
 from typing import Any
 
 from llmmon.reports import FileInspection, InspectReport
@@ -16,7 +17,7 @@ def view_inspection(report: InspectReport) -> View:
     for file in report.files:
         if len(report.files) == 1:
             tables += _details(file)
-        notes += [f"{file.file}: {note}" for note in file.notes]
+        notes += [note if len(report.files) == 1 else f"{file.file}: {note}" for note in file.notes]
     return View(data={"files": [_data(file) for file in report.files]}, rows=[_data(f) for f in report.files],
                 tables=tuple(tables), notes=tuple(notes))  # fmt: skip
 
@@ -36,12 +37,23 @@ def _data(file: FileInspection) -> dict[str, Any]:
 def _files(report: InspectReport) -> Table:
     columns = (Column("file", right=False), Column("dialect", right=False), Column("lines"), Column("unreadable"))
     rows = []
+    folder = _common_folder([file.file for file in report.files])
     for file in report.files:
         names = ", ".join(
             f"{name} ({lines:,})" if len(file.dialects) > 1 else name for name, lines in file.dialects.items()
         )
-        rows.append((file.file, names or "-", count(sum(file.dialects.values())), count(file.rejected)))
-    return Table("files", columns, tuple(rows))
+        rows.append(
+            (file.file.removeprefix(folder), names or "-", count(sum(file.dialects.values())), count(file.rejected))
+        )
+    return Table(f"files in {folder}" if folder else "files", columns, tuple(rows))
+
+
+def _common_folder(paths: list[str]) -> str:
+    """The folders that all paths begin with, with the last slash; empty for one path or none in common."""
+    if len(paths) < 2:
+        return ""
+    shared = commonprefix(paths)
+    return shared[: shared.rfind("/") + 1]
 
 
 def _details(file: FileInspection) -> list[Table]:
