@@ -42,6 +42,7 @@ def attributed(query: Query, anomalies: Sequence[Anomaly], step_us: int) -> dict
     groups = {field for a in found.values() for field, _ in a.group}
     ranges = [(start, end) for start, _, end in periods.values()]
     calls = concat(read(around, fields | {*_FIELDS, *groups, "request_id"}, lambda: _RangesFold(ranges)).results)
+    calls = calls.take(np.argsort(calls.timestamp, kind="stable"))  # however the log was ordered
     return {key: _with_contributors(a, calls, periods[key]) for key, a in found.items()}
 
 
