@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -95,7 +95,12 @@ def _with_contributors(anomaly: Anomaly, calls: Columns, period: tuple[int, int,
         request_ids=calls.name("request_id").texts(),
     )
     # parts that outdo the whole change cancel each other: they say nothing
-    return replace(anomaly, contributors=tuple(part.to_dict() for part in parts if part.share <= _MOST_SHARE))
+    return replace(anomaly, contributors=tuple(_rounded(part.to_dict()) for part in parts if part.share <= _MOST_SHARE))
+
+
+def _rounded(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Nine digits: what is beyond depends on the order of adding, which is the log's."""
+    return {name: float(f"{v:.9g}") if isinstance(v, float) else v for name, v in part.items()}
 
 
 def _in_group(calls: Columns, anomaly: Anomaly) -> BoolArray:
