@@ -130,7 +130,7 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
         progress=query.progress,
         rejects=query.rejects,
     )
-    if times.trailing or query.dedup:
+    if times.trailing or query.dedup or any(one.repeats for one in logs.plans):
         return _read_deferred(query, logs, times, plan, make_fold)
     scanned = scan(plan, make_fold)
     return _done(query, logs, times, scanned, scanned.results)
@@ -150,7 +150,7 @@ def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_
     selection = Selection(times.start_us, times.end_us)
     if selection.timed:
         inside = inside.take(selection.inside(inside))
-    single = keep_most_complete(inside) if query.dedup else inside
+    single = _without_repeats(inside, any_dialect=query.dedup)
     priced = single if plan.price is None else plan.price(single)
     chosen = priced if logs.filter is None else priced.take(logs.filter.mask(priced))
     fold = make_fold()
@@ -164,6 +164,12 @@ def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_
         outside=kept.report.requests + kept.report.outside - inside.size,
     )
     return _done(query, logs, times, msgspec.structs.replace(kept, report=report), [fold.result()])
+
+
+def _without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
+    """Each call once: in dialects that log a call more than once, or by its id in any."""
+    single, _ = keep_most_complete(columns)
+    return keep_most_complete(single, "request_id")[0] if any_dialect else single
 
 
 def _done(query: Query, logs: Logs, times: TimeRange, scanned: Scanned[Any], results: list[Any]) -> Read:

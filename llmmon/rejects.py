@@ -63,6 +63,8 @@ class RejectsFile:
     def discard(self) -> None:
         """Remove the parts; in a worker, nothing."""
         if os.getpid() == self._owner:
+            for part in self._open.values():
+                part.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _part(self) -> BinaryIO:

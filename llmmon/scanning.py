@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from llmmon import parallel
-from llmmon.columns import Columns
+from llmmon.columns import Columns, in_log_order
 from llmmon.errors import InputError
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, Reject
 from llmmon.formats.canonical import Interners
@@ -178,7 +178,7 @@ class _Worker:
         return self._bytes.chunks(source, span)
 
     def _take(self, block: Block, span: Span, tally: Tally) -> None:
-        columns = block.columns
+        columns = in_log_order(block.columns)
         if columns.positions is not None:
             columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
         tally.dated(columns)

@@ -1,0 +1,74 @@
+"""Quantiles are those of numpy over the same values, exact or, past a bound, within one per cent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmmon.aggregator import Measures, aggregate
+from llmmon.columns import Columns
+from llmmon.grouping import Grouping
+from llmmon.partials import VALUE_BITS, Run, Values, coarsen, keys_of
+from llmmon.quantiles import quantiles
+
+PS = (0.0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0)
+
+micros = st.integers(0, (1 << VALUE_BITS) - 1) | st.integers(0, 10**7)
+groups_of_values = st.lists(st.lists(micros, max_size=30), min_size=1, max_size=5)
+
+
+def values_of(groups: list[list[int]], runs: int = 1) -> Values:
+    """The values of each group as sorted runs, as several workers would give them."""
+    places = np.array([number for number, group in enumerate(groups) for _ in group], np.int64)
+    numbers = np.array([value for group in groups for value in group], np.float64)
+    keys = keys_of(places, numbers)
+    return Values(tuple(Run(np.sort(keys[start::runs])) for start in range(runs)))
+
+
+@given(groups_of_values, st.integers(1, 4))
+@settings(max_examples=100)
+def test_quantiles_are_those_of_numpy(groups: list[list[int]], runs: int) -> None:
+    found = quantiles(values_of(groups, runs), len(groups), PS, pooled=True)
+    pool = [value for group in groups for value in group]
+    for row, values in zip(found, [*groups, pool], strict=True):
+        if values:
+            assert np.quantile(np.array(values, np.float64), PS) == pytest.approx(row, rel=1e-12)
+        else:
+            assert np.isnan(row).all()
+
+
+@given(groups_of_values)
+@settings(max_examples=100)
+def test_coarse_quantiles_are_within_one_per_cent(groups: list[list[int]]) -> None:
+    exact = quantiles(values_of(groups), len(groups), PS, pooled=True)
+    coarse = quantiles(coarsen(values_of(groups, 3)), len(groups), PS, pooled=True)
+    assert exact == pytest.approx(coarse, rel=0.01, nan_ok=True)
+
+
+@given(groups_of_values)
+def test_coarsening_loses_no_value(groups: list[list[int]]) -> None:
+    assert sum(map(len, groups)) == len(coarsen(values_of(groups, 2)))
+
+
+@given(st.lists(micros, min_size=1, max_size=200), st.integers(1, 6))
+def test_repeated_values_count_as_often_as_they_occur(values: list[int], times: int) -> None:
+    keys = np.sort(keys_of(np.zeros(len(values), np.int64), np.array(values, np.float64)))
+    counted = Values((Run(keys, np.full(len(keys), times, np.int64)),))
+    expected = np.quantile(np.repeat(np.array(values, np.float64), times), PS)
+    assert expected == pytest.approx(quantiles(counted, 1, PS, pooled=False)[0], rel=1e-12)
+
+
+def test_many_groups_give_the_same_as_few() -> None:
+    rng = np.random.default_rng(1)
+    groups = [rng.integers(0, 10**8, rng.integers(0, 4)).tolist() for _ in range(1500)]
+    found = quantiles(values_of(groups, 3), len(groups), PS, pooled=True)
+    for row, values in zip(found, groups, strict=False):
+        assert values == [] or np.quantile(np.array(values, np.float64), PS) == pytest.approx(row, rel=1e-12)
+
+
+def test_a_longest_value_is_kept_at_the_bound_and_nothing_is_negative() -> None:
+    columns = Columns(2, np.zeros(2, np.int64), {"latency_ms": np.array([-5.0, 1e18])})
+    values = aggregate(columns, Measures((), ("latency_ms",)), Grouping()).values["latency_ms"]
+    assert [0.0, float((1 << VALUE_BITS) - 1)] == quantiles(values, 1, (0.0, 1.0), pooled=False)[0].tolist()
