@@ -8,8 +8,9 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from llmmon.clock import Clock, utc_now
 from llmmon.detectors.anomaly import Anomaly
-from llmmon.detectors.streaming import Clock, Detector, utc_now
+from llmmon.detectors.streaming import Detector
 from llmmon.detectors.verdicts import Column, Monitored, Verdicts
 from llmmon.series import Series
 

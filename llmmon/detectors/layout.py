@@ -85,6 +85,11 @@ class Layout:
         )
 
     @property
+    def sooner(self) -> FloatArray:
+        """Nats by which a column may alarm sooner; shape (columns)."""
+        return np.array([_share_of_budget(column) for column in self.columns])
+
+    @property
     def sudden(self) -> BoolArray:
         """Columns of which only sudden change is an incident; shape (columns)."""
         return np.array([column.detector == "traffic" for column in self.columns], np.bool_)
@@ -252,3 +257,10 @@ def _alternatives(
     creeping = np.zeros_like(used)
     creeping[4] = used[4]
     return creeping, np.where(used, 0.0, np.inf)
+
+
+def _share_of_budget(column: Column) -> float:
+    """Nats by which a series may alarm sooner: the few that all calls make up have more of the budget."""
+    if column.group or column.detector == "traffic":
+        return 0.0
+    return 2.5 if column.metric == "error_rate" else 1.0

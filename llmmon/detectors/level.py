@@ -130,7 +130,7 @@ class LevelJudge:
     def _learn_slope(self, raw: FloatArray, used: FloatArray) -> None:
         keep = 0.5 ** (1.0 / (2 * _LIFE_H))
         cause = raw[:, self.cause]
-        weight = np.minimum(used, used[:, self.cause])
+        weight = np.where(self.hours > 6, np.minimum(used, used[:, self.cause]), 0.0)  # once there is a baseline
         self.cross = keep * self.cross + (weight * raw * cause).sum(axis=0)
         self.square_cause = keep * self.square_cause + (weight * cause * cause).sum(axis=0)
         self.square = keep * self.square + (weight * raw * raw).sum(axis=0)

@@ -26,8 +26,9 @@ from llmmon.series import HOUR_US, FloatArray, Panel
 _WEEK_US: Final = 168 * HOUR_US
 _LASTING_US: Final = 12 * HOUR_US
 _SUDDEN_US: Final = HOUR_US  # demand wanders: half of its evidence is let go in an hour
-_SLACK: Final = 0.0  # nats: measured on clean logs, see tests/benchmarks/incidents.py
-_CREEPING_CHANCES: Final = 180  # a week and series: slow sums have few independent chances to alarm
+_EQUALS: Final = 6  # series that may alarm sooner at once
+_SLACK: Final = -0.5  # nats: measured on clean logs, see tests/benchmarks/incidents.py
+_CREEPING_CHANCES: Final = 250  # a week and series: slow sums have few independent chances to alarm
 
 Judge: TypeAlias = LevelJudge | RateJudge | TrafficJudge
 
@@ -75,6 +76,7 @@ class Monitor:
         keep = np.where(layout.sudden, 0.5 ** (panel.step_us / _SUDDEN_US), 1.0)
         self.cusum, self.rarity = Cusum(ALTERNATIVES, at, keep), Rarity(at)
         self.open_for = np.zeros(at, np.int64)
+        self._sooner = layout.sooner
         self.rows = 0
         self._hour: int | None = None
         self._blocks: list[tuple[list[Block], BoolArray, FloatArray]] = []
@@ -117,7 +119,10 @@ class Monitor:
         limit = np.log(chances / self.sensitivity.false_alarms_per_week) + _SLACK
         slow = max(int((ready & self.layout.creeping.any(axis=0)).sum()), 1) * _CREEPING_CHANCES
         creeping = np.log(slow / self.sensitivity.false_alarms_per_week)
-        limits: FloatArray = np.where(self.layout.creeping, creeping, limit) + self.layout.off
+        # no share of the budget is larger than the budget: with few series all have the same
+        sooner = np.minimum(self._sooner, np.log(max(ready.sum() / _EQUALS, 1.0)))
+        usual = np.where(self.layout.creeping, creeping, limit - sooner)
+        limits: FloatArray = np.where(np.isinf(self.layout.off), np.inf, usual)
         return limits
 
     def _evidence(self, ratio: FloatArray, z: FloatArray, limits: FloatArray) -> FloatArray:

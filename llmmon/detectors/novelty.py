@@ -13,7 +13,8 @@ import sys
 from collections import deque
 from typing import ClassVar, Final
 
-from llmmon.detectors.streaming import UNJUDGED, Clock, Point, StreamDetector, Track, utc_now
+from llmmon.clock import Clock, utc_now
+from llmmon.detectors.streaming import UNJUDGED, Point, StreamDetector, Track
 
 _SHORT: Final = 6
 _LONG: Final = 48

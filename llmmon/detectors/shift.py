@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Final
 
-from llmmon.detectors.streaming import UNJUDGED, Clock, Point, StreamDetector, Track, rarity, units, utc_now
+from llmmon.clock import Clock, utc_now
+from llmmon.detectors.streaming import UNJUDGED, Point, StreamDetector, Track, rarity, units
 
 _BLOCK: Final = 10
 _LEAST: Final = 12  # blocks before the first verdict

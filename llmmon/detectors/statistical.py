@@ -8,7 +8,8 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from llmmon.detectors.streaming import UNJUDGED, Clock, Point, StreamDetector, Track, rarity, units, utc_now
+from llmmon.clock import Clock, utc_now
+from llmmon.detectors.streaming import UNJUDGED, Point, StreamDetector, Track, rarity, units
 
 _LEAST: Final = 10  # values before the first verdict
 _FLAT: Final = 1e-9  # of the mean: spread below this is rounding

@@ -9,25 +9,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
+from datetime import datetime
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
 
+from llmmon.clock import Clock, utc_now
 from llmmon.detectors.anomaly import Anomaly, Severity, micros, moment, severity_of
 from llmmon.detectors.verdicts import Column, Monitored, Verdicts
 from llmmon.series import Series
 
-Clock: TypeAlias = Callable[[], datetime]
-
 _MOST_METRICS: Final = 10_000  # tracks kept; the one longest unused is forgotten first
 Z_CEILING: Final = 100.0
-
-
-def utc_now() -> datetime:
-    """The time to stamp values with that came without one."""
-    return datetime.now(UTC)
 
 
 class Point(NamedTuple):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Literal, TypeAlias
 
+from llmmon.clock import Clock, utc_now
 from llmmon.detectors.anomaly import Anomaly, Severity, micros
-from llmmon.detectors.streaming import UNJUDGED, Clock, Point, StreamDetector, Track, anomaly_of, judged, utc_now
+from llmmon.detectors.streaming import UNJUDGED, Point, StreamDetector, Track, anomaly_of, judged
 
 Direction: TypeAlias = Literal["above", "below"]
 

@@ -8,7 +8,8 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from llmmon.detectors.streaming import UNJUDGED, Z_CEILING, Clock, Point, StreamDetector, Track, rarity, utc_now
+from llmmon.clock import Clock, utc_now
+from llmmon.detectors.streaming import UNJUDGED, Z_CEILING, Point, StreamDetector, Track, rarity
 from llmmon.series import FloatArray
 
 _LEAST_T: Final = 4.0  # how clear a slope must be against its own error

@@ -41,7 +41,7 @@ WATCHED: Final[dict[str, Watch]] = {
     for row in (
         Watch("latency_ms", Bad.UP, tail=0.02, tail_metric="latency_p99_ms", given="completion_tokens"),
         Watch("time_to_first_token_ms", Bad.UP),
-        Watch("output_tokens_per_second", Bad.DOWN, tail=0.01),
+        Watch("output_tokens_per_second", Bad.DOWN, tail=0.003),
         Watch("prompt_tokens", Bad.BOTH, drift=0.06),
         Watch("completion_tokens", Bad.BOTH),
         Watch("cost_per_request_usd", Bad.UP, drift=0.08),
