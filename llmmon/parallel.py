@@ -57,7 +57,8 @@ def _run_forked(work: Work, tasks: Sequence[Task], jobs: int) -> list[Any]:
     children: list[_Child] = []
     try:
         for _ in range(jobs - 1):
-            children.append(_fork(work, tasks, queue))  # noqa: PERF401 - those already started must be known
+            with _interrupts_wait():  # a child that is not yet known could not be ended
+                children.append(_fork(work, tasks, queue))
         results = [work(queue.take(tasks))]
         results.extend(child.result() for child in children)
         return results
@@ -65,6 +66,16 @@ def _run_forked(work: Work, tasks: Sequence[Task], jobs: int) -> list[Any]:
         for child in children:
             child.end()
         queue.close()
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C takes effect only afterwards."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 class _Child:
@@ -124,6 +135,7 @@ class _Queue:
 
 def _fork(work: Work, tasks: Sequence[Task], queue: _Queue) -> _Child:
     receive, send = os.pipe()
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         os.close(send)
@@ -132,14 +144,23 @@ def _fork(work: Work, tasks: Sequence[Task], queue: _Queue) -> _Child:
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         try:
-            answer: tuple[bool, Any] = (True, work(queue.take(tasks)))
+            answer: tuple[bool, Any] = (True, work(_while_alive(parent, queue.take(tasks))))
         except Exception as error:  # noqa: BLE001 - raised again in the parent
             answer = (False, error)
         _send(send, answer)
         status = 0
     finally:
         os._exit(status)
+
+
+def _while_alive(parent: int, tasks: Iterator[Task]) -> Iterator[Task]:
+    """The tasks, as long as the process that wants them is there."""
+    for task in tasks:
+        if os.getppid() != parent:
+            return
+        yield task
 
 
 def _send(pipe: int, answer: tuple[bool, Any]) -> None:

@@ -166,7 +166,7 @@ class _Worker:
         """Keep the rejected lines where that was asked for, and forget all places but the first few."""
         if self._rejects is not None:
             for reject in rejects[known:]:
-                self._rejects.add(line_at(chunk, reject.byte - before))
+                self._rejects.add(line_at(chunk, max(0, reject.byte - before)))
         del rejects[MOST_REJECTS_SHOWN:]
 
     def _chunks(self, span: Span) -> Iterator[Any]:

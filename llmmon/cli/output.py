@@ -70,8 +70,10 @@ class Output(msgspec.Struct, frozen=True):
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left over goes nowhere
+            if not isinstance(error, BrokenPipeError):
+                raise InputError(f"cannot write to standard output: {_why(error)}") from None
 
     def _width(self) -> int:
         if self.file is None and sys.stdout.isatty():
@@ -97,7 +99,11 @@ def write_whole(path: Path, data: bytes) -> None:
             Path(temporary).unlink()
             raise
     except OSError as error:
-        raise InputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+        raise InputError(f"cannot write {path}: {_why(error)}") from None
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def accounting(source: SourceReport) -> str:
