@@ -106,6 +106,11 @@ _TOP: Final = 100  # the reply of a provider inside the object ranks before its 
 _NESTED: Final = 1000  # a key inside an object ranks behind every key at the top
 
 
+def aliases_of(slot: str) -> list[str]:
+    """The names that a slot goes by, most common first, as they are compared."""
+    return _ALIASES[slot].split()
+
+
 @lru_cache(maxsize=65536)
 def fold(key: str) -> str:
     """A key as it is compared: lower case, no separators."""

@@ -32,7 +32,6 @@ LLM_CLI: Final = Dialect(
         ),
         finish_reason=("response_json.stop_reason", "response_json.choices.0.finish_reason"),
         session="conversation_id",
-        feature="conversation_name",
         prompt="prompt",
         output="response",
     ),

@@ -36,7 +36,7 @@ _LACKS: Final = "no latency, no user (a reply as the API gives it); times are to
 OPENAI_CHAT: Final = Dialect(
     name="openai_chat",
     title="OpenAI chat completions",
-    marks=marks("object=chat.completion", "choices usage model"),
+    marks=marks("object=chat.completion"),
     bindings=(*_COMMON, *bind(output="choices.0.message.content")),
     lacks=_LACKS,
 )
@@ -71,6 +71,7 @@ OPENAI_EMBEDDING: Final = Dialect(
         operation="data.0.object",
         prompt_tokens="usage.prompt_tokens",
         total_tokens="usage.total_tokens",
+        success="object:present",
     ),
     lacks="no time, no latency",
 )

@@ -1,0 +1,198 @@
+"""What holds for every dialect: it claims its own, reads every field, never raises, and chunks do not matter."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmmon.formats import DIALECTS, claimant
+from llmmon.formats.accounting import Accounting
+from tests.log_samples import FOLDER, SAMPLES, calls, dialect_of, objects, plan, read
+
+HOME_MADE = {"generic", "llmmon", "wrapped"}
+JSON_SAMPLES = sorted(name for name, path in SAMPLES.items() if path.suffix != ".csv")
+LINE_SAMPLES = sorted(name for name, path in SAMPLES.items() if path.suffix == ".jsonl")
+# records that stand in a sample of another dialect: error replies of a provider, which say nothing of a log
+GUESTS = {"anthropic": {"api_error"}, "gemini": {"api_error"}, "openai_chat": {"api_error"}}
+# samples whose records stand inside an envelope
+WRAPPING = {"openrouter": "data"}
+
+
+def test_every_dialect_has_a_sample() -> None:
+    assert {dialect_of(name) for name in SAMPLES} == {*DIALECTS, *HOME_MADE}
+
+
+@pytest.mark.parametrize("sample", JSON_SAMPLES)
+def test_a_record_is_claimed_by_its_own_dialect_and_no_other(sample: str) -> None:
+    own = dialect_of(sample)
+    for found in objects(sample):
+        record = found.get(WRAPPING.get(sample, ""), found)
+        claiming = {dialect.name for dialect in DIALECTS.values() if dialect.claims(record)}
+        if own in HOME_MADE:
+            assert claiming == set()
+        else:
+            assert claiming == {own} or claiming <= GUESTS.get(own, set())
+            assert claimant(record) is DIALECTS[next(iter(claiming))]
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES))
+def test_a_sample_reads_as_expected(sample: str, request: pytest.FixtureRequest) -> None:
+    columns, accounting = read(SAMPLES[sample].read_bytes())
+    found = {"accounting": accounted(accounting), "calls": calls(columns)}
+    golden = FOLDER / "expected" / f"{sample}.json"
+    if request.config.getoption("--rewrite-cases"):
+        golden.write_text(json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    assert json.loads(golden.read_text(encoding="utf-8")) == found
+
+
+def accounted(accounting: Accounting) -> dict[str, Any]:
+    names = ("lines", "blank", "used", "skipped", "rejected", "samples", "dialects")
+    return {name: getattr(accounting, name) for name in names}
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES))
+@given(data=st.data())
+def test_chunks_do_not_matter(sample: str, data: st.DataObject) -> None:
+    content = SAMPLES[sample].read_bytes() * 3 if SAMPLES[sample].suffix == ".jsonl" else SAMPLES[sample].read_bytes()
+    how = plan(content)
+    ends = [at + 1 for at, sign in enumerate(content) if sign == 10] if how.layout.splittable else range(len(content))
+    cuts = sorted(data.draw(st.sets(st.sampled_from(list(ends)), max_size=9)))
+    chunks = [content[start:end] for start, end in zip([0, *cuts], [*cuts, len(content)], strict=True)]
+    whole, whole_accounting = read(content, how)
+    pieces, accounting = read(content, how, chunks)
+    assert calls(whole) == calls(pieces)
+    assert whole_accounting == accounting
+
+
+def adds_up(accounting: Accounting) -> bool:
+    return accounting.lines == accounting.blank + accounting.used + accounting.skipped + accounting.rejected
+
+
+ODD: list[Any] = [
+    *(None, True, False, 0, 1, -1, 0.5, 1e300, -(2**40), 2**53, 2**70, 1_780_300_800, 1_780_300_800_123),
+    *("", " ", "0", "12", "-3.5", "nan", "true", "ok", "error", "429", "HTTP 500", "1.5s", "2026-02-30", "\x00", "é"),
+    *("2026-03-14T09:17:00Z", "2026-03-14 09:17:00.123456789", '{"a": 1}', "[1]", "{", "gpt-5"),
+    *([], {}, [1], [None], [{}], {"a": 1}, {"error": {}}, {"usage": {"prompt_tokens": "7"}}, ["stop"], [[[]]]),
+]
+
+
+def odd(draw: st.DrawFn) -> Any:
+    """A value that may not belong where it is put."""
+    return copy.deepcopy(draw(st.sampled_from(ODD)))
+
+
+@st.composite
+def mutated(draw: st.DrawFn, sample: str) -> bytes:
+    """A sample's lines with values replaced, keys removed, added and repeated, and bytes damaged."""
+    rows = [orjson.loads(line) for line in SAMPLES[sample].read_bytes().splitlines()]
+    found = []
+    for row in rows * 2:
+        for _ in range(draw(st.integers(0, 3))):
+            mutate(draw, row)
+        line = json.dumps(row, ensure_ascii=draw(st.booleans()))
+        if draw(st.integers(0, 9)) == 0 and line.startswith("{") and len(line) > 2:
+            key = draw(st.sampled_from(sorted(row))) if row else "model"
+            line = f"{line[:-1]}, {json.dumps(key)}: {json.dumps(odd(draw))}}}"
+        raw = line.encode("utf-8", "replace")
+        if draw(st.integers(0, 9)) == 0:
+            at = draw(st.integers(0, len(raw)))
+            raw = raw[:at] + draw(st.binary(max_size=3)) + raw[at + draw(st.integers(0, 3)) :]
+        found.append(raw.replace(b"\n", b" "))
+    return b"\n".join(found) + draw(st.sampled_from([b"", b"\n", b"\r\n", b"\n\n"]))
+
+
+def mutate(draw: st.DrawFn, row: Any) -> None:
+    """Change one value somewhere in an object."""
+    while isinstance(row, (dict, list)) and row:
+        keys: list[Any] = sorted(row) if isinstance(row, dict) else list(range(len(row)))
+        key = draw(st.sampled_from(keys))
+        if isinstance(row[key], (dict, list)) and row[key] and draw(st.integers(0, 2)):
+            row = row[key]
+            continue
+        change = draw(st.integers(0, 5))
+        if change == 0 and isinstance(row, dict):
+            del row[key]
+        elif change == 1 and isinstance(row, dict):
+            row[draw(st.sampled_from(["model", "usage", "error", "message", "data", "status", "x", "prompt"]))] = draw(
+                st.sampled_from(ODD)
+            )
+        else:
+            row[key] = odd(draw)
+        return
+
+
+@pytest.mark.parametrize("sample", LINE_SAMPLES)
+@given(data=st.data())
+def test_damaged_lines_never_raise_and_always_add_up(sample: str, data: st.DataObject) -> None:
+    content = data.draw(mutated(sample))
+    forced = data.draw(st.sampled_from([None, None, *DIALECTS]))
+    how = plan(content, dialect=forced, tags=("env",), naive=data.draw(st.sampled_from(["UTC", "Europe/Berlin"])))
+    _, accounting = read(content, how)
+    assert adds_up(accounting)
+
+
+@pytest.mark.parametrize("sample", LINE_SAMPLES)
+@given(data=st.data())
+def test_damaged_lines_read_the_same_whatever_the_chunks(sample: str, data: st.DataObject) -> None:
+    """The typed decoder may take a chunk whole, a line, or nothing: the calls are the same."""
+    content = data.draw(mutated(sample))
+    how = plan(SAMPLES[sample].read_bytes())
+    whole, accounting = read(content, how)
+    each, one_by_one = read(content, how, content.splitlines(keepends=True) if b"\r" not in content else None)
+    assert calls(whole) == calls(each)
+    assert accounting == one_by_one
+
+
+@pytest.mark.parametrize("sample", [name for name in LINE_SAMPLES if plan(SAMPLES[name].read_bytes()).typed])
+@given(data=st.data())
+def test_the_typed_decoder_agrees_with_the_plain_one(sample: str, data: st.DataObject) -> None:
+    content = data.draw(mutated(sample))
+    how = plan(SAMPLES[sample].read_bytes())
+    typed, accounting = read(content, how)
+    plain, plain_accounting = read(content, msgspec.structs.replace(how, typed=False))
+    assert calls(typed) == calls(plain)
+    assert accounting == plain_accounting
+
+
+@given(content=st.binary(max_size=400), forced=st.sampled_from([None, "otlp", "litellm", "codex", "generic"]))
+def test_any_bytes_are_survived(content: bytes, forced: str | None) -> None:
+    _, accounting = read(content, plan(content, dialect=forced))
+    assert adds_up(accounting)
+
+
+@given(content=st.text('[]{}",:\\ \n1a', max_size=80))
+def test_any_documents_are_survived_whatever_the_chunks(content: str) -> None:
+    data = ("[" + content).encode()
+    how = plan(data)
+    _, accounting = read(data, how)
+    assert adds_up(accounting)
+    if not how.layout.splittable:
+        assert accounting == read(data, how, [data[i : i + 1] for i in range(len(data))])[1]
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_a_dialect_that_remembers_says_that_it_cannot_be_split(name: str) -> None:
+    dialect = DIALECTS[name]
+    if dialect.open is not None and dialect.splittable:
+        assert dialect.open() is dialect.open() or _forgets(name)
+
+
+def _forgets(name: str) -> bool:
+    """Whether a line reads the same after others as on its own."""
+    samples = [sample for sample in LINE_SAMPLES if dialect_of(sample) == name]
+    return all(
+        calls(read(SAMPLES[sample].read_bytes())[0])
+        == [
+            call
+            for line in SAMPLES[sample].read_bytes().splitlines(keepends=True)
+            for call in calls(read(line, plan(SAMPLES[sample].read_bytes()))[0])
+        ]
+        for sample in samples
+    )
