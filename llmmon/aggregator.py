@@ -102,7 +102,8 @@ class MetricsAggregator:
         statistic = (
             STATISTICS[statistic_name(METRICS[name], aggregation)] if name in METRICS else statistic_called(name)
         )
-        return self._evaluate([statistic.name], window, window_minutes)[statistic.name]
+        found = self._evaluate([statistic.name], window, window_minutes)[statistic.name]
+        return 0.0 if found is None and aggregation == "count" else found
 
     def get_summary(self, window_minutes: float = 60, *, now: datetime | None = None) -> dict[str, float | None]:
         """The guide's eight figures over the window; recorded quality counts beside logged quality."""

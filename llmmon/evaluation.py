@@ -41,8 +41,8 @@ def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> 
     metric = statistic.metric
     sums = partials.sums.get(metric.name)
     if sums is None:
-        nothing = 0.0 if not partials.groups and statistic.name in {"request_count", "error_count"} else np.nan
-        return np.full(len(partials) + 1, nothing)
+        none = not _calls(partials) and statistic.name in {"request_count", "error_count"}
+        return np.full(len(partials) + 1, 0.0 if none else np.nan)
     count = np.append(sums.count, sums.count.sum()).astype(np.float64)
     units = np.append(sums.total, sums.total.sum())
     total = units / metric.scale
@@ -58,3 +58,9 @@ def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> 
                 return np.where(count == 0, np.nan, amount / (minutes or np.nan))
             case _:
                 return np.where(count == 0, np.nan, units / (count * metric.scale))
+
+
+def _calls(partials: Partials) -> int:
+    """How many calls there are, as far as they were counted."""
+    requests = partials.sums.get("requests")
+    return len(partials) if requests is None else int(requests.total.sum())
