@@ -72,9 +72,14 @@ class Table:
         variance is the population's, 0 for a single value.
         """
         usable = np.isfinite(self.values) & ((self.values > 0) | (not log))
-        x = np.where(usable, self.values, 1.0)
-        x = np.where(usable, np.log(x) if log else x, 0.0)
-        count, total, square = self.sums(usable.astype(np.float64)), self.sums(x), self.sums(x * x)
+        if usable.all():  # nearly always, and worth a third of the time
+            x = np.log(self.values) if log else self.values
+            count = np.diff(self.offsets).astype(np.float64) if self.weights is None else self.sums(np.ones(len(x)))
+        else:
+            x = np.where(usable, self.values, 1.0)
+            x = np.where(usable, np.log(x) if log else x, 0.0)
+            count = self.sums(usable.astype(np.float64))
+        total, square = self.sums(x), self.sums(x * x)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(count > 0, total / count, np.nan)
             variance = np.where(count > 0, np.maximum(square / count - mean * mean, 0.0), 0.0)

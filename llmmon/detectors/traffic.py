@@ -23,6 +23,7 @@ _READY_H: Final = 168
 _LEAST: Final = 0.3  # expected events a bucket under which silence says nothing
 _ROUGH: Final = 0.03  # squared relative error of an expectation, to begin with
 
+_MEMORY_US: Final = HOUR_US // 2  # over which wandering adds up before it is let go
 _WANDERS: Final = 0.01  # squared relative change of demand from hour to hour
 
 
@@ -73,7 +74,7 @@ class TrafficJudge:
         k = block.x / self.unit
         spread = 1.0 + self.rough * e
         # wandering can pass for a small change, not for a large one
-        slow = 1.0 + np.maximum(self.rough, self.wander * (HOUR_US / block.step_us)) * e
+        slow = 1.0 + np.maximum(self.rough, self.wander * (_MEMORY_US / block.step_us)) * e
         e3, k3 = e[:, None, :], k[:, None, :]
         f = np.broadcast_to(_FACTORS, (ALTERNATIVES, e.shape[1]))
         steps = (k3 * np.log(f) - e3 * (f - 1)) / np.where(_SMALL, slow[:, None, :], spread[:, None, :])
