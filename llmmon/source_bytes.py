@@ -45,12 +45,18 @@ class Span(msgspec.Struct, frozen=True):
 def head(source: Source, size: int = HEAD_BYTES) -> bytes:
     """The first whole lines of a source, decompressed; raises `OSError`. Not for stdin."""
     taken = bytearray()
-    for block in blocks(source):
-        taken += block
-        if len(taken) >= size:
-            cut = taken.rfind(b"\n", 0, size) + 1
-            return bytes(taken[: cut or size])
-    return bytes(taken)
+    try:
+        for block in blocks(source):
+            taken += block
+            if len(taken) >= size:
+                break
+    except EOFError:  # what can be read before a file is cut off shows what it is
+        if not taken:
+            raise
+    if len(taken) < size:
+        return bytes(taken)
+    cut = taken.rfind(b"\n", 0, size) + 1
+    return bytes(taken[: cut or size])
 
 
 def blocks(source: Source) -> Iterator[bytes]:

@@ -47,6 +47,8 @@ def main() -> None:
 
 
 def _complain(error: LlmmonError) -> None:
-    typer.echo(f"llmmon: {error}", err=True)
+    from llmmon.renderers.plain import plain_lines
+
+    typer.echo(plain_lines(f"llmmon: {error}"), err=True)
     if error.hint:
         typer.echo(f"  try: {error.hint}", err=True)

@@ -5,8 +5,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import typer
@@ -14,10 +16,15 @@ import typer
 from llmmon.errors import EXIT_FOUND, InputError, first_exit_code
 from llmmon.names import lookup
 from llmmon.renderers import ENDINGS, RENDERERS, Page, renderer
+from llmmon.renderers.json import dumps
+from llmmon.renderers.plain import plain_lines
 from llmmon.reports import SourceReport
 from llmmon.views import View
 
 _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
+
+_OF_ROWS = ("jsonl", "csv")
+_ROWS_AT_ONCE = 512
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -38,7 +45,7 @@ class Output(msgspec.Struct, frozen=True):
     def say(self, text: str) -> None:
         """One line of talk."""
         if not self.quiet:
-            typer.echo(text, err=True)
+            typer.echo(plain_lines(text), err=True)
 
     def progress(self) -> Callable[[int, int], None] | None:
         """A progress bar in bytes, on a terminal."""
@@ -59,6 +66,33 @@ class Output(msgspec.Struct, frozen=True):
             self.say(rendered.hidden)
         self.say(accounting(source))
         return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
+
+    def finish_rows(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
+        """As `finish`, but what `-o` names gets the rows where its format is one of rows, and stdout the rest.
+
+        As JSON lines, rows are made and written piece by piece, so that there can be many.
+        """
+        ending = ENDINGS.get(self.file.suffix.lower(), "") if self.file is not None else self.format
+        rows_as = self.format if self.format in _OF_ROWS else ending
+        if self.file is None and self.format != "jsonl":
+            return self.finish(command, view, source, codes, found)
+        if rows_as == "jsonl":
+            self._write_pieces(_json_lines(view.rows))
+        elif self.file is not None:
+            page = Page(command, view, source, self._width(), colour=False)
+            self.write(renderer(rows_as if rows_as in _OF_ROWS else self.format)(page).text)
+        if self.file is None:
+            self.say(accounting(source))
+            return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
+        shown = self.format if rows_as in _OF_ROWS and self.format not in _OF_ROWS else "table"
+        return Output(shown, None, self.quiet).finish(command, view, source, codes, found)
+
+    def _write_pieces(self, pieces: Iterable[bytes]) -> None:
+        if self.file is not None:
+            write_whole(self.file, pieces)
+            return
+        for piece in pieces:
+            self.write(piece.decode())
 
     def write(self, text: str) -> None:
         """Write text to the file (whole or not at all), or to stdout (a closed pipe ends it quietly)."""
@@ -84,13 +118,20 @@ class Output(msgspec.Struct, frozen=True):
         return self.file is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file by new content in one step; raises `InputError`."""
+def _json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Rows as JSON lines, some hundred at a time."""
+    left = iter(rows)
+    while piece := "".join(dumps(row) + "\n" for row in islice(left, _ROWS_AT_ONCE)):
+        yield piece.encode()
+
+
+def write_whole(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Replace a file by new content (or pieces of it) in one step; raises `InputError`."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines([data] if isinstance(data, bytes) else data)
             mask = os.umask(0)
             os.umask(mask)
             Path(temporary).chmod(0o666 & ~mask)

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from llmmon.renderers import Page, Rendered
 from llmmon.renderers.json import dumps
+from llmmon.renderers.plain import visible
 
 _FORMULA: Final = re.compile(r"[=+\-@\t\r]")
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the tab and the newline
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but the tab and the newline
 
 
 def render(page: Page) -> Rendered:
@@ -21,7 +22,7 @@ def render(page: Page) -> Rendered:
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
+    writer.writerow(map(_cell, names))
     writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
     return Rendered(out.getvalue())
 
@@ -38,5 +39,5 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, str):  # a text that a spreadsheet would run is marked as text
         marked = f"'{value}" if _FORMULA.match(value) else value
-        return _CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", marked)
+        return _CONTROL.sub(visible, marked)
     return dumps(value) if isinstance(value, (list, tuple, bool)) else value

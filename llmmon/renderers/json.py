@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from llmmon.renderers import Page, Rendered
 from llmmon.reports import SourceReport
 
 SCHEMA_VERSION: Final = 1
+_C1: Final = re.compile("[\x7f-\x9f]")  # controls that JSON lets through and some terminals obey
 
 
 def render(page: Page) -> Rendered:
@@ -30,9 +32,10 @@ def dumps(value: Any, *, indent: bool = False) -> str:
     """Any JSON value as text; NaN and infinity become null, half surrogates `?`."""
     options = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
     try:
-        return orjson.dumps(value, option=options).decode()
+        text = orjson.dumps(value, option=options).decode()
     except TypeError:
-        return orjson.dumps(_encodable(value), option=options).decode()
+        text = orjson.dumps(_encodable(value), option=options).decode()
+    return _C1.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
 
 
 def _encodable(value: Any) -> Any:

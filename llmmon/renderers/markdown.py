@@ -16,14 +16,18 @@ def render(page: Page) -> Rendered:
     """Headings, a list of headline figures, tables."""
     view = page.view
     parts = [f"## {_escaped(view.title)}\n"] if view.title else []
-    parts += ["".join(f"- **{label}** {_escaped(text)}\n" for label, text in view.headline)] if view.headline else []
+    parts += (
+        ["".join(f"- **{_escaped(label)}** {_escaped(text)}\n" for label, text in view.headline)]
+        if view.headline
+        else []
+    )
     parts += [_table(table) for table in view.tables]
     parts += [f"{_escaped(note)}\n" for note in view.notes]
     return Rendered("\n".join(parts))
 
 
 def _table(table: Table) -> str:
-    heads = "| " + " | ".join(column.title for column in table.columns) + " |\n"
+    heads = "| " + " | ".join(_escaped(column.title) for column in table.columns) + " |\n"
     rules = "|" + "|".join("---:" if column.right else "---" for column in table.columns) + "|\n"
     rows = "".join("| " + " | ".join(map(_escaped, row)) + " |\n" for row in table.rows)
     note = f"\n{_escaped(table.note)}\n" if table.note else ""

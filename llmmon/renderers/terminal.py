@@ -38,7 +38,7 @@ def render(page: Page) -> Rendered:
     for table in page.view.tables:
         console.print()
         kept = _fitting(table, page.width)
-        hidden += [c.title for i, c in enumerate(table.columns) if i not in kept]
+        hidden += [plain(c.title) for i, c in enumerate(table.columns) if i not in kept]
         console.print(Text(plain(table.title), style="bold"))
         console.print(_rich(table, kept))
         if table.note:
@@ -53,7 +53,7 @@ def render(page: Page) -> Rendered:
 
 def _headline(console: Console, page: Page) -> None:
     """Label and text pairs in as many columns as fit."""
-    pairs = [(label, plain(text)) for label, text in page.view.headline]
+    pairs = [(plain(label), plain(text)) for label, text in page.view.headline]
     if not pairs:
         return
     label_width = max(len(label) for label, _ in pairs)
@@ -82,7 +82,7 @@ def _fitting(table: Table, width: int) -> list[int]:
 
 
 def _width(table: Table, index: int) -> int:
-    cells = [table.columns[index].title, *(plain(row[index]) for row in table.rows)]
+    cells = [plain(table.columns[index].title), *(plain(row[index]) for row in table.rows)]
     widest = max(map(cell_len, cells))
     return widest if table.columns[index].right else min(widest, _WIDEST_NAME)
 
@@ -98,7 +98,7 @@ def _rich(table: Table, kept: list[int]) -> RichTable:
 
 def _add_column(table: RichTable, column: Column) -> None:
     table.add_column(
-        Text(column.title),
+        Text(plain(column.title)),
         justify="right" if column.right else "left",
         no_wrap=True,
         overflow="ellipsis",
