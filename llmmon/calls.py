@@ -81,10 +81,13 @@ def _values(columns: Columns, name: str) -> list[Any]:
 
 
 def _places(columns: Columns, scanned: Scanned[Any]) -> list[tuple[str, int | None]]:
-    positions = columns.positions
-    found: list[tuple[str, int | None]] = []
-    for position in positions.tolist() if positions is not None else []:
-        span, first = scanned.spans[position >> POSITION_BITS]
-        line = None if first is None else first + (position & ((1 << POSITION_BITS) - 1)) + 1
-        found.append((scanned.report.files[span.source], line))
-    return found or [("", None)] * columns.size
+    if columns.positions is None:
+        return [("", None)] * columns.size
+    return [place(position, scanned) for position in columns.positions.tolist()]
+
+
+def place(position: int, scanned: Scanned[Any]) -> tuple[str, int | None]:
+    """The file and line (from 1; None after a jump into the file) of a call by its position."""
+    span, first = scanned.spans[position >> POSITION_BITS]
+    line = None if first is None else first + (position & ((1 << POSITION_BITS) - 1)) + 1
+    return scanned.report.files[span.source], line

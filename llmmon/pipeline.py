@@ -20,14 +20,23 @@ from llmmon.formats.mapping import parse_override
 from llmmon.logged_costs import as_logged
 from llmmon.record import TAG_PREFIX
 from llmmon.reports import SourceReport, Window
-from llmmon.scanning import Fold, Scan, Scanned, open_plans, scan
+from llmmon.scanning import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
 from llmmon.selection import Selection
+from llmmon.source_bytes import CHUNK_BYTES, SPAN_BYTES
 from llmmon.time_range import TimeOptions, TimeRange
 
 PRICED_BY: Final = frozenset(
     {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
     | {"cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "cost_usd"}
 )
+
+
+class Derive(msgspec.Struct, frozen=True):
+    """A step that adds columns to the calls, made of other fields; `weight` is its work, in that of reading."""
+
+    fields: frozenset[str]
+    added: Callable[[Columns], Columns]
+    weight: int = 1
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +60,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     rejects: Path | None = None
     progress: Callable[[int, int], None] | None = None
     say: Callable[[str], None] = msgspec.field(default=lambda _: None)
+    derive: Derive | None = None
 
     def time_range(self) -> TimeRange:
         """The time that is asked for; raises `UsageError`."""
@@ -114,8 +124,13 @@ def pricing_fields(query: Query, needed: set[str]) -> frozenset[str]:
     return PRICED_BY if query.cost != "none" and any("cost" in name for name in needed) else frozenset()
 
 
-def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]]) -> Read:
-    """Read the calls of a query into folds; raises `InputError` where there is nothing usable at all."""
+def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]], weight: int = 1) -> Read:
+    """Read the calls of a query into folds; raises `InputError` where there is nothing usable at all.
+
+    `weight` is the fold's work on a byte, in that of reading it: heavy work is shared out in smaller pieces.
+    """
+    if query.derive is not None:
+        fields, weight = fields | query.derive.fields, max(weight, query.derive.weight)
     times = query.time_range()
     logs = Logs(query, fields)
     times.locate(logs.sources, logs.plans)
@@ -124,11 +139,13 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
         plans=logs.plans,
         ranges=times.ranges,
         selection=Selection(times.start_us, times.end_us, logs.filter),
-        price=_price(query, fields),
+        price=_adding(query, fields),
         jobs=query.jobs or parallel.cpu_count(),
         streams=logs.streams,
         progress=query.progress,
         rejects=query.rejects,
+        span_bytes=max(CHUNK_BYTES, SPAN_BYTES // weight),
+        least_to_share=LEAST_TO_SHARE // weight,
     )
     if times.trailing or query.dedup or any(one.repeats for one in logs.plans):
         return _read_deferred(query, logs, times, plan, make_fold)
@@ -197,6 +214,15 @@ def nothing_usable(report: SourceReport) -> InputError:
         f"no LLM call found in {files} ({seen}){kinds}{first}",
         hint="`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
     )
+
+
+def _adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
+    """What is added to the calls while they are read: costs, and what else the query derives."""
+    priced = _price(query, fields)
+    if query.derive is None:
+        return priced
+    derived = query.derive.added
+    return derived if priced is None else lambda columns: derived(priced(columns))
 
 
 def _price(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:

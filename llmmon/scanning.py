@@ -23,6 +23,7 @@ from llmmon.source_bytes import SPAN_BYTES, Source, Span, SpanBytes, Stream, hea
 
 Folded = TypeVar("Folded")
 Result = TypeVar("Result", covariant=True)
+LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
 POSITION_BITS = 40  # a call's position is its span's number << 40 | its line in the span
 
 
@@ -46,7 +47,7 @@ class Scan(msgspec.Struct, frozen=True):
     progress: Callable[[int, int], None] | None = None  # bytes done, of all
     rejects: Path | None = None
     span_bytes: int = SPAN_BYTES
-    least_to_share: int = 24 << 20  # bytes below which a second process costs more than it saves
+    least_to_share: int = LEAST_TO_SHARE
 
     @property
     def size(self) -> int:

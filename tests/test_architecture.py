@@ -27,15 +27,15 @@ PURE_FLOORS = (
     "cost_block cost_tally cost_report costs",
     "collector aggregator filters folds conditions selection",
     "detectors/ incidents attribution",
-    "scorers/ quality",
+    "scorers/ quality scored score_folds score_report",
     "simulation",
     "reports views/ renderers/",
 )
 EFFECT_FLOORS = (
-    "config source_bytes sources rejects parallel judge",
+    "config source_bytes sources rejects parallel transport judge",
     "seeking scanning time_range",
-    "pipeline",
-    "summaries calls inspection cost_audit contributions monitoring",
+    "pipeline rereading",
+    "summaries calls inspection cost_audit contributions monitoring scoring judging",
     "cli/",
     "__main__",
 )

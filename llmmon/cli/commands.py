@@ -13,10 +13,11 @@ from llmmon.cli.cost import cost
 from llmmon.cli.init import init
 from llmmon.cli.inspect import inspect
 from llmmon.cli.requests import requests
+from llmmon.cli.score import score
 from llmmon.cli.simulate import simulate
 from llmmon.cli.summarize import summarize
 
-COMMANDS: Final[tuple[Callable[..., Any], ...]] = (summarize, requests, anomalies, cost, inspect, simulate, init)
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (summarize, requests, anomalies, cost, score, inspect, simulate, init)
 
 
 def register(app: typer.Typer) -> None:
