@@ -79,7 +79,21 @@ def _is_typed(name: str, first: Mapping, lines: Sequence[Sequence[Claimed]]) -> 
     """Whether most lines can be read by a decoder made of the first mapping, and no line by mistake."""
     if first.dialect != name or sum(len(line) for line in lines) > len(lines):
         return False
-    return not may_open(first.shape) if name == GENERIC else DIALECTS[name].proof is None
+    return _is_plain(first) if name == GENERIC else DIALECTS[name].proof is None
+
+
+def _is_plain(mapping: Mapping) -> bool:
+    """Whether the keys of home-made objects say all: none is an envelope or text here and an object there."""
+    shape, bound = dict(mapping.shape), {binding.path for binding in mapping.bindings}
+    above = {path[:depth] for path in bound for depth in range(1, len(path))}
+    return (
+        not may_open(mapping.shape)
+        and not above & bound
+        and all(shape.get(path, _OBJECTS) <= _OBJECTS for path in above)
+    )
+
+
+_OBJECTS: Final = frozenset({"dict", "NoneType"})
 
 
 def label_of(rows: Sequence[dict[str, Any]]) -> str:

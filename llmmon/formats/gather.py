@@ -72,7 +72,7 @@ class Gathered:
 
     def _flush_stamps(self) -> None:
         if self._stamps:
-            moments = stamps.joined_moments("".join(self._stamps), self._width, self._naive)
+            moments = stamps.joined_moments("".join(self._stamps), self._width, self._binding.unit, self._naive)
             self._parts.append((self._stamp_rows, moments))
             self._stamps, self._stamp_rows = [], 0
 

@@ -96,7 +96,8 @@ def is_call(attributes: Attributes) -> bool:
     kind = attributes.get("openinference.span.kind")
     if kind is not None:
         return kind in _KINDS if isinstance(kind, str) else False
-    if attributes.get("gen_ai.operation.name") in _NO_CALL or "traceloop.span.kind" in attributes:
+    operation = attributes.get("gen_ai.operation.name")
+    if (isinstance(operation, str) and operation in _NO_CALL) or "traceloop.span.kind" in attributes:
         return False
     return any(sign in attributes for sign in _SIGNS)
 

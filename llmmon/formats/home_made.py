@@ -91,22 +91,43 @@ class HomeMadeRows:
             if binding.rank < 0 or binding.slot not in SLOTS:
                 self._always.append(binding)
         self._known = {path for path, _ in mapping.shape} if mapping else set()
+        self._by_shape: dict[tuple[Any, ...], list[Binding]] = {}
 
     def row(self, found: dict[str, Any]) -> dict[Binding, Any]:
         """The values of one object by binding."""
-        row: dict[Binding, Any] = {}
-        for named in bindings_in(found):
-            for binding in self._bound.get(named.path, ()) if named.path in self._known else (named,):
-                self._read(binding, found, row)
-        for binding in self._always:
-            self._read(binding, found, row)
-        return row
+        shape = _shape_key(found)
+        bindings = self._by_shape.get(shape)
+        if bindings is None:
+            if len(self._by_shape) >= _MOST_SHAPES:
+                self._by_shape.clear()
+            bindings = self._by_shape[shape] = self._bindings(found)
+        return {
+            binding: value
+            for binding in bindings
+            if (value := admit(binding, value_at(found, binding.path))) is not None
+        }
 
-    def _read(self, binding: Binding, found: dict[str, Any], row: dict[Binding, Any]) -> None:
-        if binding.slot in self._slots and binding not in row:
-            value = _admitted(binding, found)
-            if value is not None:
-                row[binding] = value
+    def _bindings(self, found: dict[str, Any]) -> list[Binding]:
+        named = [
+            binding
+            for each in bindings_in(found)
+            for binding in (self._bound.get(each.path, ()) if each.path in self._known else (each,))
+        ]
+        return [binding for binding in dict.fromkeys([*named, *self._always]) if binding.slot in self._slots]
+
+
+_MOST_SHAPES: Final = 4096
+
+
+def _shape_key(found: dict[str, Any]) -> tuple[Any, ...]:
+    """What the bindings of an object depend on: its keys, those of the objects in it, the reply in it."""
+    key: list[Any] = [tuple(found)]
+    for name, value in found.items():
+        if type(value) is dict:
+            key.append((name, *value))
+            key += [(name, inner, *below) for inner, below in value.items() if type(below) is dict]
+    body = body_in(found)
+    return (*key, body[0], body[1].name) if body else tuple(key)
 
 
 def is_stamped(row: dict[str, Any]) -> bool:

@@ -8,7 +8,6 @@ from typing import Any, Final
 import orjson
 
 from llmmon.formats.home_made import is_stamped
-from llmmon.formats.mapping import embedded
 
 
 class UnreadableError(Exception):
@@ -26,7 +25,7 @@ def object_of(line: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         found = _repaired(line, error)
     if isinstance(found, str):
-        found = embedded(found.strip()) or found
+        found = _inside(found.strip()) or found
     if isinstance(found, dict):
         return found
     raise UnreadableError(f"{_KINDS.get(type(found), 'a value')} where an object was expected")
@@ -40,6 +39,13 @@ _KINDS: Final = {
     bool: "true or false",
     type(None): "null",
 }
+
+
+def _inside(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _repaired(line: bytes, error: orjson.JSONDecodeError) -> Any:
@@ -66,7 +72,7 @@ def text_object(text: str) -> dict[str, Any]:
     prefix, brace, _ = text.partition("{")
     found = None
     if brace and text.endswith("}") and '":' not in prefix:
-        found = embedded(text[len(prefix) :])
+        found = _inside(text[len(prefix) :])
     if not isinstance(found, dict):
         raise UnreadableError("not JSON")
     stamp = re.search(_STAMP, prefix[:80])

@@ -224,6 +224,6 @@ def kind_of_text(text: str | None) -> str | None:
 
 def kind_of_code(code: float) -> str:
     """The kind of error of an HTTP status; `error` where there is none."""
-    if code != code:
+    if not code >= 400:
         return "error"
     return _BY_CODE.get(int(code), "server_error" if code >= 500 else f"http_{int(code)}")

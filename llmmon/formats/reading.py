@@ -82,8 +82,9 @@ class SpanReader:
         found = [self._canonical(name, rows) for name, rows in self._rows.items() if rows.size]
         self._account(found)
         columns = concat([kept for _, kept in found]) if found else EMPTY
-        if len(found) > 1 and columns.positions is not None:
-            columns = columns.take(np.argsort(columns.positions, kind="stable"))
+        at = columns.positions
+        if at is not None and (at[1:] < at[:-1]).any():  # lines that were read one by one came after the others
+            columns = columns.take(np.argsort(at, kind="stable"))
         samples, self._samples = self._samples, []
         return Block(columns, samples)
 

@@ -47,13 +47,13 @@ def _same_layout(values: Sequence[Any], first: str, naive: str) -> IntArray | No
     return _fixed_width(joined, len(first), naive) if len(joined) == len(first) * len(values) else None
 
 
-def joined_moments(joined: str, width: int, naive: str) -> IntArray:
+def joined_moments(joined: str, width: int, unit: str, naive: str) -> IntArray:
     """As `moments`, of texts of one width laid end to end; shape (n,)."""
     fast = _fixed_width(joined, width, naive)
     if fast is not None:
         return fast
     texts = [joined[at : at + width] for at in range(0, len(joined), width)]
-    return np.array([_moment(text, "", naive) for text in texts], np.int64)
+    return np.array([_moment(text, unit, naive) for text in texts], np.int64)
 
 
 def _fixed_width(joined: str, width: int, naive: str) -> IntArray | None:

@@ -118,9 +118,14 @@ def name(value: Any) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return str(int(value)) if value == value and abs(value) < _TOO_LARGE and value == int(value) else str(value)
-    return None
+    if isinstance(value, (int, float)) and not -_WIDEST < value < _WIDEST:
+        return None  # no identifier is that wide
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < _TOO_LARGE else str(value)
+    return str(value) if isinstance(value, int) else None
+
+
+_WIDEST: Final = 2**64
 
 
 def by_distinct(values: Sequence[Any], read: Callable[[Any], float]) -> FloatArray:

@@ -16,11 +16,11 @@ def _is_sample(found: Object) -> bool:
 
 def _samples() -> Feed:
     def sample(found: Object) -> list[Row]:
-        value, name = found["value"], found["name"]
+        value, name = found.get("value"), found.get("name")
         if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, (int, float)):
             return []
         tags = found.get("tags")
-        return [{"name": name, "value": float(value), "timestamp": found["timestamp"], "tags": tags or {}}]
+        return [{"name": name, "value": float(value), "timestamp": found.get("timestamp"), "tags": tags or {}}]
 
     return sample
 
