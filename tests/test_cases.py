@@ -97,3 +97,5 @@ def test_a_case_says_why_it_is_there(name: str) -> None:
     assert len(case["why"].split()) >= 3
     known = {"why", "args", "inputs", "stdin", "before", "unreadable", "env", "files", "output", "expect"}
     assert case.keys() <= known
+    assert "internal error" not in case["expect"]["stderr"]
+    assert "Traceback" not in case["expect"]["stderr"]
