@@ -65,7 +65,7 @@ def test_an_unknown_metric_is_a_usage_error() -> None:
         metric_called("latncy_ms")
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=str)
+@pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
 def test_every_metric_says_what_it_is(metric: object) -> None:
     assert metric.help  # type: ignore[attr-defined]
     assert metric.needs  # type: ignore[attr-defined]

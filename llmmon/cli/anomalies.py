@@ -9,36 +9,38 @@ from llmmon.cli.options import with_logs
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
     from llmmon.pipeline import Query
+    from llmmon.reports import AnomaliesReport
+
+
+Texts = list[str] | None
+By = Annotated[
+    Texts, typer.Option(help="Watch each group of this field too; repeatable. Default: model.", metavar="FIELD")
+]
+Metrics = Annotated[Texts, typer.Option(help="Watch only this metric; repeatable.", metavar="METRIC")]
+Level = Annotated[
+    str, typer.Option(help="low, medium or high: meant for 0.25, 1 or 5 false alarms a week.", metavar="LEVEL")
+]
+Methods = Annotated[Texts, typer.Option(help="Detectors instead of the default monitor.", metavar="NAME")]
+Limits = Annotated[Texts, typer.Option(help="A hard limit: 'latency_p95_ms>5000'.", metavar="COND")]
+Ranges = Annotated[Texts, typer.Option(help="Ignore this time: a deploy, a known incident.", metavar="START/END")]
+Explain = Annotated[str | None, typer.Option(help="Show one incident bucket by bucket.", metavar="ID")]
+Scores = Annotated[bool, typer.Option("--scores", help="Rows are every bucket with its score.")]
+FailOn = Annotated[Texts, typer.Option(help="Exit 1 if this holds: 'severity>=high'.", metavar="COND")]
 
 
 @with_logs
 def anomalies(
     query: "Query",
     output: "Output",
-    by: Annotated[
-        list[str] | None,
-        typer.Option(help="Watch each group of this field too; repeatable. Default: model.", metavar="FIELD"),
-    ] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="Watch only this metric; repeatable.", metavar="METRIC")
-    ] = None,
-    sensitivity: Annotated[
-        str, typer.Option(help="low, medium or high: about 0.25, 1 or 5 false alarms a week.", metavar="LEVEL")
-    ] = "medium",
-    method: Annotated[
-        list[str] | None, typer.Option(help="Detectors instead of the default monitor.", metavar="NAME")
-    ] = None,
-    threshold: Annotated[
-        list[str] | None, typer.Option(help="A hard limit: 'latency_p95_ms>5000'.", metavar="COND")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Ignore this time: a deploy, a known incident.", metavar="START/END")
-    ] = None,
-    explain: Annotated[str | None, typer.Option(help="Show one incident bucket by bucket.", metavar="ID")] = None,
-    scores: Annotated[bool, typer.Option("--scores", help="Rows are every bucket with its score.")] = False,
-    fail_on: Annotated[
-        list[str] | None, typer.Option(help="Exit 1 if this holds: 'severity>=high'.", metavar="COND")
-    ] = None,
+    by: By = None,
+    metric: Metrics = None,
+    sensitivity: Level = "medium",
+    method: Methods = None,
+    threshold: Limits = None,
+    exclude: Ranges = None,
+    explain: Explain = None,
+    scores: Scores = False,
+    fail_on: FailOn = None,
 ) -> int:
     """Find what broke: learns from the whole history, reports incidents of the window.
 
@@ -62,10 +64,13 @@ def anomalies(
         with_scores=scores,
     )
     report, found = find_anomalies(query, plan)
+    _say_if_nothing_was_judged(report, output)
     figures = {"severity": {row.severity for row in report.incidents}, "incidents": len(report.incidents)}
     failed = any_met(fail_on or (), figures, {"severity": [severity.value for severity in Severity]})
-    view = view_anomalies(report, found.source)
+    return output.finish("anomalies", view_anomalies(report, found.source), found.source, {found.exit_code}, failed)
+
+
+def _say_if_nothing_was_judged(report: "AnomaliesReport", output: "Output") -> None:
     if not any(row.judged for row in report.monitored):
         reason = report.monitored[0].reason if report.monitored else "there are no calls with a time"
         output.say(f"nothing could be judged: {reason}")
-    return output.finish("anomalies", view, found.source, {found.exit_code}, failed)
