@@ -9,14 +9,22 @@ __version__ = "0.1.0"
 
 # public name -> module that owns it; loaded on first use, so that `llmmon --help` imports no numpy
 _OWNERS: Final[dict[str, str]] = {
+    "Anomaly": "llmmon.incidents",
+    "CompositeAnomalyDetector": "llmmon.detectors",
     "LLMMetric": "llmmon.collector",
+    "LLMQualityJudge": "llmmon.judge",
     "MetricType": "llmmon.collector",
     "MetricsAggregator": "llmmon.aggregator",
     "MetricsCollector": "llmmon.collector",
+    "QualityMonitor": "llmmon.quality",
+    "QualityScore": "llmmon.quality",
     "RequestMetrics": "llmmon.collector",
+    "StatisticalAnomalyDetector": "llmmon.detectors",
+    "ThresholdAnomalyDetector": "llmmon.detectors",
+    "TrendAnomalyDetector": "llmmon.detectors",
 }
 
-__all__ = ["LLMMetric", "MetricType", "MetricsAggregator", "MetricsCollector", "RequestMetrics", "__version__"]
+__all__ = [*_OWNERS, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -106,6 +106,8 @@ def _rounded(part: Mapping[str, Any]) -> dict[str, Any]:
 def _in_group(calls: Columns, anomaly: Anomaly) -> BoolArray:
     mine = np.ones(calls.size, np.bool_)
     for field, value in anomaly.group:
+        if field == "error_type":  # its rate is of all calls
+            continue
         names = calls.name(field)
         code = -1 if value is None else names.values.index(value) if value in names.values else -2
         mine &= names.codes == code

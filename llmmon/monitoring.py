@@ -23,6 +23,7 @@ from llmmon.incidents import Anomaly, incidents, merged, score_rows
 from llmmon.metrics import METRICS as ALL_METRICS
 from llmmon.metrics import needed_fields, statistic_called, statistic_name
 from llmmon.names import lookup, unknown
+from llmmon.outcome_masks import errors
 from llmmon.panels import LEVELS, METRICS_READ, PROPORTIONS, panel_of, statistic_series
 from llmmon.partials import merge
 from llmmon.pipeline import Query, Read, read
@@ -32,6 +33,8 @@ from llmmon.series import Panel, Series, samples
 STEP_US: Final = 300_000_000
 MOST_GROUPS: Final = 50
 _MOST_VALUES: Final = 2_000_000  # of a worker; beyond it values are binned, which the monitor does not mind
+_LEVELS_OF_SUCCESSES: Final = ("latency_ms", "time_to_first_token_ms", "completion_tokens")
+_ERRORS: Final = Measures(sums=("error",), values=())
 _COURSE: Final = 24  # buckets shown around an incident
 _MOST_ATTRIBUTED: Final = 20
 
@@ -55,9 +58,9 @@ def find_anomalies(query: Query, plan: MonitorPlan) -> tuple[AnomaliesReport, Re
     measures = _measures(plan)
     history = msgspec.structs.replace(query, window=None, since=None)
     fields = needed_fields([s for name in measures.sums for s in (statistic_name(ALL_METRICS[name], "count"),)])
-    found = read(history, fields | set(plan.by), lambda: _MonitorFold(measures, grouping, plan.exclude))
-    partials = merge(part for part, _ in found.results)
-    panel = _selected(panel_of(partials, grouping, MOST_GROUPS), plan)
+    found = read(history, fields | {"error_type", *plan.by}, lambda: _MonitorFold(measures, grouping, plan.exclude))
+    partials, by_error = (merge(parts) for parts in zip(*(part for part, _ in found.results), strict=True))
+    panel = _selected(panel_of(partials, grouping, MOST_GROUPS, by_error), plan)
     sampled = _selected_samples(_sample_series([s for _, s in found.results], query.naive_tz), plan)
     now_us = found.source.now_us or 0
     verdicts = _judged(panel, sampled, partials, grouping, plan, now_us)
@@ -82,18 +85,28 @@ class _MonitorFold(PartialsFold):
     """Partials by bucket and group, and the metric samples as they are."""
 
     def __init__(self, measures: Measures, grouping: Grouping, exclude: Sequence[tuple[int, int]]) -> None:
-        super().__init__([(measures, grouping)], _MOST_VALUES, merge_every=16)
+        by_error = (_ERRORS, Grouping(("error_type",), STEP_US))
+        super().__init__([(measures, grouping), by_error], _MOST_VALUES, merge_every=16)
         self._exclude = exclude
         self._samples: list[dict[str, Any]] = []
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
         for start, end in self._exclude:
             columns = columns.take((columns.timestamp < start) | (columns.timestamp >= end))
-        super().add(columns, samples)
+        super().add(_levels_of_successes(columns), samples)
         self._samples += samples
 
     def result(self) -> Any:
-        return super().result()[0], self._samples
+        return super().result(), self._samples
+
+
+def _levels_of_successes(columns: Columns) -> Columns:
+    """The calls without the latency and output of those that failed: a timeout says nothing about speed."""
+    failed = errors(columns)
+    if failed is None or not (failed == 1).any():
+        return columns
+    names = [name for name in _LEVELS_OF_SUCCESSES if name in columns.numbers]
+    return columns.with_numbers(**{name: np.where(failed == 1, np.nan, columns.numbers[name]) for name in names})
 
 
 def _measures(plan: MonitorPlan) -> Measures:

@@ -34,14 +34,16 @@ PROPORTIONS: Final = {
 COUNTED: Final = "requests"
 TOTALS: Final = "cost_usd"
 METRICS_READ: Final = tuple(dict.fromkeys([*LEVELS.values(), *PROPORTIONS.values(), COUNTED, TOTALS]))
+_MOST_ERROR_TYPES: Final = 5
 _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 _BITS: Final = np.uint64(VALUE_BITS)
 
 
-def panel_of(partials: Partials, grouping: Grouping, most_groups: int) -> Panel:
+def panel_of(partials: Partials, grouping: Grouping, most_groups: int, by_error: Partials | None = None) -> Panel:
     """The series of all calls, and of each group (the `most_groups` with most calls), on one grid of buckets.
 
     `partials` are by time bucket and `grouping.by`; the grid holds every bucket from the first to the last.
+    `by_error` are the errors by bucket and error type: one rate each, of all calls.
     """
     if not partials.groups:
         return panel(())
@@ -49,7 +51,23 @@ def panel_of(partials: Partials, grouping: Grouping, most_groups: int) -> Panel:
     found = [*_series(everything, Grouping((), grouping.every_us, grouping.tz), [()])]
     if grouping.by:
         found += _series(partials, grouping, _largest(partials, most_groups))
+    if by_error is not None and "error" in by_error.sums:
+        found += _error_rates(by_error, everything, grouping.every_us)
     return panel(found)
+
+
+def _error_rates(by_error: Partials, everything: Partials, every_us: int) -> Iterator[Series]:
+    """The share of all calls that failed with each of the commonest types of error."""
+    whole = _Cells(everything, Grouping((), every_us), [()])
+    known = whole.spread(everything.sums["error"].count)[0]
+    first, width = min(group[0] for group in everything.groups), whole.width
+    hits: dict[str, FloatArray] = {}
+    for (bucket, kind), count in zip(by_error.groups, by_error.sums["error"].total.tolist(), strict=True):
+        if kind is not None and count:
+            hits.setdefault(kind, np.zeros(width))[bucket - first] += count
+    commonest = sorted(hits, key=lambda kind: (-hits[kind].sum(), kind))[:_MOST_ERROR_TYPES]
+    for kind in commonest:
+        yield proportions("error_rate", whole.starts, every_us, hits[kind], known, (("error_type", kind),))
 
 
 def _largest(partials: Partials, most: int) -> list[tuple[str | None, ...]]:
