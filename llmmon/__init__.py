@@ -24,7 +24,22 @@ _OWNERS: Final[dict[str, str]] = {
     "TrendAnomalyDetector": "llmmon.detectors",
 }
 
-__all__ = [*_OWNERS, "__version__"]
+__all__ = [
+    "Anomaly",
+    "CompositeAnomalyDetector",
+    "LLMMetric",
+    "LLMQualityJudge",
+    "MetricType",
+    "MetricsAggregator",
+    "MetricsCollector",
+    "QualityMonitor",
+    "QualityScore",
+    "RequestMetrics",
+    "StatisticalAnomalyDetector",
+    "ThresholdAnomalyDetector",
+    "TrendAnomalyDetector",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

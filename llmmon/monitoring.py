@@ -58,7 +58,7 @@ def find_anomalies(query: Query, plan: MonitorPlan) -> tuple[AnomaliesReport, Re
     measures = _measures(plan)
     history = msgspec.structs.replace(query, window=None, since=None)
     fields = needed_fields([s for name in measures.sums for s in (statistic_name(ALL_METRICS[name], "count"),)])
-    found = read(history, fields | {"error_type", *plan.by}, lambda: _MonitorFold(measures, grouping, plan.exclude))
+    found = read(history, fields | {"error_type", *plan.by}, lambda: _MonitorFold(measures, grouping, plan))
     partials, by_error = (merge(parts) for parts in zip(*(part for part, _ in found.results), strict=True))
     panel = _selected(panel_of(partials, grouping, MOST_GROUPS, by_error), plan)
     sampled = _selected_samples(_sample_series([s for _, s in found.results], query.naive_tz), plan)
@@ -84,16 +84,17 @@ def find_anomalies(query: Query, plan: MonitorPlan) -> tuple[AnomaliesReport, Re
 class _MonitorFold(PartialsFold):
     """Partials by bucket and group, and the metric samples as they are."""
 
-    def __init__(self, measures: Measures, grouping: Grouping, exclude: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, measures: Measures, grouping: Grouping, plan: MonitorPlan) -> None:
         by_error = (_ERRORS, Grouping(("error_type",), STEP_US))
         super().__init__([(measures, grouping), by_error], _MOST_VALUES, merge_every=16)
-        self._exclude = exclude
+        self._plan = plan
         self._samples: list[dict[str, Any]] = []
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
-        for start, end in self._exclude:
+        for start, end in self._plan.exclude:
             columns = columns.take((columns.timestamp < start) | (columns.timestamp >= end))
-        super().add(_levels_of_successes(columns), samples)
+        # hard limits are on the statistics as everywhere else, failed calls and all
+        super().add(columns if self._plan.thresholds else _levels_of_successes(columns), samples)
         self._samples += samples
 
     def result(self) -> Any:
