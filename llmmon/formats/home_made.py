@@ -9,6 +9,7 @@ from llmmon.formats.aliases import bindings_at, paths_of, tag_bindings
 from llmmon.formats.bodies import body_in
 from llmmon.formats.dialect import below
 from llmmon.formats.mapping import Binding, Mapping, Path, admit, shape_of, value_at
+from llmmon.formats.picking import Keys, Picker
 from llmmon.formats.slots import SLOTS, Slot
 
 GENERIC: Final = "generic"
@@ -82,7 +83,8 @@ def _median(values: Iterable[float]) -> float:
 class HomeMadeRows:
     """Rows of home-made objects: by the file's mapping where its head had the key, by name where not."""
 
-    def __init__(self, mapping: Mapping | None, slots: frozenset[str]) -> None:
+    def __init__(self, mapping: Mapping | None, slots: frozenset[str], keys: Keys) -> None:
+        self._keys = keys
         self._slots = slots | {"output"}
         self._bound: dict[Path, list[Binding]] = {}
         self._always: list[Binding] = []
@@ -91,21 +93,17 @@ class HomeMadeRows:
             if binding.rank < 0 or binding.slot not in SLOTS:
                 self._always.append(binding)
         self._known = {path for path, _ in mapping.shape} if mapping else set()
-        self._by_shape: dict[tuple[Any, ...], list[Binding]] = {}
+        self._by_shape: dict[tuple[Any, ...], Picker] = {}
 
-    def row(self, found: dict[str, Any]) -> dict[Binding, Any]:
-        """The values of one object by binding."""
+    def row(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The values of one object."""
         shape = _shape_key(found)
-        bindings = self._by_shape.get(shape)
-        if bindings is None:
+        picker = self._by_shape.get(shape)
+        if picker is None:
             if len(self._by_shape) >= _MOST_SHAPES:
                 self._by_shape.clear()
-            bindings = self._by_shape[shape] = self._bindings(found)
-        return {
-            binding: value
-            for binding in bindings
-            if (value := admit(binding, value_at(found, binding.path))) is not None
-        }
+            picker = self._by_shape[shape] = Picker(self._bindings(found), self._keys)
+        return picker(found)
 
     def _bindings(self, found: dict[str, Any]) -> list[Binding]:
         named = [

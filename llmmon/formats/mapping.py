@@ -98,19 +98,24 @@ def _decoded(text: str) -> Any:
         return None
 
 
+def admitted_types(binding: Binding) -> frozenset[type]:
+    """The JSON types that can mean something for a binding's slot."""
+    if binding.unit == "count":  # elsewhere the same key holds text
+        return frozenset({int, float})
+    return _ADMITTED[binding.kind]
+
+
+_ADMITTED = {
+    **dict.fromkeys((Slot.NUMBER, Slot.DURATION, Slot.TIME), frozenset({int, float, str})),
+    **dict.fromkeys((Slot.NAME, Slot.FLAG), frozenset({int, float, str, bool})),
+    Slot.TEXT: frozenset({str, dict, list}),
+    Slot.OUTCOME: frozenset({int, float, str, bool, dict, list}),
+}
+
+
 def admit(binding: Binding, value: Any) -> Any:
     """The value if its JSON type can mean something for the binding's slot, else None."""
-    match binding.kind:
-        case Slot.NUMBER if binding.unit == "count":  # elsewhere the same key holds text
-            return value if type(value) in (int, float) else None
-        case Slot.NUMBER | Slot.DURATION | Slot.TIME:
-            return value if type(value) in (int, float, str) else None
-        case Slot.NAME | Slot.FLAG:
-            return None if isinstance(value, (dict, list)) else value
-        case Slot.TEXT:
-            return value if isinstance(value, (str, dict, list)) else None
-        case _:
-            return value
+    return value if type(value) in admitted_types(binding) else None
 
 
 def shape_of(rows: Sequence[AnyMapping[str, Any]], depth: int = 8) -> Shape:
