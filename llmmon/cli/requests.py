@@ -30,4 +30,4 @@ def requests(
     from llmmon.views.requests import view_requests
 
     report, found = list_requests(query, sort=sort, limit=limit, show_text=show_text, ascending=ascending)
-    return output.finish("requests", view_requests(report, found.source), found.source, {found.exit_code})
+    return output.finish("requests", view_requests(report), found.source, {found.exit_code})

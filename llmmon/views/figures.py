@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 MISSING: Final = "-"
@@ -79,7 +80,7 @@ def _fitted(values: Sequence[float | None], width: int) -> list[float | None]:
         return list(values)
     edges = [round(i * len(values) / width) for i in range(width + 1)]
     cells: list[float | None] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         known = [value for value in values[start:end] if value is not None]
         cells.append(sum(known) / len(known) if known else None)
     return cells

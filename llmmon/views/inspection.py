@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os.path import commonprefix
+from os.path import commonpath
 from typing import Any
 
 from llmmon.reports import FileInspection, InspectReport
@@ -52,8 +52,11 @@ def _common_folder(paths: list[str]) -> str:
     """The folders that all paths begin with, with the last slash; empty for one path or none in common."""
     if len(paths) < 2:
         return ""
-    shared = commonprefix(paths)
-    return shared[: shared.rfind("/") + 1]
+    try:
+        shared = commonpath([path.rpartition("/")[0] for path in paths])
+    except ValueError:  # absolute and relative ones
+        return ""
+    return f"{shared}/" if shared else ""
 
 
 def _details(file: FileInspection) -> list[Table]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llmmon.money import money_text
-from llmmon.reports import RequestsReport, SourceReport
+from llmmon.reports import RequestsReport
 from llmmon.views import Column, Table, View
 from llmmon.views.figures import count, milliseconds
 
 _LONGEST_TEXT: Final = 200
 
 
-def view_requests(report: RequestsReport, source: SourceReport) -> View:
+def view_requests(report: RequestsReport) -> View:
     """One row a call; texts below the table where they were asked for."""
     rows = report.rows
     left = report.found - len(rows)

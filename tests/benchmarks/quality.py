@@ -98,7 +98,9 @@ def report(
 
 def line(name: str, reached: str, target: str, reached_pr: str = "", pr: str = "") -> None:
     """One row of the table: what, reached, target."""
-    print(f"{name:38s} {reached:12s} {target and f'target {target}':14s} {reached_pr:17s} {pr and f'target {pr}'}")  # noqa: T201  # its purpose
+    print(
+        f"{name:38s} {reached:12s} {target and f'target {target}':14s} {reached_pr:17s} {pr and f'target {pr}'}"
+    )  # its purpose
 
 
 def relevance(rows: list[Row]) -> None:

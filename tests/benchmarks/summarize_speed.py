@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def _lines(rng: np.random.Generator, start: int, size: int, whole: int, texts: l
             f'{{"request_id": "req_{ids[i]:016x}", "model": "{MODELS[model[i]]}", "prompt_tokens": {tokens_in[i]}, '
             f'"completion_tokens": {out}, "total_tokens": {tokens_in[i] + out}, "latency_ms": {latency[i]}, '
             f'"time_to_first_token_ms": {"null" if failed[i] else ttft[i]}, '
-            f'"cost_usd": {round(tokens_in[i] * 2.5e-6 + out * 1e-5, 8)}, "success": {"false" if failed[i] else "true"}, '
+            f'"cost_usd": {round(tokens_in[i] * 2.5e-6 + out * 1e-5, 8)}, '
+            f'"success": {"false" if failed[i] else "true"}, '
             f'"error_type": {json.dumps(ERRORS[kind[i]]) if failed[i] else "null"}, '
             f'"timestamp": "{stamps[i]}+00:00"{text}}}\n'
         )
@@ -75,8 +77,10 @@ def _lines(rng: np.random.Generator, start: int, size: int, whole: int, texts: l
 
 def run(command: list[str]) -> tuple[float, float]:
     """Seconds and peak memory in MB (sum over the process tree, sampled) of a command."""
+    # compiled modules, as an installed package has them
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     peak = [0.0]
     watcher = threading.Thread(target=_watch, args=(process, peak))
     watcher.start()
@@ -124,7 +128,10 @@ def main() -> None:
         if not path.exists():
             write_log(path, lines, with_text=path == fat)
     llmmon = [sys.executable, "-m", "llmmon"]
-    last_hour = "where timestamp >= (select max(timestamp) - interval 1 hour from read_json('{path}', columns={{timestamp: 'TIMESTAMP'}}))"
+    last_hour = (
+        "where timestamp >= (select max(timestamp) - interval 1 hour "
+        "from read_json('{path}', columns={{timestamp: 'TIMESTAMP'}}))"
+    )
     jobs = {
         ("slim", "llmmon"): [*llmmon, "summarize", str(slim)],
         ("slim", "duckdb"): [sys.executable, "-c", DUCKDB, SUMMARY_SQL.format(path=slim, where="")],
