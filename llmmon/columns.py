@@ -18,6 +18,7 @@ BoolArray = NDArray[np.bool_]
 
 MISSING_TIME: Final = int(np.iinfo(np.int64).min)
 MISSING_CODE: Final = -1
+_LATEST_US: Final = 7_258_118_400_000_000  # the year 2200
 
 
 class Interner(dict[str | None, int]):
@@ -148,6 +149,15 @@ def concat(blocks: Iterable[Columns]) -> Columns:
         },
         positions=_concat_positions(parts),
     )
+
+
+def without_impossible_times(columns: Columns) -> Columns:
+    """The same calls, those that claim to be of before 1970 or after 2200 without a time."""
+    times = columns.timestamp
+    impossible = ((times < 0) & (times != MISSING_TIME)) | (times >= _LATEST_US)
+    if not impossible.any():
+        return columns
+    return msgspec.structs.replace(columns, timestamp=np.where(impossible, MISSING_TIME, times))
 
 
 def in_log_order(columns: Columns) -> Columns:

@@ -16,6 +16,7 @@ from llmmon.formats.mapping import Binding
 from llmmon.formats.reading import ReadPlan
 from llmmon.pipeline import Logs, Query
 from llmmon.record import FIELDS
+from llmmon.rejects import RejectsFile, keep_rejects
 from llmmon.reports import FileInspection, InspectReport, SourceReport
 from llmmon.scanning import Scan, scan
 from llmmon.selection import Selection
@@ -42,19 +43,20 @@ def inspect_logs(query: Query) -> tuple[InspectReport, SourceReport, int]:
     """Every file on its own, read whole; the exit code says whether all could be read."""
     logs = Logs(query, _ALL_FIELDS)
     files, reports = [], []
-    for number in range(len(logs.sources)):
-        inspection, report = _inspect(logs, number)
-        files.append(inspection)
-        reports.append(report)
+    with keep_rejects(query.rejects) as rejects:
+        for number in range(len(logs.sources)):
+            inspection, report = _inspect(logs, number, rejects)
+            files.append(inspection)
+            reports.append(report)
     source = msgspec.structs.replace(total(reports), failed=tuple(logs.failed), timezone=query.tz)
     return InspectReport(tuple(files)), source, EXIT_INPUT if logs.failed else EXIT_OK
 
 
-def _inspect(logs: Logs, number: int) -> tuple[FileInspection, SourceReport]:
+def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[FileInspection, SourceReport]:
     plan = logs.plans[number]
     streams = {0: logs.streams[number]} if number in logs.streams else {}
     one = Scan((logs.sources[number],), (plan,), ((0, None),), Selection(), streams=streams)
-    scanned = scan(one, _CoverageFold)
+    scanned = scan(one, _CoverageFold, rejects)
     coverage, calls = _merged(scanned.results)
     report = scanned.report
     inspection = FileInspection(

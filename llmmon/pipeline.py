@@ -19,6 +19,7 @@ from llmmon.formats.duplicates import keep_most_complete
 from llmmon.formats.mapping import parse_override
 from llmmon.logged_costs import as_logged
 from llmmon.record import TAG_PREFIX
+from llmmon.rejects import keep_rejects
 from llmmon.reports import SourceReport, Window
 from llmmon.scanning import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
 from llmmon.selection import Selection
@@ -143,21 +144,26 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
         jobs=query.jobs or parallel.cpu_count(),
         streams=logs.streams,
         progress=query.progress,
-        rejects=query.rejects,
         span_bytes=max(CHUNK_BYTES, SPAN_BYTES // weight),
         least_to_share=LEAST_TO_SHARE // weight,
     )
     if times.trailing or query.dedup or any(one.repeats for one in logs.plans):
         return _read_deferred(query, logs, times, plan, make_fold)
-    scanned = scan(plan, make_fold)
+    scanned = _scan(query, plan, make_fold)
     return _done(query, logs, times, scanned, scanned.results)
+
+
+def _scan(query: Query, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Scanned[Any]:
+    with keep_rejects(query.rejects) as rejects:
+        return scan(plan, make_fold, rejects)
 
 
 def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Read:
     """For what can be told only when all is read: where the log ends, and which rows are of one call."""
     timed = Selection() if times.trailing else Selection(plan.selection.start_us, plan.selection.end_us)
     horizon = times.horizon_us()
-    kept = scan(
+    kept = _scan(
+        query,
         msgspec.structs.replace(plan, selection=timed, price=None),
         (lambda: TrailingFold(horizon)) if times.trailing else ColumnsFold,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -21,7 +22,7 @@ class Kept(NamedTuple):
 
 
 class RejectsFile:
-    """Written in parts, one a worker process, which `finish` puts together; the file appears whole or not at all.
+    """Written in parts, one a worker process, which are then put together; the file appears whole or not at all.
 
     Raises `InputError` where the file cannot be written, before anything is read.
     """
@@ -34,6 +35,7 @@ class RejectsFile:
             self._folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         except OSError as error:
             raise self._failed(error) from None
+        self._whole = self._folder / "whole"
 
     def start(self) -> int:
         """Where the next line will be put in this process's part."""
@@ -49,14 +51,20 @@ class RejectsFile:
         part.flush()
         return Kept(str(os.getpid()), start, part.tell())
 
-    def finish(self, pieces: Iterable[Kept]) -> None:
-        """Write the pieces, in the order given, to the file; raises `InputError`."""
+    def collect(self, pieces: Iterable[Kept]) -> None:
+        """Put the pieces, in the order given, behind what was collected before; raises `InputError`."""
         try:
-            whole = self._folder / "whole"
-            with whole.open("wb") as out:
+            with self._whole.open("ab") as out:
                 for piece in pieces:
                     self._copy(piece, out)
-            whole.replace(self._path)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def finish(self) -> None:
+        """Let the file appear; raises `InputError`."""
+        try:
+            self._whole.touch()
+            self._whole.replace(self._path)
         except OSError as error:
             raise self._failed(error) from None
 
@@ -83,3 +91,17 @@ class RejectsFile:
 
     def _failed(self, error: OSError) -> InputError:
         return InputError(f"cannot write {self._path}: {(error.strerror or str(error)).lower()}")
+
+
+@contextmanager
+def keep_rejects(path: Path | None) -> Iterator[RejectsFile | None]:
+    """The file to keep rejected lines in, None without a path; it appears when all went well."""
+    if path is None:
+        yield None
+        return
+    rejects = RejectsFile(path)
+    try:
+        yield rejects
+        rejects.finish()
+    finally:
+        rejects.discard()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from llmmon import parallel
-from llmmon.columns import Columns, in_log_order
+from llmmon.columns import Columns, in_log_order, without_impossible_times
 from llmmon.errors import InputError
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, Reject
 from llmmon.formats.canonical import Interners
@@ -45,7 +44,6 @@ class Scan(msgspec.Struct, frozen=True):
     jobs: int = 1
     streams: Mapping[int, Stream] = msgspec.field(default_factory=dict)
     progress: Callable[[int, int], None] | None = None  # bytes done, of all
-    rejects: Path | None = None
     span_bytes: int = SPAN_BYTES
     least_to_share: int = LEAST_TO_SHARE
 
@@ -107,10 +105,9 @@ class _SpanResult(msgspec.Struct):
     kept: Kept | None = None  # its rejected lines
 
 
-def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]]) -> Scanned[Folded]:
+def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]], rejects: RejectsFile | None = None) -> Scanned[Folded]:
     """Read everything; raises nothing for what is wrong in the logs, which is accounted for instead."""
     spans, size = plan.spans(), plan.size
-    rejects = RejectsFile(plan.rejects) if plan.rejects is not None else None
 
     def work(mine: Iterator[Span]) -> tuple[Folded, dict[int, _SpanResult]]:
         fold = make_fold()
@@ -118,16 +115,12 @@ def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]]) -> Scanned[Folded]:
         results = {span.number: worker.read(span) for span in mine}
         return fold.result(), results
 
-    try:
-        outcomes = parallel.run(work, spans, plan.jobs if size > plan.least_to_share else 1) if spans else []
-        found = {number: result for _, results in outcomes for number, result in results.items()}
-        if plan.progress is not None:
-            plan.progress(0, size)  # the other workers are done, too
-        if rejects is not None:
-            rejects.finish(kept for span in spans if (kept := found[span.number].kept) is not None)
-    finally:
-        if rejects is not None:
-            rejects.discard()
+    outcomes = parallel.run(work, spans, plan.jobs if size > plan.least_to_share else 1) if spans else []
+    found = {number: result for _, results in outcomes for number, result in results.items()}
+    if plan.progress is not None:
+        plan.progress(0, size)  # the other workers are done, too
+    if rejects is not None:
+        rejects.collect(kept for span in spans if (kept := found[span.number].kept) is not None)
     return _scanned(plan, spans, [fold for fold, _ in outcomes], found)
 
 
@@ -179,7 +172,7 @@ class _Worker:
         return self._bytes.chunks(source, span)
 
     def _take(self, block: Block, span: Span, tally: Tally) -> None:
-        columns = in_log_order(block.columns)
+        columns = without_impossible_times(in_log_order(block.columns))
         if columns.positions is not None:
             columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
         tally.dated(columns)

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from llmmon.columns import without_impossible_times
 from llmmon.formats.canonical import Interners
 from llmmon.formats.reading import ReadPlan, SpanReader
 from llmmon.source_bytes import Source, Span, SpanBytes
@@ -102,7 +103,7 @@ class TimeIndex:
     def _read(self, start: int, end: int) -> Probe | None:
         for chunk in self._bytes.chunks(self._source, Span(0, 0, start, end)):
             self._reader.feed(chunk)
-        columns = self._reader.flush().columns
+        columns = without_impossible_times(self._reader.flush().columns)
         times = columns.timestamp[columns.dated]
         if not len(times):
             return None

@@ -16,6 +16,7 @@ from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
 from llmmon.formats.reading import SpanReader
 from llmmon.record import FIELDS
+from llmmon.rejects import keep_rejects
 from llmmon.scanning import Scan, Scanned, scan
 from llmmon.selection import Selection
 from llmmon.source_bytes import head
@@ -97,13 +98,19 @@ def columns_of(rows: Sequence[dict[str, Any]], tags: tuple[str, ...] = ("team",)
 
 
 def scanned(
-    paths: Sequence[Path], selection: Selection | None = None, fields: frozenset[str] = ALL_FIELDS, **how: Any
+    paths: Sequence[Path],
+    selection: Selection | None = None,
+    fields: frozenset[str] = ALL_FIELDS,
+    rejects: Path | None = None,
+    **how: Any,
 ) -> Scanned[Columns]:
     """Files read as commands read them; the calls are in `.results`, one part a worker."""
     sources = find([str(path) for path in paths]).sources
     plans = tuple(plan_for(head(source), Wanted(fields, ("team",))) for source in sources)
     how = {"ranges": ((0, None),) * len(sources), **how}
-    return scan(Scan(sources=sources, plans=plans, selection=selection or Selection(), **how), ColumnsFold)
+    with keep_rejects(rejects) as kept:
+        plan = Scan(sources=sources, plans=plans, selection=selection or Selection(), **how)
+        return scan(plan, ColumnsFold, kept)
 
 
 def as_rows(columns: Columns) -> list[dict[str, Any]]:
