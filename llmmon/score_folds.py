@@ -46,6 +46,14 @@ def _numbers(columns: Columns, name: str) -> list[float | None]:
     return [None if value != value else value for value in columns.public(name).tolist()]
 
 
+class ScoredPart(msgspec.Struct, frozen=True, eq=False):
+    """What one worker scored: its blocks of calls, texts to show by position, what another fold made of them."""
+
+    blocks: list[Scored]
+    texts: dict[int, tuple[str | None, str]]
+    also: Any = None
+
+
 class CorpusFold:
     """The words of all answers and prompts, and how many calls there were, with and without output text."""
 
@@ -67,14 +75,17 @@ class CorpusFold:
 class ScoreFold:
     """The quality of the calls, block by block, without their texts but for those of the `keep` worst with a flag."""
 
-    def __init__(self, method: Method, keep: int = 0) -> None:
+    def __init__(self, method: Method, keep: int = 0, also: Any = None) -> None:
         self._method = method
+        self._also = also  # another fold, fed the same calls with their texts
         self._keep = keep
         self._blocks: list[Scored] = []
         self._worst: list[tuple[float, int, str | None, str]] = []
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Score a block."""
+        if self._also is not None:
+            self._also.add(columns, [])
         method = self._method
         quality = score_texts(texts_of(columns), method.lexicon, method.thresholds, method.overall)
         bare = dataclasses.replace(quality, details=[_NO_DETAILS] * columns.size)
@@ -94,10 +105,11 @@ class ScoreFold:
             (rank, at, prompt and prompt[:SHOWN_CHARS], out[:SHOWN_CHARS]) for rank, at, prompt, out in worst
         ]
 
-    def result(self) -> tuple[list[Scored], dict[int, tuple[str | None, str]]]:
-        """The scored calls in one block, and the worst ones' texts by position."""
+    def result(self) -> ScoredPart:
+        """The scored calls in one block, the worst ones' texts by position, the other fold's result."""
         texts = {at: (prompt, output) for _, at, prompt, output in self._worst}
-        return [join(self._blocks)] if self._blocks else [], texts
+        also = None if self._also is None else self._also.result()
+        return ScoredPart([join(self._blocks)] if self._blocks else [], texts, also)
 
 
 def _rank(overall: float) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
 
 from llmmon.columns import FloatArray
+from llmmon.judge_report import verdict_figures
 from llmmon.scored import Place, Scored, ScoredRows
 from llmmon.scorers.flags import DIMENSIONS, FLAGS
 
@@ -32,11 +33,27 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
     rows: ScoredRows
     worst: tuple[WorstRow, ...]
     more_worst: int = 0
+    judge: Mapping[str, Any] | None = None
 
 
-def report_of(scored: Scored, place: Place, limit: int, texts: Mapping[int, tuple[str | None, str]]) -> ScoreReport:
+class Verdicts(Protocol):
+    """A judge's verdicts by the positions of calls, and what they took."""
+
+    @property
+    def verdicts(self) -> Mapping[int, Mapping[str, Any]]: ...
+    def taken(self) -> dict[str, Any]: ...
+
+
+def report_of(
+    scored: Scored,
+    place: Place,
+    limit: int,
+    texts: Mapping[int, tuple[str | None, str]],
+    judged: Verdicts | None = None,
+) -> ScoreReport:
     """The report on calls in the order of the log, with the `limit` worst (0: all flagged) and their texts."""
-    rows = ScoredRows(scored, place)
+    verdicts = None if judged is None else _by_row(scored, judged.verdicts)
+    rows = ScoredRows(scored, place, verdicts)
     order = _worst_first(scored)
     return ScoreReport(
         summary=_summary(scored),
@@ -45,7 +62,21 @@ def report_of(scored: Scored, place: Place, limit: int, texts: Mapping[int, tupl
         rows=rows,
         worst=tuple(_worst_row(scored, rows, number, texts) for number in order[: limit or None]),
         more_worst=max(0, len(order) - limit) if limit else 0,
+        judge=None if judged is None or verdicts is None else _judge_figures(scored, verdicts, judged.taken()),
     )
+
+
+def _by_row(scored: Scored, verdicts: Mapping[int, Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    positions = scored.calls.positions
+    places = np.arange(scored.calls.size) if positions is None else positions
+    return dict(zip(np.searchsorted(places, list(verdicts)).tolist(), verdicts.values(), strict=True))
+
+
+def _judge_figures(
+    scored: Scored, verdicts: Mapping[int, Mapping[str, Any]], taken: Mapping[str, Any]
+) -> dict[str, Any]:
+    rows = sorted(verdicts)
+    return verdict_figures([verdicts[row] for row in rows], scored.quality.overall[rows]) | dict(taken)
 
 
 def _worst_first(scored: Scored) -> list[int]:

@@ -9,14 +9,16 @@ import msgspec
 import numpy as np
 
 from llmmon.calls import place
-from llmmon.columns import EMPTY, Columns
+from llmmon.columns import EMPTY, MISSING_TIME, Columns, Names
 from llmmon.config import Config
 from llmmon.errors import ConfigError, InputError, UsageError
 from llmmon.formats.aliases import aliases_of
+from llmmon.judge_sample import Sample, SampleFold, smallest
+from llmmon.judging import Judge, Judged, judge_all
 from llmmon.names import lookup, nearest
 from llmmon.pipeline import Derive, Query, Read, read
 from llmmon.quality import Overall, score_texts
-from llmmon.record import SCORE_UNITS
+from llmmon.record import NANO_DOLLARS, SCORE_UNITS
 from llmmon.reports import SourceReport
 from llmmon.rereading import rereadable
 from llmmon.score_folds import SHOWN_NAMES, CorpusFold, Method, ScoreFold, texts_of
@@ -24,6 +26,7 @@ from llmmon.score_report import ScoreReport, report_of
 from llmmon.scored import Scored, join
 from llmmon.scorers.corpus import Corpus, Lexicon
 from llmmon.scorers.flags import FLAGS
+from llmmon.verdicts import VerdictCache
 
 TEXT_FIELDS: Final = ("output", "prompt", "expected", "context")
 SCORED_BY: Final = frozenset({*TEXT_FIELDS, "finish_reason", "reasoning_tokens", "completion_tokens"})
@@ -34,8 +37,16 @@ _ALL: Final = 1 << 60
 OVERALLS: Final[dict[str, Overall]] = {"defects": "defects", "weighted": "weighted"}
 
 
+class Judging(msgspec.Struct, frozen=True):
+    """Which answers are judged, by whom, and where verdicts are kept."""
+
+    sample: Sample
+    judge: Judge
+    cache: VerdictCache
+
+
 def score_calls(
-    query: Query, *, overall: str = "defects", limit: int = 10, show_text: bool = False
+    query: Query, *, overall: str = "defects", limit: int = 10, show_text: bool = False, judging: Judging | None = None
 ) -> tuple[ScoreReport, Read]:
     """The quality of every call; raises `InputError` where there are calls and none has output text.
 
@@ -45,15 +56,40 @@ def score_calls(
     chosen = lookup(OVERALLS, overall, "formula of overall")
     thresholds = checked_thresholds(query.config)
     with rereadable(query) as again:
-        corpus = corpus_of(again.query)
-        method = Method(Lexicon.of(corpus), thresholds, chosen)
+        method = Method(Lexicon.of(corpus_of(again.query)), thresholds, chosen)
         second = msgspec.structs.replace(again.query, say=lambda _: None, rejects=query.rejects)
         keep = (limit or _ALL) if show_text else 0
-        found = again.named(read(second, SCORED_BY | _SHOWN, lambda: ScoreFold(method, keep), _WORK))
-    blocks = [block for blocks, _ in found.results for block in blocks]
-    texts = {at: pair for _, kept in found.results for at, pair in kept.items()}
+        found = again.named(read(second, SCORED_BY | _SHOWN, lambda: _fold(method, keep, judging), _WORK))
+    blocks = [block for part in found.results for block in part.blocks]
     scored = join(blocks).in_log_order() if blocks else _nothing(method)
-    return report_of(scored, lambda position: place(position, found.scanned), limit, texts), found
+    texts = {at: pair for part in found.results for at, pair in part.texts.items()}
+    judged = None if judging is None else _judged(judging, found)
+    return report_of(scored, lambda position: place(position, found.scanned), limit, texts, judged), found
+
+
+def _fold(method: Method, keep: int, judging: Judging | None) -> ScoreFold:
+    sample = None if judging is None else SampleFold(judging.sample, judging.judge.criteria)
+    return ScoreFold(method, keep, sample)
+
+
+def _judged(judging: Judging, found: Read) -> Judged:
+    questions = smallest((question for part in found.results for question in part.also or ()), judging.sample.limit)
+    return judge_all(questions, judging.judge, judging.cache)
+
+
+def prices_of(model: str, config: Config) -> tuple[float, float] | None:
+    """USD for a token in and a token out of a model, None where it has no price."""
+    from llmmon.prices import PriceTable
+    from llmmon.pricing import calculate
+
+    one_each = Columns(
+        size=2,
+        timestamp=np.full(2, MISSING_TIME),
+        numbers={"prompt_tokens": np.array([1e3, 0.0]), "completion_tokens": np.array([0.0, 1e3])},
+        names={"model": Names(np.zeros(2, np.int32), [model])},
+    )
+    costs = calculate(one_each, PriceTable.of(config.prices)) / NANO_DOLLARS / 1e3
+    return None if np.isnan(costs).any() else (float(costs[0]), float(costs[1]))
 
 
 def quality_column(query: Query) -> Derive:
@@ -120,4 +156,4 @@ def no_output(source: SourceReport) -> InputError:
 def _nothing(method: Method) -> Scored:
     fold = ScoreFold(method)
     fold.add(EMPTY, [])
-    return fold.result()[0][0]
+    return fold.result().blocks[0]

@@ -27,15 +27,15 @@ PURE_FLOORS = (
     "cost_block cost_tally cost_report costs",
     "collector aggregator filters folds conditions selection",
     "detectors/ incidents attribution",
-    "scorers/ quality scored score_folds score_report",
+    "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
     "reports views/ renderers/",
 )
 EFFECT_FLOORS = (
-    "config source_bytes sources rejects parallel transport judge",
+    "config source_bytes sources rejects parallel transport judge verdicts judge_sample judging",
     "seeking scanning time_range",
     "pipeline rereading",
-    "summaries calls inspection cost_audit contributions monitoring scoring judging",
+    "summaries calls inspection cost_audit contributions monitoring scoring",
     "cli/",
     "__main__",
 )

@@ -1,6 +1,7 @@
 """`llmmon score`."""
 
-from typing import TYPE_CHECKING, Annotated
+import os
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,32 +10,97 @@ from llmmon.cli.options import with_logs
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
     from llmmon.pipeline import Query
+    from llmmon.scoring import Judging
+
+
+Overall = Annotated[str, typer.Option(help="How the overall score is made: defects or weighted.", metavar="FORMULA")]
+Limit = Annotated[int, typer.Option(help="Worst answers shown; 0 shows all that have a flag.", min=0)]
+ShowText = Annotated[bool, typer.Option("--show-text", help="Show the worst ones' prompts and outputs.")]
+FailOn = Annotated[
+    list[str] | None, typer.Option(help="Exit 1 if this holds: 'overall_avg<0.8', flag=secret.", metavar="COND")
+]
+Asked = Annotated[
+    bool, typer.Option("--judge", help="Also ask a model: SENDS texts, with secrets taken out, to --judge-url.")
+]
+Url = Annotated[
+    str | None,
+    typer.Option(help="An OpenAI-compatible endpoint; its key is $LLMMON_JUDGE_KEY or $OPENAI_API_KEY.", metavar="URL"),
+]
+Model = Annotated[str | None, typer.Option(help="The judging model.", metavar="MODEL")]
+Criteria = Annotated[
+    list[str] | None,
+    typer.Option(help="What it judges; repeatable. Default: relevance, accuracy, helpfulness.", metavar="NAME"),
+]
+SampleSize = Annotated[str, typer.Option(help="How many answers it judges: 100, or 5%.", metavar="N")]
+MaxCalls = Annotated[
+    int | None, typer.Option(help="Most questions sent to it; those answered before cost none.", min=0, metavar="N")
+]
+MaxUsd = Annotated[float | None, typer.Option(help="Most money spent on it, in USD.", min=0, metavar="USD")]
+Concurrency = Annotated[int, typer.Option(help="Questions at a time.", min=1, max=64, metavar="N")]
 
 
 @with_logs
 def score(
     query: "Query",
     output: "Output",
-    overall: Annotated[
-        str, typer.Option(help="How the overall score is made: defects or weighted.", metavar="FORMULA")
-    ] = "defects",
-    limit: Annotated[int, typer.Option(help="Worst answers shown; 0 shows all that have a flag.", min=0)] = 10,
-    show_text: Annotated[bool, typer.Option("--show-text", help="Show the worst ones' prompts and outputs.")] = False,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option(help="Exit 1 if this holds: 'overall_avg<0.8', flag=secret.", metavar="COND"),
-    ] = None,
+    overall: Overall = "defects",
+    limit: Limit = 10,
+    show_text: ShowText = False,
+    fail_on: FailOn = None,
+    judge: Asked = False,
+    judge_url: Url = None,
+    judge_model: Model = None,
+    judge_criteria: Criteria = None,
+    judge_sample: SampleSize = "100",
+    judge_max_calls: MaxCalls = None,
+    judge_max_usd: MaxUsd = None,
+    judge_concurrency: Concurrency = 4,
 ) -> int:
     """Score each answer from its text: refused, cut off, looping, leaking, off-topic, broken; with -o, all rows.
 
     Example: llmmon score sample_logs/prompts.jsonl -o scored.jsonl
     """
     from llmmon.conditions import any_met
+    from llmmon.errors import EXIT_DELIVERY
     from llmmon.scoring import check_flags, score_calls
     from llmmon.views.scores import view_scores
 
     check_flags(fail_on or ())
-    report, found = score_calls(query, overall=overall, limit=limit, show_text=show_text)
-    raised = {name for name, number in report.flags.items() if number}
-    failed = any_met(fail_on or (), {**report.summary, "flag": raised}, {})
-    return output.finish_rows("score", view_scores(report), found.source, {found.exit_code}, failed)
+    limits = (judge_sample, judge_max_calls, judge_max_usd, judge_concurrency)
+    asked = _judging(query, judge_url, judge_model, judge_criteria, limits) if judge else None
+    report, found = score_calls(query, overall=overall, limit=limit, show_text=show_text, judging=asked)
+    figures = {**report.summary, "judge_overall_avg": (report.judge or {}).get("overall_avg")}
+    failed = any_met(fail_on or (), {**figures, "flag": {name for name, count in report.flags.items() if count}}, {})
+    silent = report.judge is not None and report.judge["failed"] > 0 and not report.judge["scored"]
+    codes = {found.exit_code, EXIT_DELIVERY} if silent else {found.exit_code}
+    return output.finish_rows("score", view_scores(report), found.source, codes, failed)
+
+
+def _judging(query: "Query", url: str | None, model: str | None, criteria: list[str] | None, limits: Any) -> "Judging":
+    """The judge that the options describe; raises `UsageError`."""
+    from llmmon.errors import UsageError
+    from llmmon.judge import DEFAULT_CRITERIA
+    from llmmon.judge_sample import Sample
+    from llmmon.judging import Judge
+    from llmmon.scoring import Judging, prices_of
+    from llmmon.verdicts import VerdictCache
+
+    if not url or not model:
+        raise UsageError(
+            "--judge needs --judge-url and --judge-model",
+            hint="--judge-url https://api.openai.com/v1 --judge-model gpt-4o-mini",
+        )
+    sample, calls, usd, concurrency = limits
+    asked = Judge(
+        url=url,
+        model=model,
+        key=(os.environ.get("LLMMON_JUDGE_KEY") or os.environ.get("OPENAI_API_KEY") or "").strip() or None,
+        criteria=tuple(name.strip() for text in criteria or () for name in text.split(",") if name.strip())
+        or DEFAULT_CRITERIA,
+        max_calls=calls,
+        max_usd=usd,
+        concurrency=concurrency,
+        prices=prices_of(model, query.config),
+    )
+    asked.checked()
+    return Judging(Sample.of(sample), asked, VerdictCache.of(os.environ))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from llmmon.money import money_text
 from llmmon.score_report import ScoreReport, WorstRow
 from llmmon.scorers.flags import DIMENSIONS, FLAGS
 from llmmon.views import Column, Table, View
@@ -16,13 +17,34 @@ _LONGEST_TEXT: Final = 200
 def view_scores(report: ScoreReport) -> View:
     """Averages, flags with counts, the worst rows; their texts below where they were asked for."""
     return View(
-        data={"summary": dict(report.summary), "flags": dict(report.flags), "trend": dict(report.trend)},
+        data=_data(report),
         rows=report.rows,
         title=f"quality of {_answers(report)}",
         headline=_headline(report),
         tables=tuple(table for table in (_flags(report), _worst(report)) if table.rows),
-        notes=tuple(note for worst in report.worst for note in _texts(worst)),
+        notes=(*_unscored(report), *(note for worst in report.worst for note in _texts(worst))),
     )
+
+
+def _data(report: ScoreReport) -> dict[str, Any]:
+    judge = {} if report.judge is None else {"judge": dict(report.judge)}
+    return {"summary": dict(report.summary), "flags": dict(report.flags), "trend": dict(report.trend), **judge}
+
+
+def _unscored(report: ScoreReport) -> list[str]:
+    reasons = {} if report.judge is None else report.judge["unscored_reasons"]
+    return [f"not judged: {number:,}, because {reason}" for reason, number in reasons.items()]
+
+
+def _judge(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
+    agreed = judge["agreement"]
+    alike = agreed["spearman"]
+    cost = [("judge's cost", money_text(judge["cost_usd"]))] if judge["cost_usd"] is not None else []
+    return [
+        ("judge", f"{score(judge['overall_avg'])} over {judge['scored']:,} ({judge['cached']:,} known)"),
+        ("judge agrees", f"{percent(agreed['same_side'])}, rank correlation {score(alike)}"),
+        *cost,
+    ]
 
 
 def _answers(report: ScoreReport) -> str:
@@ -40,6 +62,7 @@ def _headline(report: ScoreReport) -> tuple[tuple[str, str], ...]:
     if trend["overall_avg_before"] is not None:
         recent, before = score(trend["overall_avg"]), score(trend["overall_avg_before"])
         pairs.append((f"last {trend['rows']:,}", f"{recent} (before {before})"))
+    pairs += [] if report.judge is None else _judge(report.judge)
     if summary["without_text"]:
         pairs.append(("without text", count(summary["without_text"])))
     return tuple((label, text) for label, text in pairs if text != MISSING)
