@@ -125,6 +125,9 @@ def _ranks() -> dict[str, tuple[tuple[str, int], ...]]:
     for slot, aliases in _ALIASES.items():
         for rank, alias in enumerate(aliases.split()):
             table.setdefault(alias, []).append((slot, rank))
+    for stem in _STEMS & table.keys():  # every length of time in every unit
+        for suffix, _ in _SUFFIXES:
+            table.setdefault(stem + suffix, table[stem])
     return {alias: tuple(found) for alias, found in table.items()}
 
 

@@ -55,12 +55,15 @@ def layout_of(head: bytes) -> Layout:
     """The layout of a file that begins with these bytes."""
     text = head.removeprefix(_BOM).lstrip()
     first, _, rest = text.partition(b"\n")
-    if first.startswith(b"["):
+    if first.startswith(b"[") and first[1:].lstrip()[:1] in _ELEMENTS:
         alone = _is_json(first) and rest.lstrip().startswith(b"{")  # a stray array among lines
         return LINES if alone else Layout("documents")
     if first.startswith(b"{"):
         return Layout("documents") if not _is_json(first) and _is_spread(first, text) else LINES
     return _table(first) or LINES
+
+
+_ELEMENTS: Final = (b"", b"{", b"[", b"]", b'"')
 
 
 def _is_json(line: bytes) -> bool:
@@ -84,6 +87,8 @@ def _table(first: bytes) -> Layout | None:
     if first.count(b",") < 2 or b"{" in first:
         return None
     names = _split(first)
+    if any(name != name.strip() for name in names):
+        return None  # prose
     slots = {binding.slot for name in names for binding in bindings_at((name,))}
     return Layout("csv", names) if "start" in slots and slots & {*EVIDENCE, "prompt"} else None
 

@@ -50,7 +50,7 @@ def _inside(text: str) -> Any:
 
 def _repaired(line: bytes, error: orjson.JSONDecodeError) -> Any:
     text = line.decode("utf-8", "replace").lstrip("\ufeff").strip()
-    if not text.startswith(("{", "[")):
+    if not text.startswith("{") and not re.match(r"\[\s*[\[{\"\]]", text):
         return text_object(text)
     return _lenient(text, str(error).split(": line")[0])
 
