@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,22 +46,48 @@ def llmmon_command(*args: str) -> list[str]:
     return [sys.executable, "-P", "-m", "llmmon", *args]
 
 
+class CommandServer:
+    """A process that runs command lines (see `command_server.py`)."""
+
+    def __init__(self, home: Path) -> None:
+        program = [sys.executable, "-P", str(Path(__file__).with_name("command_server.py"))]
+        self._process = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment(home), text=True
+        )
+
+    def run(self, **job: Any) -> int:
+        """The exit code of one run."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer]:
+    server = CommandServer(tmp_path_factory.mktemp("home"))
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(commands: CommandServer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """`run("summarize", "a.jsonl")` in `tmp_path`: exit code, stdout and stderr of the real command line."""
+    talk = tmp_path_factory.mktemp("talk")
 
     def started(*args: str, stdin: str | bytes | None = None, env: Mapping[str, str] | None = None) -> Ran:
-        given = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
-            llmmon_command(*args),
-            cwd=tmp_path,
-            env=clean_environment(tmp_path, env),
-            capture_output=True,
-            check=False,
-            timeout=60,
-            **({"stdin": subprocess.DEVNULL} if given is None else {"input": given}),  # type: ignore[call-overload]
-        )
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        paths = {name: str(talk / name) for name in ("stdin", "stdout", "stderr")}
+        if stdin is None:
+            paths["stdin"] = os.devnull
+        else:
+            (talk / "stdin").write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
+        code = commands.run(args=args, cwd=str(tmp_path), env=clean_environment(tmp_path, env), **paths)
+        return Ran(code, (talk / "stdout").read_bytes().decode(), (talk / "stderr").read_bytes().decode())
 
     return started
 
