@@ -7,10 +7,10 @@ from typing import Final
 import msgspec
 
 from llmmon.cost_tally import CostFold
-from llmmon.costs import CostPlan, CostReport, check_models, merge_tallies
+from llmmon.costs import CostPlan, CostReport, check_models, duplicates_of, merge_tallies
 from llmmon.costs import report as report_of
 from llmmon.grouping import Grouping
-from llmmon.pipeline import PRICED_BY, Query, Read, read
+from llmmon.pipeline import AS_READ, PRICED_BY, Query, Read, read
 from llmmon.prices import PriceTable
 
 _FIELDS: Final = PRICED_BY | {"user", "request_id"}
@@ -23,7 +23,8 @@ def audit_costs(
     Grouping(by)  # checks the fields
     table = PriceTable.of(query.config.prices)
     check_models(as_models, table)
-    plan = CostPlan(table=table, by=by, as_models=as_models, largest=largest)
-    as_logged = msgspec.structs.replace(query, cost="none")  # the fold does the pricing
+    plan = CostPlan(table=table, by=by, as_models=as_models, largest=largest, undated_us=query.wall_us)
+    as_logged = msgspec.structs.replace(query, cost=AS_READ)  # the fold does the pricing
     found = read(as_logged, _FIELDS | set(by), lambda: CostFold(plan))
-    return report_of(merge_tallies(found.results, largest), plan), found
+    repeated = duplicates_of(found.repeated, plan) if found.repeated.size else None
+    return report_of(merge_tallies(found.results, largest), plan, repeated), found

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from llmmon import parallel, sources
-from llmmon.columns import Columns, concat, in_log_order
+from llmmon.columns import EMPTY, Columns, concat, in_log_order
 from llmmon.config import Config
 from llmmon.errors import EXIT_INPUT, EXIT_OK, InputError
 from llmmon.filters import Filter, all_of
@@ -26,6 +27,7 @@ from llmmon.selection import Selection
 from llmmon.source_bytes import CHUNK_BYTES, SPAN_BYTES
 from llmmon.time_range import TimeOptions, TimeRange
 
+AS_READ: Final = "as read"  # a cost mode for those who price themselves
 PRICED_BY: Final = frozenset(
     {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
     | {"cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "cost_usd"}
@@ -72,13 +74,17 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """What reading gave: the folds' results, the source report, the time range, the exit code so far."""
+    """What reading gave: the folds' results, the source report, the time range, the exit code so far.
+
+    `repeated` are the rows that were left out because another row is of the same call.
+    """
 
     results: list[Any]
     source: SourceReport
     window: Window
     exit_code: int
     scanned: Scanned[Any]
+    repeated: Columns = EMPTY
 
 
 class Logs:
@@ -186,13 +192,20 @@ def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_
         duplicates=inside.size - single.size,
         outside=kept.report.requests + kept.report.outside - inside.size,
     )
-    return _done(query, logs, times, msgspec.structs.replace(kept, report=report), [fold.result()])
+    done = _done(query, logs, times, msgspec.structs.replace(kept, report=report), [fold.result()])
+    return msgspec.structs.replace(done, repeated=_left_out(inside, single))
 
 
 def _without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
     """Each call once: in dialects that log a call more than once, or by its id in any."""
     single, _ = keep_most_complete(columns)
     return keep_most_complete(single, "request_id")[0] if any_dialect else single
+
+
+def _left_out(inside: Columns, single: Columns) -> Columns:
+    if inside.size == single.size or inside.positions is None or single.positions is None:
+        return EMPTY
+    return inside.take(~np.isin(inside.positions, single.positions))
 
 
 def _done(query: Query, logs: Logs, times: TimeRange, scanned: Scanned[Any], results: list[Any]) -> Read:
@@ -234,9 +247,9 @@ def _adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns
 def _price(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
     if query.cost == "none":
         return _without_costs
-    if not any("cost" in name for name in fields):
+    if query.cost == AS_READ or not any("cost" in name for name in fields):
         return None
-    return _Pricing(query.cost, query.config.prices)
+    return _Pricing(query.cost, query.config.prices, query.wall_us)
 
 
 def _without_costs(columns: Columns) -> Columns:
@@ -247,9 +260,10 @@ def _without_costs(columns: Columns) -> Columns:
 class _Pricing:
     """Gives calls their costs; the price table is loaded when the first call needs it."""
 
-    def __init__(self, mode: str, prices: Mapping[str, Any]) -> None:
+    def __init__(self, mode: str, prices: Mapping[str, Any], undated_us: int) -> None:
         self._mode = mode
         self._prices = prices
+        self._undated_us = undated_us  # calls without a time take today's prices
         self._table: Any = None
 
     def __call__(self, columns: Columns) -> Columns:
@@ -262,4 +276,4 @@ class _Pricing:
 
         if self._table is None:
             self._table = PriceTable.of(self._prices)
-        return price(columns, self._table, self._mode)
+        return price(columns, self._table, self._mode, self._undated_us)
