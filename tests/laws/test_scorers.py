@@ -159,6 +159,6 @@ def test_no_pattern_backtracks_badly(name: str) -> None:
     pattern = patterns()[name]
     for text in HOSTILE:
         for ended in (text, text + "!\x00"):
-            start = time.perf_counter()
+            start = time.process_time()
             list(pattern.finditer(ended))
-            assert time.perf_counter() - start < 0.5, ended[:40]
+            assert time.process_time() - start < 0.5, ended[:40]
