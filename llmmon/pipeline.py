@@ -24,10 +24,11 @@ from llmmon.rejects import keep_rejects
 from llmmon.reports import SourceReport, Window
 from llmmon.scanning import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
 from llmmon.selection import Selection
-from llmmon.source_bytes import CHUNK_BYTES, SPAN_BYTES
+from llmmon.source_bytes import SPAN_BYTES
 from llmmon.time_range import TimeOptions, TimeRange
 
 AS_READ: Final = "as read"  # a cost mode for those who price themselves
+_LEAST_SPAN: Final = 512 << 10  # bytes
 PRICED_BY: Final = frozenset(
     {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
     | {"cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "cost_usd"}
@@ -150,7 +151,7 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
         jobs=query.jobs or parallel.cpu_count(),
         streams=logs.streams,
         progress=query.progress,
-        span_bytes=max(CHUNK_BYTES, SPAN_BYTES // weight),
+        span_bytes=max(_LEAST_SPAN, SPAN_BYTES // weight),
         least_to_share=LEAST_TO_SHARE // weight,
     )
     if times.trailing or query.dedup or any(one.repeats for one in logs.plans):

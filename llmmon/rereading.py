@@ -44,7 +44,7 @@ def rereadable(query: Query, times: int = 2) -> Iterator[Rereadable]:
     Its progress counts `times` readings; no rejects are written, so that the caller chooses which reading does.
     """
     with contextlib.ExitStack() as stack:
-        kept = {name: _kept(name, stack) for name in dict.fromkeys(query.logs) if _comes_once(name)}
+        kept = {name: _kept(name, stack) for name in dict.fromkeys(query.logs) if comes_once(name)}
         names = {path: name for name, path in kept.items()}
         progress = query.progress
         again = Rereadable(
@@ -70,7 +70,8 @@ def _told(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
-def _comes_once(name: str) -> bool:
+def comes_once(name: str) -> bool:
+    """Whether a log is a pipe, whose content is gone once it is read."""
     if name == "-":
         return True
     try:

@@ -20,7 +20,7 @@ from llmmon.pipeline import Derive, Query, Read, read
 from llmmon.quality import Overall, score_texts
 from llmmon.record import NANO_DOLLARS, SCORE_UNITS
 from llmmon.reports import SourceReport
-from llmmon.rereading import rereadable
+from llmmon.rereading import comes_once, rereadable
 from llmmon.score_folds import SHOWN_NAMES, CorpusFold, Method, ScoreFold, texts_of
 from llmmon.score_report import ScoreReport, report_of
 from llmmon.scored import Scored, join
@@ -92,11 +92,18 @@ def prices_of(model: str, config: Config) -> tuple[float, float] | None:
     return None if np.isnan(costs).any() else (float(costs[0]), float(costs[1]))
 
 
-def quality_column(query: Query) -> Derive:
-    """The step that gives calls without a logged quality that of their answer's text."""
+def with_quality(query: Query) -> Query:
+    """The query whose calls without a logged quality get that of their answer's text.
+
+    Raises `UsageError` for what can be read only once: words are counted in a first reading.
+    """
+    if any(map(comes_once, query.logs)):
+        raise UsageError("--score reads the log twice, which a pipe does not allow", hint="write it to a file first")
     thresholds = checked_thresholds(query.config)
-    method = Method(Lexicon.of(corpus_of(query, needed=False)), thresholds)
-    return Derive(SCORED_BY | {"quality_score"}, lambda columns: _with_quality(columns, method), _WORK)
+    first = msgspec.structs.replace(query, rejects=None, progress=None, say=lambda _: None)
+    method = Method(Lexicon.of(corpus_of(first, needed=False)), thresholds)
+    added = Derive(SCORED_BY | {"quality_score"}, lambda columns: _with_quality(columns, method), _WORK)
+    return msgspec.structs.replace(query, derive=added)
 
 
 def _with_quality(columns: Columns, method: Method) -> Columns:

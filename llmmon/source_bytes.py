@@ -159,13 +159,14 @@ class SpanBytes:
         self._view = memoryview(self._buffer)
         self._files: dict[str, int] = {}
         self.offset = 0  # of the chunk that was given last
+        self._no_start = (0, 0)  # no line starts from the first offset up to the second, where one does
 
     def chunks(self, source: Source, span: Span) -> Iterator[memoryview]:
         """The lines that start within the span; raises `OSError`."""
         fd = self._fd(source.path)
         end = source.size if span.end is None else span.end
-        at = _line_start(fd, span.start)
-        stop = _line_start(fd, end) if end < source.size else source.size
+        at = self._line_start(fd, span.start)
+        stop = self._line_start(fd, end) if end < source.size else source.size
         while at < stop:
             read = self._read(fd, at, min(len(self._buffer), stop - at))
             if not read:
@@ -177,6 +178,14 @@ class SpanBytes:
             self.offset = at
             yield self._view[:whole]
             at += whole
+
+    def _line_start(self, fd: int, at: int) -> int:
+        """As below; a line that is longer than many spans is searched once."""
+        first, last = self._no_start
+        if not first <= at <= last:
+            last = _line_start(fd, at)
+            self._no_start = (at, last)
+        return last
 
     def _read(self, fd: int, at: int, size: int) -> int:
         return os.preadv(fd, [self._view[:size]], at)
@@ -192,6 +201,7 @@ class SpanBytes:
     def _fd(self, path: str) -> int:
         if path not in self._files:
             self.close()
+            self._no_start = (0, 0)
             self._files[path] = os.open(path, os.O_RDONLY)
         return self._files[path]
 

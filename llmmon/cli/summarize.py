@@ -27,6 +27,9 @@ def summarize(
     fail_on: Annotated[
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'error_rate>0.05'.", metavar="COND")
     ] = None,
+    score: Annotated[
+        bool, typer.Option("--score", help="Judge answers by their texts where no quality is logged.")
+    ] = False,
 ) -> int:
     """Show totals, a table by model, errors, and a time series.
 
@@ -40,6 +43,10 @@ def summarize(
 
     fields = tuple(field for text in by or ["model"] for field in text.split(","))
     every_us = check_every(duration_us(every, plain="m")) if every else None
+    if score:
+        from llmmon.scoring import with_quality
+
+        query = with_quality(query)
     report, found = run(
         query, by=fields, every_us=every_us, series_by=fields if by and every else (), sort=sort, limit=limit
     )
