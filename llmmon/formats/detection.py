@@ -64,7 +64,7 @@ def plan_for(head: bytes, wanted: Wanted) -> ReadPlan:
     return ReadPlan(
         mappings=tuple(found),
         fields=wanted.fields | {TAG_PREFIX + tag for tag in wanted.tags},
-        typed=bool(by_count) and layout.kind == "lines" and _is_typed(by_count[0], found[0], lines),
+        typed=bool(by_count) and layout.kind != "csv" and _is_typed(by_count[0], found[0], lines),
         label=label_of(rows.get(GENERIC, [])),
         forced=wanted.dialect,
         naive=wanted.naive,

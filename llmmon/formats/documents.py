@@ -6,6 +6,7 @@ complete yet is kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,8 @@ _QUOTE, _BACKSLASH, _NEWLINE = b'"\\\n'
 _BRACE, _BRACKET, _CLOSING_BRACE, _CLOSING_BRACKET, _COMMA = b"{[}],"
 _STRUCTURE: Final = np.zeros(256, np.bool_)
 _STRUCTURE[list(b"{}[],")] = True
+_STEPS: Final = np.zeros(256, np.int64)  # how each sign changes the depth
+_STEPS[list(b"{[")], _STEPS[list(b"}]")] = 1, -1
 
 
 class DocumentSplitter:
@@ -31,6 +34,7 @@ class DocumentSplitter:
         self._depth = 0
         self._in_array = False  # of the top level
         self._texts = _TextState()
+        self._reached: int | None = None  # depth at the end of the chunk, where it was told in advance
 
     def feed(self, chunk: Any) -> list[Element]:
         """The elements that became complete."""
@@ -40,14 +44,41 @@ class DocumentSplitter:
         found: list[Element] = []
         done = 0
         positions = self._texts.outside(data)
-        for at, sign in zip((positions + before).tolist(), data[positions].tolist(), strict=True):
-            cut = self._step(at, sign)
+        for at, sign, depth in self._cutting(data, positions):
+            self._depth = self._depth if depth is None else depth
+            cut = self._step(at + before, sign)
             if cut is not None:
                 self._emit(done, cut[0], found)
                 done = cut[1]
+        if len(positions) and self._reached is not None:
+            self._depth = self._reached
         del self._kept[:done]
         self._offset += done
         return found
+
+    def _cutting(self, data: NDArray[np.uint8], positions: IntArray) -> Iterator[tuple[int, int, int | None]]:
+        """Signs that may cut, each with the depth before it (None: as the signs so far have it).
+
+        Where brackets match, these are the few at the top; otherwise each sign must be looked at.
+        """
+        signs = data[positions]
+        depth = self._depth + np.cumsum(_STEPS[signs])
+        self._reached = None
+        if not len(signs) or depth.min() < 0 or self._may_start_afresh(data, positions, signs, depth):
+            yield from zip(positions.tolist(), signs.tolist(), [None] * len(signs), strict=True)
+            return
+        before = depth - _STEPS[signs]
+        top = np.flatnonzero((np.minimum(depth, before) == 0) | ((signs == _COMMA) & (depth == 1)))
+        yield from zip(positions[top].tolist(), signs[top].tolist(), before[top].tolist(), strict=True)
+        self._reached = int(depth[-1])
+
+    def _may_start_afresh(
+        self, data: NDArray[np.uint8], positions: IntArray, signs: NDArray[np.uint8], depth: IntArray
+    ) -> bool:
+        if self._in_array and depth.min() > 0:
+            return False
+        deep = positions[(signs == _BRACE) & (depth > 1)]
+        return bool((data[deep[deep > 0] - 1] == _NEWLINE).any() or (len(deep) and deep[0] == 0))
 
     def finish(self) -> list[Element]:
         """What is left at the end of the stream."""
