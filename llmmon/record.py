@@ -82,6 +82,8 @@ FIELDS: Final[dict[str, Field]] = {
         Field("output", _X, "what was answered"),
         Field("expected", _X, "reference answer"),
         Field("context", _X, "material the answer should rest on"),
+        Field("system", _X, "system prompt, where it is logged apart"),
+        Field("schema", _X, "what the answer's JSON must keep: a schema, a response_format, required keys"),
     )
 }
 

@@ -36,6 +36,8 @@ def texts_of(columns: Columns) -> Texts:
         prompts=columns.text("prompt"),
         expected=columns.text("expected"),
         contexts=columns.text("context"),
+        systems=columns.text("system"),
+        schemas=columns.text("schema"),
         finish_reasons=columns.name("finish_reason").texts(),
         reasoning_tokens=_numbers(columns, "reasoning_tokens"),
         completion_tokens=_numbers(columns, "completion_tokens"),

@@ -28,7 +28,7 @@ from llmmon.scorers.corpus import Corpus, Lexicon
 from llmmon.scorers.flags import FLAGS
 from llmmon.verdicts import VerdictCache
 
-TEXT_FIELDS: Final = ("output", "prompt", "expected", "context")
+TEXT_FIELDS: Final = ("output", "prompt", "expected", "context", "system", "schema")
 SCORED_BY: Final = frozenset({*TEXT_FIELDS, "finish_reason", "reasoning_tokens", "completion_tokens"})
 _SHOWN: Final = frozenset({*SHOWN_NAMES, "timestamp", "quality_score"})
 _WORK: Final = 64  # scoring a byte, in units of reading it

@@ -307,3 +307,10 @@ def test_quality_is_computed_for_a_summary_where_none_is_logged(run: Run, write:
     write("a.jsonl", [{"model": "m", "output": ""}, {"model": "m", "output": "", "quality_score": 0.5}])
     assert run("summarize", "a.jsonl", "-f", "json").json["data"]["totals"]["quality_avg"] == 0.5
     assert run("summarize", "a.jsonl", "--score", "-f", "json").json["data"]["totals"]["quality_avg"] == 0.25
+
+
+def test_what_the_answer_must_keep_is_read_as_logged(run: Run, write: Write) -> None:
+    output = '{"city": "Rome"}'
+    wanted = {"type": "json_schema", "json_schema": {"schema": {"required": ["city", "country"]}}}
+    write("a.jsonl", [{"output": output, "response_format": wanted}, {"output": output, "schema": ["city"]}])
+    assert ["invalid_json" in row["flags"] for row in lines(run, "a.jsonl")] == [True, False]

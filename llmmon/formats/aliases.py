@@ -83,6 +83,8 @@ _ALIASES: Final[dict[str, str]] = {
     ),
     "expected": "expected expectedoutput reference referenceanswer groundtruth",
     "context": "context contexts retrievedcontext documents",
+    "system": "system systemprompt systemmessage systeminstruction",
+    "schema": "schema responseformat responseschema outputschema jsonschema requiredkeys",
 }
 CONTAINERS: Final = frozenset(
     (

@@ -55,7 +55,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         numbers={field: column for field, column in numbers.items() if column is not None},
         names={**_names(slots), **names},
         texts={
-            slot: [values.as_text(value) for value in slots.texts(slot)]
+            slot: [(values.as_json if slot == "schema" else values.as_text)(value) for value in slots.texts(slot)]
             for slot, bindings in slots.bound.items()
             if bindings[0].kind is Slot.TEXT
         },

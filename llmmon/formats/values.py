@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
+import orjson
 
 from llmmon.columns import CodeArray, FloatArray, Interner
 from llmmon.formats.mapping import embedded
@@ -166,6 +167,16 @@ def as_text(value: Any, depth: int = 16) -> str | None:
         inner = next((value[key] for key in _TEXT_KEYS if value.get(key) is not None), None)
         return as_text(inner, depth - 1)
     return None
+
+
+def as_json(value: Any) -> str | None:
+    """A structure as JSON text; a text as it is."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return None
 
 
 _TEXT_KEYS: Final = ("content", "text", "message", "parts", "choices", "output", "messages", "prompt", "input")
