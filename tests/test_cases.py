@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import zstandard
+
 from tests.conftest import Ran, Run
 
 CASES = Path(__file__).parent / "cases"

@@ -13,7 +13,7 @@ from llmmon.errors import DeliveryError, UsageError
 from llmmon.transport import LARGEST_REPLY, Client, RefusedError, Reply, Request, Retries, check_url, retry_after_s
 from tests.judge_server import Answer, Behaviour, judge_server
 
-SECRET = "k-5e1f-not-to-be-told"  # noqa: S105 - a made-up one
+SECRET = "k-5e1f-not-to-be-told"
 FAST = Retries(attempts=3, timeout_s=2.0, first_wait_s=0.01, longest_wait_s=5.0)
 
 
