@@ -12,7 +12,7 @@ from llmmon.columns import Columns
 from llmmon.errors import EXIT_INPUT, EXIT_OK
 from llmmon.folds import ColumnsFold
 from llmmon.formats import DIALECTS
-from llmmon.formats.mapping import Binding
+from llmmon.formats.explain import UNLOCKS, sources
 from llmmon.formats.reading import ReadPlan
 from llmmon.pipeline import Logs, Query
 from llmmon.record import FIELDS
@@ -22,21 +22,6 @@ from llmmon.scanning import Scan, scan
 from llmmon.selection import Selection
 
 _ALL_FIELDS: Final = frozenset(FIELDS)
-# what a field that no call carries would make possible
-_UNLOCKS: Final = {
-    "timestamp": "windows, time series, anomalies, alerts",
-    "model": "breakdowns by model, prices",
-    "latency_ms": "latency quantiles, output speed",
-    "time_to_first_token_ms": "how long users wait for the first token",
-    "prompt_tokens": "token counts, calculated costs",
-    "completion_tokens": "token counts, output speed, calculated costs",
-    "cost_usd": "costs as billed (they are calculated from prices where tokens are logged)",
-    "error_type": "errors by type",
-    "finish_reason": "the rate of answers cut off or withheld",
-    "user": "costs and errors by user",
-    "request_id": "counting repeated lines once",
-    "output": "quality scores",
-}
 
 
 def inspect_logs(query: Query) -> tuple[InspectReport, SourceReport, int]:
@@ -108,19 +93,16 @@ def _merged(results: list[Any]) -> tuple[dict[str, int], int]:
 
 
 def _mapping_rows(plan: ReadPlan, dialects: Mapping[str, int]) -> list[dict[str, Any]]:
-    rows = []
-    for mapping in plan.mappings:
-        name = plan.label if mapping.dialect == "generic" else mapping.dialect
-        rows += [_mapping_row(binding, name) for binding in mapping.bindings if name in dialects]
-    return rows
-
-
-def _mapping_row(binding: Binding, dialect: str) -> dict[str, Any]:
-    return {"dialect": dialect, "field": binding.slot, "path": ".".join(binding.path), "unit": binding.unit or None}
+    """Where each field comes from, in which unit, and why it is read so."""
+    return [
+        {"dialect": s.dialect, "field": s.slot, "path": s.path, "unit": s.unit or None, "why": s.why}
+        for s in sources(plan)
+        if s.dialect in dialects
+    ]
 
 
 def _missing(coverage: Mapping[str, int]) -> list[dict[str, str]]:
-    return [{"field": field, "unlocks": unlocks} for field, unlocks in _UNLOCKS.items() if field not in coverage]
+    return [{"field": field, "unlocks": unlocks} for field, unlocks in UNLOCKS.items() if field not in coverage]
 
 
 def _notes(report: SourceReport, calls: int) -> list[str]:

@@ -60,8 +60,13 @@ def _common_folder(paths: list[str]) -> str:
 
 
 def _details(file: FileInspection) -> list[Table]:
-    columns = (Column("field", right=False), Column("read from", right=False), Column("unit", right=False))
-    mapping = tuple((row["field"], row["path"], row["unit"] or "") for row in file.mapping)
+    columns = (
+        Column("field", right=False),
+        Column("read from", right=False),
+        Column("unit", right=False),
+        Column("why", right=False, rank=1),
+    )
+    mapping = tuple((row["field"], row["path"], row["unit"] or "", row["why"]) for row in file.mapping)
     tables = [Table("mapping (change it with --map field=path[:unit])", columns, mapping)] if mapping else []
     coverage = tuple((field, percent(share)) for field, share in file.coverage.items())
     if coverage:
