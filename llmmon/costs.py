@@ -126,7 +126,12 @@ def _disagreement_row(row: Disagreement) -> DisagreementRow:
 
 def _unpriced_rows(tallied: CostTally) -> tuple[UnpricedRow, ...]:
     rows = (UnpricedRow(*key, *sums) for key, sums in tallied.unpriced.items())
-    return tuple(sorted(rows, key=lambda r: (-r.prompt_tokens - r.completion_tokens, -r.calls, r.model or "", r.why)))
+    return tuple(
+        sorted(
+            rows,
+            key=lambda r: (-r.prompt_tokens - r.completion_tokens, -r.calls, r.model or "", r.why, r.provider or ""),
+        )
+    )
 
 
 def _zero_rows(tallied: CostTally) -> tuple[ZeroRow, ...]:
