@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import with_logs
+from llmmon.cli.options import By, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 def cost(
     query: "Query",
     output: "Output",
-    by: Annotated[
-        list[str] | None,
-        typer.Option(help="Group by this field or tag.X; repeatable. Default: model.", metavar="FIELD"),
-    ] = None,
+    by: By = None,
     as_model: Annotated[
         list[str] | None,
         typer.Option("--as", help="What the same calls would have cost with this model; repeatable.", metavar="MODEL"),

@@ -43,6 +43,10 @@ LOGS: Final = Shared(
 )
 _MANY: Final = list[str] | None
 
+By = Annotated[
+    list[str] | None, typer.Option(help="Group by this field or tag.X; repeatable. Default: model.", metavar="FIELD")
+]
+
 READING: Final = (
     Shared("window", _option("Only the last minutes (60), or a duration such as 2h.", metavar="W")),
     Shared("since", _option("From here: ISO time, 2h or 3d ago, today, yesterday.", metavar="TIME")),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import with_logs
+from llmmon.cli.options import By, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 def summarize(
     query: "Query",
     output: "Output",
-    by: Annotated[
-        list[str] | None,
-        typer.Option(help="Group by this field or tag.X; repeatable. Default: model.", metavar="FIELD"),
-    ] = None,
+    by: By = None,
     every: Annotated[
         str | None, typer.Option(help="A time series in buckets of this width, such as 1h.", metavar="DURATION")
     ] = None,
