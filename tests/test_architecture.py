@@ -27,6 +27,7 @@ PURE_FLOORS = (
     "cost_block cost_tally cost_report costs",
     "collector aggregator filters folds conditions selection",
     "detectors/ incidents attribution",
+    "rules alert alerts",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
     "reports views/ renderers/",
