@@ -95,23 +95,11 @@ class Logs:
         self.query = query
         self.filter = all_of(query.where)
         found = sources.find(query.logs)
-        wanted = self._wanted(fields, self.filter)
-        self.sources, self.plans, self.streams, failed = open_plans(found.sources, wanted)
+        self.sources, self.plans, self.streams, failed = open_plans(
+            found.sources, wanted_of(query, fields, self.filter)
+        )
         self.failed = (*found.unreadable, *failed)
         self._tell(found)
-
-    def _wanted(self, fields: frozenset[str], where: Filter | None) -> Wanted:
-        query = self.query
-        needed = {"timestamp", *fields, *(where.fields if where else ()), *(("request_id",) if query.dedup else ())}
-        tags = tuple(sorted(name.removeprefix(TAG_PREFIX) for name in needed if name.startswith(TAG_PREFIX)))
-        return Wanted(
-            fields=frozenset(name for name in needed if not name.startswith(TAG_PREFIX))
-            | pricing_fields(query, needed),
-            tags=tags,
-            overrides=tuple(parse_override(text) for text in query.maps),
-            dialect=query.dialect,
-            naive=query.naive_tz,
-        )
 
     def _tell(self, found: sources.Found) -> None:
         for path, why in self.failed:
@@ -125,6 +113,19 @@ class Logs:
         if not self.sources:
             what = "nothing to read" if not self.failed else "none of the logs can be read"
             raise InputError(what, hint="name files, folders or globs of JSON lines, or - for standard input")
+
+
+def wanted_of(query: Query, fields: frozenset[str], where: Filter | None) -> Wanted:
+    """What a query asks of reading."""
+    needed = {"timestamp", *fields, *(where.fields if where else ()), *(("request_id",) if query.dedup else ())}
+    tags = tuple(sorted(name.removeprefix(TAG_PREFIX) for name in needed if name.startswith(TAG_PREFIX)))
+    return Wanted(
+        fields=frozenset(name for name in needed if not name.startswith(TAG_PREFIX)) | pricing_fields(query, needed),
+        tags=tags,
+        overrides=tuple(parse_override(text) for text in query.maps),
+        dialect=query.dialect,
+        naive=query.naive_tz,
+    )
 
 
 def pricing_fields(query: Query, needed: set[str]) -> frozenset[str]:
@@ -147,7 +148,7 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
         plans=logs.plans,
         ranges=times.ranges,
         selection=Selection(times.start_us, times.end_us, logs.filter),
-        price=_adding(query, fields),
+        price=adding(query, fields),
         jobs=query.jobs or parallel.cpu_count(),
         streams=logs.streams,
         progress=query.progress,
@@ -180,7 +181,7 @@ def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_
     selection = Selection(times.start_us, times.end_us)
     if selection.timed:
         inside = inside.take(selection.inside(inside))
-    single = _without_repeats(inside, any_dialect=query.dedup)
+    single = without_repeats(inside, any_dialect=query.dedup)
     priced = single if plan.price is None else plan.price(single)
     chosen = priced if logs.filter is None else priced.take(logs.filter.mask(priced))
     fold = make_fold()
@@ -197,7 +198,7 @@ def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_
     return msgspec.structs.replace(done, repeated=_left_out(inside, single))
 
 
-def _without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
+def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
     """Each call once: in dialects that log a call more than once, or by its id in any."""
     single, _ = keep_most_complete(columns)
     return keep_most_complete(single, "request_id")[0] if any_dialect else single
@@ -236,7 +237,7 @@ def nothing_usable(report: SourceReport) -> InputError:
     )
 
 
-def _adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
+def adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
     """What is added to the calls while they are read: costs, and what else the query derives."""
     priced = _price(query, fields)
     if query.derive is None:

@@ -211,6 +211,8 @@ class SpanBytes:
             os.close(fd)
         self._files.clear()
 
+    __del__ = close  # a process that reads again and again would run out of them
+
 
 def _line_start(fd: int, at: int) -> int:
     """The first offset at or after `at` where a line starts."""

@@ -27,19 +27,34 @@ class Found(msgspec.Struct, frozen=True):
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
-def find(names: Sequence[str]) -> Found:
-    """The logs behind paths, globs, folders and "-"; a log that is reached twice is taken once."""
+class Expanded(msgspec.Struct, frozen=True):
+    """The paths behind names, whether they exist or not, and what matches nothing (path -> why)."""
+
+    paths: tuple[str, ...]
+    ignored: tuple[str, ...]
+    unmatched: tuple[tuple[str, str], ...]
+
+
+def expand(names: Sequence[str]) -> Expanded:
+    """The paths of logs behind paths, globs, folders and "-"."""
     paths: list[str] = []
     ignored: list[str] = []
-    unreadable: list[tuple[str, str]] = []
+    unmatched: list[tuple[str, str]] = []
     for name in names:
-        _expand(name, paths, ignored, unreadable)
+        _expand(name, paths, ignored, unmatched)
+    return Expanded(tuple(paths), tuple(ignored), tuple(unmatched))
+
+
+def find(names: Sequence[str]) -> Found:
+    """The logs behind paths, globs, folders and "-"; a log that is reached twice is taken once."""
+    named = expand(names)
+    unreadable = list(named.unmatched)
     sources: list[Source] = []
     repeated: list[str] = []
     seen: dict[Any, str] = {}
-    for path in paths:
+    for path in named.paths:
         try:
-            source = _open_source(path)
+            source = open_source(path)
             key = _identity(source)
         except OSError as error:
             unreadable.append((path, _reason(error)))
@@ -49,8 +64,8 @@ def find(names: Sequence[str]) -> Found:
         else:
             seen[key] = path
             sources.append(source)
-    kept, copies = _without_copies(sources)
-    return Found(kept, tuple(ignored), (*repeated, *copies), tuple(unreadable))
+    kept, copies = without_copies(sources)
+    return Found(kept, named.ignored, (*repeated, *copies), tuple(unreadable))
 
 
 def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tuple[str, str]]) -> None:
@@ -87,7 +102,8 @@ def is_log(name: str) -> bool:
     return base.endswith(_LOG_ENDINGS)
 
 
-def _open_source(path: str) -> Source:
+def open_source(path: str) -> Source:
+    """The log at a path, its compression told by its first bytes; raises `OSError`."""
     if path == "-":
         return Source("-", 0, seekable=False)
     status = os.stat(path)
@@ -109,12 +125,12 @@ def _identity(source: Source) -> Any:
     return (status.st_dev, status.st_ino)
 
 
-def _without_copies(sources: Sequence[Source]) -> tuple[tuple[Source, ...], list[str]]:
+def without_copies(sources: Sequence[Source]) -> tuple[tuple[Source, ...], list[str]]:
     """Leave out files with the content of an earlier one, such as `app.log.1` beside `app.log.1.gz`."""
     by_size: dict[int, list[Source]] = {}
     kept, copies = [], []
     for source in sources:
-        size = _content_size(source)
+        size = content_size(source)
         twins = by_size.setdefault(size, []) if size is not None else []
         if size and any(_same_content(source, twin) for twin in twins):
             copies.append(source.path)
@@ -124,7 +140,7 @@ def _without_copies(sources: Sequence[Source]) -> tuple[tuple[Source, ...], list
     return tuple(kept), copies
 
 
-def _content_size(source: Source) -> int | None:
+def content_size(source: Source) -> int | None:
     """Size when decompressed (modulo 2**32 as gzip has it), None where only reading would tell."""
     if not source.seekable:
         return None
