@@ -92,7 +92,7 @@ class AlertRule(msgspec.Struct, frozen=True):
 
 # the guide's two, as windowed statistics
 DEFAULT_RULES: Final = (
-    AlertRule("High Latency", "latency_p95_ms", "gt", 5000, AlertSeverity.ERROR),
+    AlertRule("High Latency", "latency_ms", "gt", 5000, AlertSeverity.ERROR, aggregation="avg"),
     AlertRule("High Error Rate", "error_rate", "gt", 0.1, AlertSeverity.CRITICAL),
 )
 

@@ -25,18 +25,18 @@ PURE_FLOORS = (
     "formats/",
     "rates modelnames pricelist pricedata prices usage quoting pricing disagreements logged_costs whatif",
     "cost_block cost_tally cost_report costs",
-    "collector aggregator filters folds conditions selection",
+    "collector aggregator filters folds timeline conditions selection",
     "detectors/ incidents attribution",
-    "rules alert alerts",
+    "rules alert alerts history readings evaluator rule_tables",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
-    "reports views/ renderers/",
+    "reports overview histograms views/ renderers/",
 )
 EFFECT_FLOORS = (
-    "config source_bytes sources rejects parallel transport judge verdicts judge_sample judging",
-    "seeking scanning time_range",
-    "pipeline rereading",
-    "summaries calls inspection cost_audit contributions monitoring scoring",
+    "statelock outbox statefile config source_bytes fingerprints sources checkpoints rejects parallel judge verdicts judge_sample judging",
+    "seeking scanning tails time_range",
+    "pipeline following rereading",
+    "summaries calls inspection cost_audit contributions monitoring scoring overview_parts reporting",
     "cli/",
     "__main__",
 )
@@ -57,6 +57,7 @@ LIBRARIES = {
     "requests": (),
     "urllib.request": ("transport",),
     "http.client": ("transport",),
+    "smtplib": ("mail",),
     "fsspec": ("sources",),
 }
 # what no module above the effects line may name, with its one exemption each

@@ -1,0 +1,78 @@
+"""Rules over time: what is seen at every minute, one `step` after the other. Check, backtest and serve run this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llmmon.alert import Alert, Alerts, Reading, Silence, Transition, alert_id
+from llmmon.alerts import step
+from llmmon.readings import CLEAR, Sight
+from llmmon.rules import MINUTE_US
+
+
+def evaluate_minutes(
+    state: Alerts, sights: Sequence[Sight], *, configuration: str = "", silences: Sequence[Silence] = ()
+) -> tuple[dict[str, Alert], list[Transition]]:
+    """The alerts after all minutes of the sights (which cover the same ones), and what happened, in order of time.
+
+    Minutes at which nothing is met and no alert is open are passed over: a step would change nothing.
+    """
+    minutes = [int(end) for end in sights[0].ends] if sights else []
+    eventful = _eventful(sights)
+    rows = _Rows(sights, configuration)
+    after = dict(state)
+    found: list[Transition] = []
+    busy = any(_awake(alert) for alert in after.values())
+    for at, minute in enumerate(minutes):
+        if not busy and at not in eventful:
+            continue
+        readings = [sight.reading(row, at) for sight, row in eventful.get(at, ())]
+        if busy:
+            readings += rows.of_the_others(after, readings, at)
+        after, happened = step(after, readings, minute * MINUTE_US, configuration=configuration, silences=silences)
+        found += happened
+        busy = any(_awake(alert) for alert in after.values())
+    return after, found
+
+
+def _awake(alert: Alert) -> bool:
+    return not alert.resolved or alert.held
+
+
+def _eventful(sights: Sequence[Sight]) -> dict[int, list[tuple[Sight, int]]]:
+    """By minute the readings whose condition is met or kept."""
+    found: dict[int, list[tuple[Sight, int]]] = {}
+    for sight in sights:
+        for row, at in zip(*(places.tolist() for places in np.nonzero(sight.met != CLEAR)), strict=True):
+            found.setdefault(at, []).append((sight, row))
+    return found
+
+
+class _Rows:
+    """Where the group of an alert stands in the sights."""
+
+    def __init__(self, sights: Sequence[Sight], configuration: str) -> None:
+        self._sights = {sight.rule.name: sight for sight in sights}
+        self._places = {
+            alert_id(configuration, sight.rule.name, group): (sight, row)
+            for sight in sights
+            for row, group in enumerate(sight.groups)
+        }
+        self._configuration = configuration
+
+    def of_the_others(self, alerts: Alerts, read: Sequence[Reading], at: int) -> list[Reading]:
+        """What is seen of the alerts that are awake and not yet among the readings."""
+        done = {alert_id(self._configuration, one.rule.name, one.group) for one in read}
+        return [
+            self._reading(name, alert, at)
+            for name, alert in alerts.items()
+            if _awake(alert) and name not in done and alert.rule in self._sights
+        ]
+
+    def _reading(self, name: str, alert: Alert, at: int) -> Reading:
+        if name in self._places:
+            sight, row = self._places[name]
+            return sight.reading(row, at)
+        return Reading(self._sights[alert.rule].rule, alert.group, met=False, note="no calls of this group any more")

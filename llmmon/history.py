@@ -1,0 +1,238 @@
+"""What rules remember of the calls: one metric a minute and group, small enough to keep.
+
+Every rule reads one stream. The values of a minute stay exact up to some thousand; beyond, they are kept to
+seven significant bits, whatever pieces the minute arrived in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.aggregator import Measures, aggregate
+from llmmon.columns import Columns
+from llmmon.filters import Filter, parse
+from llmmon.grouping import Grouping
+from llmmon.metrics import METRICS, STATISTICS, Statistic, metric_called, statistic_called, statistic_name
+from llmmon.partials import (
+    EMPTY,
+    VALUE_BITS,
+    Group,
+    KeyArray,
+    Partials,
+    Run,
+    Sums,
+    Values,
+    coarsen,
+    merge,
+    rolled_up,
+    sorted_run,
+)
+from llmmon.rules import MINUTE_US, MOST_GROUPS, OTHER, AlertRule
+
+EXACT_A_MINUTE: Final = 4096  # values of one group
+_BITS: Final = np.uint64(VALUE_BITS)
+_MERGE_EVERY: Final = 16
+
+Key = tuple[str | None, ...]
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One metric of the calls that `where` keeps, by minute and group; with its values where quantiles are asked."""
+
+    metric: str
+    by: tuple[str, ...] = ()
+    where: str = ""
+    values: bool = False
+
+    @property
+    def name(self) -> str:
+        """A text that is the same for the same stream in every run."""
+        return "|".join((self.metric, "values" if self.values else "sums", ",".join(self.by), self.where))
+
+    @property
+    def grouping(self) -> Grouping:
+        """By minute and group."""
+        return Grouping(self.by, MINUTE_US)
+
+
+def statistic_of(rule: AlertRule) -> Statistic:
+    """The statistic that a rule compares; raises `UsageError` for names that do not exist."""
+    if not rule.aggregation:
+        return statistic_called(rule.metric_name)
+    return STATISTICS[statistic_name(metric_called(rule.metric_name), rule.aggregation)]
+
+
+def stream_of(rule: AlertRule) -> Stream:
+    """What a rule reads."""
+    statistic = statistic_of(rule)
+    return Stream(statistic.metric.name, rule.by, rule.where, statistic.needs_values)
+
+
+def fields_of(streams: Iterable[Stream]) -> frozenset[str]:
+    """The record's fields that streams are made of."""
+    found: set[str] = set()
+    for stream in streams:
+        found |= METRICS[stream.metric].needs | set(stream.by)
+        if stream.where:
+            found |= parse(stream.where).fields
+    return frozenset(found)
+
+
+class StreamsFold:
+    """The minutes of every stream, made while the calls are read; the result has one partials a stream."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self._streams = streams
+        shared: dict[tuple[tuple[str, ...], str], list[Stream]] = {}
+        for stream in streams:
+            shared.setdefault((stream.by, stream.where), []).append(stream)
+        self._plans = [
+            (Grouping(by, MINUTE_US), parse(where) if where else None, _measures(those), those)
+            for (by, where), those in shared.items()
+        ]
+        self._pending: dict[Stream, list[Partials]] = {stream: [] for stream in streams}
+
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
+        for grouping, where, measures, streams in self._plans:
+            kept = _kept(columns, where)
+            if not kept.size:
+                continue
+            found = aggregate(kept, measures, grouping)
+            for stream in streams:
+                self._take(stream, of_stream(found, stream))
+
+    def _take(self, stream: Stream, part: Partials) -> None:
+        pending = self._pending[stream]
+        pending.append(part)
+        if len(pending) >= _MERGE_EVERY:
+            pending[:] = [bounded(merge(pending))]
+
+    def result(self) -> list[Partials]:
+        """The minutes of each stream, in the order in which the streams were given."""
+        return [bounded(merge(self._pending[stream])) for stream in self._streams]
+
+
+def _measures(streams: Sequence[Stream]) -> Measures:
+    names = tuple(dict.fromkeys(stream.metric for stream in streams))
+    return Measures(names, tuple(dict.fromkeys(stream.metric for stream in streams if stream.values)))
+
+
+def _kept(columns: Columns, where: Filter | None) -> Columns:
+    if where is None or not columns.size:
+        return columns
+    mask = where.mask(columns)
+    return columns if mask.all() else columns.take(mask)
+
+
+def of_stream(partials: Partials, stream: Stream) -> Partials:
+    """The part of partials that a stream is."""
+    return Partials(
+        partials.groups,
+        {stream.metric: partials.sums[stream.metric]} if stream.metric in partials.sums else {},
+        {stream.metric: partials.values[stream.metric]} if stream.values and stream.metric in partials.values else {},
+        partials.first_us,
+        partials.last_us,
+    )
+
+
+def bounded(partials: Partials) -> Partials:
+    """The same minutes, those with very many values coarsened; idempotent, and the same however they are cut."""
+    return msgspec.structs.replace(partials, values={name: _bounded(v) for name, v in partials.values.items()})
+
+
+def _bounded(values: Values) -> Values:
+    if len(values) <= EXACT_A_MINUTE:
+        return values
+    run = sorted_run(values)
+    cells = (run.keys >> _BITS).astype(np.int64)
+    held = np.bincount(cells, run.counts)
+    large = held[cells] > EXACT_A_MINUTE
+    if not large.any():
+        return Values((run,))
+    small = Run(run.keys[~large], None if run.counts is None else run.counts[~large])
+    coarse = coarsen(Values((Run(run.keys[large], None if run.counts is None else run.counts[large]),)))
+    return Values((sorted_run(Values((small, *coarse.runs))),))
+
+
+def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[Key, ...]]:
+    """At most 100 groups, first come first served; the calls of all others are the group "other"."""
+    seen = dict.fromkeys(known)
+    new = {group for group in partials.groups if group[1:] not in seen}
+    for group in sorted(new, key=lambda g: (g[0], [(n is not None, n or "") for n in g[1:]])):
+        if len(seen) < MOST_GROUPS:
+            seen.setdefault(group[1:])
+    if all(group[1:] in seen for group in new):
+        return partials, tuple(seen)
+    groups: list[Group] = [
+        group if group[1:] in seen else (group[0], *(OTHER,) * (len(group) - 1)) for group in partials.groups
+    ]
+    return bounded(rolled_up(partials, groups)), tuple(seen)
+
+
+def between(partials: Partials, first: int, last: int) -> Partials:
+    """The minutes from `first` up to but not including `last`."""
+    inside = np.array([first <= group[0] < last for group in partials.groups], np.bool_)
+    if inside.all():
+        return partials
+    kept = np.flatnonzero(inside)
+    if not len(kept):
+        return EMPTY
+    place = np.cumsum(inside) - 1
+    return Partials(
+        groups=tuple(partials.groups[i] for i in kept.tolist()),
+        sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
+        values={name: _values_of(v, inside, place) for name, v in partials.values.items()},
+    )
+
+
+def _values_of(values: Values, inside: Any, place: Any) -> Values:
+    run = sorted_run(values)
+    cells = (run.keys >> _BITS).astype(np.int64)
+    kept = inside[cells]
+    low: KeyArray = run.keys[kept] & np.uint64((1 << VALUE_BITS) - 1)
+    keys: KeyArray = low | (place[cells[kept]].astype(np.uint64) << _BITS)
+    return Values((Run(keys, None if run.counts is None else run.counts[kept]),), values.exact)
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    groups: list[tuple[Any, ...]]
+    sums: Mapping[str, tuple[bytes, bytes]]
+    values: Mapping[str, tuple[bytes, bytes | None]]
+
+
+def packed(partials: Partials) -> bytes:
+    """Partials as bytes, for `unpacked`."""
+    runs = {name: sorted_run(v) for name, v in partials.values.items()}
+    return msgspec.msgpack.encode(
+        _Stored(
+            groups=list(partials.groups),
+            sums={name: (s.count.tobytes(), s.total.tobytes()) for name, s in partials.sums.items()},
+            values={
+                name: (run.keys.tobytes(), None if run.counts is None else run.counts.tobytes())
+                for name, run in runs.items()
+            },
+        )
+    )
+
+
+def unpacked(data: bytes) -> Partials:
+    """Partials from `packed` bytes; raises `msgspec.MsgspecError` or `ValueError` for anything else."""
+    stored = msgspec.msgpack.decode(data, type=_Stored)
+    return Partials(
+        groups=tuple(tuple(group) for group in stored.groups),
+        sums={
+            name: Sums(np.frombuffer(count, np.int64), np.frombuffer(total, np.int64))
+            for name, (count, total) in stored.sums.items()
+        },
+        values={
+            name: Values(
+                (Run(np.frombuffer(keys, np.uint64), None if n is None else np.frombuffer(n, np.int64)),),
+            )
+            for name, (keys, n) in stored.values.items()
+        },
+    )
