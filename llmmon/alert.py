@@ -110,6 +110,14 @@ class Reading(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+def fits(alert: Alert, matchers: Mapping[str, str]) -> bool:
+    """Whether an alert has what all matchers ask for; a matcher's value may use `*` and `?`."""
+    known = {**alert.labels, **{k: v or "" for k, v in alert.group}}
+    known |= {"rule": alert.rule, "severity": alert.severity.value, "metric": alert.metric_name}
+    known |= {"alert_id": alert.alert_id}
+    return all(fnmatchcase(known.get(name, ""), wanted) for name, wanted in matchers.items())
+
+
 class Silence(msgspec.Struct, frozen=True):
     """Alerts that all `matchers` fit are not told until `until_us`: rule, severity, metric, a group field or label.
 
@@ -124,12 +132,7 @@ class Silence(msgspec.Struct, frozen=True):
 
     def covers(self, alert: Alert, now_us: int) -> bool:
         """Whether it keeps an alert quiet now."""
-        known = {**alert.labels, **{k: v or "" for k, v in alert.group}}
-        known |= {"rule": alert.rule, "severity": alert.severity.value, "metric": alert.metric_name}
-        known |= {"alert_id": alert.alert_id}
-        return now_us < self.until_us and all(
-            fnmatchcase(known.get(name, ""), wanted) for name, wanted in self.matchers.items()
-        )
+        return now_us < self.until_us and fits(alert, self.matchers)
 
 
 class Transition(msgspec.Struct, frozen=True):

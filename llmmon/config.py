@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -13,8 +13,14 @@ from llmmon.durations import duration_us, zone
 from llmmon.errors import ConfigError, UsageError
 from llmmon.names import nearest
 
+if TYPE_CHECKING:
+    from llmmon.notifiers import Channel
+from llmmon.rules import AlertRule
+
 FILE_NAME: Final = "llmmon.toml"
-_TOP_KEYS: Final = frozenset({"logs", "timezone", "naive_timezone", "state", "late", "prices", "score"})
+_TOP_KEYS: Final = frozenset(
+    {"logs", "timezone", "naive_timezone", "state", "late", "prices", "score", "notify", "rules"}
+)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +34,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     late_us: int = 120_000_000
     prices: Mapping[str, Any] = msgspec.field(default_factory=dict)
     score_thresholds: Mapping[str, float] = msgspec.field(default_factory=dict)
+    channels: tuple[Channel, ...] = ()
+    rules: tuple[AlertRule, ...] = ()
 
 
 def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Config:
@@ -82,6 +90,8 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
         late_us=faults.duration(table, "late", "2m"),
         prices=faults.table(table, "prices"),
         score_thresholds=_thresholds(faults, table),
+        channels=_channels(faults, table, folder),
+        rules=_rules(faults, table),
     )
     faults.raise_for(path)
     return config
@@ -91,6 +101,25 @@ def _thresholds(faults: _Faults, table: Mapping[str, Any]) -> dict[str, float]:
     score = faults.table(table, "score")
     faults.unknown_keys(score, frozenset({"thresholds"}), "score.")
     return {name: faults.number(v, f"score.thresholds.{name}") for name, v in faults.table(score, "thresholds").items()}
+
+
+def _rules(faults: _Faults, table: Mapping[str, Any]) -> tuple[AlertRule, ...]:
+    if "rules" not in table:
+        return ()
+    from llmmon.rule_tables import rules_of
+
+    return rules_of(table["rules"], faults.found)
+
+
+def _channels(faults: _Faults, table: Mapping[str, Any], folder: Path) -> tuple[Channel, ...]:
+    tables = faults.table(table, "notify")
+    if not tables:
+        return ()
+    from llmmon.notifiers import anchored, channel_of  # few runs need them
+
+    found = [channel_of(name, one) for name, one in tables.items()]
+    faults.found += [fault for _, those in found for fault in those]
+    return tuple(anchored(channel, folder.absolute()) for channel, _ in found if channel is not None)
 
 
 class _Faults:

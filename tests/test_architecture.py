@@ -33,6 +33,7 @@ PURE_FLOORS = (
     "reports overview histograms views/ renderers/",
 )
 EFFECT_FLOORS = (
+    "transport mail program outgoing notifiers/ rendered delivery",
     "statelock outbox statefile config source_bytes fingerprints sources checkpoints rejects parallel judge verdicts judge_sample judging",
     "seeking scanning tails time_range",
     "pipeline following rereading",

@@ -1,0 +1,188 @@
+"""One mail and the server that takes it; `send_mail` is the only place that speaks SMTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from llmmon.errors import DeliveryError
+
+if TYPE_CHECKING:
+    import smtplib
+    import ssl
+    from email.message import EmailMessage
+
+STARTTLS_PORT: Final = 587
+TLS_PORT: Final = 465
+LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class MailServer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where mail is handed in. `tls` is TLS from the first byte, `starttls` TLS after the greeting.
+
+    Certificates are checked; `ca_file` names the authorities that are trusted instead of the system's.
+    """
+
+    host: str
+    port: int
+    starttls: bool = True
+    tls: bool = False
+    username: str = ""
+    password: str = ""
+    ca_file: str = ""
+
+    @property
+    def address(self) -> str:
+        """`smtp.example.com:587`."""
+        return f"{self.host}:{self.port}"
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """One mail, as text and as HTML; `references` are the ids of the threads that it belongs to."""
+
+    server: MailServer
+    sender: str
+    recipients: tuple[str, ...]
+    subject: str
+    text: str
+    html: str
+    message_id: str
+    references: tuple[str, ...] = ()
+
+    def message(self) -> EmailMessage:
+        """As it goes out. The library refuses a header that holds a line break."""
+        from email.message import EmailMessage
+        from email.policy import SMTP
+        from email.utils import format_datetime
+
+        from llmmon.clock import utc_now
+
+        found = EmailMessage(policy=SMTP)
+        found["From"] = self.sender
+        found["To"] = ", ".join(self.recipients)
+        found["Subject"] = self.subject
+        found["Date"] = format_datetime(utc_now())
+        found["Message-ID"] = self.message_id
+        if self.references:
+            found["References"] = " ".join(self.references)
+            found["In-Reply-To"] = self.references[0]
+        found["Auto-Submitted"] = "auto-generated"  # so that no one's absence note answers
+        found.set_content(self.text)
+        found.add_alternative(self.html, subtype="html")
+        return found
+
+
+async def send_mail(mail: Mail, timeout_s: float) -> None:
+    """Hand a mail in; raises `DeliveryError`, also when some recipients were refused by all tries.
+
+    smtplib waits, so it does so in a thread of its own, which is cut off when time is up: its socket is closed.
+    """
+    attempt = _Attempt(mail, timeout_s)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def finish(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            attempt.run()
+        except BaseException as found:  # noqa: BLE001 - it is raised where it is awaited
+            error = found
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(finish, error)
+
+    threading.Thread(target=work, name="llmmon-mail", daemon=True).start()
+    try:
+        async with asyncio.timeout(timeout_s):
+            await done
+    except TimeoutError:
+        raise DeliveryError(f"{mail.server.address} did not answer within {timeout_s:g} s") from None
+    finally:
+        attempt.cut_off()
+
+
+class _Attempt:
+    """One conversation with a mail server."""
+
+    def __init__(self, mail: Mail, timeout_s: float) -> None:
+        self._mail = mail
+        self._timeout_s = timeout_s
+        self._smtp: smtplib.SMTP | None = None
+
+    def run(self) -> None:
+        """Connect, secure, log in, send; raises `DeliveryError`."""
+        import smtplib
+        import ssl
+
+        where = self._mail.server.address
+        try:
+            self._converse()
+        except ssl.SSLCertVerificationError as error:
+            raise DeliveryError(f"{where}: its certificate is not trusted: {error.verify_message}") from None
+        except ssl.SSLError as error:
+            raise DeliveryError(f"{where}: no TLS: {error.reason or 'the handshake failed'}") from None
+        except smtplib.SMTPNotSupportedError as error:
+            raise DeliveryError(f"{where}: {error}", retryable=False) from None
+        except smtplib.SMTPAuthenticationError as error:
+            passing = 400 <= error.smtp_code < 500
+            raise DeliveryError(f"{where} refused the login ({error.smtp_code})", retryable=passing) from None
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = sorted({code for code, _ in error.recipients.values()})
+            passing = any(code < 500 for code in codes)
+            names = "/".join(map(str, codes))
+            raise DeliveryError(f"{where} refused the recipients ({names})", retryable=passing) from None
+        except smtplib.SMTPResponseException as error:
+            passing = not 500 <= error.smtp_code < 600
+            raise DeliveryError(f"{where} answered {error.smtp_code}", retryable=passing) from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise DeliveryError(f"{where}: {_reason(error)}") from None
+
+    def cut_off(self) -> None:
+        """Close the socket under a conversation that still goes on."""
+        import socket
+
+        sock = getattr(self._smtp, "sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _converse(self) -> None:
+        import smtplib
+
+        mail, server = self._mail, self._mail.server
+        message = mail.message()  # before connecting: what cannot be written is no server's fault
+        if server.tls:
+            self._smtp = smtplib.SMTP_SSL(timeout=self._timeout_s, context=_context(server))
+        else:
+            self._smtp = smtplib.SMTP(timeout=self._timeout_s)
+        self._smtp._host = server.host  # type: ignore[attr-defined]  # noqa: SLF001 - TLS checks the name against it
+        try:
+            self._smtp.connect(server.host, server.port)
+            if server.starttls and not server.tls:
+                self._smtp.starttls(context=_context(server))
+            if server.username:
+                self._smtp.login(server.username, server.password)
+            self._smtp.send_message(message)
+            self._smtp.quit()
+        finally:
+            self._smtp.close()
+
+
+def _context(server: MailServer) -> ssl.SSLContext:
+    import ssl
+
+    return ssl.create_default_context(cafile=server.ca_file or None)
+
+
+def _reason(error: Exception) -> str:
+    """What happened, in words without any text of the server's."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "the connection was closed" if "Disconnected" in type(error).__name__ else type(error).__name__
