@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
-from llmmon.columns import Columns, IntArray
+from llmmon.columns import Columns, IntArray, Names
 from llmmon.errors import UsageError
 from llmmon.names import unknown
 from llmmon.partials import Group, GroupIndex
@@ -43,14 +43,17 @@ class Grouping(msgspec.Struct, frozen=True):
             columns = columns.take(kept)
         if not self.by and not self.every_us:
             return np.full(columns.size, index[()], np.int64), kept
-        parts = [self._buckets(columns)] if self.every_us else []
+        if len(self.by) == 1 and not self.every_us:
+            return _by_name(columns.name(self.by[0]), index), kept
+        parts = [self.numbers(columns.timestamp)] if self.every_us else []
         parts += [columns.name(name).codes.astype(np.int64) for name in self.by]
         return _numbered(parts, lambda row: self._group(row, columns), index), kept
 
-    def _buckets(self, columns: Columns) -> IntArray:
+    def numbers(self, times: IntArray) -> IntArray:
+        """The number of the bucket of each time, microseconds UTC; shape as given."""
         if self.every_us % _DAY_US:
-            return columns.timestamp // self.every_us
-        return (to_wall(columns.timestamp, self.tz) - _MONDAY_US) // self.every_us
+            return times // self.every_us
+        return (to_wall(times, self.tz) - _MONDAY_US) // self.every_us
 
     def bucket_start(self, number: int) -> int:
         """When a bucket begins, microseconds UTC."""
@@ -63,6 +66,21 @@ class Grouping(msgspec.Struct, frozen=True):
         codes = row[1:] if self.every_us else row
         found = tuple(None if code < 0 else column.values[code] for code, column in zip(codes, names, strict=True))
         return (int(row[0]), *found) if self.every_us else found
+
+
+def _by_name(names: Names, index: GroupIndex) -> IntArray:
+    """The group of each call by one name; shape (calls,)."""
+    size = len(names.values) + 1
+    places: IntArray = names.codes + np.int64(1)
+    if size > 4 * len(places) + 1024:
+        present, places = np.unique(places, return_inverse=True)
+    else:
+        present = np.flatnonzero(np.bincount(places, minlength=size))
+        table = np.zeros(size, np.int64)
+        table[present] = np.arange(len(present))
+        places = table.take(places)
+    numbers = [index[(names.values[code - 1] if code else None,)] for code in present.tolist()]
+    return np.array(numbers, np.int64).take(places)
 
 
 def _numbered(parts: Sequence[IntArray], group: Callable[[Sequence[int]], Group], index: GroupIndex) -> IntArray:

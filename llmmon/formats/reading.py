@@ -16,6 +16,7 @@ from llmmon.formats.documents import DocumentSplitter, Element
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.lines import UnreadableError
 from llmmon.formats.mapping import Binding
+from llmmon.formats.newlines import Newlines
 from llmmon.formats.objects import ObjectReader
 from llmmon.formats.plan import ReadPlan
 from llmmon.formats.rows import Rows
@@ -23,7 +24,7 @@ from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
 
 __all__ = ["BLOCK_BYTES", "GENERIC", "Block", "ReadPlan", "SpanReader"]
 _OUTCOME_FIELDS: Final = frozenset({"status", "error_type", "error_message", "status_code"})
-BLOCK_BYTES: Final = 8 << 20  # input that becomes one block of columns
+BLOCK_BYTES: Final = 12 << 20  # input that becomes one block of columns: a span and what its last line adds
 
 
 class Block(msgspec.Struct, eq=False):
@@ -51,8 +52,7 @@ class SpanReader:
         self._documents = DocumentSplitter() if plan.layout.kind == "documents" else None
         self._bytes_in_block = 0
         self._bytes_before = 0
-        self._newlines = np.empty(0, np.bool_)
-        self._ends = np.empty(0, np.int64)
+        self._newlines = Newlines()
 
     def _compile(self) -> TypedDecoder | None:
         if not self.plan.typed:
@@ -103,10 +103,10 @@ class SpanReader:
         self.accounting.skipped += len(lines) - len(kept)
 
     def _read(self, chunk: Any) -> None:
-        lines = self._mark_newlines(chunk)
-        if self._typed is not None and self._read_typed(self._typed, chunk, lines):
+        if self._typed is not None and self._read_typed(self._typed, chunk):
             return
-        self._read_each(self._lines(bytes(chunk).split(b"\n")[:lines]))
+        lines = bytes(chunk).split(b"\n")
+        self._read_each(self._lines(lines if lines[-1] else lines[:-1]))
 
     def _lines(self, lines: Iterable[bytes]) -> Iterable[Element]:
         offset = self._bytes_before
@@ -114,36 +114,18 @@ class SpanReader:
             yield offset, line
             offset += len(line) + 1
 
-    def _mark_newlines(self, chunk: Any) -> int:
-        """Lines in a chunk, the last perhaps without its newline; into a kept buffer, since a fresh one costs more."""
-        size = len(chunk)
-        if size > len(self._newlines):
-            self._newlines = np.empty(size, np.bool_)
-        self._ends = np.flatnonzero(np.equal(np.frombuffer(chunk, np.uint8), 10, out=self._newlines[:size]))
-        return len(self._ends) + (size > 0 and chunk[-1] != 10)
-
-    def _read_typed(self, typed: TypedDecoder, chunk: Any, lines: int) -> bool:
+    def _read_typed(self, typed: TypedDecoder, chunk: Any) -> bool:
         """The whole chunk by the typed decoder, if every line fits it."""
         try:
             rows = typed.decode_lines(chunk)
         except UNREADABLE:
             return False
-        if len(rows) != lines or not self._one_a_line(chunk):
+        if not self._newlines.one_object_each(chunk, len(rows)):
             return False
         start = self.accounting.lines
-        self._add_typed(typed, rows, np.arange(start, start + lines))
-        self.accounting.lines += lines
+        self._add_typed(typed, rows, np.arange(start, start + len(rows)))
+        self.accounting.lines += len(rows)
         return True
-
-    def _one_a_line(self, chunk: Any) -> bool:
-        """Whether every line begins and ends with a brace: two objects on one and none on the next are no lines."""
-        signs = np.frombuffer(chunk, np.uint8)
-        ends = self._ends
-        starts = ends[:-1] + 1 if len(ends) and ends[-1] == len(chunk) - 1 else ends + 1
-        if not len(signs) or signs[0] != _BRACE or (signs[starts] != _BRACE).any():
-            return False
-        last = signs[ends - 1]
-        return bool(((last == _CLOSING) | (last == _RETURN)).all())
 
     def _add_typed(self, typed: TypedDecoder, rows: Sequence[Any], lines: Any) -> None:
         if not rows:
@@ -217,9 +199,6 @@ class SpanReader:
             settled = DIALECTS[dialect].naive if dialect in DIALECTS else None
             self._rows[dialect] = Rows(self._interners, settled or self.plan.naive)
         return self._rows[dialect]
-
-
-_BRACE, _CLOSING, _RETURN = b"{}\r"
 
 
 def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> list[bool] | None:

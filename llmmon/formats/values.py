@@ -82,8 +82,8 @@ def _duration(value: Any, unit: str) -> float:
 def flags(values: Sequence[Any]) -> FloatArray:
     """1, 0 or NaN; words and numbers are read as truth values too; shape (n,)."""
     try:
-        if set(map(type, values)) == {bool}:
-            return np.frombuffer(bytes(values), np.uint8).astype(np.float64)
+        whole = np.frombuffer(bytes(values), np.uint8)  # takes booleans and small whole numbers, but nothing else
+        return np.minimum(whole, 1).astype(np.float64)
     except (TypeError, ValueError):
         pass
     return np.array([flag(value) for value in values], np.float64)
