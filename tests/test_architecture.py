@@ -30,14 +30,15 @@ PURE_FLOORS = (
     "rules alert alerts history readings evaluator rule_tables",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
-    "reports overview histograms views/ renderers/",
+    "reports overview histograms tallies exposition semconv views/ renderers/ prometheus",
 )
 EFFECT_FLOORS = (
     "transport mail program outgoing notifiers/ rendered delivery",
-    "statelock outbox statefile config source_bytes fingerprints sources checkpoints rejects parallel judge verdicts judge_sample judging",
+    "statelock outbox statefile config source_bytes fingerprints sources checkpoints rejects parallel",
+    "judge verdicts judge_sample judging",
     "seeking scanning tails time_range",
     "pipeline following rereading",
-    "summaries calls inspection cost_audit contributions monitoring scoring overview_parts reporting",
+    "summaries calls inspection cost_audit contributions monitoring scoring exporting overview_parts reporting",
     "cli/",
     "__main__",
 )
