@@ -115,6 +115,10 @@ class MetricsCollector:
             self._blocks = [concat(self._blocks)]
         return self._blocks[0] if self._blocks else EMPTY
 
+    def samples(self) -> tuple[LLMMetric, ...]:
+        """All samples that are still held, oldest first."""
+        return tuple(self._samples)
+
     def has_samples(self, name: str) -> bool:
         """Whether any sample of the name was recorded."""
         return name in self._sample_names

@@ -69,9 +69,8 @@ def _output_speed(columns: Columns) -> FloatArray | None:
         return None
     first = columns.numbers.get("time_to_first_token_ms")
     writing = latency if first is None else latency - np.where(np.isnan(first), 0.0, first)
-    usable = (writing > 0) & (tokens > 0)
     speed = np.full(columns.size, np.nan)
-    np.divide(tokens * 1e9, writing, out=speed, where=usable)
+    np.divide(tokens * 1e9, writing, out=speed, where=(writing > 0) & (tokens > 0))
     np.rint(speed, out=speed)
     return speed
 
@@ -137,9 +136,18 @@ METRICS: Final[dict[str, Metric]] = {
         _metric("prompt_tokens", "tokens", "tokens in, cache included", _A, _NO, prometheus="llm_tokens_total"),
         _metric("completion_tokens", "tokens", "tokens out", _A, _NO, prometheus="llm_tokens_total"),
         _metric("total_tokens", "tokens", "tokens in and out", _A, _NO, prometheus="llm_tokens_total"),
-        _metric("cached_tokens", "tokens", "tokens in from the provider's cache", _A, _HI),
-        _metric("cache_write_tokens", "tokens", "tokens written to the provider's cache", _A, _NO),
-        _metric("reasoning_tokens", "tokens", "tokens out spent on reasoning", _A, _NO),
+        _metric(
+            *("cached_tokens", "tokens", "tokens in from the provider's cache", _A, _HI),
+            prometheus="llm_cached_tokens_total",
+        ),
+        _metric(
+            *("cache_write_tokens", "tokens", "tokens written to the provider's cache", _A, _NO),
+            prometheus="llm_cache_write_tokens_total",
+        ),
+        _metric(
+            *("reasoning_tokens", "tokens", "tokens out spent on reasoning", _A, _NO),
+            prometheus="llm_reasoning_tokens_total",
+        ),
         _metric(
             *("cost_usd", "usd", "cost, logged or calculated", _A, _LO),
             scale=NANO_DOLLARS,
@@ -153,16 +161,28 @@ METRICS: Final[dict[str, Metric]] = {
             scale=1000 * NANO_DOLLARS,
             needs=(*_COST, "total_tokens"),
         ),
-        _metric("unpriced", "", "calls that used tokens and have no cost", _E, _LO, needs=_COST),
-        _metric("cache_hit", "", "calls that a gateway answered from its cache", _E, _HI),
-        _metric("truncated", "", "answers cut off at a limit", _E, _LO, truncations, needs=("finish_reason",)),
+        _metric(
+            *("unpriced", "", "calls that used tokens and have no cost", _E, _LO),
+            needs=_COST,
+            prometheus="llm_unpriced_requests_total",
+        ),
+        _metric(
+            "cache_hit", "", "calls that a gateway answered from its cache", _E, _HI, prometheus="llm_cache_hits_total"
+        ),
+        _metric(
+            *("truncated", "", "answers cut off at a limit", _E, _LO, truncations),
+            needs=("finish_reason",),
+            prometheus="llm_truncated_answers_total",
+        ),
         _metric(
             *("refused", "", "answers withheld by the model or a filter", _E, _LO, refusals),
             needs=("finish_reason",),
+            prometheus="llm_refused_answers_total",
         ),
         _metric(
             *("empty", "", "successful calls without any output token", _E, _LO, empty_answers),
             needs=("completion_tokens", "status"),
+            prometheus="llm_empty_answers_total",
         ),
         _metric(
             *("quality_score", "", "quality in [0, 1]", _M, _HI),
@@ -173,8 +193,7 @@ METRICS: Final[dict[str, Metric]] = {
     )
 }
 
-# the guide's names for the same metrics
-ALIASES: Final = {
+ALIASES: Final = {  # the guide's names for the same metrics
     "llm_latency_ms": "latency_ms",
     "llm_tokens_total": "total_tokens",
     "llm_cost_usd": "cost_usd",

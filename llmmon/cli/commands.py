@@ -10,6 +10,7 @@ import typer
 from llmmon import __version__
 from llmmon.cli.anomalies import anomalies
 from llmmon.cli.cost import cost
+from llmmon.cli.export import export
 from llmmon.cli.init import init
 from llmmon.cli.inspect import inspect
 from llmmon.cli.requests import requests
@@ -17,7 +18,17 @@ from llmmon.cli.score import score
 from llmmon.cli.simulate import simulate
 from llmmon.cli.summarize import summarize
 
-COMMANDS: Final[tuple[Callable[..., Any], ...]] = (summarize, requests, anomalies, cost, score, inspect, simulate, init)
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
+    summarize,
+    requests,
+    anomalies,
+    cost,
+    score,
+    export,
+    inspect,
+    simulate,
+    init,
+)
 
 
 def register(app: typer.Typer) -> None:

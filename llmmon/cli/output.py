@@ -57,6 +57,11 @@ class Output(msgspec.Struct, frozen=True):
         atexit.register(progress.close)  # an interrupted bar would leave the terminal without its cursor
         return progress.add
 
+    def account(self, source: SourceReport, codes: set[int]) -> int:
+        """Say what was read; the exit code of the run."""
+        self.say(accounting(source))
+        return first_exit_code(codes)
+
     def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
         """Render and write the result; the exit code of the run."""
         page = Page(command, view, source, self._width(), self._colour())
@@ -94,11 +99,14 @@ class Output(msgspec.Struct, frozen=True):
         for piece in pieces:
             self.write(piece.decode())
 
-    def write(self, text: str) -> None:
-        """Write text to the file (whole or not at all), or to stdout (a closed pipe ends it quietly)."""
+    def write(self, text: str, *, durable: bool = False) -> None:
+        """Write text to the file (whole or not at all), or to stdout (a closed pipe ends it quietly).
+
+        `durable` is for files that another program picks up: all can read it, and it survives a power cut.
+        """
         data = text.encode("utf-8", "replace")
         if self.file is not None:
-            write_whole(self.file, data)
+            write_whole(self.file, data, durable=durable)
             return
         try:
             sys.stdout.flush()
@@ -125,16 +133,19 @@ def _json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
         yield piece.encode()
 
 
-def write_whole(path: Path, data: bytes | Iterable[bytes]) -> None:
+def write_whole(path: Path, data: bytes | Iterable[bytes], *, durable: bool = False) -> None:
     """Replace a file by new content (or pieces of it) in one step; raises `InputError`."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.writelines([data] if isinstance(data, bytes) else data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
             mask = os.umask(0)
             os.umask(mask)
-            Path(temporary).chmod(0o666 & ~mask)
+            Path(temporary).chmod(0o644 if durable else 0o666 & ~mask)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink()
