@@ -155,7 +155,10 @@ def _failed(channel: Channel, index: int, error: LlmmonError, place: str) -> Del
 
 def _shown(channel: Channel, found: Sequence[Notification], environment: Mapping[str, str]) -> tuple[Delivery, ...]:
     """What would be sent; the text of a message stands at the first notification that it covers."""
-    messages = build(channel, environment, hidden=True).messages(found)
+    try:
+        messages = build(channel, environment, hidden=True).messages(found)
+    except LlmmonError as error:
+        return tuple(_failed(channel, at, error, "") for at in range(len(found)))
     texts: dict[int, list[str]] = {}
     places: dict[int, str] = {}
     for message in messages:
@@ -188,6 +191,15 @@ def build(channel: Channel, environment: Mapping[str, str], *, hidden: bool = Fa
         else:
             settings[key] = _resolved(value, environment, at) if known[key].refers else value
     return notifier_of(channel, settings)
+
+
+def readiness(channel: Channel, environment: Mapping[str, str]) -> str:
+    """Whether a channel has all that it needs to send: `yes`, or what is missing."""
+    try:
+        build(channel, environment)
+    except LlmmonError as error:
+        return f"no: {error}"
+    return "yes"
 
 
 def _resolved(value: Any, environment: Mapping[str, str], at: str) -> Any:

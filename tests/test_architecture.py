@@ -33,7 +33,7 @@ PURE_FLOORS = (
     "reports overview histograms tallies exposition semconv views/ renderers/ prometheus",
 )
 EFFECT_FLOORS = (
-    "transport mail program outgoing notifiers/ rendered delivery",
+    "transport mail program outgoing notifiers/ rendered drill delivery",
     "statelock outbox statefile config source_bytes fingerprints sources checkpoints rejects parallel",
     "judge verdicts judge_sample judging",
     "seeking scanning tails time_range",

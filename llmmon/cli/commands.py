@@ -13,6 +13,8 @@ from llmmon.cli.cost import cost
 from llmmon.cli.export import export
 from llmmon.cli.init import init
 from llmmon.cli.inspect import inspect
+from llmmon.cli.notify import notify
+from llmmon.cli.report import report
 from llmmon.cli.requests import requests
 from llmmon.cli.score import score
 from llmmon.cli.simulate import simulate
@@ -29,6 +31,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     simulate,
     init,
 )
+GROUPS: Final[tuple[typer.Typer, ...]] = (notify,)  # commands that have commands of their own
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +39,8 @@ def register(app: typer.Typer) -> None:
     app.callback()(_top)
     for command in COMMANDS:
         app.command()(command)
+    for group in GROUPS:
+        app.add_typer(group)
 
 
 def _show_version(wanted: bool) -> None:

@@ -13,7 +13,11 @@ import msgspec
 
 from llmmon.errors import ConfigError
 from llmmon.names import nearest
+from llmmon.notifiers.alertmanager import AlertmanagerNotifier
+from llmmon.notifiers.command import CommandNotifier
+from llmmon.notifiers.email import EmailNotifier
 from llmmon.notifiers.notifier import Channel, Notification, Notifier
+from llmmon.notifiers.pagerduty import PagerDutyNotifier
 from llmmon.notifiers.settings import KINDS, Setting, is_reference, table_faults
 from llmmon.notifiers.slack import SlackNotifier
 from llmmon.notifiers.webhook import WebhookNotifier
@@ -23,7 +27,11 @@ __all__ = ["NOTIFIERS", "Channel", "Notification", "Notifier", "anchored", "chan
 
 NOTIFIERS: Final[dict[str, type[Notifier]]] = {
     "slack": SlackNotifier,
+    "pagerduty": PagerDutyNotifier,
+    "email": EmailNotifier,
     "webhook": WebhookNotifier,
+    "alertmanager": AlertmanagerNotifier,
+    "command": CommandNotifier,
 }
 _SHARED: Final = {"type": Setting("text"), "min_severity": Setting("text"), "match": Setting("texts")}
 

@@ -76,7 +76,6 @@ class Notifier(ABC):
     GAP_S: ClassVar[float] = 0.0  # least time between two messages
     acknowledges: ClassVar[bool] = False  # whether the service is told that someone has seen an alert
     resends: ClassVar[bool] = False  # whether an alert that fires must be told in every run
-    acknowledges: ClassVar[bool] = False  # whether it is told that someone has seen an alert
 
     @classmethod
     @abstractmethod

@@ -1,0 +1,126 @@
+"""`llmmon notify`: the channels, and proof that they work."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from llmmon.errors import ConfigError, DeliveryError
+
+if TYPE_CHECKING:
+    from llmmon.config import Config
+    from llmmon.notifiers import Channel, Notification
+
+notify: Final = typer.Typer(
+    name="notify",
+    help="List the channels that alerts are told to, and send a test alert.\n\nExample: llmmon notify test oncall",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[str | None, typer.Option("--config", help="Configuration file.", metavar="FILE")]
+
+
+@notify.command("test")
+def prove(
+    channel: Annotated[str, typer.Argument(help="The NAME of [notify.NAME] in the configuration.")],
+    resolve: Annotated[bool, typer.Option(help="Also tell that it is over, so that nothing stays open.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the messages, send nothing.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Send a test alert to a channel, and that it is over.
+
+    Example: llmmon notify test oncall
+    """
+    from llmmon.delivery import build, deliver
+    from llmmon.drill import drill_notifications
+
+    found = _channel(_load(config), channel)
+    ends = drill_notifications(time.time_ns() // 1000)[: 2 if resolve else 1]
+    if dry_run:
+        for one in ends:
+            shown = deliver({found: [one]}, os.environ, dry_run=True)[channel][0]
+            if not shown.text:
+                raise ConfigError(shown.reason)
+            typer.echo(shown.text)
+        return
+    build(found, os.environ)  # a missing secret is a fault of the configuration, not of the service
+    for number, one in enumerate(ends):
+        _send(found, one, first=number == 0)
+
+
+def _send(channel: "Channel", notification: "Notification", *, first: bool) -> None:
+    from llmmon.delivery import deliver
+    from llmmon.notifiers import NOTIFIERS
+    from llmmon.renderers.plain import plain
+
+    if not first:
+        time.sleep(NOTIFIERS[channel.type].GAP_S)
+    started = time.monotonic()
+    result = deliver({channel: [notification]}, os.environ)[channel.name][0]
+    took_ms = (time.monotonic() - started) * 1000
+    what = "a test alert" if notification.status == "firing" else "that it is over"
+    if not result.delivered:
+        raise DeliveryError(
+            f"channel {channel.name!r} ({channel.type}) was not told {'of ' * first}{what}: {result.reason}",
+            hint=f"check [notify.{channel.name}]; --dry-run shows the message",
+        )
+    told = f"{channel.name} ({channel.type}): told {result.place} {'of ' * first}{what} in {took_ms:,.0f} ms"
+    typer.echo(plain(told))
+
+
+@notify.command("list")
+def list_channels(config: ConfigFile = None) -> None:
+    """Show the configured channels, and whether each could send.
+
+    Example: llmmon notify list
+    """
+    from llmmon.renderers.plain import plain
+
+    for row in _aligned(_rows(_load(config))):
+        typer.echo(plain(row))
+
+
+def _rows(config: "Config") -> list[tuple[str, ...]]:
+    from llmmon.delivery import readiness
+    from llmmon.notifiers import NOTIFIERS
+
+    if not config.channels:
+        typer.echo("no channel is configured: add [notify.NAME] with one of these types", err=True)
+        known = ((kind, notifier.SETTINGS) for kind, notifier in NOTIFIERS.items())
+        rows = [(kind, ", ".join(f"{k}*" if s.required else k for k, s in keys.items())) for kind, keys in known]
+        return [("type", "keys (* must be there)"), *rows]
+    head = ("channel", "type", "from", "ready")
+    return [head, *((c.name, c.type, c.min_severity.value, readiness(c, os.environ)) for c in config.channels)]
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]) - 1)]
+    return ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+
+
+def _load(chosen: str | None) -> "Config":
+    from llmmon.config import load
+
+    return load(chosen, os.environ, Path.cwd())
+
+
+def _channel(config: "Config", name: str) -> "Channel":
+    names = [channel.name for channel in config.channels]
+    if name not in names:
+        from llmmon.names import nearest
+
+        where = f"{config.path} names no channel" if config.path else "there is no llmmon.toml"
+        if not names:
+            raise ConfigError(
+                f"channel {name!r} is not configured: {where}",
+                hint=f"add [notify.{name}] to llmmon.toml; `llmmon notify list` shows the types",
+            )
+        guess = nearest(name, names)
+        raise ConfigError(
+            f"channel {name!r} is not configured in {config.path}; there is {', '.join(names)}",
+            hint=f"llmmon notify test {guess or names[0]}",
+        )
+    return config.channels[names.index(name)]
