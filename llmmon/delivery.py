@@ -23,9 +23,10 @@ _LARGEST_SECRET: Final = 1 << 16  # bytes
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one notification of a channel; `index` is its position among those that were due.
 
-    Of a failure `reason` says why without any secret, `retryable` whether the same may pass later without a
-    change of the configuration, `retry_after_s` how long the service asked to be left alone. `place` is the
-    host or program that it went to. In a dry run nothing is delivered and `text` is the message.
+    Of a failure, and of a success that was not whole, `reason` says why without any secret. `retryable` says
+    whether the same may pass later without a change of the configuration, `retry_after_s` how long the service
+    asked to be left alone. `place` is the host or program that it went to. In a dry run nothing is delivered
+    and `text` is the message.
     """
 
     channel: str
@@ -113,20 +114,21 @@ class _Round:
             if number and gap:
                 await asyncio.sleep(gap)
             try:
-                await self._sender.send(message.payload)
+                note = await self._sender.send(message.payload)
             except DeliveryError as error:
                 self._fail(message.covers, error, message.place)
                 if error.retryable:  # the channel is down or busy: the rest would fare no better
                     self._fail(range(len(self._notifications)), error, message.place)
                     return
             else:
-                self._deliver(message)
+                self._deliver(message, note)
 
-    def _deliver(self, message: Outgoing) -> None:
+    def _deliver(self, message: Outgoing, note: str) -> None:
         for at in message.covers:
             self._left[at] -= 1
         told = [at for at in message.covers if self._left[at] == 0]
-        done = [Delivery(channel=self.channel.name, index=at, delivered=True, place=message.place) for at in told]
+        name, place = self.channel.name, message.place
+        done = [Delivery(channel=name, index=at, delivered=True, reason=note, place=place) for at in told]
         self._found.update({one.index: one for one in done})
         if self._record is not None and done:
             self._record(done)

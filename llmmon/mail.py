@@ -71,37 +71,37 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
             found["References"] = " ".join(self.references)
             found["In-Reply-To"] = self.references[0]
         found["Auto-Submitted"] = "auto-generated"  # so that no one's absence note answers
-        found.set_content(self.text)
-        found.add_alternative(self.html, subtype="html")
+        found.set_content(self.text, cte="quoted-printable")  # lines of any length, over servers of any age
+        found.add_alternative(self.html, subtype="html", cte="quoted-printable")
         return found
 
 
-async def send_mail(mail: Mail, timeout_s: float) -> None:
-    """Hand a mail in; raises `DeliveryError`, also when some recipients were refused by all tries.
+async def send_mail(mail: Mail, timeout_s: float) -> str:
+    """Hand a mail in; says which recipients were refused while others were not. Raises `DeliveryError`.
 
     smtplib waits, so it does so in a thread of its own, which is cut off when time is up: its socket is closed.
     """
     attempt = _Attempt(mail, timeout_s)
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[str] = loop.create_future()
 
-    def finish(error: BaseException | None) -> None:
+    def finish(note: str, error: Exception | None) -> None:
         if not done.done():
-            done.set_result(None) if error is None else done.set_exception(error)
+            done.set_result(note) if error is None else done.set_exception(error)
 
     def work() -> None:
-        error: BaseException | None = None
+        note, error = "", None
         try:
-            attempt.run()
-        except BaseException as found:  # noqa: BLE001 - it is raised where it is awaited
+            note = attempt.run()
+        except Exception as found:  # noqa: BLE001 - it is raised where it is awaited
             error = found
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(finish, error)
+        with contextlib.suppress(RuntimeError):  # nobody waits any more, the loop is closed
+            loop.call_soon_threadsafe(finish, note, error)
 
     threading.Thread(target=work, name="llmmon-mail", daemon=True).start()
     try:
         async with asyncio.timeout(timeout_s):
-            await done
+            return await done
     except TimeoutError:
         raise DeliveryError(f"{mail.server.address} did not answer within {timeout_s:g} s") from None
     finally:
@@ -116,14 +116,14 @@ class _Attempt:
         self._timeout_s = timeout_s
         self._smtp: smtplib.SMTP | None = None
 
-    def run(self) -> None:
+    def run(self) -> str:
         """Connect, secure, log in, send; raises `DeliveryError`."""
         import smtplib
         import ssl
 
         where = self._mail.server.address
         try:
-            self._converse()
+            return self._converse()
         except ssl.SSLCertVerificationError as error:
             raise DeliveryError(f"{where}: its certificate is not trusted: {error.verify_message}") from None
         except ssl.SSLError as error:
@@ -143,6 +143,8 @@ class _Attempt:
             raise DeliveryError(f"{where} answered {error.smtp_code}", retryable=passing) from None
         except (smtplib.SMTPException, OSError) as error:
             raise DeliveryError(f"{where}: {_reason(error)}") from None
+        except ValueError:
+            raise DeliveryError(f"{where}: the mail cannot be written", retryable=False) from None
 
     def cut_off(self) -> None:
         """Close the socket under a conversation that still goes on."""
@@ -153,7 +155,7 @@ class _Attempt:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _converse(self) -> None:
+    def _converse(self) -> str:
         import smtplib
 
         mail, server = self._mail, self._mail.server
@@ -169,10 +171,12 @@ class _Attempt:
                 self._smtp.starttls(context=_context(server))
             if server.username:
                 self._smtp.login(server.username, server.password)
-            self._smtp.send_message(message)
-            self._smtp.quit()
+            refused = self._smtp.send_message(message, mail.sender, mail.recipients)
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                self._smtp.quit()  # the mail is taken already
         finally:
             self._smtp.close()
+        return f"{len(refused)} of {len(mail.recipients)} recipients were refused" if refused else ""
 
 
 def _context(server: MailServer) -> ssl.SSLContext:

@@ -15,6 +15,7 @@ from llmmon.transport import Client, RefusedError, Request, Retries
 
 TRY_S: Final = 8.0  # how long one try may take
 BUDGET_S: Final = 20.0
+_LEAST_S: Final = 0.1  # kept for telling what failed
 _RETRIES: Final = Retries(attempts=3, timeout_s=TRY_S, first_wait_s=0.4)
 
 Payload = Request | Mail | Program
@@ -57,8 +58,11 @@ class Sender:
         """Seconds that are left for all that is to be sent."""
         return self._ends - asyncio.get_running_loop().time()
 
-    async def send(self, payload: Payload) -> None:
-        """Send one message; raises `DeliveryError` once it failed for good, or as often as there was time."""
+    async def send(self, payload: Payload) -> str:
+        """Send one message; what is to be said of it though it was delivered.
+
+        Raises `DeliveryError` once it failed for good, or as often as there was time.
+        """
         tried = 0
         while True:
             tried += 1
@@ -68,18 +72,29 @@ class Sender:
                 asked = error.retry_after_s if isinstance(error, RefusedError) else None
                 chance = random.random()  # noqa: S311 - only spreads tries
                 wait = asked if asked is not None else _RETRIES.wait_s(tried, None, chance)
-                if not error.retryable or tried >= _RETRIES.attempts or wait >= self.left_s:
+                if not error.retryable or tried >= _RETRIES.attempts or wait >= self.left_s - _LEAST_S:
                     raise
             await asyncio.sleep(wait)
 
-    async def _try(self, payload: Payload) -> None:
-        limit = max(0.1, min(TRY_S, self.left_s))
+    async def _try(self, payload: Payload) -> str:
+        limit = max(_LEAST_S, min(TRY_S, self.left_s - _LEAST_S))
+        if isinstance(payload, Mail):
+            return await send_mail(payload, limit)
         if isinstance(payload, Request):
-            await (await self._open()).send(payload)
-        elif isinstance(payload, Mail):
-            await send_mail(payload, limit)
+            await self._request(payload, limit)
         else:
-            await run_program(msgspec.structs.replace(payload, timeout_s=min(payload.timeout_s, max(0.1, self.left_s))))
+            await run_program(
+                msgspec.structs.replace(payload, timeout_s=min(payload.timeout_s, self.left_s - _LEAST_S))
+            )
+        return ""
+
+    async def _request(self, request: Request, limit: float) -> None:
+        client = await self._open()
+        try:
+            async with asyncio.timeout(limit):
+                await client.send(request)
+        except TimeoutError:
+            raise DeliveryError(f"{request.host} did not answer within {limit:.2g} s") from None
 
     async def _open(self) -> Client:
         async with self._opening:

@@ -68,6 +68,8 @@ def _send(channel: "Channel", notification: "Notification", *, first: bool) -> N
             hint=f"check [notify.{channel.name}]; --dry-run shows the message",
         )
     told = f"{channel.name} ({channel.type}): told {result.place} {'of ' * first}{what} in {took_ms:,.0f} ms"
+    if result.reason:
+        told += f" ({result.reason})"
     typer.echo(plain(told))
 
 
