@@ -46,13 +46,13 @@ def aggregate(columns: Columns, measures: Measures, grouping: Grouping, index: G
     size = len(index)
     rows = {name: METRICS[name].rows(columns) for name in dict.fromkeys((*measures.sums, *measures.values))}
     everyone = np.bincount(groups, minlength=size)
-    dated = columns.timestamp[columns.dated]
+    bounds = columns.bounds()
     return Partials(
         groups=tuple(index),
         sums={name: _sums(found, groups, everyone) for name in measures.sums if (found := rows[name]) is not None},
         values={name: _values(groups, found) for name in measures.values if (found := rows[name]) is not None},
-        first_us=int(dated.min()) if len(dated) else None,
-        last_us=int(dated.max()) if len(dated) else None,
+        first_us=bounds[0] if bounds else None,
+        last_us=bounds[1] if bounds else None,
     )
 
 

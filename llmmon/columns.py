@@ -95,6 +95,13 @@ class Columns(msgspec.Struct, frozen=True, eq=False):
         dated: BoolArray = self.timestamp != MISSING_TIME
         return dated
 
+    def bounds(self) -> tuple[int, int] | None:
+        """The first and the last time, None where no call carries one."""
+        times = self.timestamp
+        if len(times) and times.min() == MISSING_TIME:
+            times = times[self.dated]
+        return (int(times.min()), int(times.max())) if len(times) else None
+
     def take(self, rows: BoolArray | IntArray) -> Columns:
         """The calls that a mask keeps, or those at the given indices, in that order."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
@@ -154,6 +161,8 @@ def concat(blocks: Iterable[Columns]) -> Columns:
 def without_impossible_times(columns: Columns) -> Columns:
     """The same calls, those that claim to be of before 1970 or after 2200 without a time."""
     times = columns.timestamp
+    if not len(times) or (times.min() >= 0 and times.max() < _LATEST_US):
+        return columns
     impossible = ((times < 0) & (times != MISSING_TIME)) | (times >= _LATEST_US)
     if not impossible.any():
         return columns

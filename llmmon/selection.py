@@ -43,10 +43,10 @@ class Tally(msgspec.Struct):
 
     def dated(self, columns: Columns) -> None:
         """Take note of the calls' times."""
-        times = columns.timestamp[columns.dated]
-        self.undated += columns.size - len(times)
-        if len(times):
-            low, high = int(times.min()), int(times.max())
+        if columns.size and columns.timestamp.min() == MISSING_TIME:
+            self.undated += columns.size - int(np.count_nonzero(columns.dated))
+        if bounds := columns.bounds():
+            low, high = bounds
             self.start_us = low if self.start_us is None else min(low, self.start_us)
             self.end_us = high if self.end_us is None else max(high, self.end_us)
 

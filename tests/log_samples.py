@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from llmmon.columns import Columns, concat
+from llmmon.columns import Columns, concat, without_impossible_times
 from llmmon.formats.accounting import Accounting
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
@@ -38,7 +38,8 @@ def read(data: bytes, how: ReadPlan | None = None, chunks: Iterable[bytes] | Non
     """The calls of a file, and what became of its lines."""
     reader = SpanReader(how or plan(data), Interners())
     blocks = [block for chunk in (chunks or [data]) if (block := reader.feed(chunk))]
-    return concat(block.columns for block in [*blocks, reader.flush()]), reader.accounting
+    found = concat(block.columns for block in [*blocks, reader.flush()])
+    return without_impossible_times(found), reader.accounting
 
 
 def calls(columns: Columns) -> list[Call]:

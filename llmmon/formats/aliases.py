@@ -186,7 +186,11 @@ def paths_of(row: dict[str, Any], without: str | None = None) -> Iterator[Path]:
                         yield (key, inner, innermost)
 
 
+# where tags stand: in an object named for them, at the top, or in the other usual objects
+TAG_PLACES: Final[tuple[Path, ...]] = (("tags",), (), ("metadata",), ("labels",), ("properties",), ("extra",))
+
+
 def tag_bindings(tags: Sequence[str], places: Sequence[Path] = ()) -> list[Binding]:
-    """Where a tag may stand: at the top, or in the usual objects for them (and the given ones)."""
-    everywhere = (*places, (), ("tags",), ("metadata",), ("labels",), ("properties",), ("extra",))
+    """Where a tag may stand: in the given places, else in the usual ones."""
+    everywhere = (*places, *TAG_PLACES)
     return [Binding(TAG_PREFIX + tag, rank, (*at, tag)) for tag in tags for rank, at in enumerate(everywhere)]

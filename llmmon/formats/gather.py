@@ -57,11 +57,12 @@ class Gathered:
 
     def _same_width(self, column: Sequence[Any], size: int) -> bool:
         try:
+            widths = set(map(len, column))
             joined = "".join(column)
         except TypeError:
             return False
         width = len(column[0])
-        if not width or len(joined) != width * size:
+        if not width or len(widths) > 1:
             return False
         if self._stamps and self._width != width:
             self._flush_stamps()

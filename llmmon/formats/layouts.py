@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import orjson
 
 from llmmon.formats.aliases import bindings_at
+from llmmon.formats.cells import text_of
+from llmmon.formats.dialects.native import OWN_KEYS
 from llmmon.formats.documents import DocumentSplitter
 from llmmon.formats.lines import UnreadableError, object_of
 from llmmon.formats.slots import EVIDENCE
 
+TAGS: Final = "tags."  # before the name of a column of tags
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """One of "lines", "documents" and "csv", with the column names of the latter."""
+    """One of "lines", "documents" and "csv", with the column names of the latter; `own` if llmmon wrote it."""
 
     kind: str = "lines"
     header: tuple[str, ...] = ()
+    own: bool = False
 
     @property
     def splittable(self) -> bool:
@@ -36,7 +41,19 @@ class Layout(msgspec.Struct, frozen=True):
             return None
         if len(cells) != len(self.header):
             raise UnreadableError(f"{len(cells)} values where {len(self.header)} were expected")
-        return {name: cell for name, cell in zip(self.header, cells, strict=True) if cell}
+        found = {name: cell for name, cell in zip(self.header, cells, strict=True) if cell}
+        return _own_row(found) if self.own else found
+
+
+def _own_row(cells: Mapping[str, str]) -> dict[str, Any]:
+    """A row of `llmmon export --to csv`: texts as they were, tags as an object."""
+    row: dict[str, Any] = {name: text_of(cell) for name, cell in cells.items() if not name.startswith(TAGS)}
+    tags = {text_of(name).removeprefix(TAGS): text_of(cell) for name, cell in cells.items() if name.startswith(TAGS)}
+    return row | {"tags": tags} if tags else row
+
+
+def _is_own(names: Sequence[str]) -> bool:
+    return all(name in OWN_KEYS or name.startswith(TAGS) for name in names)
 
 
 LINES: Final = Layout()
@@ -90,7 +107,7 @@ def _table(first: bytes) -> Layout | None:
     if any(name != name.strip() for name in names):
         return None  # prose
     slots = {binding.slot for name in names for binding in bindings_at((name,))}
-    return Layout("csv", names) if "start" in slots and slots & {*EVIDENCE, "prompt"} else None
+    return Layout("csv", names, _is_own(names)) if "start" in slots and slots & {*EVIDENCE, "prompt"} else None
 
 
 def elements_of(head: bytes, layout: Layout) -> list[bytes]:

@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmmon.columns import MISSING_TIME, FloatArray, IntArray
+from llmmon.formats.fixed_stamps import local_moments
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICKS_AT_EPOCH: Final = 621_355_968_000_000_000  # .NET ticks (100 ns) from year 1 to 1970
-_LAYOUT: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,](?P<fraction>\d{1,9}))?(?P<zone>Z|[+-]\d\d:?\d\d)?\Z"
-)
-_DIGITS: Final = (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18)
 _LATEST_US: Final = 253_402_300_800_000_000  # year 10000
 
 
@@ -31,83 +28,33 @@ def moments(values: Sequence[Any], unit: str = "", naive: str = "UTC") -> IntArr
     if not len(values):
         return np.empty(0, np.int64)
     first = values[0]
-    if isinstance(first, str) and (fast := _same_layout(values, first, naive)) is not None:
-        return fast
     if type(first) in (int, float) and (numbers := _numbers(values)) is not None:
         return _from_numbers(numbers, unit)
+    return _by_width(values, unit, naive)
+
+
+def _by_width(values: Sequence[Any], unit: str, naive: str) -> IntArray:
+    """Texts of several layouts: those of one width together, what is no text one by one."""
+    rows: dict[int, list[int]] = {}
+    for row, value in enumerate(values):
+        rows.setdefault(len(value) if type(value) is str else 0, []).append(row)
+    result = np.empty(len(values), np.int64)
+    for width, places in rows.items():
+        found = [values[row] for row in places]
+        result[places] = joined_moments("".join(found), width, unit, naive) if width else _each(found, unit, naive)
+    return result
+
+
+def _each(values: Sequence[Any], unit: str, naive: str) -> IntArray:
     return np.array([_moment(value, unit, naive) for value in values], np.int64)
-
-
-def _same_layout(values: Sequence[Any], first: str, naive: str) -> IntArray | None:
-    """All values in one fixed-width ISO layout and zone: civil arithmetic on their bytes."""
-    try:
-        joined = "".join(values)
-    except TypeError:
-        return None
-    return _fixed_width(joined, len(first), naive) if len(joined) == len(first) * len(values) else None
 
 
 def joined_moments(joined: str, width: int, unit: str, naive: str) -> IntArray:
     """As `moments`, of texts of one width laid end to end; shape (n,)."""
-    fast = _fixed_width(joined, width, naive)
+    fast = local_moments(joined, width)
     if fast is not None:
-        return fast
-    texts = [joined[at : at + width] for at in range(0, len(joined), width)]
-    return np.array([_moment(text, unit, naive) for text in texts], np.int64)
-
-
-def _fixed_width(joined: str, width: int, naive: str) -> IntArray | None:
-    layout = _LAYOUT.match(joined[:width])
-    if layout is None or not joined.isascii():
-        return None
-    # one row a character position, so that every step below runs over contiguous bytes
-    grid = np.ascontiguousarray(np.frombuffer(joined.encode(), np.uint8).reshape(-1, width).T)
-    digits = grid - np.uint8(48)  # wraps below "0", so that one comparison tells a digit
-    if not _grid_fits(grid, digits, layout):
-        return None
-    try:
-        local = _civil(grid, digits, len(layout["fraction"] or ""))
-    except ValueError:
-        return None
-    return _to_utc(local, layout["zone"], naive)
-
-
-def _grid_fits(grid: NDArray[np.uint8], digits: NDArray[np.uint8], layout: re.Match[str]) -> bool:
-    """Whether all rows have digits where the first has, the same signs elsewhere, and a time of day."""
-    numeric = {*_DIGITS, *range(20, 20 + len(layout["fraction"] or ""))}
-    for place in range(len(grid)):
-        if place in numeric:
-            if digits[place].max() > 9:
-                return False
-        elif grid[place].min() != grid[place].max():
-            return False
-    return all((digits[at] * np.uint8(10) + digits[at + 1]).max() < limit for at, limit in _CLOCK)
-
-
-_CLOCK: Final = ((11, 24), (14, 60), (17, 60))
-
-
-def _civil(grid: NDArray[np.uint8], digits: NDArray[np.uint8], fraction_digits: int) -> IntArray:
-    wide = digits[11:19].astype(np.int32)
-    hours, minutes, seconds = (wide[at] * 10 + wide[at + 1] for at in (0, 3, 6))
-    micros = np.zeros(grid.shape[1], np.int32)
-    for place in range(min(fraction_digits, 6)):
-        micros += digits[20 + place] * np.int32(10 ** (5 - place))
-    result: IntArray = _dates(grid) + ((hours * 60 + minutes) * 60 + seconds).astype(np.int64) * 1_000_000 + micros
-    return result
-
-
-def _dates(grid: NDArray[np.uint8]) -> IntArray:
-    """Midnight of each row's date; dates come in runs, so only changes are looked up."""
-    changed = np.flatnonzero((grid[:10, 1:] != grid[:10, :-1]).any(axis=0)) + 1
-    edges = [0, *changed.tolist(), grid.shape[1]]
-    midnights = [_midnight(grid[:10, start].tobytes()) for start in edges[:-1]]
-    return np.repeat(np.array(midnights, np.int64), np.diff(edges))
-
-
-@lru_cache(maxsize=4096)
-def _midnight(date: bytes) -> int:
-    return int(np.datetime64(date.decode(), "us").astype(np.int64))
+        return _to_utc(*fast, naive)
+    return _each([joined[at : at + width] for at in range(0, len(joined), width)], unit, naive)
 
 
 def _to_utc(local: IntArray, zone: str | None, naive: str) -> IntArray:

@@ -20,7 +20,10 @@ def _samples() -> Feed:
         if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, (int, float)):
             return []
         tags = found.get("tags")
-        return [{"name": name, "value": float(value), "timestamp": found.get("timestamp"), "tags": tags or {}}]
+        kind = str(found.get("type"))
+        return [
+            {"name": name, "value": float(value), "type": kind, "timestamp": found.get("timestamp"), "tags": tags or {}}
+        ]
 
     return sample
 
