@@ -41,7 +41,9 @@ def list_requests(
     columns = concat([part for part, _ in found.results])
     columns = columns.take(top(columns, key, limit or 1 << 60, ascending=ascending))
     count = sum(number for _, number in found.results)
-    return RequestsReport(tuple(_rows(columns, (*names, *tags), found.scanned)), count, sort or "timestamp"), found
+    return RequestsReport(
+        tuple(request_rows(columns, (*names, *tags), found.scanned)), count, sort or "timestamp"
+    ), found
 
 
 def _sort_key(sort: str | None) -> str:
@@ -56,7 +58,8 @@ def _tags_in(text: str) -> list[str]:
     return [word.split("=")[0].rstrip("!<>") for word in words if word.startswith(TAG_PREFIX)]
 
 
-def _rows(columns: Columns, names: tuple[str, ...], scanned: Scanned[Any]) -> list[dict[str, Any]]:
+def request_rows(columns: Columns, names: tuple[str, ...], scanned: Scanned[Any]) -> list[dict[str, Any]]:
+    """One mapping of field to public value a call, with the file and line where it stands."""
     by_name = {name: _values(columns, name) for name in names}
     places = _places(columns, scanned)
     return [

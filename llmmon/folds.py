@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from llmmon.aggregator import Measures, aggregate
@@ -84,6 +86,19 @@ class TrailingFold(ColumnsFold):
         kept = columns.take(dated & (columns.timestamp > self._latest - self._horizon_us))
         if kept.size:
             self._blocks.append(kept)
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """What else is to be made of the calls of a reading: the fields it needs, and a fold around the reading's own.
+
+    The wrapping fold's result begins with the parts of the one inside.
+    """
+
+    fields: frozenset[str] = frozenset()
+    wrap: Callable[[Any], Any] = lambda fold: fold
+
+
+ALONE: Final = Beside()
 
 
 class TopFold:

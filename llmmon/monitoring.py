@@ -16,7 +16,7 @@ from llmmon.detectors.anomaly import micros
 from llmmon.durations import duration_us, iso, moment_us
 from llmmon.errors import UsageError
 from llmmon.excluding import bridged
-from llmmon.folds import PartialsFold
+from llmmon.folds import ALONE, Beside, PartialsFold
 from llmmon.formats.stamps import moments
 from llmmon.grouping import Grouping
 from llmmon.incidents import Anomaly, incidents, merged, score_rows
@@ -52,16 +52,17 @@ class MonitorPlan(msgspec.Struct, frozen=True):
     with_scores: bool = False
 
 
-def find_anomalies(query: Query, plan: MonitorPlan) -> tuple[AnomaliesReport, Read]:
+def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> tuple[AnomaliesReport, Read]:
     """The incidents of the last `--window` (all without it), learned from the whole history before them."""
     grouping = Grouping(plan.by, STEP_US)
     measures = _measures(plan)
     history = msgspec.structs.replace(query, window=None, since=None)
     fields = needed_fields([s for name in measures.sums for s in (statistic_name(ALL_METRICS[name], "count"),)])
-    found = read(history, fields | {"error_type", *plan.by}, lambda: _MonitorFold(measures, grouping, plan))
-    partials, by_error = (merge(parts) for parts in zip(*(part for part, _ in found.results), strict=True))
+    fields |= {"error_type", *plan.by, *beside.fields}
+    found = read(history, fields, lambda: beside.wrap(_MonitorFold(measures, grouping, plan)))
+    partials, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
     panel = _selected(panel_of(partials, grouping, MOST_GROUPS, by_error), plan)
-    sampled = _selected_samples(_sample_series([s for _, s in found.results], query.naive_tz), plan)
+    sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)
     now_us = found.source.now_us or 0
     verdicts = _judged(panel, sampled, partials, grouping, plan, now_us)
     window = _window(query, found, now_us)

@@ -81,6 +81,11 @@ def _rows(
     return rows, statistics_at(table, len(groups))
 
 
+def totals_of(partials: Partials, names: Sequence[str], minutes: float | None) -> Statistics:
+    """Statistics of all groups together as public values."""
+    return statistics_at(evaluate(partials, names, minutes), len(partials))
+
+
 def statistics_at(table: Mapping[str, FloatArray], row: int) -> Statistics:
     """One row of a table of statistics as public values: whole numbers as int, missing as None."""
     return {name: _public(name, float(column[row])) for name, column in table.items()}

@@ -25,6 +25,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     requests,
     anomalies,
     cost,
+    report,
     score,
     export,
     inspect,

@@ -1,0 +1,70 @@
+"""`llmmon report`."""
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmmon.cli.options import with_logs
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.pipeline import Query
+
+
+@with_logs
+def report(
+    query: "Query",
+    output: "Output",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Break down by this field; repeatable. Default: model, user, feature.", metavar="FIELD"),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(help="Width of the charts' buckets. Default: as suits the time.", metavar="DURATION")
+    ] = None,
+    score: Annotated[bool, typer.Option("--score", help="Score the answers' texts too.")] = False,
+) -> int:
+    """Write one HTML page with charts, tables and incidents that needs no network.
+
+    Example: llmmon report sample_logs/ -o report.html
+    """
+    from importlib.resources import files
+
+    from llmmon import __version__
+    from llmmon.cli.output import accounting
+    from llmmon.durations import duration_us
+    from llmmon.renderers.html import render
+    from llmmon.reporting import ReportPlan, make_report
+    from llmmon.rereading import rereadable
+    from llmmon.summaries import check_every
+    from llmmon.views.report import view_report
+
+    _check(output)
+    plan = ReportPlan(
+        command=shlex.join(["llmmon", *sys.argv[1:]]),
+        version=__version__,
+        by=tuple(field for text in by or ["model,user,feature"] for field in text.split(",")),
+        every_us=check_every(duration_us(every, plain="m")) if every else None,
+        score=score,
+    )
+    with rereadable(query) as again:
+        overview, found = make_report(again, plan)
+    parts = files("llmmon.renderers.html")
+    page = render(view_report(overview), *((parts / name).read_text("utf-8") for name in ("page.css", "page.js")))
+    output.write(page)
+    if output.file is not None:
+        output.say(f"wrote {output.file} ({len(page.encode()):,} bytes)")
+    output.say(accounting(overview.source))
+    return found.exit_code
+
+
+def _check(output: "Output") -> None:
+    """Raises `UsageError` where the page would go to a terminal, or as something that is no page."""
+    from llmmon.errors import UsageError
+
+    if output.format != "table":
+        raise UsageError("a report is HTML", hint="-o report.html; `llmmon summarize` writes figures in other formats")
+    if output.file is None and sys.stdout.isatty():
+        raise UsageError("a report is a page to open in a browser", hint="name its file: -o report.html")

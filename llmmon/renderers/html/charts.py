@@ -1,0 +1,154 @@
+"""Charts as inline SVG: shapes stretch with the width, letters do not; the values stand in a table below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from llmmon.renderers.html.markup import Html, el, joined
+from llmmon.views.page import Band, Chart, Drawn, Layer
+
+_WIDE: Final = 1000.0  # of the stretched drawing
+_HIGH: Final = 150.0  # of the plot, pixels
+_GAP: Final = 0.14  # of a bar's place
+
+
+def chart(one: Chart) -> Html:
+    """A figure: title and legend, plot, table of its values."""
+    title = el("div", el("h3", one.title), el("span", one.note, class_="note"), class_="charthead")
+    legend = el("ul", *map(_key, range(len(one.layers)), one.layers), class_="legend") if _needs_legend(one) else Html()
+    plot = el("div", _up(one), _plot(one), class_="plotrow")
+    return el("figure", title, legend, plot, _table(one), class_=f"chart {one.drawn.value}", id=f"chart-{one.key}")
+
+
+def _needs_legend(one: Chart) -> bool:
+    return len(one.layers) > 1
+
+
+def _key(number: int, layer: Layer) -> Html:
+    return el("li", el("span", class_=f"swatch s{number}"), layer.name)
+
+
+def _up(one: Chart) -> Html:
+    labels = [el("text", t.label, x="100%", y=_n(_HIGH * (1 - t.place) + 4), text_anchor="end") for t in one.up]
+    return el("svg", *labels, class_="up", aria_hidden="true")
+
+
+def _plot(one: Chart) -> Html:
+    grid = [_line("0", "100%", _HIGH * (1 - t.place), "zero" if t.place == 0 else "grid") for t in one.up]
+    drawing = el(
+        "svg",
+        *_shapes(one),
+        x="0",
+        y="0",
+        width="100%",
+        height=_n(_HIGH),
+        viewbox=f"0 0 {_n(_WIDE)} {_n(_HIGH)}",
+        preserveaspectratio="none",
+    )
+    return el(
+        "div",
+        el("svg", *map(_band, one.bands), *grid, drawing, *_marks(one), *_across(one), _cursor(), class_="plot"),
+        class_="stage",
+        tabindex="0",
+        role="group",
+        aria_label=f"{one.summary} Arrow keys read the values.",
+    )
+
+
+def _cursor() -> Html:
+    return el("line", class_="cursor", x1="0", x2="0", y1="0", y2=_n(_HIGH))
+
+
+def _line(x1: str, x2: str, y: float, style: str) -> Html:
+    return el("line", x1=x1, x2=x2, y1=_n(y), y2=_n(y), class_=style)
+
+
+def _across(one: Chart) -> list[Html]:
+    found = []
+    for tick in one.across:
+        at, style = _percent(tick.place), "minor" if tick.minor else "major"
+        anchor = "start" if tick.place < 0.03 else "end" if tick.place > 0.97 else "middle"
+        found.append(el("line", x1=at, x2=at, y1=_n(_HIGH), y2=_n(_HIGH + 4), class_="tick"))
+        found.append(el("text", tick.label, x=at, y=_n(_HIGH + 18), text_anchor=anchor, class_=style))
+    return found
+
+
+def _marks(one: Chart) -> list[Html]:
+    found = []
+    for tick in one.marks:
+        at = _percent(tick.place)
+        found.append(el("line", x1=at, x2=at, y1="0", y2=_n(_HIGH), class_="mark"))
+        found.append(el("text", tick.label, x=at, y="-3", text_anchor="middle", class_="marklabel"))
+    return found
+
+
+def _band(band: Band) -> Html:
+    width = max(band.end - band.start, 0.004)
+    style = "band grave" if band.grave else "band"
+    middle = min(max(band.start + width / 2, 0.01), 0.99)
+    return joined(
+        el("rect", x=_percent(band.start), y="0", width=_percent(width), height=_n(_HIGH), class_=style),
+        el("text", band.label, x=_percent(middle), y="-3", text_anchor="middle", class_=f"{style} label"),
+    )
+
+
+def _shapes(one: Chart) -> list[Html]:
+    if one.drawn is Drawn.LINES:
+        return [
+            el("path", d=_course(layer.values, one.low, one.high), class_=f"line s{number}")
+            for number, layer in enumerate(one.layers)
+        ]
+    below = [0.0] * len(one.places)
+    shapes = []
+    for number, layer in enumerate(one.layers):
+        shapes.append(el("path", d=_bars(layer.values, below, one.high), class_=f"bar s{number}"))
+        below = [low + (value or 0.0) for low, value in zip(below, layer.values, strict=True)]
+    return shapes
+
+
+def _bars(values: Sequence[float | None], below: Sequence[float], high: float) -> str:
+    wide = _WIDE / len(values)
+    parts = []
+    for i, (value, low) in enumerate(zip(values, below, strict=True)):
+        if value:
+            left, top, height = (i + _GAP / 2) * wide, _HIGH * (1 - (low + value) / high), _HIGH * value / high
+            parts.append(f"M{_n(left)} {_n(top)}h{_n(wide * (1 - _GAP))}v{_n(height)}h-{_n(wide * (1 - _GAP))}z")
+    return "".join(parts)
+
+
+def _course(values: Sequence[float | None], low: float, high: float) -> str:
+    """A line through the middle of each place, broken where a value is missing; one alone is a dot."""
+    wide = _WIDE / len(values)
+    parts = []
+    drawing = False
+    for i, value in enumerate(values):
+        if value is None:
+            drawing = False
+            continue
+        point = f"{_n((i + 0.5) * wide)} {_n(_HIGH * (1 - (value - low) / (high - low)))}"
+        parts.append(f"L{point}" if drawing else f"M{point}")
+        if not drawing and (i + 1 == len(values) or values[i + 1] is None):
+            parts.append("h0.01")
+        drawing = True
+    return "".join(parts)
+
+
+def _table(one: Chart) -> Html:
+    heads = [el("th", one.place_title, scope="col"), *(el("th", layer.name, scope="col") for layer in one.layers)]
+    rows = [
+        el("tr", el("th", place, scope="row"), *(el("td", one.write(layer.values[i])) for layer in one.layers))
+        for i, place in enumerate(one.places)
+    ]
+    table = el("table", el("caption", one.summary), el("thead", el("tr", *heads)), el("tbody", *rows), class_="values")
+    scroll = el("div", table, class_="scroll", tabindex="0", role="region", aria_label=f"{one.title}, values")
+    return el("details", el("summary", "Values"), scroll)
+
+
+def _percent(share: float) -> str:
+    return f"{_n(share * 100)}%"
+
+
+def _n(number: float) -> str:
+    """A number with at most two decimals, as short as can be."""
+    return f"{number:.2f}".rstrip("0").rstrip(".")

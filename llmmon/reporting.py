@@ -1,0 +1,101 @@
+"""`report`: one reading of the calls -> everything that the page shows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from llmmon.aggregator import Measures
+from llmmon.calls import COLUMNS
+from llmmon.durations import iso
+from llmmon.folds import EXACT_VALUES, Beside, PartialsFold
+from llmmon.grouping import Grouping
+from llmmon.metrics import needed_fields
+from llmmon.monitoring import MonitorPlan, find_anomalies
+from llmmon.overview import AlertEpisode, Overview, Quality
+from llmmon.overview_parts import STATISTICS, Assembly, OverviewFold, Parting
+from llmmon.parallel import cpu_count
+from llmmon.partials import merge
+from llmmon.pipeline import Query, Read, read
+from llmmon.reports import Statistics
+from llmmon.rereading import Rereadable
+from llmmon.scoring import score_calls, with_quality
+from llmmon.summaries import totals_of
+
+_WORST: Final = 10
+_LATE_START: Final = 0.05  # share of the period before that the log may not cover
+
+
+class ReportPlan(msgspec.Struct, frozen=True):
+    """What `report` was asked for; `every_us` None: as the time suggests."""
+
+    command: str
+    version: str
+    by: tuple[str, ...] = ("model", "user", "feature")
+    every_us: int | None = None
+    score: bool = False
+    alerts: tuple[AlertEpisode, ...] = ()
+
+
+def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
+    """Everything about the calls of a query; raises `UsageError`."""
+    query = again.query
+    asked = with_quality(query) if plan.score else query
+    fields = needed_fields(STATISTICS) | {*COLUMNS, *plan.by, "finish_reason", "error_type", "status"}
+    parting = Parting(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
+    whole = not (query.window or query.since)
+    if not whole:
+        calls = read(asked, fields, lambda: OverviewFold(parting))
+        parts = list(calls.results)
+        quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
+        anomalies, history = find_anomalies(quietly, MonitorPlan())
+        before = _before(quietly, calls, history)
+    else:
+        beside = Beside(fields, lambda inside: OverviewFold(parting, inside))
+        anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
+        parts = [part for *_, part in calls.results]
+        before = None
+    calls = again.named(calls)
+    made = Assembly(parting, parts, calls)
+    overview = Overview(
+        command=plan.command,
+        version=plan.version,
+        window=calls.window,
+        source=calls.source,
+        exact=made.exact,
+        totals=made.totals,
+        anomalies=anomalies,
+        comparison=made.comparison() if whole else made.compared_with(before),
+        course=made.course(),
+        breakdowns=made.breakdowns(),
+        histograms=made.histograms(),
+        errors=made.errors(),
+        finish_reasons=made.finish_reasons(),
+        slowest=made.listed("latency_ms"),
+        dearest=made.listed("cost_usd"),
+        quality=_quality(query) if plan.score else None,
+        alerts=plan.alerts,
+    )
+    return overview, calls
+
+
+def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
+    """The statistics of the time of equal length before the window, where the log goes back that far."""
+    start, end, first = calls.window.start_us, calls.window.end_us, history.source.start_us
+    if start is None or end is None or first is None or end <= start:
+        return None
+    length = end - start
+    if first > start - length * (1 - _LATE_START):
+        return None
+    earlier = msgspec.structs.replace(query, window=None, since=iso(start - length), until=iso(start))
+    groupings = [(Measures.of(STATISTICS), Grouping())]
+    found = read(earlier, needed_fields(STATISTICS), lambda: PartialsFold(groupings, EXACT_VALUES // 2))
+    return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
+
+
+def _quality(query: Query) -> Quality:
+    quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
+    report, _ = score_calls(quietly, limit=_WORST)
+    flags = {name: count for name, count in report.flags.items() if count}
+    return Quality(report.summary, flags, tuple(worst.row for worst in report.worst))
