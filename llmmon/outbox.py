@@ -62,6 +62,10 @@ class Outbox:
         """Let a message that waits speak of the alert as it is now."""
         self._db.execute("UPDATE outbox SET data = ? WHERE id = ?", (msgspec.msgpack.encode(alert), post_id))
 
+    def drop(self, post_id: int) -> None:
+        """Take back a message that waits: another says the same."""
+        self._db.execute("DELETE FROM outbox WHERE id = ?", (post_id,))
+
     def sent(self, post_id: int, now_us: int) -> None:
         """Mark a message as delivered, at once."""
         self._db.execute("UPDATE outbox SET status = 'sent', sent_us = ?, error = '' WHERE id = ?", (now_us, post_id))

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from llmmon.alert import Alert, Group, Transition
+
 
 class RejectedLine(msgspec.Struct, frozen=True):
     """A line that could not be read: where (line from 1, None after a jump into the file), and why."""
@@ -169,3 +171,45 @@ class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
     methods: tuple[str, ...] = ()
     scores: tuple[Mapping[str, Any], ...] = ()
     explained: tuple[Mapping[str, Any], ...] = ()
+
+
+class NotificationRow(msgspec.Struct, frozen=True):
+    """A message to one channel: event trigger, acknowledge, resolve; status sent, queued, suppressed.
+
+    `text` is the message itself, in a dry run.
+    """
+
+    alert_id: str
+    channel: str
+    event: str
+    status: str
+    reason: str = ""
+    text: str = ""
+
+
+class ExplainedRow(msgspec.Struct, frozen=True):
+    """What a rule saw of one group at one minute."""
+
+    minute_us: int
+    group: Group
+    value: float | None
+    threshold: float
+    count: int
+    met: bool | None
+    note: str
+    state: str
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`llmmon check`: the alerts that are open or were resolved in this run, what happened, what was told."""
+
+    alerts: tuple[Alert, ...]
+    transitions: tuple[Transition, ...]
+    notifications: tuple[NotificationRow, ...]
+    minutes: int  # evaluated
+    until_us: int | None
+    last_event_us: int | None
+    source: SourceReport
+    pending_bytes: int = 0
+    exit_code: int = 0
+    explained: tuple[ExplainedRow, ...] = ()

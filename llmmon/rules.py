@@ -147,7 +147,8 @@ def _sentence(
     whom = f" of {group_text(group)}" if group else ""
     calls = f" ({count:,} calls)" if count is not None else ""
     beyond = f"{SIGNS[rule.condition]} {number_text(limit)}"
-    return f"{rule.metric_name}{whom} is {number_text(value)}, {beyond} over {duration_text(rule.window_us)}{calls}"
+    what = f"{rule.aggregation} {rule.metric_name}".strip()
+    return f"{what}{whom} is {number_text(value)}, {beyond} over {duration_text(rule.window_us)}{calls}"
 
 
 def number_text(value: float | None) -> str:

@@ -47,29 +47,21 @@ _MIGRATIONS: Final = (
 class StateFile:
     """An open state file; use as a context manager. Raises `InputError` where it cannot be opened or written."""
 
-    def __init__(self, path: Path, *, say: Callable[[str], None] = lambda _: None) -> None:
-        """Open or make it; one that is corrupt is set aside, said, and begun anew."""
+    def __init__(self, path: Path | None, *, say: Callable[[str], None] = lambda _: None) -> None:
+        """Open or make it (None: in memory); one that is corrupt is set aside, said, and begun anew."""
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = self._opened(say)
-            self.outbox = Outbox(self._db)
+            self._db = sqlite3.connect(":memory:", isolation_level=None) if path is None else _opened(path, say)
+            _migrate(self._db)
         except (OSError, sqlite3.OperationalError) as error:
             raise InputError(f"state file {path}: {error}", hint="--state FILE names another") from None
+        self.outbox = Outbox(self._db)
 
-    def _opened(self, say: Callable[[str], None]) -> sqlite3.Connection:
-        try:
-            return _connected(self.path)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            aside = self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-            for ending in ("-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    self.path.with_name(self.path.name + ending).replace(aside.with_name(aside.name + ending))
-            self.path.replace(aside)
-            say(f"state file {self.path} is corrupt ({error}): set aside as {aside.name}, begun anew")
-            return _connected(self.path)
+    def copied(self) -> StateFile:
+        """A copy in memory, for what must not be kept."""
+        copy = StateFile(None)
+        self._db.backup(copy._db)
+        return copy
 
     def __enter__(self) -> Self:
         return self
@@ -208,28 +200,48 @@ class StateFile:
         return self._db.execute("DELETE FROM silences WHERE silence_id = ?", (silence_id,)).rowcount > 0
 
 
+def _opened(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        return _connected(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        for ending in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
+        say(f"state file {path} is corrupt ({error}): set aside as {aside.name}, begun anew")
+        return _connected(path)
+
+
 def _connected(path: Path) -> sqlite3.Connection:
-    """A connection to a file of the newest schema, readable only by its owner."""
-    fresh = not path.exists()
+    """A connection to a sound file, readable only by its owner."""
+    if not path.exists():
+        path.touch(0o600)
     db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
     try:
-        if fresh:
-            path.chmod(0o600)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if version > len(_MIGRATIONS):
-            raise InputError(
-                f"state file {path}: made by a newer llmmon (schema {version}, known {len(_MIGRATIONS)})",
-                hint="update llmmon, or name another with --state",
-            )
-        for number in range(version, len(_MIGRATIONS)):
-            db.executescript(f"BEGIN; {_MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
-        db.execute("SELECT count(*) FROM alerts").fetchone()
+        _migrate(db)
+        for table in ("facts", "checkpoints", "alerts", "silences", "outbox"):
+            db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - a page that cannot be read shows here
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Bring the schema up to date; raises `InputError` for one that is newer than this program."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(_MIGRATIONS):
+        raise InputError(
+            f"the state file was made by a newer llmmon (schema {version}, known {len(_MIGRATIONS)})",
+            hint="update llmmon, or name another with --state",
+        )
+    for number in range(version, len(_MIGRATIONS)):
+        db.executescript(f"BEGIN; {_MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
 
 
 def _signed(number: int) -> int:

@@ -138,6 +138,16 @@ class Client:
             return Reply(reply.status_code, dict(reply.headers), bytes(body))
 
 
+def ping(url: str, timeout_s: float = 10.0) -> None:
+    """GET an address, with one more try; raises `DeliveryError`."""
+
+    async def once() -> None:
+        async with Client(Retries(attempts=2, timeout_s=timeout_s)) as client:
+            await client.send(Request(url=url, method="GET"))
+
+    asyncio.run(once())
+
+
 def check_url(url: str) -> None:
     """Raises `UsageError` for what is no http or https address."""
     try:

@@ -30,15 +30,16 @@ PURE_FLOORS = (
     "rules alert alerts history readings evaluator rule_tables",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
-    "reports overview histograms tallies exposition semconv views/ renderers/ prometheus",
+    "reports overview histograms tallies exposition semconv normalised views/ renderers/ prometheus",
 )
 EFFECT_FLOORS = (
     "transport mail program outgoing notifiers/ rendered drill delivery",
     "statelock outbox statefile config source_bytes fingerprints sources checkpoints rejects parallel",
     "judge verdicts judge_sample judging",
     "seeking scanning tails time_range",
-    "pipeline following rereading",
-    "summaries calls inspection cost_audit contributions monitoring scoring exporting overview_parts reporting",
+    "pipeline following rereading past",
+    "summaries calls inspection cost_audit contributions monitoring scoring recording exporting overview_parts reporting",
+    "posting checking desk",
     "cli/",
     "__main__",
 )

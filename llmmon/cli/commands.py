@@ -8,7 +8,9 @@ from typing import Any, Final
 import typer
 
 from llmmon import __version__
+from llmmon.cli.alerts import alerts
 from llmmon.cli.anomalies import anomalies
+from llmmon.cli.check import check
 from llmmon.cli.cost import cost
 from llmmon.cli.export import export
 from llmmon.cli.init import init
@@ -27,12 +29,13 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     cost,
     report,
     score,
+    check,
     export,
     inspect,
     simulate,
     init,
 )
-GROUPS: Final[tuple[typer.Typer, ...]] = (notify,)  # commands that have commands of their own
+GROUPS: Final[tuple[typer.Typer, ...]] = (alerts, notify)  # commands that have commands of their own
 
 
 def register(app: typer.Typer) -> None:

@@ -47,6 +47,10 @@ By = Annotated[
     list[str] | None, typer.Option(help="Group by this field or tag.X; repeatable. Default: model.", metavar="FIELD")
 ]
 
+StateOption = Annotated[
+    Path | None, typer.Option("--state", help="State file. Default: of the configuration.", metavar="FILE")
+]
+
 READING: Final = (
     Shared("window", _option("Only the last minutes (60), or a duration such as 2h.", metavar="W")),
     Shared("since", _option("From here: ISO time, 2h or 3d ago, today, yesterday.", metavar="TIME")),

@@ -1,0 +1,233 @@
+"""`check`: what the logs grew by -> history -> readings -> alerts -> outbox, in one transaction; then delivery.
+
+A replay (`--now log`) and a run without a configuration do the same in memory, and touch no state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from llmmon.alert import Alert, State, Transition, alert_id
+from llmmon.alerts import without_rules
+from llmmon.columns import IntArray
+from llmmon.config import Config
+from llmmon.durations import age_text, moment_us
+from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
+from llmmon.evaluator import evaluate_minutes
+from llmmon.history import stream_of
+from llmmon.names import lookup
+from llmmon.past import Grown, reach, read_past, store
+from llmmon.pipeline import Query
+from llmmon.posting import post, send_due
+from llmmon.readings import KEEP, Sight, look
+from llmmon.reports import CheckReport, ExplainedRow, NotificationRow, SourceReport
+from llmmon.rules import DEFAULT_RULES, MINUTE_US, AlertRule
+from llmmon.statefile import StateFile
+from llmmon.statelock import sole_evaluator
+
+FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
+_KEPT_US: Final = 90 * 86400 * 1_000_000  # episodes and delivered messages
+_EVALUATED: Final = "evaluated_minute"
+_LAST_EVENT: Final = "last_event_us"
+_EXPLAINED: Final = 60  # minutes
+
+
+class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What `check` was asked for; `state` None is the configuration's."""
+
+    state: Path | None = None
+    dry_run: bool = False
+    explain: str | None = None
+    environment: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+def state_path(config: Config, chosen: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """Where the state is: as chosen, as configured, else one file per configuration; None without either."""
+    if chosen is not None or config.state is not None:
+        return chosen or config.state
+    if config.path is None:
+        return None
+    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")) / ".local" / "state")
+    name = sha256(str(config.path.resolve()).encode()).hexdigest()[:16]
+    return Path(home) / "llmmon" / f"{name}.db"
+
+
+def identity(config: Config) -> str:
+    """What tells the alerts of one configuration from those of another."""
+    return str(config.path.resolve()) if config.path is not None else ""
+
+
+def check(query: Query, plan: CheckPlan) -> CheckReport:
+    """One run: read, evaluate every minute since the last, decide, record, send. Raises `LlmmonError`s."""
+    if query.window or query.since or query.until:
+        raise UsageError("check evaluates every minute since its last run; --window, --since and --until do not apply")
+    path = None if query.now == "log" else state_path(query.config, plan.state, plan.environment)
+    if path is None:
+        with StateFile(None) as state:
+            return _Run(query, plan, state, live=False).done()
+    with sole_evaluator(path), _state(path, plan, query) as state:
+        return _Run(query, plan, state, live=True).done()
+
+
+@contextlib.contextmanager
+def _state(path: Path, plan: CheckPlan, query: Query) -> Iterator[StateFile]:
+    """The state; a dry run works on a copy in memory."""
+    if plan.dry_run and not path.exists():
+        with StateFile(None) as state:
+            yield state
+        return
+    with StateFile(path, say=query.say) as state:
+        if not plan.dry_run:
+            yield state
+            return
+        with state.copied() as copy:
+            yield copy
+
+
+class _Run:
+    def __init__(self, query: Query, plan: CheckPlan, state: StateFile, *, live: bool) -> None:
+        self.query, self.plan, self.state, self.live = query, plan, state, live
+        self.config = query.config
+        self.rules = self.config.rules or DEFAULT_RULES
+        self.replay = query.now == "log"
+        self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
+        self.streams = list(dict.fromkeys(stream_of(rule) for rule in self.rules if not rule.anomaly))
+        self.channels = {channel.name: channel for channel in self.config.channels}
+        self.keep = {
+            stream: max(reach(rule) for rule in self.rules if not rule.anomaly and stream_of(rule) == stream)
+            for stream in self.streams
+        }
+
+    def _moment(self, text: str) -> int:
+        return moment_us(text, self.query.wall_us, self.query.tz)
+
+    def done(self) -> CheckReport:
+        grown = read_past(self.query, self.streams, self.state, self._since_us())
+        with self.state.transaction():
+            report = self._evaluated(grown)
+        if not self.live:
+            return report
+        return self._delivered(report)
+
+    def _delivered(self, report: CheckReport) -> CheckReport:
+        firing = [alert for alert in report.alerts if alert.state is State.FIRING]
+        sent = send_due(
+            self.state.outbox, self.channels, firing, self.now_us, self.plan.environment, dry_run=self.plan.dry_run
+        )
+        return msgspec.structs.replace(report, notifications=(*report.notifications, *sent))
+
+    def _since_us(self) -> int | None:
+        """From when calls matter in a first run: what it evaluates, and what its rules look back on."""
+        if self.replay:
+            return None
+        return self.now_us - (FIRST_LOOK + max(self.keep.values(), default=0)) * MINUTE_US
+
+    def _evaluated(self, grown: Grown) -> CheckReport:
+        source = grown.growth.source
+        ends = self._ends(source)
+        now_minute = int(ends[-1]) if len(ends) else self.now_us // MINUTE_US
+        store(self.state, grown, self.streams, self.keep, min(now_minute, int(ends[0])) if len(ends) else now_minute)
+        self._remember_last_event(source)
+        before = self.state.alerts()
+        silences = self.state.silences()
+        kept, removed = without_rules(before, [rule.name for rule in self.rules], self.now_us)
+        sights = [self._sight(rule, ends) for rule in self.rules if not rule.anomaly] if len(ends) else []
+        after, found = evaluate_minutes(kept, sights, configuration=identity(self.config), silences=silences)
+        transitions = [*removed, *found]
+        self.state.save_alerts(before, after)
+        for transition in transitions:
+            self.state.save_episode(transition.alert)
+        kept_back = post(self.state.outbox, transitions, self.channels, self.now_us)
+        if len(ends):
+            self.state.remember(_EVALUATED, str(int(ends[-1])))
+        self._forget()
+        return self._report(grown, ends, after, transitions, kept_back)
+
+    def _ends(self, source: SourceReport) -> IntArray:
+        """The minutes to evaluate: those that have ended, late lines included, since the last run."""
+        if self.replay:
+            if source.start_us is None or source.end_us is None:
+                return np.empty(0, np.int64)
+            return np.arange(source.start_us // MINUTE_US + 1, source.end_us // MINUTE_US + 2)
+        last = (self.now_us - self.config.late_us) // MINUTE_US
+        evaluated = self.state.fact(_EVALUATED)
+        if evaluated is not None:
+            if int(evaluated) > last + 5:
+                self.query.say(f"the clock stands {age_text((int(evaluated) - last) * MINUTE_US)} before the last run")
+            return np.arange(int(evaluated) + 1, last + 1)
+        first = last if source.start_us is None else min(source.start_us // MINUTE_US + 1, last)
+        return np.arange(max(first, last - FIRST_LOOK + 1), last + 1)
+
+    def _remember_last_event(self, source: SourceReport) -> None:
+        known = int(self.state.fact(_LAST_EVENT) or 0)
+        if source.end_us is not None and source.end_us > known:
+            self.state.remember(_LAST_EVENT, str(source.end_us))
+
+    def _sight(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> Sight:
+        stream = stream_of(rule)
+        history = self.state.history(stream.name, int(ends[0]) - self.keep[stream], int(ends[-1]))
+        return look(history, rule, ends, everywhere=everywhere)
+
+    def _forget(self) -> None:
+        self.state.forget_episodes(self.now_us - _KEPT_US)
+        self.state.outbox.forget(self.now_us - _KEPT_US)
+
+    def _report(
+        self,
+        grown: Grown,
+        ends: IntArray,
+        after: Mapping[str, Alert],
+        transitions: Sequence[Transition],
+        kept_back: Sequence[NotificationRow],
+    ) -> CheckReport:
+        moved = {transition.alert.alert_id for transition in transitions}
+        shown = [a for a in after.values() if not a.resolved or (a.alert_id in moved and a.fired_us is not None)]
+        last_event = self.state.fact(_LAST_EVENT)
+        return CheckReport(
+            alerts=tuple(sorted(shown, key=lambda a: (a.resolved, -a.severity.rank, a.rule, str(a.group)))),
+            transitions=tuple(transitions),
+            notifications=tuple(kept_back),
+            minutes=len(ends),
+            until_us=int(ends[-1]) * MINUTE_US if len(ends) else None,
+            last_event_us=int(last_event) if last_event else None,
+            source=msgspec.structs.replace(grown.growth.source, now_us=self.now_us),
+            pending_bytes=grown.growth.pending,
+            exit_code=EXIT_INPUT if grown.growth.failed else EXIT_OK,
+            explained=self._explained(after) if self.plan.explain else (),
+        )
+
+    def _explained(self, after: Mapping[str, Alert]) -> tuple[ExplainedRow, ...]:
+        """What one rule saw in the last hour, minute by minute; raises `UsageError` for a name that is none."""
+        rule = lookup({rule.name: rule for rule in self.rules}, str(self.plan.explain), "rule")
+        evaluated = self.state.fact(_EVALUATED)
+        if rule.anomaly or evaluated is None:
+            return ()
+        ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
+        sight = self._sight(rule, ends, everywhere=True)
+        return tuple(explained(sight, after, identity(self.config)))
+
+
+def explained(sight: Sight, alerts: Mapping[str, Alert], configuration: str) -> Iterator[ExplainedRow]:
+    """What a rule saw, group by group and minute by minute, with where each alert stands."""
+    for row, group in enumerate(sight.groups):
+        alert = alerts.get(alert_id(configuration, sight.rule.name, group))
+        state = "clear" if alert is None or alert.resolved else alert.state.value
+        for at, minute in enumerate(sight.ends.tolist()):
+            seen = sight.reading(row, at)
+            yield ExplainedRow(
+                minute_us=minute * MINUTE_US,
+                group=group,
+                value=seen.value,
+                threshold=sight.rule.threshold,
+                count=seen.count or 0,
+                met=None if sight.met[row, at] == KEEP else seen.met,
+                note=seen.note,
+                state=state,
+            )

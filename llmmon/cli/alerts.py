@@ -1,0 +1,153 @@
+"""`llmmon alerts`: the alerts that `check` and `serve` remember, and what people do with them."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from llmmon.cli.options import StateOption
+from llmmon.errors import UsageError
+
+if TYPE_CHECKING:
+    from llmmon.alert import Alert
+    from llmmon.cli.output import Output
+    from llmmon.config import Config
+    from llmmon.statefile import StateFile
+
+alerts: Final = typer.Typer(
+    name="alerts",
+    help="List the remembered alerts; acknowledge, resolve or silence them.\n\nExample: llmmon alerts list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[str | None, typer.Option("--config", help="Configuration file.", metavar="FILE")]
+Ids = Annotated[list[str], typer.Argument(help="Alert ids, or their beginnings.", metavar="ID...")]
+Why = Annotated[str, typer.Option("--why", help="The reason, kept with it.", metavar="TEXT")]
+Format = Annotated[
+    str | None, typer.Option("--format", "-f", help="table, json, jsonl, csv or markdown.", metavar="FORMAT")
+]
+
+
+@alerts.command("list")
+def list_alerts(
+    every: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    output_format: Format = None,
+    tz: Annotated[str | None, typer.Option("--tz", help="Time zone of what is shown.", metavar="ZONE")] = None,
+    state: StateOption = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show the open alerts and the silences.
+
+    Example: llmmon alerts list --all
+    """
+    from llmmon.cli.output import Output
+    from llmmon.desk import standing
+    from llmmon.reports import SourceReport
+    from llmmon.views.checks import view_alerts
+
+    output = Output.of(output_format, None, quiet=False)
+    with _open(config, state, output) as (store, found):
+        known, silences = standing(store, _now_us(), every=every)
+    view = view_alerts(known, silences, tz or found.timezone)
+    output.finish("alerts", view, SourceReport(), set())
+
+
+@alerts.command()
+def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile = None) -> None:
+    """Acknowledge: it is seen, so that it is not repeated.
+
+    Example: llmmon alerts ack 3f2a --why 'looking into it'
+    """
+    from llmmon.desk import acknowledge
+
+    with _open(config, state) as (store, found):
+        for alert in acknowledge(store, ids, why, _now_us(), found.channels, os.environ):
+            _said("acknowledged", alert)
+
+
+@alerts.command()
+def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile = None) -> None:
+    """Resolve by hand; it stays so until the condition has cleared.
+
+    Example: llmmon alerts resolve 3f2a --why 'known, fixed in the next release'
+    """
+    from llmmon.desk import resolve as resolve_by_hand
+
+    with _open(config, state) as (store, found):
+        for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ):
+            _said("resolved", alert)
+
+
+@alerts.command()
+def silence(
+    matchers: Annotated[
+        list[str],
+        typer.Argument(help="rule, severity, metric, a group field or label; * and ? fit.", metavar="NAME=VALUE..."),
+    ],
+    until: Annotated[str, typer.Option("--for", help="How long: 2h, 3d.", metavar="DURATION")] = "2h",
+    why: Why = "",
+    state: StateOption = None,
+    config: ConfigFile = None,
+) -> None:
+    """Tell nobody of alerts that fit, for a while.
+
+    Example: llmmon alerts silence rule=slow model='gpt-4*' --for 2h --why deploy
+    """
+    from llmmon.desk import add_silence
+    from llmmon.durations import duration_us, local
+
+    pairs = [text.partition("=") for text in matchers]
+    if bad := next((text for text, (name, sign, _) in zip(matchers, pairs, strict=True) if not sign or not name), None):
+        raise UsageError(f"{bad!r} is no NAME=VALUE", hint="for example rule=slow, severity=warning or model='gpt-4*'")
+    now_us = _now_us()
+    with _open(config, state) as (store, found):
+        made = add_silence(store, {name: value for name, _, value in pairs}, now_us + duration_us(until), why, now_us)
+        typer.echo(f"silence {made.silence_id} until {local(made.until_us, found.timezone)} {found.timezone}")
+
+
+@alerts.command()
+def unsilence(ids: Ids, state: StateOption = None, config: ConfigFile = None) -> None:
+    """Take silences back.
+
+    Example: llmmon alerts unsilence 1b9c
+    """
+    from llmmon.desk import drop_silences
+
+    with _open(config, state) as (store, _):
+        for silence_id in drop_silences(store, ids):
+            typer.echo(f"no longer silenced: {silence_id}")
+
+
+@contextmanager
+def _open(
+    chosen: str | None, state: Path | None, output: "Output | None" = None
+) -> "Iterator[tuple[StateFile, Config]]":
+    """The state file of the configuration, while no evaluation runs."""
+    from llmmon.checking import state_path
+    from llmmon.cli.options import load_config
+    from llmmon.cli.output import Output
+    from llmmon.statefile import StateFile
+    from llmmon.statelock import sole_evaluator
+
+    output = output or Output.of(None, None, quiet=False)
+    found = load_config(chosen, output)
+    path = state_path(found, state, os.environ)
+    if path is None:
+        raise UsageError("no configuration, so no alerts are remembered", hint="--config FILE or --state FILE names it")
+    with sole_evaluator(path), StateFile(path, say=output.say) as store:
+        yield store, found
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _said(what: str, alert: "Alert") -> None:
+    from llmmon.renderers.plain import plain
+
+    typer.echo(plain(f"{what}: {alert.alert_id} {alert.title}"))

@@ -1,0 +1,109 @@
+"""`llmmon check`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmmon.cli.options import StateOption, with_logs
+from llmmon.errors import EXIT_DELIVERY, EXIT_FOUND, EXIT_INPUT, EXIT_OK, LlmmonError, first_exit_code
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.pipeline import Query
+    from llmmon.reports import CheckReport
+
+
+@with_logs
+def check(
+    query: "Query",
+    output: "Output",
+    state: StateOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the messages; send and remember nothing.")] = False,
+    explain: Annotated[
+        str | None, typer.Option(help="What this rule saw in the last hour, and why it fires or not.", metavar="RULE")
+    ] = None,
+    nagios: Annotated[bool, typer.Option("--nagios", help="One plugin line; exit 0, 1, 2, or 3.")] = False,
+    heartbeat: Annotated[
+        str | None, typer.Option(help="Ping this address when all is done: a dead man's switch.", metavar="URL")
+    ] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 while alerts fire.")] = False,
+) -> int:
+    """Evaluate the alert rules, move the alerts, notify; made for cron.
+
+    Example: llmmon check --now log sample_logs/
+    """
+    from llmmon.renderers.nagios import nagios_line, nagios_status
+
+    try:
+        report = _checked(query, output, state, explain, dry_run=dry_run)
+    except LlmmonError as error:
+        if not nagios:
+            raise
+        typer.echo(f"LLMMON UNKNOWN - {error}".split("\n")[0])
+        return 3
+    if report is None:
+        return EXIT_OK
+    codes = _codes(report)
+    if nagios:
+        typer.echo(nagios_line(report, codes - {EXIT_FOUND}))
+        code = 3 if codes - {EXIT_FOUND, EXIT_OK} else nagios_status(report)
+    else:
+        code = _shown(report, query, output, codes - ({EXIT_FOUND} if exit_zero else set()))
+    if heartbeat is not None and code != EXIT_INPUT:
+        code = _ping(heartbeat, output, code)
+    return code
+
+
+def _checked(
+    query: "Query", output: "Output", state: Path | None, explain: str | None, *, dry_run: bool
+) -> "CheckReport | None":
+    from llmmon.checking import CheckPlan, check, state_path
+    from llmmon.statelock import BusyError
+
+    plan = CheckPlan(state=state, dry_run=dry_run, explain=explain, environment=os.environ)
+    if not query.config.rules:
+        output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
+    if query.now != "log" and state_path(query.config, state, os.environ) is None:
+        output.say("without a configuration no state is kept and nobody is told")
+    try:
+        return check(query, plan)
+    except BusyError as error:
+        output.say(str(error))
+        return None
+
+
+def _codes(report: "CheckReport") -> set[int]:
+    from llmmon.alert import State
+
+    codes = {report.exit_code}
+    if any(row.status == "queued" and row.reason != "dry run" for row in report.notifications):
+        codes.add(EXIT_DELIVERY)
+    if any(alert.state is State.FIRING for alert in report.alerts):
+        codes.add(EXIT_FOUND)
+    return codes
+
+
+def _shown(report: "CheckReport", query: "Query", output: "Output", codes: set[int]) -> int:
+    from llmmon.views.checks import view_check
+
+    for path, why in report.source.failed:
+        output.say(f"{path}: {why}")
+    view = view_check(report, query.tz)
+    if output.format == "table" and not view.tables and not view.notes:
+        output.say(f"{report.minutes:,} minutes evaluated, nothing changed")
+        return first_exit_code(codes)
+    return output.finish("check", view, report.source, codes)
+
+
+def _ping(url: str, output: "Output", code: int) -> int:
+    from llmmon.errors import DeliveryError
+    from llmmon.transport import ping
+
+    try:
+        ping(url)
+    except DeliveryError as error:
+        output.say(f"heartbeat: {error}")
+        return first_exit_code({code, EXIT_DELIVERY})
+    return code

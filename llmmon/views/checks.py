@@ -1,0 +1,175 @@
+"""What is shown of `check` and `alerts list`: alerts, what happened to them, and who was told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from llmmon.alert import Alert, Transition
+from llmmon.durations import duration_text, iso, local
+from llmmon.reports import CheckReport, ExplainedRow, NotificationRow
+from llmmon.rules import group_text, number_text
+from llmmon.views import Column, Table, View
+
+
+def view_check(report: CheckReport, tz: str) -> View:
+    """Transitions for people; all alerts as data."""
+    tables = [_transitions(report.transitions, tz)] if report.transitions else []
+    tables += [_notifications(report)] if any(row.status != "sent" for row in report.notifications) else []
+    tables += [_explained(report.explained, tz)] if report.explained else []
+    notes = [f"--- {row.channel}\n{row.text}" for row in report.notifications if row.text]
+    return View(
+        data={
+            "alerts": [alert_row(alert) for alert in report.alerts],
+            "notifications": [notification_row(row) for row in report.notifications],
+            "transitions": [transition_row(one) for one in report.transitions],
+            "minutes": report.minutes,
+            "until": iso(report.until_us),
+            "last_event": iso(report.last_event_us),
+            **({"explained": [_explained_row(row) for row in report.explained]} if report.explained else {}),
+        },
+        rows=[alert_row(alert) for alert in report.alerts],
+        tables=tuple(tables),
+        notes=tuple(notes),
+    )
+
+
+def view_alerts(alerts: Sequence[Alert], silences: Sequence[dict[str, Any]], tz: str) -> View:
+    """The alerts that are remembered, open ones first, and the silences."""
+    columns = (
+        *(Column("id", right=False), Column("state", right=False), Column("severity", right=False, rank=1)),
+        *(Column("alert", right=False), Column("value"), Column("threshold", rank=2)),
+        *(Column("since", right=False), Column("told", right=False, rank=3)),
+    )
+    rows = tuple(_alert_cells(alert, tz) for alert in alerts)
+    tables = [Table("alerts", columns, rows)] if rows else []
+    if silences:
+        titles = (Column("id", right=False), Column("matches", right=False), Column("until", right=False))
+        cells = tuple(
+            (s["silence_id"], ", ".join(f"{k}={v}" for k, v in s["matchers"].items()), s["until"], s["why"])
+            for s in silences
+        )
+        tables.append(Table("silences", (*titles, Column("why", right=False)), cells))
+    rows_of = [alert_row(alert) for alert in alerts]
+    note = () if tables else ("no alert is known",)
+    return View(data={"alerts": rows_of, "silences": list(silences)}, rows=rows_of, tables=tuple(tables), notes=note)
+
+
+def _alert_cells(alert: Alert, tz: str) -> tuple[str, ...]:
+    state = alert.state.value
+    state += " (ack)" * alert.acknowledged + " (silenced)" * alert.silenced + " (held)" * alert.held
+    told = "-" if alert.told_us is None else local(alert.told_us, tz, seconds=False)
+    value, threshold = number_text(alert.value), number_text(alert.threshold)
+    since = local(alert.since_us, tz, seconds=False)
+    return alert.alert_id, state, alert.severity.value, alert.title, value, threshold, since, told
+
+
+def alert_row(alert: Alert) -> dict[str, Any]:
+    """An alert as JSON shows it."""
+    return {
+        "alert_id": alert.alert_id,
+        "rule": alert.rule,
+        "title": alert.title,
+        "description": alert.description,
+        "severity": alert.severity.value,
+        "state": alert.state.value,
+        "metric_name": alert.metric_name,
+        "value": alert.value,
+        "threshold": alert.threshold,
+        "group": dict(alert.group),
+        "since": iso(alert.since_us),
+        "timestamp": alert.timestamp.isoformat().replace("+00:00", "Z"),
+        "acknowledged": alert.acknowledged,
+        "silenced": alert.silenced,
+        "fired": iso(alert.fired_us),
+        "resolved": iso(alert.resolved_us),
+        "peak": alert.peak,
+        "episode": alert.episode,
+        "labels": dict(alert.labels),
+    }
+
+
+def notification_row(row: NotificationRow) -> dict[str, Any]:
+    """A notification as JSON shows it."""
+    return {
+        "alert_id": row.alert_id,
+        "channel": row.channel,
+        "event": str(row.event),
+        "status": row.status,
+        "reason": row.reason,
+        **({"text": row.text} if row.text else {}),
+    }
+
+
+def transition_row(one: Transition) -> dict[str, Any]:
+    """A transition as JSON shows it."""
+    return {
+        "at": iso(one.at_us),
+        "event": one.event.value,
+        "alert_id": one.alert.alert_id,
+        "title": one.alert.title,
+        "reason": one.reason,
+        "tell": one.tell.value if one.tell is not None else None,
+    }
+
+
+def _transitions(found: Iterable[Transition], tz: str) -> Table:
+    columns = (
+        *(Column("time", right=False), Column("event", right=False), Column("severity", right=False, rank=1)),
+        *(Column("alert", right=False), Column("why", right=False)),
+    )
+    rows = tuple(
+        (local(one.at_us, tz, seconds=False), one.event.value, one.alert.severity.value, one.alert.title, _why(one))
+        for one in found
+    )
+    return Table(f"alerts ({tz})", columns, rows)
+
+
+def _why(one: Transition) -> str:
+    alert = one.alert
+    if alert.resolved and alert.duration_us is not None:
+        return f"{one.reason}, after {duration_text(alert.duration_us)}, peak {number_text(alert.peak)}"
+    return one.reason
+
+
+def _notifications(report: CheckReport) -> Table:
+    titles = {alert.alert_id: alert.title for alert in report.alerts}
+    columns = (
+        *(Column("channel", right=False), Column("event", right=False), Column("status", right=False)),
+        *(Column("alert", right=False), Column("why", right=False)),
+    )
+    rows = tuple(
+        (row.channel, str(row.event), row.status, titles.get(row.alert_id, row.alert_id), row.reason)
+        for row in report.notifications
+        if row.status != "sent"
+    )
+    return Table("not told", columns, rows)
+
+
+def _explained(rows: Sequence[ExplainedRow], tz: str) -> Table:
+    columns = (
+        *(Column("minute", right=False), Column("group", right=False), Column("value"), Column("threshold")),
+        *(Column("calls"), Column("met", right=False), Column("alert", right=False), Column("note", right=False)),
+    )
+    cells = tuple(
+        (
+            *(local(row.minute_us, tz, seconds=False), group_text(row.group), number_text(row.value)),
+            *(number_text(row.threshold), f"{row.count:,}", {True: "yes", False: "no", None: "kept"}[row.met]),
+            *(row.state, row.note),
+        )
+        for row in rows
+    )
+    return Table(f"what the rule saw ({tz})", columns, cells)
+
+
+def _explained_row(row: ExplainedRow) -> dict[str, Any]:
+    return {
+        "minute": iso(row.minute_us),
+        "group": dict(row.group),
+        "value": row.value,
+        "threshold": row.threshold,
+        "count": row.count,
+        "met": row.met,
+        "state": row.state,
+        "note": row.note,
+    }
