@@ -19,12 +19,13 @@ from llmmon.names import lookup
 from llmmon.pipeline import Query, Read, read
 from llmmon.prometheus import FORMATS
 from llmmon.record import FIELDS
+from llmmon.recording import ROW_FORMATS
 from llmmon.renderers.otlp import Interval, otlp
 from llmmon.tallies import Instrument, Tally, TallyFold, add, kept_labels, limited
 from llmmon.transport import Client, Request, check_url
 
 METRIC_FORMATS: Final = (*FORMATS, "otlp")
-EXPORTS: Final = METRIC_FORMATS
+EXPORTS: Final = (*METRIC_FORMATS, *ROW_FORMATS)
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _HEADERS: Final = ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 _PATH: Final = "/v1/metrics"
@@ -35,6 +36,9 @@ FORMATS_BY_ENDING: Final = {
     ".om": "openmetrics",
     ".openmetrics": "openmetrics",
     ".json": "otlp",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
 }
 
 

@@ -27,7 +27,7 @@ PURE_FLOORS = (
     "cost_block cost_tally cost_report costs",
     "collector aggregator filters folds timeline conditions selection",
     "detectors/ incidents attribution",
-    "rules alert alerts history readings evaluator rule_tables",
+    "rules alert alerts history readings evaluator rule_tables template",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
     "reports overview histograms tallies exposition semconv normalised views/ renderers/ prometheus",
@@ -39,7 +39,7 @@ EFFECT_FLOORS = (
     "seeking scanning tails time_range",
     "pipeline following rereading past",
     "summaries calls inspection cost_audit contributions monitoring scoring recording exporting overview_parts reporting",
-    "posting checking desk",
+    "posting checking desk alert_manager",
     "cli/",
     "__main__",
 )

@@ -1,6 +1,7 @@
 """Where a command's result goes: format, file, width, colour; and the talk on stderr."""
 
 import atexit
+import contextlib
 import os
 import shutil
 import sys
@@ -8,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import typer
@@ -117,6 +118,15 @@ class Output(msgspec.Struct, frozen=True):
             if not isinstance(error, BrokenPipeError):
                 raise InputError(f"cannot write to standard output: {_why(error)}") from None
 
+    @contextlib.contextmanager
+    def sink(self) -> Iterator[Callable[[bytes], object]]:
+        """A function that writes pieces to the file (whole or not at all), or to stdout, for as long as this lasts."""
+        if self.file is None:
+            yield _to_stdout
+            return
+        with whole_file(self.file) as file:
+            yield file.write
+
     def _width(self) -> int:
         if self.file is None and sys.stdout.isatty():
             return shutil.get_terminal_size().columns
@@ -133,13 +143,29 @@ def _json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
         yield piece.encode()
 
 
+def _to_stdout(piece: bytes) -> None:
+    """Raises `BrokenPipeError`, which ends the run quietly, as soon as no one reads any more."""
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
 def write_whole(path: Path, data: bytes | Iterable[bytes], *, durable: bool = False) -> None:
     """Replace a file by new content (or pieces of it) in one step; raises `InputError`."""
+    with whole_file(path, durable=durable) as file:
+        file.writelines([data] if isinstance(data, bytes) else data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """A temporary file beside `path` that takes its place at the end, if nothing went wrong; raises `InputError`.
+
+    With `durable` everyone can read it, and it is on the disk before it takes the place.
+    """
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.writelines([data] if isinstance(data, bytes) else data)
+                yield file
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())

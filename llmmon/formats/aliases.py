@@ -61,6 +61,7 @@ _ALIASES: Final[dict[str, str]] = {
     "cost_output": "outputcost completioncost outputcostusd cost.output",
     "service_tier": "servicetier",
     "cache_hit": "cachehit fromcache iscached",
+    "written": "llmmoncall",
     "attempt": "attempt retryattempt retrycount retries attemptnumber",
     "success": "success ok succeeded issuccess",
     "failed": "iserror failed haserror",

@@ -31,7 +31,7 @@ def canonical(raw: RawCalls, interners: Interners, *, any_row: bool, outcome: bo
     slots = BoundSlots(raw, interners)
     answered = _with_output(slots)
     found = _columns(slots, answered, wants_outcome=outcome)
-    keep = np.ones(raw.size, np.bool_) if any_row else _is_call(found, answered)
+    keep = np.ones(raw.size, np.bool_) if any_row else _is_call(found, answered | _written(slots))
     return found if keep.all() else found.take(keep)
 
 
@@ -69,6 +69,12 @@ def _with_output(slots: BoundSlots) -> BoolArray:
     if "output" in slots.bound:
         found = found | np.array([values.has_text(value) for value in slots.texts("output")], np.bool_)
     return found
+
+
+def _written(slots: BoundSlots) -> BoolArray:
+    """Rows that llmmon wrote as calls, whatever they carry."""
+    said = slots.numbers("written")
+    return np.zeros(slots.size, np.bool_) if said is None else said == 1
 
 
 def _is_call(found: Columns, answered: BoolArray) -> BoolArray:

@@ -49,6 +49,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "success": Slot.FLAG,
     "failed": Slot.FLAG,
     "cache_hit": Slot.FLAG,
+    "written": Slot.FLAG,  # llmmon wrote the row, as a call that carries nothing which would show that it is one
     "outcome": Slot.OUTCOME,  # a status word, a status code, or an object with either
     "error": Slot.OUTCOME,  # the error itself: text, an object, or true
     **{name: Slot.NAME for name in NAMES if name != "status"},
@@ -87,7 +88,9 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 # a home-made row is a call if it carries one of these; they are read whatever the command needs
-EVIDENCE: Final = ("model", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score")
+EVIDENCE: Final = (
+    *("model", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score", "written"),
+)
 
 
 def sources_of(fields: frozenset[str]) -> frozenset[str]:

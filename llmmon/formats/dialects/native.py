@@ -7,7 +7,8 @@ from typing import Final
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
 from llmmon.record import FIELDS
 
-OWN_KEYS: Final = frozenset({*FIELDS, "success", "tags"})
+CALL_MARK: Final = "llmmon_call"  # true in a row that llmmon wrote and that carries nothing else of a call
+OWN_KEYS: Final = frozenset({*FIELDS, "success", "tags", CALL_MARK})
 
 
 def _is_sample(found: Object) -> bool:
