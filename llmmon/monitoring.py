@@ -55,7 +55,7 @@ class MonitorPlan(msgspec.Struct, frozen=True):
 def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> tuple[AnomaliesReport, Read]:
     """The incidents of the last `--window` (all without it), learned from the whole history before them."""
     grouping = Grouping(plan.by, STEP_US)
-    measures = _measures(plan)
+    measures = measures_of(plan)
     history = msgspec.structs.replace(query, window=None, since=None)
     fields = needed_fields([s for name in measures.sums for s in (statistic_name(ALL_METRICS[name], "count"),)])
     fields |= {"error_type", *plan.by, *beside.fields}
@@ -71,7 +71,7 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], panel.step_us)
     report = AnomaliesReport(
         window=window,
-        incidents=tuple(_incident(explained.get(a.id, a), verdicts) for a in shown),
+        incidents=tuple(incident_report(explained.get(a.id, a), verdicts) for a in shown),
         monitored=tuple(_monitored(verdicts)),
         sensitivity=str(plan.sensitivity),
         false_alarms_per_week=Sensitivity(plan.sensitivity).false_alarms_per_week,
@@ -95,14 +95,14 @@ class _MonitorFold(PartialsFold):
         for start, end in self._plan.exclude:
             columns = columns.take((columns.timestamp < start) | (columns.timestamp >= end))
         # hard limits are on the statistics as everywhere else, failed calls and all
-        super().add(columns if self._plan.thresholds else _levels_of_successes(columns), samples)
+        super().add(columns if self._plan.thresholds else levels_of_successes(columns), samples)
         self._samples += samples
 
     def result(self) -> Any:
         return super().result(), self._samples
 
 
-def _levels_of_successes(columns: Columns) -> Columns:
+def levels_of_successes(columns: Columns) -> Columns:
     """The calls without the latency and output of those that failed: a timeout says nothing about speed."""
     failed = errors(columns)
     if failed is None or not (failed == 1).any():
@@ -111,7 +111,8 @@ def _levels_of_successes(columns: Columns) -> Columns:
     return columns.with_numbers(**{name: np.where(failed == 1, np.nan, columns.numbers[name]) for name in names})
 
 
-def _measures(plan: MonitorPlan) -> Measures:
+def measures_of(plan: MonitorPlan) -> Measures:
+    """What a plan needs of the calls."""
     wanted = [statistic_called(name) for name, _, _ in plan.thresholds]
     extra = [s.metric.name for s in wanted]
     values = dict.fromkeys([*LEVELS.values(), *(s.metric.name for s in wanted if s.needs_values)])
@@ -190,7 +191,8 @@ def _excluded(anomaly: Anomaly, ranges: Sequence[tuple[int, int]]) -> bool:
     return any(start <= at <= end + STEP_US for start, end in ranges)
 
 
-def _incident(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> IncidentReport:
+def incident_report(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> IncidentReport:
+    """An incident in public units, with the metric's course around its beginning."""
     where = _place(anomaly, verdicts)
     course: tuple[float | None, ...] = ()
     if where is not None:
