@@ -9,6 +9,10 @@ __version__ = "0.1.0"
 
 # public name -> module that owns it; loaded on first use, so that `llmmon --help` imports no numpy
 _OWNERS: Final[dict[str, str]] = {
+    "Alert": "llmmon.alert",
+    "AlertManager": "llmmon.alert_manager",
+    "AlertRule": "llmmon.rules",
+    "AlertSeverity": "llmmon.rules",
     "Anomaly": "llmmon.incidents",
     "CompositeAnomalyDetector": "llmmon.detectors",
     "EmailNotifier": "llmmon.notifiers.email",
@@ -29,6 +33,10 @@ _OWNERS: Final[dict[str, str]] = {
 }
 
 __all__ = [
+    "Alert",
+    "AlertManager",
+    "AlertRule",
+    "AlertSeverity",
     "Anomaly",
     "CompositeAnomalyDetector",
     "EmailNotifier",

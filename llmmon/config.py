@@ -183,20 +183,3 @@ class _Faults:
         if self.found:
             faults = "\n".join(f"  {fault}" for fault in self.found)
             raise ConfigError(f"{path}: {len(self.found)} fault{'s' * (len(self.found) > 1)}\n{faults}")
-
-
-TEMPLATE: Final = """\
-# llmmon.toml: found upwards from where llmmon runs. Every line is optional.
-
-# The logs that commands read when none are named; paths are relative to this file.
-logs = ["logs/*.jsonl"]
-
-# Time zone of days and of what is shown, and of time stamps that name none.
-# timezone = "UTC"
-# naive_timezone = "UTC"
-
-# Prices of your own or self-hosted models, in USD per million tokens; 0 marks a free one.
-# [prices."my-model"]
-# input = 0.5
-# output = 1.5
-"""

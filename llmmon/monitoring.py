@@ -23,8 +23,7 @@ from llmmon.incidents import Anomaly, incidents, merged, score_rows
 from llmmon.metrics import METRICS as ALL_METRICS
 from llmmon.metrics import needed_fields, statistic_called, statistic_name
 from llmmon.names import lookup, unknown
-from llmmon.outcome_masks import errors
-from llmmon.panels import LEVELS, METRICS_READ, PROPORTIONS, panel_of, statistic_series
+from llmmon.panels import LEVELS, METRICS_READ, PROPORTIONS, levels_of_successes, panel_of, statistic_series
 from llmmon.partials import merge
 from llmmon.pipeline import Query, Read, read
 from llmmon.reports import AnomaliesReport, IncidentReport, MonitoredSeries, Window
@@ -33,7 +32,6 @@ from llmmon.series import Panel, Series, samples
 STEP_US: Final = 300_000_000
 MOST_GROUPS: Final = 50
 _MOST_VALUES: Final = 2_000_000  # of a worker; beyond it values are binned, which the monitor does not mind
-_LEVELS_OF_SUCCESSES: Final = ("latency_ms", "time_to_first_token_ms", "completion_tokens")
 _ERRORS: Final = Measures(sums=("error",), values=())
 _COURSE: Final = 24  # buckets shown around an incident
 _MOST_ATTRIBUTED: Final = 20
@@ -100,15 +98,6 @@ class _MonitorFold(PartialsFold):
 
     def result(self) -> Any:
         return super().result(), self._samples
-
-
-def levels_of_successes(columns: Columns) -> Columns:
-    """The calls without the latency and output of those that failed: a timeout says nothing about speed."""
-    failed = errors(columns)
-    if failed is None or not (failed == 1).any():
-        return columns
-    names = [name for name in _LEVELS_OF_SUCCESSES if name in columns.numbers]
-    return columns.with_numbers(**{name: np.where(failed == 1, np.nan, columns.numbers[name]) for name in names})
 
 
 def measures_of(plan: MonitorPlan) -> Measures:

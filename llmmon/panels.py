@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.columns import FloatArray, IntArray
+from llmmon.columns import Columns, FloatArray, IntArray
 from llmmon.evaluation import evaluate
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS
+from llmmon.outcome_masks import errors
 from llmmon.partials import VALUE_BITS, Partials, Run, Values, rolled_up, sorted_run
 from llmmon.series import Group, Kind, Panel, Series, Table, cells_to_levels, counts, panel, proportions, totals
 
@@ -35,8 +36,18 @@ COUNTED: Final = "requests"
 TOTALS: Final = "cost_usd"
 METRICS_READ: Final = tuple(dict.fromkeys([*LEVELS.values(), *PROPORTIONS.values(), COUNTED, TOTALS]))
 _MOST_ERROR_TYPES: Final = 5
+_OF_SUCCESSES: Final = ("latency_ms", "time_to_first_token_ms", "completion_tokens")
 _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 _BITS: Final = np.uint64(VALUE_BITS)
+
+
+def levels_of_successes(columns: Columns) -> Columns:
+    """The calls without the latency and output of those that failed: a timeout says nothing about speed."""
+    failed = errors(columns)
+    if failed is None or not (failed == 1).any():
+        return columns
+    names = [name for name in _OF_SUCCESSES if name in columns.numbers]
+    return columns.with_numbers(**{name: np.where(failed == 1, np.nan, columns.numbers[name]) for name in names})
 
 
 def panel_of(partials: Partials, grouping: Grouping, most_groups: int, by_error: Partials | None = None) -> Panel:

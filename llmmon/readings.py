@@ -6,6 +6,7 @@ the window lie beyond the threshold, which counting tells.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -32,7 +33,8 @@ CLEAR, MET, KEEP = 0, 1, 2
 class Sight(msgspec.Struct, frozen=True, eq=False):
     """What one rule sees: `ends` are minutes (shape (m,)), everything else is of shape (groups, m).
 
-    `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing.
+    `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing. `threshold` is
+    the limit that applied, where it is not the rule's own; `notes` say by (row, column) why, in a sentence.
     """
 
     rule: AlertRule
@@ -42,18 +44,21 @@ class Sight(msgspec.Struct, frozen=True, eq=False):
     value: FloatArray
     count: IntArray
     gone: BoolArray
+    threshold: FloatArray | None = None
+    notes: Mapping[tuple[int, int], str] = msgspec.field(default_factory=dict)
 
     def reading(self, row: int, at: int) -> Reading:
         """What it sees of one group at one minute."""
         met, value = int(self.met[row, at]), float(self.value[row, at])
         count = int(self.count[row, at])
-        note = ""
-        if self.gone[row, at]:
+        note = self.notes.get((row, at), "")
+        limit = None if self.threshold is None else float(self.threshold[row, at])
+        if not note and self.gone[row, at]:
             note = f"no calls for {duration_text(FORGOTTEN_AFTER * MINUTE_US)}"
-        elif count == 0 and np.isnan(value):
+        elif not note and count == 0 and np.isnan(value):
             note = f"no data for {duration_text(self.rule.window_us)}"
         found = None if np.isnan(value) else value
-        return Reading(self.rule, self.groups[row], None if met == KEEP else met == MET, found, None, count, note)
+        return Reading(self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note)
 
 
 def least_count(rule: AlertRule, statistic: Statistic) -> int:

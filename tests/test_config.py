@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from llmmon.config import TEMPLATE, find, load, parse
+from llmmon.config import find, load, parse
 from llmmon.errors import ConfigError
+from llmmon.rules import DEFAULT_RULES
+from llmmon.template import TEMPLATE
 
 FULL = """
 logs = ["logs/*.jsonl", "/var/log/llm"]
@@ -108,14 +110,23 @@ def test_one_path_is_as_good_as_a_list_of_one() -> None:
     assert parse({"logs": "a.jsonl"}, Path("/x/llmmon.toml")).logs == ("/x/a.jsonl",)
 
 
-def test_the_template_is_valid_and_says_nothing_but_the_logs(tmp_path: Path) -> None:
+def test_the_template_is_valid_and_has_the_two_default_rules(tmp_path: Path) -> None:
     config = parse(tomllib.loads(TEMPLATE), tmp_path / "llmmon.toml")
     assert (str(tmp_path / "logs/*.jsonl"),) == config.logs
     assert config.timezone == "UTC"
+    assert [(rule.name, rule.threshold) for rule in config.rules] == [
+        (rule.name, rule.threshold) for rule in DEFAULT_RULES
+    ]
+
+
+def uncommented(line: str) -> str:
+    body = line.removeprefix("# ")
+    return body if line.startswith("# ") and (body.startswith("[") or " = " in body.split("#")[0]) else line
 
 
 def test_the_template_is_valid_with_every_line_uncommented(tmp_path: Path) -> None:
-    text = "\n".join(
-        line.removeprefix("# ") if " = " in line or line.startswith("# [") else line for line in TEMPLATE.splitlines()
-    )
-    assert {"my-model"} == parse(tomllib.loads(text), tmp_path / "llmmon.toml").prices.keys()
+    text = "\n".join(uncommented(line) for line in TEMPLATE.splitlines())
+    config = parse(tomllib.loads(text), tmp_path / "llmmon.toml")
+    assert {"my-model"} == config.prices.keys()
+    assert {"oncall", "pager", "mail"} == {channel.name for channel in config.channels}
+    assert 10 == len(config.rules)

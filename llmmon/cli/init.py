@@ -17,7 +17,7 @@ def init(
     Example: llmmon init
     """
     from llmmon.cli.output import write_whole
-    from llmmon.config import TEMPLATE
+    from llmmon.template import TEMPLATE
 
     if path.exists() and not force:
         raise UsageError(f"{path} is already there", hint="--force replaces it")

@@ -1,0 +1,131 @@
+"""The configuration file that `init` writes: the two default rules, and more to uncomment."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TEMPLATE: Final = """\
+# llmmon.toml: found upwards from where llmmon runs. Every line is optional.
+
+# The logs that commands read when none are named; paths are relative to this file.
+logs = ["logs/*.jsonl"]
+
+# Time zone of days and of what is shown, and of time stamps that name none.
+# timezone = "UTC"
+# naive_timezone = "UTC"
+
+# Where `check` remembers what it has read and told, and how long a minute waits for late lines.
+# state = "llmmon-state.db"
+# late = "2m"
+
+# Alert rules, evaluated for every minute by `llmmon check` (run it from cron every 5 minutes).
+# Keys: name, metric, aggregation, window, condition (gt ge lt le eq ne), threshold,
+# severity (info warning error critical), for, keep_firing_for, cooldown, repeat, by, where,
+# min_count, no_data (ok alert keep), notify, labels, description.
+
+[[rules]]
+name = "High Latency"
+metric = "latency_ms"
+aggregation = "avg"
+threshold = 5000
+severity = "error"
+
+[[rules]]
+name = "High Error Rate"
+metric = "error_rate"
+threshold = 0.1
+severity = "critical"
+
+# More to uncomment; adjust the thresholds to what is usual (`llmmon rules suggest` helps).
+
+# [[rules]]
+# name = "Slow answers"
+# metric = "latency_p95_ms"
+# threshold = 15000
+# window = "15m"
+# for = "5m"
+# by = ["model"]
+# severity = "warning"
+
+# [[rules]]
+# name = "Errors of a model"
+# metric = "error_rate"
+# threshold = 0.05
+# window = "15m"
+# by = ["model"]
+# min_count = 50
+# description = "{value} of the calls to {model} fail ({count} calls in {window})"
+
+# [[rules]]
+# name = "Spend per hour"
+# metric = "cost_usd"
+# aggregation = "sum"
+# threshold = 25
+# window = "1h"
+# severity = "warning"
+# repeat = "6h"
+
+# [[rules]]
+# name = "Cut-off answers"
+# metric = "truncated_rate"
+# threshold = 0.05
+# window = "1h"
+# min_count = 50
+# severity = "warning"
+
+# [[rules]]
+# name = "No calls"
+# metric = "requests"
+# condition = "lt"
+# threshold = 1
+# window = "30m"
+# severity = "critical"
+
+# [[rules]]
+# name = "Quality drop"
+# metric = "quality_avg"
+# condition = "lt"
+# threshold = 0.7
+# window = "1h"
+# keep_firing_for = "15m"
+# severity = "warning"
+
+# [[rules]]
+# name = "Slow first token"
+# metric = "ttft_p95_ms"
+# threshold = 3000
+# window = "15m"
+# for = "5m"
+# severity = "warning"
+
+# Whatever is unlike this log's own past, in any metric, overall and by model.
+# [[rules]]
+# name = "Anomaly"
+# anomaly = true
+# severity = "warning"
+
+# Who is told. A secret is named, not written: env:NAME or file:PATH.
+# `llmmon notify test oncall` proves that it works.
+# [notify.oncall]
+# type = "slack"
+# url = "env:SLACK_WEBHOOK_URL"
+# min_severity = "warning"
+
+# [notify.pager]
+# type = "pagerduty"
+# routing_key = "env:PAGERDUTY_KEY"
+# min_severity = "critical"
+
+# [notify.mail]
+# type = "email"
+# host = "smtp.example.com"
+# username = "alerts"
+# password = "env:SMTP_PASSWORD"
+# from = "alerts@example.com"
+# to = ["team@example.com"]
+
+# Prices of your own or self-hosted models, in USD per million tokens; 0 marks a free one.
+# [prices."my-model"]
+# input = 0.5
+# output = 1.5
+"""
