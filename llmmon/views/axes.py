@@ -13,7 +13,8 @@ from llmmon.views.page import Tick
 
 _NICE: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _MOST_UP: Final = 5
-_MOST_ACROSS: Final = 8
+_MOST_ACROSS: Final = 10
+_LAST: Final = 0.98  # where a label would run out of the axis
 _S: Final = 1_000_000
 _DAY_S: Final = 86_400
 _STEPS_S: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200)
@@ -49,7 +50,7 @@ def _unit(high: float, unit: str) -> tuple[float, str]:
     if unit == "share":
         return 0.01, "%"
     table = {"ms": _MS_UNITS, "count": _COUNT_UNITS}.get(unit, ((1.0, ""),))
-    return next(((size, sign) for size, sign in reversed(table) if high >= 2 * size), table[0])
+    return next(((size, sign) for size, sign in reversed(table) if high >= (1 if sign == "s" else 2) * size), table[0])
 
 
 def _digits(step: float) -> int:
@@ -57,10 +58,10 @@ def _digits(step: float) -> int:
 
 
 def _text(value: float, digits: int, unit: str, sign: str) -> str:
-    text = f"{value:,.{digits}f}"
+    text = f"{value:,.{digits}f}" if value else "0"
     if unit == "usd":
         return f"${text}"
-    return f"{text} {sign}" if sign in {"ms", "s", "min", "h", "%"} else f"{text}{sign}"
+    return f"{text} {sign}" if unit in {"ms", "share"} else f"{text}{sign if value else ''}"
 
 
 def time_axis(start_us: int, end_us: int, tz: str) -> tuple[Tick, ...]:
@@ -75,8 +76,9 @@ def time_axis(start_us: int, end_us: int, tz: str) -> tuple[Tick, ...]:
         days = next((d for d in _STEPS_D if span_s / _DAY_S / d <= _MOST_ACROSS), _STEPS_D[-1])
         moments = _whole_days(start_us, end_us, days, tz)
     years = span_s > 300 * _DAY_S
-    labelled = [(us, _label(us, tz, step, years=years)) for us in moments if start_us <= us <= end_us]
-    return tuple(Tick((us - start_us) / (end_us - start_us), text, i % 2 == 1) for i, (us, text) in enumerate(labelled))
+    places = [((us - start_us) / (end_us - start_us), _label(us, tz, step, years=years)) for us in moments]
+    inside = [(place, text) for place, text in places if 0 <= place <= _LAST]
+    return tuple(Tick(place, text, i % 2 == 1) for i, (place, text) in enumerate(inside))
 
 
 def _at(us: int, tz: str) -> datetime:

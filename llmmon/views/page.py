@@ -19,11 +19,12 @@ class Drawn(StrEnum):
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A headline figure; `change` since before and its `verdict` (better, worse or neither), where known."""
+    """A headline figure; `change` since before (`was` what to what) and its `verdict`, where known."""
 
     label: str
     text: str
     change: str = ""
+    was: str = ""
     verdict: str = ""
     note: str = ""
 
@@ -89,6 +90,7 @@ class Head(msgspec.Struct, frozen=True):
 
     title: str
     number: bool = True
+    wide: bool = False  # long texts, which may wrap
     explained: str = ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmmon.durations import local
-from llmmon.metrics import METRICS
+from llmmon.money import money_text
 from llmmon.overview import Overview
 from llmmon.scorers.flags import DIMENSIONS
 from llmmon.views import report_grids as grids
@@ -48,7 +48,11 @@ def _sections(overview: Overview) -> Iterator[Section]:
         yield Section("alerts", "Alerts", grids=(grids.alerts(overview),))
     if charts := charts_over_time(overview):
         shaded = any(chart.bands for chart in charts)
-        words = ("Shaded stretches are incidents, under their numbers in the table above.",) if shaded else ()
+        words = (
+            ("Shaded stretches are incidents, under their numbers in the table above; red ones are high or critical.",)
+            if shaded
+            else ()
+        )
         yield Section("over-time", "Over time", words, charts)
     if overview.breakdowns:
         found = tuple(grids.groups(one, overview.totals) for one in overview.breakdowns)
@@ -94,8 +98,6 @@ def _incidents(overview: Overview) -> Section:
 def _certainty(overview: Overview) -> tuple[str, ...]:
     """How much of the cost was logged, calculated, or is not known."""
     totals = overview.totals
-    from llmmon.money import money_text
-
     parts = [
         f"{money_text(totals[statistic])} {what}"
         for statistic, what in (("cost_logged_usd", "as logged"), ("cost_calculated_usd", "calculated from prices"))
@@ -126,9 +128,7 @@ def _quality(overview: Overview) -> Iterator[Section]:
     tables = [grids.finish_reasons(overview.finish_reasons)] if overview.finish_reasons else []
     words = []
     if totals["quality_avg"] is not None and scored is None:
-        words.append(
-            f"{METRICS['quality_score'].help.capitalize()}, as logged: {score(totals['quality_avg'])} on average."
-        )
+        words.append(f"Average quality {score(totals['quality_avg'])} (from 0 to 1), as logged.")
     counted = (("truncated_count", "cut off"), ("refused_count", "withheld"), ("empty_count", "empty"))
     known = [f"{count(totals[statistic])} {what}" for statistic, what in counted if totals[statistic] is not None]
     if known:
@@ -166,8 +166,9 @@ def _source(overview: Overview) -> Section:
     pairs += [("bytes read", size(source.bytes_read)), ("quantiles", "exact" if overview.exact else "within 1 %")]
     pairs += [("read as", ", ".join(f"{dialect} ({lines:,})" for dialect, lines in source.dialects.items()))]
     pairs += [("time zone", source.timezone)]
-    files = [("file", path) for path in source.files[:_MOST_FILES]]
-    files += [("files", f"and {len(source.files) - _MOST_FILES:,} more")] if len(source.files) > _MOST_FILES else []
+    left = len(source.files) - _MOST_FILES
+    named = ", ".join(source.files[:_MOST_FILES]) + (f" and {left:,} more" if left > 0 else "")
+    files = [("files" if len(source.files) > 1 else "file", named)]
     rejects = [("unreadable", f"{one.place}: {one.reason}") for one in source.rejects]
     failed = [("not read", f"{path}: {why}") for path, why in source.failed]
     return Section(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
 from typing import Final
 
 from llmmon.durations import duration_text
@@ -13,7 +14,7 @@ from llmmon.views.figures import MISSING, count, milliseconds, percent, rate, sc
 from llmmon.views.page import Figure, Write
 
 _UNCHANGED: Final = 0.005  # relative changes below this are none
-# label, statistic, how it is written; a rate's change is told in percentage points, a score's in points
+# label, statistic, how it is written
 FIGURES: Final[tuple[tuple[str, str, Write], ...]] = (
     ("Requests", "request_count", count),
     ("Error rate", "error_rate", percent),
@@ -28,7 +29,10 @@ FIGURES: Final[tuple[tuple[str, str, Write], ...]] = (
     ("Answers cut off", "truncated_rate", percent),
     ("Quality", "quality_avg", score),
 )
-_POINTS: Final = {"error_rate": 100.0, "truncated_rate": 100.0, "quality_avg": 1.0}
+_SMALL: Final = 0.05
+_MANIFOLD: Final = 10.0  # growth by more than this is told as a factor
+# statistics whose change is told in points: the size of a point, the least change worth telling
+_POINTS: Final = {"error_rate": (0.01, 0.001), "truncated_rate": (0.01, 0.001), "quality_avg": (1.0, 0.005)}
 
 
 def figures(overview: Overview) -> tuple[Figure, ...]:
@@ -44,8 +48,8 @@ def _figure(label: str, statistic: str, write: Write, overview: Overview) -> Fig
     text = write(overview.totals[statistic])
     if statistic == "cost_total_usd" and overview.totals["unpriced_requests"]:
         text = f"~{text}"
-    change, verdict = _change(statistic, write, overview.comparison)
-    return Figure(label, text, change, verdict, _note(statistic, overview))
+    change, was, verdict = _change(statistic, write, overview.comparison)
+    return Figure(label, text, change, was, verdict, _note(statistic, overview))
 
 
 def _note(statistic: str, overview: Overview) -> str:
@@ -67,26 +71,38 @@ def _note(statistic: str, overview: Overview) -> str:
     return form.format(text) if text != MISSING and totals[other] else ""
 
 
-def _change(statistic: str, write: Write, comparison: Comparison | None) -> tuple[str, str]:
-    """`▲ 12 % from 1,234` and whether that is better or worse; empty where there is nothing to compare."""
+def _change(statistic: str, write: Write, comparison: Comparison | None) -> tuple[str, str, str]:
+    """`▲ 12 %`, what to what, and whether that is better or worse; empty where there is nothing to compare."""
     if comparison is None:
-        return "", ""
+        return "", "", ""
     later, before = comparison.later.get(statistic), comparison.before.get(statistic)
     if later is None or before is None:
-        return "", ""
-    shown = f"{write(before)} to {write(later)}"
+        return "", "", ""
+    was = f"{write(before)} → {write(later)}"
     difference = later - before
     if statistic in _POINTS:
-        size, amount = abs(difference), f"{abs(difference) * _POINTS[statistic]:.2g}"
-        amount += " points" if _POINTS[statistic] == 1.0 else " pp"
+        unit, least = _POINTS[statistic]
+        unchanged, amount = abs(difference) < least, f"{abs(difference) / unit:.2g}{' pp' if unit < 1 else ''}"
     elif before:
-        size = abs(difference / before)
-        amount = f"{size:.0%}".replace("%", " %") if size < 10 else f"×{later / before:.0f}"
+        share = abs(difference / before)
+        unchanged = share < _UNCHANGED
+        amount = f"{share:.0%}".replace("%", " %") if share < _MANIFOLD else f"×{later / before:,.0f}"
     else:
-        return (f"from {shown}", "") if difference else ("unchanged", "")
-    if size < _UNCHANGED:
-        return f"unchanged, {shown}", ""
-    return f"{'▲' if difference > 0 else '▼'} {amount}, {shown}", _verdict(statistic, difference)
+        unchanged, amount = not difference, ""
+    if unchanged:
+        return "unchanged", was, ""
+    told = _verdict(statistic, difference) if _telling(statistic, comparison) else ""
+    return f"{'▲' if difference > 0 else '▼'} {amount}".strip(), was, told
+
+
+def _telling(statistic: str, comparison: Comparison) -> bool:
+    """Whether a change is more than chance: two proportions beyond two standard errors, other figures beyond 5 %."""
+    later, before = comparison.later[statistic] or 0.0, comparison.before[statistic] or 0.0
+    if not statistic.endswith("_rate"):
+        return abs(later - before) > _SMALL * abs(before)
+    n, m = comparison.later["request_count"] or 1, comparison.before["request_count"] or 1
+    pooled = (later * n + before * m) / (n + m)
+    return abs(later - before) > 2 * sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
 
 
 def _verdict(statistic: str, difference: float) -> str:
@@ -100,7 +116,15 @@ def compared(comparison: Comparison | None) -> str:
     """What the changes compare."""
     if comparison is None:
         return "There is no earlier period in the log to compare with."
-    length = duration_text(comparison.length_us // 1_000_000 * 1_000_000)
+    length = _length(comparison.length_us)
     if comparison.whole:
-        return f"Changes are against the {length} before this time."
+        return f"Changes are against the {length} before."
     return f"Figures are of the whole time; changes compare its last {length} with the {length} before."
+
+
+def _length(us: int) -> str:
+    seconds = us // 1_000_000
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds and seconds % size == 0:
+            return unit if seconds == size else f"{seconds // size} {unit}s"
+    return duration_text(seconds * 1_000_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from llmmon.durations import iso, local
+from llmmon.durations import iso, local, moment_us
 from llmmon.money import money_text
 from llmmon.overview import AlertEpisode, Breakdown, ErrorKind, Overview
 from llmmon.reports import IncidentReport, Statistics
@@ -79,30 +79,36 @@ def incidents(found: Sequence[IncidentReport], tz: str) -> Grid:
     """The incidents in order of time, numbered as in the charts."""
     heads = (
         Head("no."),
-        Head("from", number=False),
-        Head("to", number=False),
-        Head("severity", number=True),
+        Head("severity", number=False),
         Head("metric", number=False),
         Head("group", number=False),
+        Head("from", number=False),
+        Head("to", number=False),
         Head("value"),
         Head("expected", number=False),
-        Head("what contributed", number=False),
+        Head("what contributed", number=False, wide=True),
     )
     rows = tuple(
         (
             Cell(str(number), number),
-            _moment(one.start_us, tz),
-            _moment(one.end_us, tz),
             _severity(one.severity),
             Cell(one.metric_name, one.metric_name),
             _name(key_text(one.group)),
+            _moment(one.start_us, tz),
+            Cell(_until(one, tz), iso(one.end_us)),
             Cell(figure(one.metric_name, one.value), one.value),
             Cell(_expected(one), None),
             Cell(_contributed(one), None),
         )
         for number, one in enumerate(numbered(found), 1)
     )
-    return Grid("Incidents", heads, rows)
+    return Grid(f"Incidents ({tz})", heads, rows)
+
+
+def _until(one: IncidentReport, tz: str) -> str:
+    """When it ended, without the date where that is the day on which it began."""
+    start, end = local(one.start_us, tz, seconds=False), local(one.end_us, tz, seconds=False)
+    return end[11:] if start[:10] == end[:10] else end
 
 
 def _expected(one: IncidentReport) -> str:
@@ -114,7 +120,7 @@ def _expected(one: IncidentReport) -> str:
 
 def _contributed(one: IncidentReport) -> str:
     parts = [f"{part['field']} {_short(part['name'] or '(none)')} {part['share']:.0%}" for part in one.contributors]
-    return ", ".join(parts[:3]).replace("%", " %") or MISSING
+    return ", ".join(parts[:2]).replace("%", " %") or MISSING
 
 
 def _severity(severity: str) -> Cell:
@@ -171,7 +177,11 @@ def calls(title: str, rows: Sequence[Mapping[str, Any]], key: str, tz: str) -> G
         (_time(row, tz), *(_call_cell(row[field], write) for _, field, write in shown), Cell(_place(row)))
         for row in rows
     )
-    heads = (Head(f"time ({tz})", number=False), *(head for head, _, _ in shown), Head("where", number=False))
+    heads = (
+        Head(f"time ({tz})", number=False),
+        *(head for head, _, _ in shown),
+        Head("where", number=False, wide=True),
+    )
     at = next((i for i, (_, field, _) in enumerate(shown, 1) if field == key), -1)
     return Grid(title, heads, cells, at)
 
@@ -181,8 +191,6 @@ def _call_cell(value: Any, write: Callable[[Any], str]) -> Cell:
 
 
 def _time(row: Mapping[str, Any], tz: str) -> Cell:
-    from llmmon.durations import moment_us
-
     stamp = row["timestamp"]
     return Cell(MISSING) if stamp is None else Cell(local(moment_us(stamp, 0, "UTC"), tz), stamp)
 
@@ -214,7 +222,11 @@ def worst_answers(rows: Sequence[Mapping[str, Any]]) -> Grid:
         )
         for row in rows
     )
-    heads = (Head("score"), *(Head(title, number=False) for title in ("flags", "model", "user", "request", "where")))
+    heads = (
+        Head("score"),
+        *(Head(title, number=False) for title in ("flags", "model", "user", "request")),
+        Head("where", number=False, wide=True),
+    )
     return Grid("Worst answers", heads, cells)
 
 

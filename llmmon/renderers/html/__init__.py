@@ -11,8 +11,6 @@ from llmmon.renderers.html.grids import grid
 from llmmon.renderers.html.markup import Html, el, joined
 from llmmon.views.page import Figure, PageView, Section
 
-_ARROWS = ("▲", "▼")
-
 
 def render(page: PageView, style: str, script: str) -> str:
     """The page; the browser runs this script and style and no other, and loads nothing."""
@@ -62,8 +60,8 @@ def _card(figure: Figure) -> Html:
     if figure.note:
         parts.append(el("dd", figure.note, class_="small"))
     if figure.change:
-        verdict = f" ({figure.verdict})" if figure.verdict else ""
-        change = joined(figure.change, el("span", verdict, class_="quiet")) if verdict else figure.change
+        change = joined(el("span", figure.change, class_="move"), " ", el("span", figure.was, class_="from"))
+        change = joined(change, el("span", f" ({figure.verdict})", class_="quiet")) if figure.verdict else change
         parts.append(el("dd", change, class_=f"small change {figure.verdict}".strip()))
     return el("div", *parts)
 

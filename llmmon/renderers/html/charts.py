@@ -10,6 +10,7 @@ from llmmon.views.page import Band, Chart, Drawn, Layer
 
 _WIDE: Final = 1000.0  # of the stretched drawing
 _HIGH: Final = 150.0  # of the plot, pixels
+_NEAR: Final = 0.1  # of the width: labels nearer than this make way
 _GAP: Final = 0.14  # of a bar's place
 
 
@@ -35,7 +36,7 @@ def _up(one: Chart) -> Html:
 
 
 def _plot(one: Chart) -> Html:
-    grid = [_line("0", "100%", _HIGH * (1 - t.place), "zero" if t.place == 0 else "grid") for t in one.up]
+    grid = [_line("0", "100%", _HIGH * (1 - t.place), "zero" if t.place == 0 else "rule") for t in one.up]
     drawing = el(
         "svg",
         *_shapes(one),
@@ -76,10 +77,13 @@ def _across(one: Chart) -> list[Html]:
 
 def _marks(one: Chart) -> list[Html]:
     found = []
-    for tick in one.marks:
+    for number, tick in enumerate(one.marks):
         at = _percent(tick.place)
+        left = number > 0 and tick.place - one.marks[number - 1].place < _NEAR
+        right = number + 1 < len(one.marks) and one.marks[number + 1].place - tick.place < _NEAR
+        anchor = "start" if left else "end" if right else "middle"
         found.append(el("line", x1=at, x2=at, y1="0", y2=_n(_HIGH), class_="mark"))
-        found.append(el("text", tick.label, x=at, y="-3", text_anchor="middle", class_="marklabel"))
+        found.append(el("text", tick.label, x=at, y="-3", text_anchor=anchor, class_="marklabel"))
     return found
 
 

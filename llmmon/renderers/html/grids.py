@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from llmmon.renderers.html.markup import Html, el, joined
 from llmmon.views.page import Cell, Grid, Head
+
+_MANY: Final = 25  # rows, which scroll in a table of their own
+_FEW: Final = 6  # columns, which need not fill the width
 
 
 def grid(one: Grid) -> Html:
@@ -20,7 +25,9 @@ def grid(one: Grid) -> Html:
         el("h3", one.title),
         el("div", table, class_="scroll", tabindex="0", role="region", aria_label=f"{one.title}, table"),
         note,
-        class_="grid",
+        class_=" ".join(
+            ["grid", *(["narrow"] if len(one.heads) < _FEW else []), *(["long"] if len(rows) > _MANY else [])]
+        ),
     )
 
 
@@ -28,12 +35,16 @@ def _head(head: Head, sorted_now: bool) -> Html:
     explained = {"title": head.explained} if head.explained else {}
     button = el("button", head.title, el("span", class_="arrow", aria_hidden="true"), type="button", **explained)
     order = {"aria_sort": "descending"} if sorted_now else {}
-    return el("th", button, scope="col", class_="n" if head.number else "t", **order)
+    return el("th", button, scope="col", class_=_style(head) or "t", **order)
+
+
+def _style(head: Head) -> str:
+    return "n" if head.number else "wide" if head.wide else ""
 
 
 def _cell(cell: Cell, head: Head, *, first: bool) -> Html:
     value = {} if cell.value is None else {"data_v": str(cell.value)}
-    style = " ".join([*(["n"] if head.number else []), *(["grave"] if cell.grave else [])])
+    style = " ".join(part for part in (_style(head), "grave" if cell.grave else "") if part)
     more = {"class_": style} if style else {}
     text = cell.text if cell.share is None else joined(cell.text, _bar(cell.share))
     return (
