@@ -31,6 +31,7 @@ from llmmon.reports import CheckReport, ExplainedRow, NotificationRow, SourceRep
 from llmmon.rules import DEFAULT_RULES, MINUTE_US, AlertRule
 from llmmon.statefile import StateFile
 from llmmon.statelock import sole_evaluator
+from llmmon.vigilance import watch
 
 FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
 _KEPT_US: Final = 90 * 86400 * 1_000_000  # episodes and delivered messages
@@ -98,11 +99,10 @@ class _Run:
         self.rules = self.config.rules or DEFAULT_RULES
         self.replay = query.now == "log"
         self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
-        self.streams = list(dict.fromkeys(stream_of(rule) for rule in self.rules if not rule.anomaly))
+        self.streams = list(dict.fromkeys(stream_of(rule) for rule in self.rules))
         self.channels = {channel.name: channel for channel in self.config.channels}
         self.keep = {
-            stream: max(reach(rule) for rule in self.rules if not rule.anomaly and stream_of(rule) == stream)
-            for stream in self.streams
+            stream: max(reach(rule) for rule in self.rules if stream_of(rule) == stream) for stream in self.streams
         }
 
     def _moment(self, text: str) -> int:
@@ -138,7 +138,7 @@ class _Run:
         before = self.state.alerts()
         silences = self.state.silences()
         kept, removed = without_rules(before, [rule.name for rule in self.rules], self.now_us)
-        sights = [self._sight(rule, ends) for rule in self.rules if not rule.anomaly] if len(ends) else []
+        sights = [self._sight(rule, ends) for rule in self.rules] if len(ends) else []
         after, found = evaluate_minutes(kept, sights, configuration=identity(self.config), silences=silences)
         transitions = [*removed, *found]
         self.state.save_alerts(before, after)
@@ -172,7 +172,11 @@ class _Run:
 
     def _sight(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> Sight:
         stream = stream_of(rule)
-        history = self.state.history(stream.name, int(ends[0]) - self.keep[stream], int(ends[-1]))
+        width = stream.every_us // MINUTE_US
+        first, last = int(ends[0]) - self.keep[stream], int(ends[-1])
+        history = self.state.history(stream.name, first // width, last // width)
+        if rule.anomaly:
+            return watch(history, rule, ends)
         return look(history, rule, ends, everywhere=everywhere)
 
     def _forget(self) -> None:
@@ -207,7 +211,7 @@ class _Run:
         """What one rule saw in the last hour, minute by minute; raises `UsageError` for a name that is none."""
         rule = lookup({rule.name: rule for rule in self.rules}, str(self.plan.explain), "rule")
         evaluated = self.state.fact(_EVALUATED)
-        if rule.anomaly or evaluated is None:
+        if evaluated is None:
             return ()
         ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
         sight = self._sight(rule, ends, everywhere=True)
@@ -225,7 +229,7 @@ def explained(sight: Sight, alerts: Mapping[str, Alert], configuration: str) -> 
                 minute_us=minute * MINUTE_US,
                 group=group,
                 value=seen.value,
-                threshold=sight.rule.threshold,
+                threshold=sight.rule.threshold if seen.threshold is None else seen.threshold,
                 count=seen.count or 0,
                 met=None if sight.met[row, at] == KEEP else seen.met,
                 note=seen.note,

@@ -17,6 +17,7 @@ from llmmon.columns import Columns
 from llmmon.filters import Filter, parse
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS, STATISTICS, Statistic, metric_called, statistic_called, statistic_name
+from llmmon.panels import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.partials import (
     EMPTY,
     VALUE_BITS,
@@ -33,6 +34,8 @@ from llmmon.partials import (
 )
 from llmmon.rules import MINUTE_US, MOST_GROUPS, OTHER, AlertRule
 
+MONITORED: Final = "monitored"  # stands for all the metrics that the anomaly monitor reads
+MONITOR_STEP_US: Final = 5 * MINUTE_US
 EXACT_A_MINUTE: Final = 4096  # values of one group
 _BITS: Final = np.uint64(VALUE_BITS)
 _MERGE_EVERY: Final = 16
@@ -54,9 +57,16 @@ class Stream(msgspec.Struct, frozen=True):
         return "|".join((self.metric, "values" if self.values else "sums", ",".join(self.by), self.where))
 
     @property
-    def grouping(self) -> Grouping:
-        """By minute and group."""
-        return Grouping(self.by, MINUTE_US)
+    def every_us(self) -> int:
+        """The width of its buckets: minutes, but for what the anomaly monitor reads."""
+        return MONITOR_STEP_US if self.metric == MONITORED else MINUTE_US
+
+    @property
+    def measures(self) -> Measures:
+        """What it keeps of the calls."""
+        if self.metric == MONITORED:
+            return Measures(METRICS_READ, tuple(LEVELS.values()))
+        return Measures((self.metric,), (self.metric,) if self.values else ())
 
 
 def statistic_of(rule: AlertRule) -> Statistic:
@@ -68,6 +78,8 @@ def statistic_of(rule: AlertRule) -> Statistic:
 
 def stream_of(rule: AlertRule) -> Stream:
     """What a rule reads."""
+    if rule.anomaly:
+        return Stream(MONITORED, rule.by or ("model",), rule.where, values=True)
     statistic = statistic_of(rule)
     return Stream(statistic.metric.name, rule.by, rule.where, statistic.needs_values)
 
@@ -76,7 +88,7 @@ def fields_of(streams: Iterable[Stream]) -> frozenset[str]:
     """The record's fields that streams are made of."""
     found: set[str] = set()
     for stream in streams:
-        found |= METRICS[stream.metric].needs | set(stream.by)
+        found |= set(stream.by).union(*(METRICS[name].needs for name in stream.measures.sums))
         if stream.where:
             found |= parse(stream.where).fields
     return frozenset(found)
@@ -87,22 +99,22 @@ class StreamsFold:
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._streams = streams
-        shared: dict[tuple[tuple[str, ...], str], list[Stream]] = {}
+        shared: dict[tuple[tuple[str, ...], str, bool], list[Stream]] = {}
         for stream in streams:
-            shared.setdefault((stream.by, stream.where), []).append(stream)
+            shared.setdefault((stream.by, stream.where, stream.metric == MONITORED), []).append(stream)
         self._plans = [
-            (Grouping(by, MINUTE_US), parse(where) if where else None, _measures(those), those)
-            for (by, where), those in shared.items()
+            (Grouping(by, those[0].every_us), parse(where) if where else None, monitored, those)
+            for (by, where, monitored), those in shared.items()
         ]
         self._pending: dict[Stream, list[Partials]] = {stream: [] for stream in streams}
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
-        for grouping, where, measures, streams in self._plans:
+        for grouping, where, monitored, streams in self._plans:
             kept = _kept(columns, where)
             if not kept.size:
                 continue
-            found = aggregate(kept, measures, grouping)
+            found = aggregate(levels_of_successes(kept) if monitored else kept, _measures(streams), grouping)
             for stream in streams:
                 self._take(stream, of_stream(found, stream))
 
@@ -118,8 +130,11 @@ class StreamsFold:
 
 
 def _measures(streams: Sequence[Stream]) -> Measures:
-    names = tuple(dict.fromkeys(stream.metric for stream in streams))
-    return Measures(names, tuple(dict.fromkeys(stream.metric for stream in streams if stream.values)))
+    parts = [stream.measures for stream in streams]
+    return Measures(
+        tuple(dict.fromkeys(name for part in parts for name in part.sums)),
+        tuple(dict.fromkeys(name for part in parts for name in part.values)),
+    )
 
 
 def _kept(columns: Columns, where: Filter | None) -> Columns:
@@ -133,8 +148,8 @@ def of_stream(partials: Partials, stream: Stream) -> Partials:
     """The part of partials that a stream is."""
     return Partials(
         partials.groups,
-        {stream.metric: partials.sums[stream.metric]} if stream.metric in partials.sums else {},
-        {stream.metric: partials.values[stream.metric]} if stream.values and stream.metric in partials.values else {},
+        {name: partials.sums[name] for name in stream.measures.sums if name in partials.sums},
+        {name: partials.values[name] for name in stream.measures.values if name in partials.values},
         partials.first_us,
         partials.last_us,
     )

@@ -22,6 +22,7 @@ from llmmon.seeking import TimeIndex
 from llmmon.selection import Selection
 from llmmon.sources import open_source
 from llmmon.statefile import HOUR, StateFile
+from llmmon.vigilance import LEARNT
 
 _SPARE: Final = 2 * HOUR  # minutes kept beyond what is needed
 
@@ -41,7 +42,7 @@ def joined(parts: Iterable[Partials]) -> Partials:
 
 def reach(rule: AlertRule) -> int:
     """How many minutes before the one that is judged a rule looks."""
-    return max(rule.window_us // MINUTE_US, FORGOTTEN_AFTER)
+    return LEARNT if rule.anomaly else max(rule.window_us // MINUTE_US, FORGOTTEN_AFTER)
 
 
 def read_past(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> Grown:
@@ -112,7 +113,7 @@ def store(state: StateFile, grown: Grown, streams: Sequence[Stream], keep: Mappi
         parts = [part for part in (grown.backfilled.get(stream), grown.parts[stream]) if part is not None]
         groups = _add(state, stream, parts, groups)
         state.save_stream(stream.name, since, groups)
-        state.forget_history(stream.name, oldest)
+        state.forget_history(stream.name, oldest * MINUTE_US // stream.every_us)
     state.forget_streams(known.keys() - {stream.name for stream in streams})
     state.save_checkpoints(grown.growth.checkpoints)
 

@@ -55,7 +55,7 @@ class Sight(msgspec.Struct, frozen=True, eq=False):
         limit = None if self.threshold is None else float(self.threshold[row, at])
         if not note and self.gone[row, at]:
             note = f"no calls for {duration_text(FORGOTTEN_AFTER * MINUTE_US)}"
-        elif not note and count == 0 and np.isnan(value):
+        elif not note and count == 0 and np.isnan(value) and not self.rule.anomaly:
             note = f"no data for {duration_text(self.rule.window_us)}"
         found = None if np.isnan(value) else value
         return Reading(self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note)

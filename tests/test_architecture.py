@@ -27,10 +27,10 @@ PURE_FLOORS = (
     "cost_block cost_tally cost_report costs",
     "collector aggregator filters folds timeline conditions selection",
     "detectors/ incidents attribution",
-    "rules alert alerts history readings evaluator rule_tables template",
+    "rules alert alerts history readings vigilance evaluator rule_tables template",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
-    "reports overview histograms tallies exposition semconv normalised views/ renderers/ prometheus",
+    "reports overview histograms tallies accumulating exposition semconv normalised views/ renderers/ prometheus",
 )
 EFFECT_FLOORS = (
     "transport mail program outgoing notifiers/ rendered drill delivery",
@@ -38,7 +38,8 @@ EFFECT_FLOORS = (
     "judge verdicts judge_sample judging",
     "seeking scanning tails time_range",
     "pipeline following rereading past",
-    "summaries calls inspection cost_audit contributions monitoring scoring recording exporting overview_parts reporting",
+    "summaries calls inspection cost_audit contributions monitoring scoring overview_parts reporting",
+    "recording otlp_sending exporting",
     "posting checking desk alert_manager",
     "cli/",
     "__main__",
