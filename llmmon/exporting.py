@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
-import orjson
 
 from llmmon import __version__, exposition, semconv
-from llmmon.errors import UsageError
+from llmmon.accumulating import advanced, minutes_since, name_of, packed, unpacked
+from llmmon.checkpoints import Checkpoint
+from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.exposition import Moment
+from llmmon.following import read_growth
 from llmmon.metrics import METRICS
 from llmmon.names import lookup
 from llmmon.pipeline import Query, Read, read
@@ -21,14 +21,13 @@ from llmmon.prometheus import FORMATS
 from llmmon.record import FIELDS
 from llmmon.recording import ROW_FORMATS
 from llmmon.renderers.otlp import Interval, otlp
+from llmmon.reports import SourceReport
+from llmmon.statefile import StateFile
+from llmmon.statelock import sole_evaluator
 from llmmon.tallies import Instrument, Tally, TallyFold, add, kept_labels, limited
-from llmmon.transport import Client, Request, check_url
 
 METRIC_FORMATS: Final = (*FORMATS, "otlp")
 EXPORTS: Final = (*METRIC_FORMATS, *ROW_FORMATS)
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_HEADERS: Final = ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
-_PATH: Final = "/v1/metrics"
 
 
 FORMATS_BY_ENDING: Final = {
@@ -57,19 +56,12 @@ def format_called(to: str | None, file: Path | None, rows: str, *, sending: bool
     return kind
 
 
-class Totals(msgspec.Struct, frozen=True):
-    """What the calls of a query add up to, and the metric samples among them."""
+class Made(msgspec.Struct, frozen=True):
+    """Metrics as text, what was read for them, and the exit code so far."""
 
-    tally: Tally
-    samples: tuple[Mapping[str, Any], ...]
-
-
-def totals(query: Query, instruments: Sequence[Instrument]) -> tuple[Totals, Read]:
-    """The tally of a query's calls."""
-    needed = {name for one in instruments for name in (*one.by, *METRICS[one.metric].needs)}
-    found = read(query, frozenset(needed & FIELDS.keys()), lambda: TallyFold(instruments))
-    samples = [sample for _, each in found.results for sample in each]
-    return Totals(add(part for part, _ in found.results), tuple(samples)), found
+    text: str
+    source: SourceReport
+    exit_code: int
 
 
 def instruments_of(to: str) -> tuple[Instrument, ...]:
@@ -77,16 +69,68 @@ def instruments_of(to: str) -> tuple[Instrument, ...]:
     return semconv.INSTRUMENTS if to == "otlp" else exposition.INSTRUMENTS
 
 
-def export_metrics(query: Query, to: str, label_limit: int) -> tuple[str, Read]:
+def fields_of(instruments: Sequence[Instrument]) -> frozenset[str]:
+    """The record's fields that instruments need."""
+    needed = {name for one in instruments for name in (*one.by, *METRICS[one.metric].needs)}
+    return frozenset(needed & FIELDS.keys())
+
+
+def export_metrics(query: Query, to: str, label_limit: int) -> Made:
     """The metrics of a query's calls as text of a format in `METRIC_FORMATS`."""
     instruments = instruments_of(to)
-    found, done = totals(query, instruments)
-    tally = limited(found.tally, instruments, kept_labels(found.tally, instruments, label_limit))
+    done = read(query, fields_of(instruments), lambda: TallyFold(instruments))
+    whole, samples = _joined(done.results)
+    tally = limited(whole, instruments, kept_labels(whole, instruments, label_limit))
     if to == "otlp":
         asked = query.window is not None or query.since is not None
-        return otlp(semconv.families(tally), _interval(tally, done, asked=asked), __version__), done
-    shown = exposition.families(tally, Moment(done.window.minutes, done.source.rejected))
-    return FORMATS[to]([*shown, *exposition.sample_families(found.samples, shown)]), done
+        text = otlp(semconv.families(tally), _interval(tally, done, asked=asked), __version__)
+    else:
+        text = _prometheus(to, tally, Moment(done.window.minutes, done.source.rejected), samples)
+    return Made(text, done.source, done.exit_code)
+
+
+def export_cumulative(query: Query, to: str, label_limit: int, state_path: Path) -> Made:
+    """As `export_metrics`, of all that was ever read: what was appended since the last run is added to the state.
+
+    The state moves before the text is written. A run that is killed in between, or whose text is lost, loses
+    nothing, since the next one's text is of everything again. Raises `BusyError` where another run takes too long.
+    """
+    instruments = instruments_of(to)
+    asked = (*_absolute(query.logs), query.where, query.dialect, query.maps, query.cost, query.naive_tz, query.dedup)
+    name = name_of(instruments, asked)
+    with sole_evaluator(state_path.with_name(state_path.name + ".export")), StateFile(state_path) as state:
+        before, checkpoints = unpacked(state.fact(name), Checkpoint)
+        grown = read_growth(query, fields_of(instruments), lambda: TallyFold(instruments), checkpoints)
+        part, samples = _joined(grown.results)
+        after, latest = advanced(before, part, grown.source.rejected, query.wall_us, instruments, label_limit)
+        with state.transaction():
+            state.remember(name, packed(after, grown.checkpoints))
+    moment = Moment(minutes_since(before, part, query.wall_us), after.rejected)
+    tally = after.tally
+    if to == "otlp":
+        start = tally.first_us or 0
+        interval = Interval(start, max(start, query.wall_us))
+        text = otlp(semconv.families(tally, latest), interval, __version__)
+    else:
+        text = _prometheus(to, tally, moment, samples, latest)
+    for path, why in grown.failed:
+        query.say(f"{path}: {why}")
+    return Made(text, grown.source, EXIT_INPUT if grown.failed else EXIT_OK)
+
+
+def _absolute(logs: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name if name == "-" else str(Path(name).absolute()) for name in logs)
+
+
+def _joined(results: Sequence[Any]) -> tuple[Tally, list[Mapping[str, Any]]]:
+    return add(tally for tally, _ in results), [sample for _, samples in results for sample in samples]
+
+
+def _prometheus(
+    to: str, tally: Tally, moment: Moment, samples: Sequence[Mapping[str, Any]], latest: Tally | None = None
+) -> str:
+    shown = exposition.families(tally, moment, latest)
+    return FORMATS[to]([*shown, *exposition.sample_families(samples, shown)])
 
 
 def _interval(tally: Tally, done: Read, *, asked: bool) -> Interval:
@@ -96,51 +140,3 @@ def _interval(tally: Tally, done: Read, *, asked: bool) -> Interval:
         return Interval(window.start_us, window.end_us, delta=True)
     start = tally.first_us or 0
     return Interval(start, max(start, done.source.now_us or tally.last_us or start))
-
-
-def endpoint(given: str, environment: Mapping[str, str]) -> Request:
-    """The request, without a body yet, for `--endpoint`: an address, or `env` for that of the OTEL_ variables.
-
-    Headers come from the OTEL_ variables in both cases. Raises `UsageError`.
-    """
-    url = given if given != "env" else _from_environment(environment)
-    check_url(url)
-    parts = urlsplit(url)
-    if parts.path in ("", "/"):
-        url = urlunsplit(parts._replace(path=_PATH))
-    named = next((environment[name] for name in _HEADERS if environment.get(name)), "")
-    return Request(url=url, headers={"content-type": "application/json", **_headers(named)})
-
-
-def _from_environment(environment: Mapping[str, str]) -> str:
-    whole, base = (environment.get(name, "").strip() for name in _ENDPOINTS)
-    if whole:
-        return whole
-    if not base:
-        raise UsageError(f"--endpoint env: ${_ENDPOINTS[1]} is not set", hint="--endpoint http://localhost:4318")
-    return base.rstrip("/") + _PATH
-
-
-def _headers(text: str) -> dict[str, str]:
-    """`key=value,key2=value2`, values percent-encoded, as OTEL_EXPORTER_OTLP_HEADERS has them."""
-    pairs = (part.partition("=") for part in text.split(",") if "=" in part)
-    return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}
-
-
-def send(request: Request, text: str) -> str:
-    """Send metrics; what the receiver did not take, in its words. Raises `DeliveryError`."""
-
-    async def sent() -> bytes:
-        async with Client() as client:
-            return (await client.send(msgspec.structs.replace(request, body=text.encode()))).body
-
-    return _complaint(asyncio.run(sent()))
-
-
-def _complaint(body: bytes) -> str:
-    try:
-        partial = orjson.loads(body or b"{}").get("partialSuccess") or {}
-        number, why = partial.get("rejectedDataPoints") or 0, partial.get("errorMessage") or ""
-    except (orjson.JSONDecodeError, AttributeError):
-        return ""
-    return f"{number} points were refused: {why}" if int(number) else str(why)

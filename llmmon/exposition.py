@@ -85,11 +85,30 @@ INSTRUMENTS: Final = tuple(
 FIELDS: Final = frozenset({*(name for i in INSTRUMENTS for name in METRICS[i.metric].needs), "model", "error_type"})
 
 
-def families(found: Tally, moment: Moment) -> list[Family]:
-    """Everything that can be told, in the order of `METRICS`; what has no value is left out, never 0."""
-    made = [family for i in INSTRUMENTS if i.metric not in _TOKENS for family in _family(i, found)]
+def families(found: Tally, moment: Moment, latest: Tally | None = None) -> list[Family]:
+    """Everything that can be told, in the order of `METRICS`; what has no value is left out, never 0.
+
+    Gauges are of the calls in `latest`, where these are not all.
+    """
+    latest = found if latest is None else latest
+    made = [
+        family
+        for i in INSTRUMENTS
+        if i.metric not in _TOKENS
+        for family in _family(i, latest if is_gauge(i) else found)
+    ]
     made[2:2] = _tokens(found)
-    return [family for family in (*made, *_gauges(found, moment)) if family.points]
+    return [family for family in (*made, *_gauges(found, latest, moment)) if family.points]
+
+
+def kind_of(i: Instrument) -> str:
+    """`counter`, `gauge` or `histogram`."""
+    return "histogram" if i.bounds else "gauge" if is_gauge(i) else "counter"
+
+
+def is_gauge(i: Instrument) -> bool:
+    """Whether it is the mean of a reading."""
+    return METRICS[i.metric].sort is Sort.MEASURE and not i.bounds
 
 
 def _family(i: Instrument, found: Tally) -> Iterator[Family]:
@@ -97,20 +116,19 @@ def _family(i: Instrument, found: Tally) -> Iterator[Family]:
     numbers = found.points.get(i.metric, {})
     event = metric.sort is Sort.EVENT
     points = [
-        Point(pairs(i.by, labels), _value(i, each))
+        Point(pairs(i.by, labels), value_of(i, each))
         for labels, each in in_order(numbers)
         if each[1] or not event or i.metric != "error"
     ]
-    kind = "histogram" if i.bounds else "gauge" if metric.sort is Sort.MEASURE else "counter"
-    yield Family(metric.prometheus, kind, metric.help, unit_of(metric.prometheus), tuple(points))
+    yield Family(metric.prometheus, kind_of(i), metric.help, unit_of(metric.prometheus), tuple(points))
 
 
-def _value(i: Instrument, numbers: Numbers) -> float | Histogram:
-    metric = METRICS[i.metric]
-    per = divisor(metric)
+def value_of(i: Instrument, numbers: Numbers) -> float | Histogram:
+    """The numbers of a point in the exported unit."""
+    per = divisor(METRICS[i.metric])
     if i.bounds:
         return Histogram(tuple(bound / per for bound in i.bounds), numbers[2:], numbers[1] / per)
-    if metric.sort is Sort.MEASURE:
+    if is_gauge(i):
         return numbers[1] / (numbers[0] * per)
     return numbers[1] if per == 1 else numbers[1] / per
 
@@ -145,12 +163,12 @@ def _tokens(found: Tally) -> list[Family]:
     return [Family(name, "counter", "tokens; the types add up to all tokens", "tokens", tuple(points))]
 
 
-def _gauges(found: Tally, moment: Moment) -> Iterator[Family]:
-    yield _gauge("llm_error_rate", "share of calls that failed", _rates(found, "error", None))
+def _gauges(found: Tally, latest: Tally, moment: Moment) -> Iterator[Family]:
+    yield _gauge("llm_error_rate", "share of calls that failed", _rates(latest, "error", None))
     if moment.minutes:
         rates = (("requests_per_minute", "requests"), ("tokens_per_minute", "total_tokens"))
         for name, metric in (*rates, ("cost_usd_per_minute", "cost_usd")):
-            points = _rates(found, metric, moment.minutes)
+            points = _rates(latest, metric, moment.minutes)
             yield _gauge(f"llm_{name}", f"{METRICS[metric].help}, a minute of the exported time", points)
         yield _gauge("llm_window_seconds", "length of the exported time", [Point((), moment.minutes * 60)])
     if found.last_us is not None:

@@ -55,6 +55,7 @@ def export_records(query: Query, to: str, wanted: Wanted, write: Write) -> Writt
         one = msgspec.structs.replace(again.query, jobs=1, rejects=query.rejects, cost=_cost(query, wanted))
         names = frozenset({*fields, *(TAG_PREFIX + tag for tag in tags)})
         done = again.named(read(one, names, lambda: writer))
+        writer.begin()
     return Written(done, writer.rows, writer.samples, tags)
 
 
@@ -82,10 +83,17 @@ class _RowsFold:
         self._form = form
         self._names = fields, tags
         self._write = write
-        write(form.head(fields, tags).encode("utf-8", "replace"))
+        self._begun = False
+
+    def begin(self) -> None:
+        """Write the names of the columns, once, and not before there is something to read."""
+        if not self._begun:
+            self._begun = True
+            self._write(self._form.head(*self._names).encode("utf-8", "replace"))
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
         """Write a block."""
+        self.begin()
         for start in range(0, columns.size, _AT_ONCE):
             part = columns.take(np.arange(start, min(start + _AT_ONCE, columns.size)))
             self._put(rows_of(part, *self._names))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmmon.exposition import BUCKETS, Family, Histogram, Pairs, Point, divisor, in_order, instrument
-from llmmon.metrics import METRICS, Metric, Sort
-from llmmon.tallies import Instrument, Labels, Numbers, Tally
+from llmmon.exposition import BUCKETS, Family, Pairs, Point, in_order, instrument, is_gauge, kind_of, value_of
+from llmmon.metrics import METRICS, Metric
+from llmmon.tallies import Instrument, Labels, Tally
 
 _CALL: Final = ("operation", "provider", "model_requested", "model")
 _TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))  # 1 to 67,108,864
@@ -59,13 +59,13 @@ INSTRUMENTS: Final = tuple(
 )
 
 
-def families(found: Tally) -> list[Family]:
-    """All metrics that have a value; token usage is one metric of two types."""
+def families(found: Tally, latest: Tally | None = None) -> list[Family]:
+    """All metrics that have a value; token usage is one metric of two types. Gauges are of `latest`, if given."""
     points: dict[str, list[Point]] = {}
     for one in INSTRUMENTS:
         made = [
-            Point(_attributes(one, labels), _value(one, numbers))
-            for labels, numbers in in_order(found.points.get(one.metric, {}))
+            Point(_attributes(one, labels), value_of(one, numbers))
+            for labels, numbers in in_order((latest if latest and is_gauge(one) else found).points.get(one.metric, {}))
             if numbers[1] or one.metric != "error"
         ]
         points.setdefault(name_of(METRICS[one.metric]), []).extend(made)
@@ -79,10 +79,9 @@ def name_of(metric: Metric) -> str:
 
 def _family(one: Instrument, points: list[Point]) -> Family:
     metric = METRICS[one.metric]
-    kind = "histogram" if one.bounds else "gauge" if metric.sort is Sort.MEASURE else "counter"
     text = "tokens of a call" if name_of(metric) == _USAGE else metric.help
-    unit = "1" if metric.sort is Sort.MEASURE and not metric.unit else _UNITS[metric.unit]
-    return Family(name_of(metric), kind, text, unit, tuple(points))
+    unit = "1" if is_gauge(one) else _UNITS[metric.unit]
+    return Family(name_of(metric), kind_of(one), text, unit, tuple(points))
 
 
 def _attributes(one: Instrument, labels: Labels) -> Pairs:
@@ -94,13 +93,3 @@ def _attributes(one: Instrument, labels: Labels) -> Pairs:
     if kind := _TOKEN_TYPES.get(one.metric):
         named["gen_ai.token.type"] = kind
     return tuple(sorted(named.items()))
-
-
-def _value(one: Instrument, numbers: Numbers) -> float | Histogram:
-    metric = METRICS[one.metric]
-    per = divisor(metric)
-    if one.bounds:
-        return Histogram(tuple(bound / per for bound in one.bounds), numbers[2:], numbers[1] / per)
-    if metric.sort is Sort.MEASURE:
-        return numbers[1] / (numbers[0] * per)
-    return numbers[1] if per == 1 else numbers[1] / per

@@ -25,22 +25,23 @@ PURE_FLOORS = (
     "formats/",
     "rates modelnames pricelist pricedata prices usage quoting pricing disagreements logged_costs whatif",
     "cost_block cost_tally cost_report costs",
-    "collector aggregator filters folds timeline conditions selection",
+    "collector aggregator filters folds timeline recent conditions selection",
     "detectors/ incidents attribution",
     "rules alert alerts history readings vigilance evaluator rule_tables template",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
-    "reports overview histograms tallies accumulating exposition semconv normalised views/ renderers/ prometheus",
+    "reports live_report overview histograms tallies accumulating exposition semconv normalised views/ renderers/ prometheus",
 )
 EFFECT_FLOORS = (
     "transport mail program outgoing notifiers/ rendered drill delivery",
-    "statelock outbox statefile config source_bytes fingerprints sources checkpoints rejects parallel",
+    "statelock outbox statefile config source_bytes fingerprints sources checkpoints rejects parallel background screen",
     "judge verdicts judge_sample judging",
     "seeking scanning tails time_range",
     "pipeline following rereading past",
     "summaries calls inspection cost_audit contributions monitoring scoring overview_parts reporting",
     "recording otlp_sending exporting",
     "posting checking desk alert_manager",
+    "vigil watching",
     "cli/",
     "__main__",
 )
@@ -49,7 +50,7 @@ FREE = {"__init__"}  # the package itself: its version, and public names that ar
 # a library -> the only modules that may import it
 LIBRARIES = {
     "typer": ("cli",),
-    "rich": ("renderers.terminal", "renderers.progress"),
+    "rich": ("renderers.terminal", "renderers.progress", "renderers.live", "renderers.live_table"),
     "zstandard": ("source_bytes", "sources"),
     "snowballstemmer": ("scorers",),
     "genai_prices": ("pricedata",),

@@ -1,14 +1,16 @@
 """`llmmon export`."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import with_logs
+from llmmon.cli.options import StateOption, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.exporting import Made
     from llmmon.pipeline import Query
     from llmmon.recording import Wanted
 
@@ -36,6 +38,11 @@ Tag = Annotated[
 FillCosts = Annotated[bool, typer.Option("--fill-costs", help="csv, jsonl: costs from prices where none is logged.")]
 
 
+Cumulative = Annotated[
+    bool, typer.Option("--cumulative", help="Add what was appended since the last run to the state's counters.")
+]
+
+
 @with_logs
 def export(
     query: "Query",
@@ -46,24 +53,49 @@ def export(
     keep_text: KeepText = False,
     tag: Tag = None,
     fill_costs: FillCosts = False,
+    cumulative: Cumulative = False,
+    state: StateOption = None,
 ) -> int:
     """Export metrics for Prometheus or OpenTelemetry, or the calls themselves as CSV or JSON lines.
 
     Example: llmmon export logs/ -o /var/lib/node_exporter/llmmon.prom
     """
-    from llmmon import exporting
+    from llmmon import exporting, otlp_sending
     from llmmon.recording import ROW_FORMATS, Wanted
+    from llmmon.statelock import BusyError
 
     kind = exporting.format_called(to, output.file, output.format, sending=endpoint is not None)
     if kind in ROW_FORMATS:
         return _rows(query, output, kind, Wanted(keep_text, tuple(tag or ()), fill_costs))
-    request = None if endpoint is None else exporting.endpoint(endpoint, os.environ)
-    text, found = exporting.export_metrics(query, kind, label_limit)
+    request = None if endpoint is None else otlp_sending.endpoint(endpoint, os.environ)
+    try:
+        made = _metrics(query, kind, label_limit, state, cumulative=cumulative)
+    except BusyError as error:
+        output.say(str(error))
+        return 0
     if request is None:
-        output.write(text, durable=True)
-    elif refused := exporting.send(request, text):
+        output.write(made.text, durable=True)
+    elif refused := otlp_sending.send(request, made.text):
         output.say(f"{request.host}: {refused}")
-    return output.account(found.source, {found.exit_code})
+    return output.account(made.source, {made.exit_code})
+
+
+def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *, cumulative: bool) -> "Made":
+    from llmmon import exporting
+    from llmmon.checking import state_path
+    from llmmon.errors import UsageError
+
+    if not cumulative:
+        if kind != "otlp" and (query.window or query.since):
+            query.say("counters are of this time only and fall as it moves on: --cumulative keeps them growing")
+        return exporting.export_metrics(query, kind, label_limit)
+    for name in ("window", "since", "until"):
+        if getattr(query, name) is not None:
+            raise UsageError(f"--cumulative counts all calls, --{name} only some", hint=f"leave --{name} away")
+    path = state_path(query.config, state, os.environ)
+    if path is None:
+        raise UsageError("--cumulative needs a state file", hint="--state llmmon-state.db, or a configuration")
+    return exporting.export_cumulative(query, kind, label_limit, path)
 
 
 def _rows(query: "Query", output: "Output", kind: str, wanted: "Wanted") -> int:
