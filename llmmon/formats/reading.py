@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +18,6 @@ from llmmon.formats.documents import DocumentSplitter, Element
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.lines import UnreadableError
 from llmmon.formats.mapping import Binding
-from llmmon.formats.newlines import Newlines
 from llmmon.formats.objects import ObjectReader
 from llmmon.formats.plan import ReadPlan
 from llmmon.formats.rows import Rows
@@ -52,7 +53,6 @@ class SpanReader:
         self._documents = DocumentSplitter() if plan.layout.kind == "documents" else None
         self._bytes_in_block = 0
         self._bytes_before = 0
-        self._newlines = Newlines()
 
     def _compile(self) -> TypedDecoder | None:
         if not self.plan.typed:
@@ -63,7 +63,7 @@ class SpanReader:
     def feed(self, chunk: Any) -> Block | None:
         """Read a chunk (bytes-like); a block when enough has come together."""
         if self._documents is not None:
-            self._read_each(self._documents.feed(chunk))
+            self._read_elements(self._documents.feed(chunk))
         else:
             self._read(chunk)
         size = len(chunk)
@@ -74,7 +74,7 @@ class SpanReader:
     def flush(self) -> Block:
         """What has been read and not yet been given, at the end of the span."""
         if self._documents is not None:
-            self._read_each(self._documents.finish())
+            self._read_elements(self._documents.finish())
         return self._block()
 
     def _block(self) -> Block:
@@ -103,33 +103,41 @@ class SpanReader:
         self.accounting.skipped += len(lines) - len(kept)
 
     def _read(self, chunk: Any) -> None:
-        if self._typed is not None and self._read_typed(self._typed, chunk):
-            return
-        lines = bytes(chunk).split(b"\n")
-        self._read_each(self._lines(lines if lines[-1] else lines[:-1]))
+        lines = BytesIO(chunk).readlines()
+        before = self._bytes_before
+        self._read_each(lines, lambda: [before, *(before + end for end in accumulate(map(len, lines)))])
 
-    def _lines(self, lines: Iterable[bytes]) -> Iterable[Element]:
-        offset = self._bytes_before
-        for line in lines:
-            yield offset, line
-            offset += len(line) + 1
+    def _read_elements(self, elements: Sequence[Element]) -> None:
+        self._read_each([element for _, element in elements], lambda: [offset for offset, _ in elements])
 
-    def _read_typed(self, typed: TypedDecoder, chunk: Any) -> bool:
-        """The whole chunk by the typed decoder, if every line fits it."""
-        try:
-            rows = typed.decode_lines(chunk)
-        except UNREADABLE:
-            return False
-        if not self._newlines.one_object_each(chunk, len(rows)):
-            return False
+    def _read_each(self, lines: Sequence[bytes], offsets: Callable[[], Sequence[int]]) -> None:
+        """The typed decoder where it fits, else whatever dialect claims the objects on a line."""
         start = self.accounting.lines
-        self._add_typed(typed, rows, np.arange(start, start + len(rows)))
-        self.accounting.lines += len(rows)
-        return True
+        self.accounting.lines += len(lines)
+        rows, others = self._decoded(lines)
+        numbers = np.arange(start, start + len(lines))
+        if self._typed is not None and rows:
+            self._add_typed(self._typed, rows, np.delete(numbers, others) if others else numbers)
+        if others:
+            starts = offsets()
+            self._read_others([(starts[at], lines[at]) for at in others], [start + at for at in others])
+
+    def _decoded(self, lines: Sequence[bytes]) -> tuple[list[Any], Sequence[int]]:
+        """The rows of the lines that fit the typed decoder, and the places of the others."""
+        if self._typed is None:
+            return [], range(len(lines))
+        decode = self._typed.decode
+        rows: list[Any] = []
+        others: list[int] = []
+        left = iter(lines)
+        while True:
+            try:
+                rows.extend(map(decode, left))  # up to the end, or past the next that does not fit
+                return rows, others
+            except UNREADABLE:
+                others.append(len(rows) + len(others))
 
     def _add_typed(self, typed: TypedDecoder, rows: Sequence[Any], lines: Any) -> None:
-        if not rows:
-            return
         columns = typed.columns(rows)
         dialect = self.plan.mappings[0].dialect
         has_output = _presence(typed, columns, len(rows))
@@ -139,33 +147,15 @@ class SpanReader:
         self.accounting.used += len(rows)
         self.accounting.read_as(self._label(dialect), len(rows))
 
-    def _read_each(self, lines: Iterable[Element]) -> None:
-        """Line by line: the typed decoder where it fits, else whatever dialect claims the objects."""
-        typed_rows: list[Any] = []
-        typed_lines: list[int] = []
-        others: dict[str, tuple[list[dict[Any, Any]], list[int]]] = {}
-        for offset, line in lines:
-            number = self.accounting.lines
-            self.accounting.lines += 1
-            if not line.strip():
-                self.accounting.blank += 1
-            elif (row := self._typed_row(line)) is not None:
-                typed_rows.append(row)
-                typed_lines.append(number)
+    def _read_others(self, elements: Sequence[Element], numbers: Sequence[int]) -> None:
+        found: dict[str, tuple[list[dict[Any, Any]], list[int]]] = {}
+        for (offset, line), number in zip(elements, numbers, strict=True):
+            if line.strip():
+                self._read_line(line.removesuffix(b"\n"), number, offset, found)
             else:
-                self._read_line(line, number, offset, others)
-        if self._typed is not None and typed_rows:
-            self._add_typed(self._typed, typed_rows, np.array(typed_lines))
-        for dialect, (found, at) in others.items():
-            self._rows_of(dialect).add_rows(found, at, self._objects.binding)
-
-    def _typed_row(self, line: bytes) -> Any:
-        if self._typed is None:
-            return None
-        try:
-            return self._typed.decode(line)
-        except UNREADABLE:
-            return None
+                self.accounting.blank += 1
+        for dialect, (rows, at) in found.items():
+            self._rows_of(dialect).add_rows(rows, at, self._objects.binding)
 
     def _read_line(
         self, line: bytes, number: int, offset: int, others: dict[str, tuple[list[dict[Any, Any]], list[int]]]

@@ -6,6 +6,7 @@ What does not fit such a decoder raises, and is then read one line at a time; so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -55,12 +56,11 @@ Extract = Callable[[Sequence[Any], Columns], None]
 
 
 class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
-    """Decodes whole lines of one mapping; `extract` turns decoded rows into a column a binding.
+    """Decodes lines of one mapping; `extract` turns decoded rows into a column a binding.
 
     `output_at` is where undecoded output text lies, so that its presence can be told.
     """
 
-    decode_lines: Callable[[Any], list[Any]]
     decode: Callable[[Any], Any]
     extract: Extract
     output_at: tuple[Binding, ...]
@@ -72,6 +72,7 @@ class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
         return found
 
 
+@lru_cache(maxsize=64)  # every span needs it
 def compile_decoder(mapping: Mapping, slots: frozenset[str]) -> TypedDecoder | None:
     """The decoder for the bindings of the needed slots, None where the objects have no fixed shape."""
     root = _Node()
@@ -87,7 +88,7 @@ def compile_decoder(mapping: Mapping, slots: frozenset[str]) -> TypedDecoder | N
     except _NoFixedShapeError:
         return None
     decoder = msgspec.json.Decoder(kind)
-    return TypedDecoder(decoder.decode_lines, decoder.decode, extract, tuple(output_at))
+    return TypedDecoder(decoder.decode, extract, tuple(output_at))
 
 
 class _NoFixedShapeError(Exception):
