@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -18,9 +19,10 @@ from llmmon.overview_parts import STATISTICS, Assembly, OverviewFold, Parting
 from llmmon.parallel import cpu_count
 from llmmon.partials import merge
 from llmmon.pipeline import Query, Read, read
-from llmmon.reports import Statistics
+from llmmon.reports import Statistics, Window
 from llmmon.rereading import Rereadable
 from llmmon.scoring import score_calls, with_quality
+from llmmon.statefile import StateFile
 from llmmon.summaries import totals_of
 
 _WORST: Final = 10
@@ -35,7 +37,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     by: tuple[str, ...] = ("model", "user", "feature")
     every_us: int | None = None
     score: bool = False
-    alerts: tuple[AlertEpisode, ...] = ()
+    state: Path | None = None  # where `check` remembers its alerts
 
 
 def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
@@ -75,7 +77,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
         slowest=made.listed("latency_ms"),
         dearest=made.listed("cost_usd"),
         quality=_quality(query) if plan.score else None,
-        alerts=plan.alerts,
+        alerts=_episodes(plan.state, calls.window),
     )
     return overview, calls
 
@@ -92,6 +94,31 @@ def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
     groupings = [(Measures.of(STATISTICS), Grouping())]
     found = read(earlier, needed_fields(STATISTICS), lambda: PartialsFold(groupings, EXACT_VALUES // 2))
     return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
+
+
+def _episodes(path: Path | None, window: Window) -> tuple[AlertEpisode, ...]:
+    """The alerts that fired within the window, or were firing when it began."""
+    start, end = window.start_us, window.end_us
+    if path is None or start is None or end is None or not path.exists():
+        return ()
+    with StateFile(path) as state:
+        found = state.episodes()
+    return tuple(
+        AlertEpisode(
+            rule=one.rule or one.title,
+            severity=one.severity.value,
+            state=one.state.value,
+            metric_name=one.metric_name,
+            start_us=one.fired_us,
+            end_us=one.resolved_us,
+            value=one.value if one.peak is None else one.peak,
+            threshold=one.threshold,
+            group=dict(one.group),
+            description=one.description,
+        )
+        for one in found
+        if one.fired_us is not None and one.fired_us < end and (one.resolved_us is None or one.resolved_us > start)
+    )
 
 
 def _quality(query: Query) -> Quality:

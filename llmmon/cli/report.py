@@ -1,15 +1,18 @@
 """`llmmon report`."""
 
+import os
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import with_logs
+from llmmon.cli.options import StateOption, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.overview import Overview
     from llmmon.pipeline import Query
 
 
@@ -24,22 +27,18 @@ def report(
     every: Annotated[
         str | None, typer.Option(help="Width of the charts' buckets. Default: as suits the time.", metavar="DURATION")
     ] = None,
+    state: StateOption = None,
     score: Annotated[bool, typer.Option("--score", help="Score the answers' texts too.")] = False,
 ) -> int:
     """Write one HTML page with charts, tables and incidents that needs no network.
 
     Example: llmmon report sample_logs/ -o report.html
     """
-    from importlib.resources import files
-
     from llmmon import __version__
-    from llmmon.cli.output import accounting
     from llmmon.durations import duration_us
-    from llmmon.renderers.html import render
     from llmmon.reporting import ReportPlan, make_report
     from llmmon.rereading import rereadable
     from llmmon.summaries import check_every
-    from llmmon.views.report import view_report
 
     _check(output)
     plan = ReportPlan(
@@ -48,16 +47,38 @@ def report(
         by=tuple(field for text in by or ["model,user,feature"] for field in text.split(",")),
         every_us=check_every(duration_us(every, plain="m")) if every else None,
         score=score,
+        state=_state(query, state),
     )
     with rereadable(query) as again:
         overview, found = make_report(again, plan)
+    _write(overview, output)
+    return found.exit_code
+
+
+def _write(overview: "Overview", output: "Output") -> None:
+    from importlib.resources import files
+
+    from llmmon.cli.output import accounting
+    from llmmon.renderers.html import render
+    from llmmon.views.figures import size
+    from llmmon.views.report import view_report
+
     parts = files("llmmon.renderers.html")
     page = render(view_report(overview), *((parts / name).read_text("utf-8") for name in ("page.css", "page.js")))
     output.write(page)
     if output.file is not None:
-        output.say(f"wrote {output.file} ({len(page.encode()):,} bytes)")
+        output.say(f"wrote {output.file} ({size(len(page.encode()))})")
     output.say(accounting(overview.source))
-    return found.exit_code
+
+
+def _state(query: "Query", chosen: Path | None) -> Path | None:
+    """Where alerts are remembered, if anywhere; raises `UsageError` for a file that was named and is not there."""
+    from llmmon.checking import state_path
+    from llmmon.errors import UsageError
+
+    if chosen is not None and not chosen.exists():
+        raise UsageError(f"--state {chosen}: no such file", hint="`llmmon check` makes one")
+    return state_path(query.config, chosen, os.environ)
 
 
 def _check(output: "Output") -> None:

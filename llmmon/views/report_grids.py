@@ -235,8 +235,13 @@ def alerts(overview: Overview) -> Grid:
     tz = overview.source.timezone
     ranked = sorted(overview.alerts, key=lambda one: (-one.start_us, one.rule, key_text(one.group)))
     titles = ("from", "to", "state", "rule", "group")
-    heads = (*(Head(title, number=False) for title in titles), Head("severity"), Head("value"), Head("threshold"))
-    return Grid("Alerts", heads, tuple(_alert(one, tz) for one in ranked))
+    heads = (
+        *(Head(title, number=False) for title in titles),
+        Head("severity", number=False),
+        Head("value"),
+        Head("threshold"),
+    )
+    return Grid(f"Alerts ({tz})", heads, tuple(_alert(one, tz) for one in ranked))
 
 
 def _alert(one: AlertEpisode, tz: str) -> tuple[Cell, ...]:

@@ -25,9 +25,7 @@ def grid(one: Grid) -> Html:
         el("h3", one.title),
         el("div", table, class_="scroll", tabindex="0", role="region", aria_label=f"{one.title}, table"),
         note,
-        class_=" ".join(
-            ["grid", *(["narrow"] if len(one.heads) < _FEW else []), *(["long"] if len(rows) > _MANY else [])]
-        ),
+        class_=f"grid{' narrow' * (len(one.heads) < _FEW)}{' long' * (len(rows) > _MANY)}",
     )
 
 
