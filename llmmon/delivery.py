@@ -17,6 +17,7 @@ from llmmon.rendered import rendered
 from llmmon.transport import RefusedError
 
 HIDDEN: Final = "(secret)"
+_GRACE_S: Final = 0.25  # for those who end by themselves when time is up
 _LARGEST_SECRET: Final = 1 << 16  # bytes
 
 
@@ -101,7 +102,7 @@ class _Round:
             for at in message.covers:
                 self._left[at] = self._left.get(at, 0) + 1
         try:
-            async with asyncio.timeout(max(0.0, self._sender.left_s)):
+            async with asyncio.timeout(max(0.0, self._sender.left_s) + _GRACE_S):
                 await self._send(messages)
         except TimeoutError:
             self._fail(range(len(self._notifications)), DeliveryError("there was no time left for it"))
@@ -115,9 +116,10 @@ class _Round:
                 await asyncio.sleep(gap)
             try:
                 note = await self._sender.send(message.payload)
-            except DeliveryError as error:
+            except (LlmmonError, ValueError, TypeError, LookupError, OSError) as found:  # none may stop the others
+                error = found if isinstance(found, LlmmonError) else DeliveryError(f"internal error: {found!r}")
                 self._fail(message.covers, error, message.place)
-                if error.retryable:  # the channel is down or busy: the rest would fare no better
+                if not isinstance(error, DeliveryError) or error.retryable:  # down or busy: the rest fares no better
                     self._fail(range(len(self._notifications)), error, message.place)
                     return
             else:

@@ -15,7 +15,7 @@ from llmmon.transport import Client, RefusedError, Request, Retries
 
 TRY_S: Final = 8.0  # how long one try may take
 BUDGET_S: Final = 20.0
-_LEAST_S: Final = 0.1  # kept for telling what failed
+_LEAST_S: Final = 0.25  # kept for telling what failed
 _RETRIES: Final = Retries(attempts=3, timeout_s=TRY_S, first_wait_s=0.4)
 
 Payload = Request | Mail | Program
