@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from llmmon.added_rules import all_rules
 from llmmon.alert import Alert, State, Transition, alert_id
 from llmmon.alerts import without_rules
 from llmmon.columns import IntArray
@@ -28,10 +29,9 @@ from llmmon.pipeline import Query
 from llmmon.posting import post, send_due
 from llmmon.readings import KEEP, Sight, look
 from llmmon.reports import CheckReport, ExplainedRow, NotificationRow, SourceReport
-from llmmon.rules import DEFAULT_RULES, MINUTE_US, AlertRule
+from llmmon.rules import MINUTE_US, AlertRule
 from llmmon.statefile import StateFile
 from llmmon.statelock import sole_evaluator
-from llmmon.vigilance import watch
 
 FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
 _KEPT_US: Final = 90 * 86400 * 1_000_000  # episodes and delivered messages
@@ -96,7 +96,7 @@ class _Run:
     def __init__(self, query: Query, plan: CheckPlan, state: StateFile, *, live: bool) -> None:
         self.query, self.plan, self.state, self.live = query, plan, state, live
         self.config = query.config
-        self.rules = self.config.rules or DEFAULT_RULES
+        self.rules = all_rules(self.config, state)
         self.replay = query.now == "log"
         self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
         self.streams = list(dict.fromkeys(stream_of(rule) for rule in self.rules))
@@ -176,6 +176,8 @@ class _Run:
         first, last = int(ends[0]) - self.keep[stream], int(ends[-1])
         history = self.state.history(stream.name, first // width, last // width)
         if rule.anomaly:
+            from llmmon.vigilance import watch  # the detectors take a while to load
+
             return watch(history, rule, ends)
         return look(history, rule, ends, everywhere=everywhere)
 

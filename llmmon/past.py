@@ -15,14 +15,13 @@ from llmmon.following import Growth, read_growth
 from llmmon.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
 from llmmon.partials import Partials, merge
 from llmmon.pipeline import Query, adding, wanted_of
-from llmmon.readings import FORGOTTEN_AFTER
+from llmmon.readings import FORGOTTEN_AFTER, LEARNT
 from llmmon.rules import MINUTE_US, AlertRule
 from llmmon.scanning import Scan, open_plans, scan
 from llmmon.seeking import TimeIndex
 from llmmon.selection import Selection
 from llmmon.sources import open_source
 from llmmon.statefile import HOUR, StateFile
-from llmmon.vigilance import LEARNT
 
 _SPARE: Final = 2 * HOUR  # minutes kept beyond what is needed
 

@@ -23,6 +23,7 @@ from llmmon.rules import MINUTE_US, AlertRule, NoData
 
 USUAL_MIN_COUNT: Final = 20
 FORGOTTEN_AFTER: Final = 1440  # minutes without a call, after which a group is gone
+LEARNT: Final = 35 * 1440  # minutes of history that the anomaly monitor learns from
 _BITS: Final = np.uint64(VALUE_BITS)
 _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 _MOST_KEYS: Final = 4_000_000  # gathered at once

@@ -18,7 +18,6 @@ from llmmon.partials import Partials
 from llmmon.readings import CLEAR, MET, Sight
 from llmmon.rules import MINUTE_US, AlertRule
 
-LEARNT: Final = 35 * 1440  # minutes of history that the monitor learns from
 _MOST_GROUPS: Final = 50
 
 _Key = tuple[str, Group]
