@@ -58,10 +58,19 @@ def _options() -> str:
     shared = {option.name for option in (*READING, *WRITING)}
     commands = _click_commands()
     lines = ["Shared by the commands that read logs:\n\n", _option_table(commands["summarize"], lambda n: n in shared)]
-    for name, command in commands.items():
+    for name, command in _with_their_own(commands):
         own = _option_table(command, lambda n: n not in shared and n != "logs")
         lines += [f"\n`{name}`:\n\n", own] if own else []
     return "".join(lines)
+
+
+def _with_their_own(commands: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The commands, and after those that have commands of their own these, as `notify test`."""
+    found: list[tuple[str, Any]] = []
+    for name, command in commands.items():
+        found.append((name, command))
+        found += [(f"{name} {inner}", own) for inner, own in getattr(command, "commands", {}).items()]
+    return found
 
 
 def _option_table(command: Any, wanted: Callable[[str], bool]) -> str:

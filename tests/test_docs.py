@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
+from llmmon.config import parse
+from llmmon.notifiers import NOTIFIERS
 from tests.readme import README, _click_commands, rewritten
 
 
@@ -46,3 +50,15 @@ def test_the_program_in_readme_runs() -> None:
     printed: list[object] = []
     exec(program[1], {"print": printed.append})  # noqa: S102 - our own README
     assert [830.0, 0.9] == printed
+
+
+def test_every_configuration_in_readme_is_one_that_is_taken() -> None:
+    examples = re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) >= 7
+    for example in examples:
+        parse(tomllib.loads(example), Path("/etc/llmmon/llmmon.toml"))
+
+
+def test_every_type_of_channel_has_an_example() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert [kind for kind in NOTIFIERS if f'type = "{kind}"' not in text] == []
