@@ -67,19 +67,21 @@ def read_growth(
     checkpoints: Sequence[Checkpoint],
     since_us: int | None = None,
     plans: Plans | None = None,
+    paths: Sequence[str] | None = None,
 ) -> Growth:
     """Read what is new in the logs of a query; its time options are not looked at.
 
     Logs without a checkpoint are read from their beginning, with `since_us` from where calls of that time can stand
     (found by bisection where the log allows it: earlier calls may come too). `plans` remembers how logs are
-    read from one call to the next. Absent logs are no failure.
+    read from one call to the next, `paths` is what the query's logs stand for. Absent logs are no failure.
     """
     fields |= query.derive.fields if query.derive is not None else frozenset()
     for attempt in range(_TRIES):
         reading = _Reading(query, fields, make_fold, since_us, {} if plans is None else plans)
+        named = expand(query.logs).paths if paths is None else paths
         final = attempt == _TRIES - 1
         try:
-            growth = reading.read(checkpoints, final=final)
+            growth = reading.read(named, checkpoints, final=final)
         except OSError as error:
             if final:
                 raise InputError(f"the logs change while they are read: {error}") from None
@@ -108,10 +110,9 @@ class _Reading:
         self._failed: list[tuple[str, str]] = []
         self._checkpoints: list[Checkpoint] = []
 
-    def read(self, checkpoints: Sequence[Checkpoint], *, final: bool) -> Growth | None:
+    def read(self, paths: Sequence[str], checkpoints: Sequence[Checkpoint], *, final: bool) -> Growth | None:
         """What is new; None where a log was rotated meanwhile, unless this is final."""
-        query = self._query
-        found = locate(expand(query.logs).paths, query.logs, checkpoints, query.wall_us * 1000)
+        found = locate(paths, self._query.logs, checkpoints, self._query.wall_us * 1000)
         self._failed += found.failed
         ready = [(part, plan) for part in found.parts if (plan := self._plan(part.file)) is not None]
         streams = open_plans(found.streams, self._wanted)

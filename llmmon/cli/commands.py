@@ -21,6 +21,7 @@ from llmmon.cli.requests import requests
 from llmmon.cli.score import score
 from llmmon.cli.simulate import simulate
 from llmmon.cli.summarize import summarize
+from llmmon.cli.watch import watch
 
 COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     summarize,
@@ -32,6 +33,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     check,
     export,
     inspect,
+    watch,
     simulate,
     init,
 )

@@ -65,7 +65,7 @@ class Output(msgspec.Struct, frozen=True):
 
     def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
         """Render and write the result; the exit code of the run."""
-        page = Page(command, view, source, self._width(), self._colour())
+        page = Page(command, view, source, self._width(), self.colour())
         rendered = renderer(self.format)(page)
         self.write(rendered.text)
         if rendered.hidden:
@@ -132,7 +132,8 @@ class Output(msgspec.Struct, frozen=True):
             return shutil.get_terminal_size().columns
         return int(os.environ.get("COLUMNS") or 160) if os.environ.get("COLUMNS", "160").isdigit() else 160
 
-    def _colour(self) -> bool:
+    def colour(self) -> bool:
+        """Whether what is shown may be coloured."""
         return self.file is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 

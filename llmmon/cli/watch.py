@@ -1,0 +1,181 @@
+"""`llmmon watch`."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmmon.cli.options import By, with_logs
+from llmmon.errors import UsageError
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.live_report import LiveReport
+    from llmmon.pipeline import Query
+    from llmmon.screen import LiveScreen
+    from llmmon.watching import Watcher, WatchPlan
+
+Sort = Annotated[
+    str, typer.Option(help="request_count, error_rate, latency_p95_ms or cost_total_usd.", metavar="METRIC")
+]
+Interval = Annotated[
+    str | None, typer.Option(help="Between two updates. Default: 1s, 10s where stdout is no terminal.", metavar="D")
+]
+Count = Annotated[int | None, typer.Option(help="End after this many updates.", min=1, metavar="N")]
+State = Annotated[Path | None, typer.Option(help="State file of `check`, for its alerts.", metavar="FILE")]
+NoAnomalies = Annotated[bool, typer.Option("--no-anomalies", help="Do not look for anomalies beside.")]
+_SHORTEST_S = 0.1
+
+
+@with_logs
+def watch(
+    query: "Query",
+    output: "Output",
+    by: By = None,
+    sort: Sort = "request_count",
+    interval: Interval = None,
+    count: Count = None,
+    state: State = None,
+    no_anomalies: NoAnomalies = False,
+) -> int:
+    """Show growing logs live: rates, quantiles, cost, errors, alerts.
+
+    Example: llmmon watch sample_logs/ --count 1
+    """
+    import sys
+
+    from llmmon.watching import Watcher
+
+    live = output.format == "table" and output.file is None and sys.stdout.isatty()
+    every_s = _interval(interval, live=live)
+    watcher = Watcher(query, _plan(query, output, by, sort, state, no_anomalies), lambda: time.time_ns() // 1000)
+    try:
+        watcher.poll()
+        if not live:
+            _print(watcher, output, every_s, count)
+            return 0
+        from llmmon.screen import LiveScreen
+
+        with LiveScreen() as screen:
+            _Display(watcher, screen, colour=output.colour()).run(every_s, count)
+    finally:
+        watcher.close()
+    return 0
+
+
+def _interval(text: str | None, *, live: bool) -> float:
+    from llmmon.durations import duration_us
+
+    seconds = duration_us(text, plain="s") / 1e6 if text else 1.0 if live else 10.0
+    if seconds < _SHORTEST_S:
+        raise UsageError(f"--interval must be at least {_SHORTEST_S} s")
+    return seconds
+
+
+def _plan(
+    query: "Query", output: "Output", by: list[str] | None, sort: str, state: Path | None, no_anomalies: bool
+) -> "WatchPlan":
+    import os
+
+    from llmmon.checking import state_path
+    from llmmon.durations import duration_us
+    from llmmon.live_report import SORTS
+    from llmmon.names import lookup
+    from llmmon.recent import LONGEST_US, SECOND_US
+    from llmmon.watching import WatchPlan, names_of
+
+    if query.since or query.until:
+        raise UsageError("watch shows the last --window; --since and --until do not apply")
+    if query.now not in (None, "wall", "log"):
+        raise UsageError("watch: --now is wall or log")
+    if "-" in query.logs:
+        raise UsageError("watch follows files", hint="llmmon watch LOGS...; a stream can be kept by `tee app.jsonl`")
+    if output.format not in ("table", "json", "jsonl") or output.file is not None:
+        raise UsageError("watch writes its screen, or with -f jsonl one object a line")
+    lookup({name: name for name in SORTS}, sort, "sort column")
+    window_us = duration_us(query.window, plain="m") if query.window else WatchPlan().window_us
+    if not 10 * SECOND_US <= window_us <= LONGEST_US:
+        raise UsageError("--window of watch is from 10s to 24h")
+    return WatchPlan(
+        window_us=window_us,
+        by=names_of(by or ["model"]),
+        sort=sort,
+        state=state_path(query.config, state, os.environ),
+        anomalies=not no_anomalies,
+    )
+
+
+def _print(watcher: "Watcher", output: "Output", every_s: float, count: int | None) -> None:
+    """One line every so often, until the reader is gone."""
+    from llmmon.renderers.json import dumps
+    from llmmon.renderers.plain import plain
+    from llmmon.views.live import line_of, row_of
+
+    started = time.monotonic()
+    number = 0
+    while True:
+        watcher.tend()
+        report = watcher.report()
+        output.write((plain(line_of(report)) if output.format == "table" else dumps(row_of(report))) + "\n")
+        number += 1
+        if number == count:
+            return
+        time.sleep(max(0.0, started + number * every_s - time.monotonic()))
+        watcher.poll()
+
+
+class _Display:
+    """The loop on a terminal: keys at once, what is new every so often."""
+
+    def __init__(self, watcher: "Watcher", screen: "LiveScreen", *, colour: bool) -> None:
+        self._watcher = watcher
+        self._screen = screen
+        self._colour = colour
+        self._help = False
+        self._report: LiveReport = watcher.report()
+
+    def run(self, every_s: float, count: int | None) -> None:
+        due = time.monotonic() + every_s
+        shown = 1
+        self._draw()
+        while shown != count:
+            left = due - time.monotonic()
+            for key in self._screen.keys(left) if left > 0 else "":
+                if key in "qQ\x04":
+                    return
+                self._press(key)
+            if time.monotonic() >= due:
+                due = max(due + every_s, time.monotonic())
+                shown += 1
+                self._watcher.poll()
+                self._watcher.tend()
+                if not self._watcher.paused:
+                    self._report = self._watcher.report()
+            self._draw()
+
+    def _press(self, key: str) -> None:
+        watcher = self._watcher
+        actions: dict[str, Callable[[], None]] = {
+            "g": watcher.next_group,
+            "s": watcher.next_sort,
+            "w": lambda: watcher.change_window(1),
+            "+": lambda: watcher.change_window(1),
+            "=": lambda: watcher.change_window(1),
+            "-": lambda: watcher.change_window(-1),
+        }
+        if key == "?":
+            self._help = not self._help
+        elif key == "p":
+            watcher.paused = not watcher.paused
+            self._report = watcher.report()
+        elif key in actions:
+            actions[key]()
+            self._report = watcher.report()
+
+    def _draw(self) -> None:
+        from llmmon.renderers.live import Screen, frame
+
+        width, height = self._screen.size
+        self._screen.draw(frame(self._report, Screen(width, height, self._colour, self._help)))
