@@ -22,12 +22,14 @@ from llmmon.config import Config
 from llmmon.durations import age_text, moment_us
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.evaluator import evaluate_minutes
-from llmmon.history import stream_of
+from llmmon.history import Stream
+from llmmon.kinds import needs, reaches, sight_of
 from llmmon.names import lookup
-from llmmon.past import Grown, reach, read_past, store
+from llmmon.partials import Partials
+from llmmon.past import Grown, read_past, store
 from llmmon.pipeline import Query
 from llmmon.posting import post, send_due
-from llmmon.readings import KEEP, Sight, look
+from llmmon.readings import KEEP, Sight
 from llmmon.reports import CheckReport, ExplainedRow, NotificationRow, SourceReport
 from llmmon.rules import MINUTE_US, AlertRule
 from llmmon.statefile import StateFile
@@ -99,11 +101,9 @@ class _Run:
         self.rules = all_rules(self.config, state)
         self.replay = query.now == "log"
         self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
-        self.streams = list(dict.fromkeys(stream_of(rule) for rule in self.rules))
+        self.keep = reaches(self.rules)
+        self.streams = list(self.keep)
         self.channels = {channel.name: channel for channel in self.config.channels}
-        self.keep = {
-            stream: max(reach(rule) for rule in self.rules if stream_of(rule) == stream) for stream in self.streams
-        }
 
     def _moment(self, text: str) -> int:
         return moment_us(text, self.query.wall_us, self.query.tz)
@@ -171,15 +171,14 @@ class _Run:
             self.state.remember(_LAST_EVENT, str(source.end_us))
 
     def _sight(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> Sight:
-        stream = stream_of(rule)
-        width = stream.every_us // MINUTE_US
-        first, last = int(ends[0]) - self.keep[stream], int(ends[-1])
-        history = self.state.history(stream.name, first // width, last // width)
-        if rule.anomaly:
-            from llmmon.vigilance import watch  # the detectors take a while to load
+        first, last = int(ends[0]), int(ends[-1])
+        past = {stream: self._history(stream, first - minutes, last) for stream, minutes in needs(rule).items()}
+        return sight_of(rule, past, ends, everywhere=everywhere)
 
-            return watch(history, rule, ends)
-        return look(history, rule, ends, everywhere=everywhere)
+    def _history(self, stream: Stream, first: int, last: int) -> Partials:
+        """The minutes of a stream from `first` to `last`."""
+        width = stream.every_us // MINUTE_US
+        return self.state.history(stream.name, first // width, last // width)
 
     def _forget(self) -> None:
         self.state.forget_episodes(self.now_us - _KEPT_US)

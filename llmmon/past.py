@@ -15,8 +15,7 @@ from llmmon.following import Growth, read_growth
 from llmmon.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
 from llmmon.partials import Partials, merge
 from llmmon.pipeline import Query, adding, wanted_of
-from llmmon.readings import FORGOTTEN_AFTER, LEARNT
-from llmmon.rules import MINUTE_US, AlertRule
+from llmmon.rules import MINUTE_US
 from llmmon.scanning import Scan, open_plans, scan
 from llmmon.seeking import TimeIndex
 from llmmon.selection import Selection
@@ -37,11 +36,6 @@ class Grown(msgspec.Struct, frozen=True):
 def joined(parts: Iterable[Partials]) -> Partials:
     """Minutes merged, each bounded as a whole."""
     return bounded(merge(parts))
-
-
-def reach(rule: AlertRule) -> int:
-    """How many minutes before the one that is judged a rule looks."""
-    return LEARNT if rule.anomaly else max(rule.window_us // MINUTE_US, FORGOTTEN_AFTER)
 
 
 def read_past(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> Grown:
