@@ -56,20 +56,22 @@ def advance(
 ) -> Alert | None:
     """One alert after one reading; what happened is added to `found`. None: there is nothing to remember."""
     if reading.met is None:
-        return alert if alert is None else _told(alert, reading.rule, now_us, silences, found)
+        return alert if alert is None else _told(alert, reading.rule, now_us, silences, found, fires_now=False)
     if not reading.met:
         return alert if alert is None else _cleared(alert, reading, now_us, found)
     if alert is not None and alert.held:
         return msgspec.structs.replace(alert, met_us=now_us)
+    begins = alert is None or alert.resolved
     alert = _holding(alert, reading, now_us, name)
-    if alert.fired_us is None:
+    fires_now = alert.fired_us is None
+    if fires_now:
         if now_us - alert.since_us < reading.rule.for_us:
-            if alert.since_us == alert.met_us:
+            if begins:
                 wait = duration_text(reading.rule.for_us)
                 found.append(Transition(alert, Event.PENDING, now_us, f"holds, fires if it lasts {wait}"))
             return alert
         alert = msgspec.structs.replace(alert, fired_us=now_us, timestamp=_moment(now_us), episode=alert.episode + 1)
-    return _told(alert, reading.rule, now_us, silences, found)
+    return _told(alert, reading.rule, now_us, silences, found, fires_now=fires_now)
 
 
 def _holding(alert: Alert | None, reading: Reading, now_us: int, name: str) -> Alert:
@@ -100,12 +102,19 @@ def _peak(rule: AlertRule, peak: float | None, value: float | None) -> float | N
     return min(peak, value) if rule.condition in {"lt", "le"} else max(peak, value)
 
 
-def _told(alert: Alert, rule: AlertRule, now_us: int, silences: Sequence[Silence], found: list[Transition]) -> Alert:
+def _told(
+    alert: Alert,
+    rule: AlertRule,
+    now_us: int,
+    silences: Sequence[Silence],
+    found: list[Transition],
+    *,
+    fires_now: bool,
+) -> Alert:
     """A firing alert, told where it is due."""
     if alert.state is not State.FIRING:
         return alert
     silence = next((one for one in silences if one.covers(alert, now_us)), None)
-    just_fired = alert.fired_us == now_us and alert.told_us is None
     if silence is not None:
         return _silenced(alert, silence, now_us, found)
     alert = msgspec.structs.replace(alert, silenced=False)
@@ -118,12 +127,12 @@ def _told(alert: Alert, rule: AlertRule, now_us: int, silences: Sequence[Silence
         found.append(Transition(alert, Event.REPEATED, now_us, f"still firing after {lasting}", Tell.TRIGGER))
         return alert
     if alert.told_end_us is not None and now_us - alert.told_end_us < rule.cooldown_us:
-        if just_fired:
+        if fires_now:
             left = duration_text(alert.told_end_us + rule.cooldown_us - now_us)
             found.append(Transition(alert, Event.FIRING, now_us, f"inside the cooldown, told in {left} if it lasts"))
         return alert
     alert = msgspec.structs.replace(alert, told_us=now_us)
-    event, reason = (Event.FIRING, alert.description) if just_fired else (Event.TOLD, "the silence or cooldown is over")
+    event, reason = (Event.FIRING, alert.description) if fires_now else (Event.TOLD, "the silence or cooldown is over")
     found.append(Transition(alert, event, now_us, reason, Tell.TRIGGER))
     return alert
 

@@ -1,0 +1,111 @@
+"""What holds of `step` whatever happens."""
+
+from __future__ import annotations
+
+from itertools import groupby, pairwise
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmmon.alert import Alert, Reading, Silence, Tell, Transition
+from llmmon.alerts import step
+from llmmon.rules import AlertRule
+
+MINUTE = 60_000_000
+GROUPS = tuple((("model", name),) for name in "abc")
+
+minutes = st.integers(0, 6)
+rules = st.builds(
+    lambda hold, keep, cool, repeat: AlertRule(
+        "rule",
+        "latency_ms",
+        threshold=1.0,
+        for_us=hold * MINUTE,
+        keep_firing_for_us=keep * MINUTE,
+        cooldown_minutes=float(cool),
+        repeat_us=repeat * MINUTE,
+        by=("model",),
+    ),
+    minutes,
+    minutes,
+    minutes,
+    minutes,
+)
+courses = st.lists(st.lists(st.sampled_from([True, False, None]), min_size=3, max_size=3), max_size=40)
+silences = st.lists(st.builds(lambda end: Silence("s", {"model": "a"}, end * MINUTE), st.integers(0, 30)), max_size=1)
+
+Course = list[list[bool | None]]
+
+
+def lived(
+    rule: AlertRule, course: Course, quiet: list[Silence], order: int = 1, *, twice: bool = False
+) -> tuple[dict[str, Alert], list[Transition]]:
+    state: dict[str, Alert] = {}
+    happened: list[Transition] = []
+    for minute, seen in enumerate(course):
+        readings = [Reading(rule, group, met, 2.0) for group, met in zip(GROUPS, seen, strict=True)][::order]
+        for _ in range(2 if twice else 1):
+            state, found = step(state, readings, minute * MINUTE, silences=quiet)
+            happened += found
+    return state, happened
+
+
+def episodes(happened: list[Transition]) -> list[list[Transition]]:
+    told = [one for one in happened if one.tell is not None]
+    told.sort(key=lambda one: (one.alert.alert_id, one.alert.episode))
+    return [list(some) for _, some in groupby(told, key=lambda one: (one.alert.alert_id, one.alert.episode))]
+
+
+@given(rules, courses, silences)
+def test_an_episode_is_told_at_most_once_and_so_is_its_end(
+    rule: AlertRule, course: Course, quiet: list[Silence]
+) -> None:
+    _, happened = lived(msgspec.structs.replace(rule, repeat_us=0), course, quiet)
+    for told in episodes(happened):
+        assert [one.tell for one in told] in ([Tell.TRIGGER], [Tell.TRIGGER, Tell.RESOLVE])
+
+
+@given(rules, courses, silences)
+def test_repeats_keep_their_distance_and_stop_at_the_end(rule: AlertRule, course: Course, quiet: list[Silence]) -> None:
+    _, happened = lived(rule, course, quiet)
+    for told in episodes(happened):
+        triggers = [one.at_us for one in told if one.tell is Tell.TRIGGER]
+        assert all(b - a >= rule.repeat_us > 0 for a, b in pairwise(triggers))
+        assert all(one.tell is Tell.TRIGGER for one in told[:-1])
+
+
+@given(rules, courses, silences)
+def test_nothing_begins_to_be_told_inside_the_cooldown(rule: AlertRule, course: Course, quiet: list[Silence]) -> None:
+    _, happened = lived(msgspec.structs.replace(rule, repeat_us=0), course, quiet)
+    for group in GROUPS:
+        told = [one for one in happened if one.tell is not None and one.alert.group == group]
+        for before, after in pairwise(told):
+            if before.tell is Tell.RESOLVE:
+                assert after.at_us - before.at_us >= rule.cooldown_us
+
+
+@given(rules, courses, silences)
+def test_the_same_step_twice_is_the_step_once(rule: AlertRule, course: Course, quiet: list[Silence]) -> None:
+    assert lived(rule, course, quiet) == lived(rule, course, quiet, twice=True)
+
+
+@given(rules, courses, silences)
+def test_the_order_of_the_groups_is_irrelevant(rule: AlertRule, course: Course, quiet: list[Silence]) -> None:
+    assert lived(rule, course, quiet) == lived(rule, course, quiet, order=-1)
+
+
+@given(rules, courses, silences)
+def test_what_fires_has_held_for_as_long_as_the_rule_says(
+    rule: AlertRule, course: Course, quiet: list[Silence]
+) -> None:
+    _, happened = lived(rule, course, quiet)
+    for one in happened:
+        if one.alert.fired_us is not None:
+            assert one.alert.fired_us - one.alert.since_us >= rule.for_us
+
+
+@given(rules, courses)
+def test_nothing_is_told_that_is_silenced(rule: AlertRule, course: Course) -> None:
+    _, happened = lived(rule, course, [Silence("s", {}, 10**15)])
+    assert [] == [one for one in happened if one.tell is not None]
