@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+import time
 from typing import Final, Self
 
 import msgspec
@@ -42,11 +42,10 @@ class Sender:
     def __init__(self, budget_s: float = BUDGET_S) -> None:
         self._budget_s = budget_s
         self._client: Client | None = None
-        self._opening = asyncio.Lock()
         self._ends = 0.0
 
     async def __aenter__(self) -> Self:
-        self._ends = asyncio.get_running_loop().time() + self._budget_s
+        self._ends = time.monotonic() + self._budget_s
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -56,13 +55,15 @@ class Sender:
     @property
     def left_s(self) -> float:
         """Seconds that are left for all that is to be sent."""
-        return self._ends - asyncio.get_running_loop().time()
+        return self._ends - time.monotonic()
 
     async def send(self, payload: Payload) -> str:
         """Send one message; what is to be said of it though it was delivered.
 
         Raises `DeliveryError` once it failed for good, or as often as there was time.
         """
+        import asyncio
+
         tried = 0
         while True:
             tried += 1
@@ -89,6 +90,8 @@ class Sender:
         return ""
 
     async def _request(self, request: Request, limit: float) -> None:
+        import asyncio
+
         client = await self._open()
         try:
             async with asyncio.timeout(limit):
@@ -97,8 +100,7 @@ class Sender:
             raise DeliveryError(f"{request.host} did not answer within {limit:.2g} s") from None
 
     async def _open(self) -> Client:
-        async with self._opening:
-            if self._client is None:
-                once = Retries(attempts=1, timeout_s=max(0.1, min(TRY_S, self._budget_s)))
-                self._client = await Client(once).__aenter__()
-            return self._client
+        if self._client is None:
+            self._client = Client(Retries(attempts=1, timeout_s=max(_LEAST_S, min(TRY_S, self._budget_s))))
+            await self._client.__aenter__()
+        return self._client

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import signal
-import tempfile
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
 from llmmon.errors import DeliveryError
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
 
 _SHOWN: Final = 200  # characters of what it says went wrong
 
@@ -31,6 +31,9 @@ class Program(msgspec.Struct, frozen=True):
 
 async def run_program(program: Program) -> None:
     """Run it to its end; raises `DeliveryError` with the first line of its standard error where it fails."""
+    import asyncio
+    import tempfile
+
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:  # files: no pipe can fill up or hang
         given.write(program.stdin)
         given.seek(0)
@@ -52,9 +55,11 @@ async def run_program(program: Program) -> None:
             raise DeliveryError(f"{program.name} {_outcome(code)}{_first_line(said)}")
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: Process) -> None:
     """Stop a program that still runs, with all that it started."""
     if process.returncode is None:
+        import signal
+
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()

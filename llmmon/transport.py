@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import httpx2
 
 LARGEST_REPLY: Final = 4 << 20  # bytes; of a larger one nothing is believed
+_LONGEST_WORD: Final = 60
+_WORD: Final = re.compile(rb"[a-z]+(_[a-z]+)+")
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
@@ -63,8 +65,8 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
 class RefusedError(DeliveryError):
     """A server answered with a status that is no success; another try may help where `retryable`."""
 
-    def __init__(self, host: str, status: int, retry_after_s: float | None = None) -> None:
-        super().__init__(f"{host} answered {status}", retryable=status in _WORTH_ANOTHER_TRY)
+    def __init__(self, host: str, status: int, retry_after_s: float | None = None, word: str = "") -> None:
+        super().__init__(f"{host} answered {status}{f' ({word})' * bool(word)}", retryable=status in _WORTH_ANOTHER_TRY)
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -75,7 +77,7 @@ Sleep = Callable[[float], Awaitable[None]]
 class Client:
     """Sends requests over kept connections; use as `async with`."""
 
-    def __init__(self, retries: Retries | None = None, *, connections: int = 8, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(self, retries: Retries | None = None, *, connections: int = 8, sleep: Sleep | None = None) -> None:
         self._retries = retries or Retries()
         self._connections = connections
         self._sleep = sleep
@@ -107,9 +109,16 @@ class Client:
                 if not error.retryable or tried >= self._retries.attempts:
                     raise
                 asked = error.retry_after_s if isinstance(error, RefusedError) else None
-            await self._sleep(self._retries.wait_s(tried, asked, random.random()))  # noqa: S311 - only spreads tries
+            await self._pause(self._retries.wait_s(tried, asked, random.random()))  # noqa: S311 - only spreads tries
+
+    async def _pause(self, seconds: float) -> None:
+        import asyncio  # as all that is loaded here and there, only by those who send
+
+        await (self._sleep or asyncio.sleep)(seconds)
 
     async def _try(self, request: Request) -> Reply:
+        import asyncio
+
         import httpx2
 
         try:
@@ -129,7 +138,8 @@ class Client:
             request.method, request.url, content=request.body, headers=dict(request.headers)
         ) as reply:
             if not 200 <= reply.status_code < 300:
-                raise RefusedError(request.host, reply.status_code, retry_after_s(reply.headers.get("retry-after")))
+                asked_s = retry_after_s(reply.headers.get("retry-after"))
+                raise RefusedError(request.host, reply.status_code, asked_s, await _word_of(reply))
             body = bytearray()
             async for piece in reply.aiter_bytes():
                 body += piece
@@ -138,12 +148,27 @@ class Client:
             return Reply(reply.status_code, dict(reply.headers), bytes(body))
 
 
+async def _word_of(reply: httpx2.Response) -> str:
+    """The reason that a service gives as one bare word, such as Slack's `no_service`; nothing else is repeated."""
+    import httpx2
+
+    said = b""
+    with contextlib.suppress(httpx2.HTTPError):
+        async for piece in reply.aiter_bytes():
+            said += piece
+            if len(said) > _LONGEST_WORD:
+                return ""
+    return said.strip().decode() if _WORD.fullmatch(said.strip()) else ""
+
+
 def ping(url: str, timeout_s: float = 10.0) -> None:
     """GET an address, with one more try; raises `DeliveryError`."""
 
     async def once() -> None:
         async with Client(Retries(attempts=2, timeout_s=timeout_s)) as client:
             await client.send(Request(url=url, method="GET"))
+
+    import asyncio
 
     asyncio.run(once())
 
@@ -163,6 +188,8 @@ def retry_after_s(value: str | None, now: datetime | None = None) -> float | Non
     """Seconds that a Retry-After header asks for, as a number or a date; None where it says nothing usable."""
     if value is None:
         return None
+    from email.utils import parsedate_to_datetime
+
     text = value.strip()
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return float(text)

@@ -108,7 +108,7 @@ def test_a_server_that_says_nothing_is_left_when_time_is_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = MailServer(host="127.0.0.1", port=silent.getsockname()[1])
         started = time.monotonic()
-        with pytest.raises(DeliveryError, match=r"within 0\.3 s|timed out"):
+        with pytest.raises(DeliveryError, match=r"within 0\.3 s"):
             send(mail_to(server), 0.3)
     assert time.monotonic() - started < 2
 

@@ -133,6 +133,18 @@ def test_no_error_tells_a_secret(status: int) -> None:
     assert SECRET not in repr(caught.value)
 
 
+def test_a_service_that_says_why_in_a_word_is_repeated() -> None:
+    refused = pytest.raises(RefusedError, match=r"answered 404 \(no_service\)$")
+    with judge_server(after(then=Answer(404, body=b"no_service\n"))) as server, refused:
+        send(server.url)
+
+
+@pytest.mark.parametrize("body", [b"T0KEN", b"the key abc is wrong", b"x" * 10_000, b"", b"\x1b[31m", b"word"])
+def test_nothing_else_that_it_says_is_repeated(body: bytes) -> None:
+    with judge_server(after(then=Answer(404, body=body))) as server, pytest.raises(RefusedError, match="answered 404$"):
+        send(server.url)
+
+
 @pytest.mark.parametrize("url", ["", "api.example.com/v1", "file:///etc/passwd", "http://", "http://[", "http://a:b/"])
 def test_an_address_must_be_one(url: str) -> None:
     with pytest.raises(UsageError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from email.utils import parseaddr
 from typing import Any, Final
 
 import msgspec
@@ -77,6 +76,8 @@ def _url(value: Any) -> str:
 
 
 def _address(value: Any) -> str:
+    from email.utils import parseaddr
+
     if _text(value) or not parseaddr(value)[1]:
         return "must be a mail address"
     return ""
