@@ -18,6 +18,7 @@ from llmmon.transport import RefusedError
 
 HIDDEN: Final = "(secret)"
 _GRACE_S: Final = 0.25  # for those who end by themselves when time is up
+_LONGEST_PAUSE_S: Final = 3600.0
 _LARGEST_SECRET: Final = 1 << 16  # bytes
 
 
@@ -152,9 +153,15 @@ def _failed(channel: Channel, index: int, error: LlmmonError, place: str) -> Del
         delivered=False,
         reason=str(error),
         retryable=error.retryable if isinstance(error, DeliveryError) else True,
-        retry_after_s=error.retry_after_s if isinstance(error, RefusedError) else None,
+        retry_after_s=_asked_s(error),
         place=place,
     )
+
+
+def _asked_s(error: LlmmonError) -> float | None:
+    """How long a service asked to be left alone, within reason: nothing it says may silence a channel for good."""
+    asked_s = error.retry_after_s if isinstance(error, RefusedError) else None
+    return None if asked_s is None else min(asked_s, _LONGEST_PAUSE_S)
 
 
 def _shown(channel: Channel, found: Sequence[Notification], environment: Mapping[str, str]) -> tuple[Delivery, ...]:

@@ -75,6 +75,12 @@ def test_a_service_that_asks_for_more_time_than_there_is_is_left_to_the_next_run
     assert time.monotonic() - started < 2
 
 
+def test_no_service_can_silence_its_channel_for_good() -> None:
+    with judge_server(after(then=Answer(503, headers=(("retry-after", "9" * 400),)))) as server:
+        (found,) = deliver({webhook(server.url): [trigger()]}, {})["hook"]
+    assert 3600 == found.retry_after_s
+
+
 @pytest.mark.parametrize("status", [302, 400, 403, 404])
 def test_what_will_not_pass_says_so_and_is_tried_once(status: int) -> None:
     answer = Answer(status, headers=(("location", "http://127.0.0.1:1/"),))

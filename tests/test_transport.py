@@ -141,7 +141,8 @@ def test_a_service_that_says_why_in_a_word_is_repeated() -> None:
 
 @pytest.mark.parametrize("body", [b"T0KEN", b"the key abc is wrong", b"x" * 10_000, b"", b"\x1b[31m", b"word"])
 def test_nothing_else_that_it_says_is_repeated(body: bytes) -> None:
-    with judge_server(after(then=Answer(404, body=body))) as server, pytest.raises(RefusedError, match=r"answered 404$"):
+    refused = pytest.raises(RefusedError, match=r"answered 404$")
+    with judge_server(after(then=Answer(404, body=body))) as server, refused:
         send(server.url)
 
 
