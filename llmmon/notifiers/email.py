@@ -12,7 +12,7 @@ from llmmon.mail import LOCAL_HOSTS, STARTTLS_PORT, TLS_PORT, Mail, MailServer
 from llmmon.notifiers.notifier import Notification, Notifier
 from llmmon.notifiers.settings import Setting
 from llmmon.notifiers.slack import COLOURS
-from llmmon.notifiers.wording import facts, headline, sentence, tag, title
+from llmmon.notifiers.wording import facts, headline, ranked, sentence, tag, title
 from llmmon.outgoing import Outgoing
 from llmmon.renderers.plain import plain
 
@@ -114,14 +114,14 @@ def _digest(text: str) -> str:
 
 def _text(notifications: Sequence[Notification]) -> str:
     parts = []
-    for notification in notifications[:MOST_SHOWN]:
+    for notification in ranked(notifications)[:MOST_SHOWN]:
         lines = [f"[{tag(notification)}] {title(notification.alert)}", sentence(notification), ""]
         parts.append("\n".join([*lines, *(f"{name + ':':<11}{value}" for name, value in facts(notification))]))
     return "\n\n".join([*parts, *_rest(notifications)]) + "\n"
 
 
 def _html(notifications: Sequence[Notification]) -> str:
-    parts = [_section(notification) for notification in notifications[:MOST_SHOWN]]
+    parts = [_section(notification) for notification in ranked(notifications)[:MOST_SHOWN]]
     rest = [f"<p>{escape(text)}</p>" for text in _rest(notifications)]
     return f'<html><body style="font-family:sans-serif">\n{"".join(parts + rest)}</body></html>\n'
 

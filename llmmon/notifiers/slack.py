@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Self
 from llmmon.notifiers.document import as_json
 from llmmon.notifiers.notifier import Notification, Notifier
 from llmmon.notifiers.settings import Setting
-from llmmon.notifiers.wording import clamped, facts, headline, sentence, title
+from llmmon.notifiers.wording import clamped, facts, headline, ranked, sentence, title
 from llmmon.outgoing import Outgoing
 from llmmon.rules import AlertSeverity
 from llmmon.transport import Request
@@ -58,7 +58,7 @@ def payload(notifications: Sequence[Notification]) -> dict[str, Any]:
     said = {"text": escaped(headline(notifications)), "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
     attachments: list[dict[str, Any]] = []
     room = MOST_CHARACTERS - _ROOM_FOR_REST - len(as_json(said).decode())
-    for notification in notifications:
+    for notification in ranked(notifications):
         attachment = _attachment(notification)
         room -= len(as_json(attachment).decode()) + 1
         if room < 0 or len(attachments) >= MOST_BLOCKS - 1:

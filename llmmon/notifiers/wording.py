@@ -30,13 +30,18 @@ def title(alert: Alert, most: int = 200) -> str:
 
 
 def headline(notifications: Sequence[Notification], most: int = 250) -> str:
-    """One line for all: `[CRITICAL] High Error Rate`, `[CRITICAL] 3 alerts: ...`; the worst comes first."""
-    ranked = sorted(notifications, key=lambda n: (n.status != "firing", -n.alert.severity.rank))
-    if len(ranked) == 1:
-        return clamped(f"[{tag(ranked[0])}] {title(ranked[0].alert)}", most)
-    counts = [f"{sum(n.status == status for n in ranked)} {status}" for status in _present(ranked)]
-    names = ", ".join(title(n.alert, 60) for n in ranked)
-    return clamped(f"[{tag(ranked[0])}] {', '.join(counts)}: {names}", most)
+    """One line for all: `[CRITICAL] High Error Rate`, `[CRITICAL] 2 firing, 1 resolved: ...`."""
+    first, *others = ordered = ranked(notifications)
+    if not others:
+        return clamped(f"[{tag(first)}] {title(first.alert)}", most)
+    counts = [f"{sum(n.status == status for n in ordered)} {status}" for status in _present(ordered)]
+    names = ", ".join(dict.fromkeys(title(n.alert, 60) for n in ordered))
+    return clamped(f"[{tag(first)}] {', '.join(counts)}: {names}", most)
+
+
+def ranked(notifications: Sequence[Notification]) -> list[Notification]:
+    """In the order in which people should read them: what fires before what is over, the worst first."""
+    return sorted(notifications, key=lambda n: (n.status != "firing", -n.alert.severity.rank))
 
 
 def _present(notifications: Sequence[Notification]) -> list[str]:

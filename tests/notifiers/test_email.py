@@ -59,6 +59,11 @@ def test_a_mail_about_many_stands_in_all_their_threads() -> None:
     assert "[ERROR] 2 firing, 1 resolved: " in found.subject
 
 
+def test_what_fires_stands_before_what_is_over() -> None:
+    found = mail(*(resolve(number) for number in range(200)), trigger(200, title="Spend"))
+    assert found.text.startswith("[ERROR] Spend\n")
+
+
 def test_hundreds_of_alerts_are_counted() -> None:
     found = mail(*(trigger(number) for number in range(250)))
     assert "and 150 more" in found.text

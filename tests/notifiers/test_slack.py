@@ -93,6 +93,12 @@ def test_the_alerts_of_one_run_are_one_message_the_worst_first_in_its_line() -> 
     assert 3 == len(found["attachments"])
 
 
+def test_what_fires_is_never_hidden_behind_what_is_over() -> None:
+    found = body(*(resolve(number) for number in range(200)), trigger(200, title="Spend"))
+    assert "[ERROR] 1 firing, 200 resolved: Spend, High Latency: model gpt-4o" == found["text"]
+    assert "Spend" in found["attachments"][0]["blocks"][0]["text"]["text"]
+
+
 def test_too_many_alerts_are_counted() -> None:
     found = body(*(trigger(number) for number in range(500)))
     shown = len(found["attachments"]) - 1
