@@ -25,6 +25,8 @@ commands.register(app)
 def main() -> None:
     """Run the command line; never shows a traceback."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads cost start-up time, and nothing here uses them
+    if "--nagios" in sys.argv:
+        sys.exit(_as_plugin())
     try:
         app(prog_name="llmmon")
     except LlmmonError as error:
@@ -44,6 +46,20 @@ def main() -> None:
         typer.echo(f"llmmon: internal error: {type(error).__name__}: {error}", err=True)
         typer.echo("  try: LLMMON_DEBUG=1 shows where; please report it", err=True)
         sys.exit(EXIT_INPUT)
+
+
+def _as_plugin() -> int:
+    """Run as a plugin of a monitoring system: whatever fails is one line and status 3, UNKNOWN."""
+    try:
+        return int(app(prog_name="llmmon", standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BaseException as error:  # noqa: BLE001 - a plugin that ends otherwise would be taken for an alert
+        from llmmon.renderers.plain import plain
+
+        said = error.format_message() if hasattr(error, "format_message") else str(error) or type(error).__name__
+        typer.echo(plain(f"LLMMON UNKNOWN - {said}").replace("|", "/"))
+        return 3
 
 
 def _complain(error: LlmmonError) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmmon.cli.options import StateOption, with_logs
-from llmmon.errors import EXIT_DELIVERY, EXIT_FOUND, EXIT_INPUT, EXIT_OK, LlmmonError, first_exit_code
+from llmmon.errors import EXIT_DELIVERY, EXIT_FOUND, EXIT_INPUT, EXIT_OK, first_exit_code
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -36,13 +36,7 @@ def check(
     """
     from llmmon.renderers.nagios import nagios_line, nagios_status
 
-    try:
-        report = _checked(query, output, state, explain, dry_run=dry_run)
-    except LlmmonError as error:
-        if not nagios:
-            raise
-        typer.echo(f"LLMMON UNKNOWN - {error}".split("\n")[0])
-        return 3
+    report = _checked(query, output, state, explain, dry_run=dry_run)
     if report is None:
         return EXIT_OK
     codes = _codes(report)
