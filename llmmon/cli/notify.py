@@ -94,7 +94,7 @@ def _rows(config: "Config") -> list[tuple[str, ...]]:
         known = ((kind, notifier.SETTINGS) for kind, notifier in NOTIFIERS.items())
         rows = [(kind, ", ".join(f"{k}*" if s.required else k for k, s in keys.items())) for kind, keys in known]
         return [("type", "keys (* must be there)"), *rows]
-    head = ("channel", "type", "from", "ready")
+    head = ("channel", "type", "min severity", "ready")
     return [head, *((c.name, c.type, c.min_severity.value, readiness(c, os.environ)) for c in config.channels)]
 
 
