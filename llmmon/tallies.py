@@ -22,6 +22,7 @@ from llmmon.partials import VALUE_BITS, Partials, sorted_run
 Numbers = tuple[int, ...]  # calls with a value, the total of its stored units, then how many in each bucket
 Labels = tuple[str | None, ...]
 
+_CLOSED: Final = frozenset({"status"})  # labels of a few known values, which are never cut
 OTHER: Final = "other"  # what stands for all label values beyond the limit
 LONGEST_LABEL: Final = 200  # characters
 _BITS: Final = np.uint64(VALUE_BITS)
@@ -133,7 +134,7 @@ def kept_labels(found: Tally, instruments: Sequence[Instrument], limit: int, bef
                 weight |= _weights(found, instrument, instrument.by.index(label))  # the larger of each
         old = (before or {}).get(label, frozenset())
         new = sorted(weight.keys() - old - {OTHER}, key=lambda value: (-weight[value], value))
-        kept[label] = old | frozenset(new[: max(0, limit - len(old))])
+        kept[label] = old | frozenset(new if label in _CLOSED else new[: max(0, limit - len(old))])
     return kept
 
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmmon.cli.options import StateOption, with_logs
+from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmmon.cli.output import Output
     from llmmon.exporting import Made
     from llmmon.pipeline import Query
@@ -65,6 +68,11 @@ def export(
     from llmmon.statelock import BusyError
 
     kind = exporting.format_called(to, output.file, output.format, sending=endpoint is not None)
+    of_rows = {"--keep-text": keep_text, "--tag": tag, "--fill-costs": fill_costs}
+    of_metrics = {"--cumulative": cumulative, "--state": state}
+    _check_meaning(kind, of_metrics if kind in ROW_FORMATS else of_rows)
+    if endpoint is not None and output.file is not None:
+        raise UsageError("--endpoint sends and -o writes", hint="one run for each")
     if kind in ROW_FORMATS:
         return _rows(query, output, kind, Wanted(keep_text, tuple(tag or ()), fill_costs))
     request = None if endpoint is None else otlp_sending.endpoint(endpoint, os.environ)
@@ -80,10 +88,16 @@ def export(
     return output.account(made.source, {made.exit_code})
 
 
+def _check_meaning(kind: str, options: "Mapping[str, object]") -> None:
+    """Raises `UsageError` for an option that says nothing of this format."""
+    for name, given in options.items():
+        if given:
+            raise UsageError(f"{name} says nothing of {kind}", hint=f"leave {name} away")
+
+
 def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *, cumulative: bool) -> "Made":
     from llmmon import exporting
     from llmmon.checking import state_path
-    from llmmon.errors import UsageError
 
     if not cumulative:
         if kind != "otlp" and (query.window or query.since):
