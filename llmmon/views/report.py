@@ -130,8 +130,8 @@ def _quality(overview: Overview) -> Iterator[Section]:
     if totals["quality_avg"] is not None and scored is None:
         words.append(f"Average quality {score(totals['quality_avg'])} (from 0 to 1), as logged.")
     counted = (("truncated_count", "cut off"), ("refused_count", "withheld"), ("empty_count", "empty"))
-    known = [f"{count(totals[statistic])} {what}" for statistic, what in counted if totals[statistic] is not None]
-    if known:
+    if tables or any(totals[statistic] for statistic, _ in counted):
+        known = [f"{count(totals[statistic])} {what}" for statistic, what in counted if totals[statistic] is not None]
         words.append(f"Answers by how they ended: {', '.join(known)}.")
     if scored is not None:
         answers = int(scored.summary["scored"] or 0)

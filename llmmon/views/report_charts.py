@@ -211,7 +211,10 @@ def distribution(histogram: Histogram, totals: Statistics) -> Chart:
     edges = histogram.edges
     values: Values = tuple(float(n) for n in histogram.counts)
     low, high, up = value_axis(0.0, max(histogram.counts), "count")
-    marks = {value: q for q in quantiles if (value := totals[f"{stem}_{q}_ms"]) is not None and value > 0}
+    marks: dict[float, str] = {}
+    for q in quantiles:
+        if value := totals[f"{stem}_{q}_ms"]:
+            marks[value] = f"{marks[value]}, {q}" if value in marks else q
     places = tuple(f"{milliseconds(a)} to {milliseconds(b)}" for a, b in pairwise(edges))
     told = ", ".join(f"{q} {milliseconds(value)}" for value, q in marks.items())
     return Chart(

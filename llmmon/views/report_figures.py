@@ -10,6 +10,7 @@ from llmmon.durations import duration_text
 from llmmon.metrics import STATISTICS, Better
 from llmmon.money import money_text
 from llmmon.overview import Comparison, Overview
+from llmmon.timeline import DAY_US
 from llmmon.views.figures import MISSING, count, milliseconds, percent, rate, score
 from llmmon.views.page import Figure, Write
 
@@ -119,6 +120,8 @@ def compared(comparison: Comparison | None) -> str:
     length = _length(comparison.length_us)
     if comparison.whole:
         return f"Changes are against the {length} before."
+    if comparison.length_us % DAY_US:
+        return "Figures are of the whole time; changes compare its second half with its first."
     return f"Figures are of the whole time; changes compare its last {length} with the {length} before."
 
 

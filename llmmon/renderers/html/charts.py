@@ -99,10 +99,7 @@ def _band(band: Band) -> Html:
 
 def _shapes(one: Chart) -> list[Html]:
     if one.drawn is Drawn.LINES:
-        return [
-            el("path", d=_course(layer.values, one.low, one.high), class_=f"line s{number}")
-            for number, layer in enumerate(one.layers)
-        ]
+        return [shape for number, layer in enumerate(one.layers) for shape in _line_of(one, layer, number)]
     below = [0.0] * len(one.places)
     shapes = []
     for number, layer in enumerate(one.layers):
@@ -121,21 +118,20 @@ def _bars(values: Sequence[float | None], below: Sequence[float], high: float) -
     return "".join(parts)
 
 
-def _course(values: Sequence[float | None], low: float, high: float) -> str:
-    """A line through the middle of each place, broken where a value is missing; one alone is a dot."""
-    wide = _WIDE / len(values)
-    parts = []
-    drawing = False
-    for i, value in enumerate(values):
+def _line_of(one: Chart, layer: Layer, number: int) -> list[Html]:
+    """A line through the middle of each place, broken where a value is missing; a value alone is a dot."""
+    wide = _WIDE / len(layer.values)
+    line, dots = [], []
+    for i, value in enumerate(layer.values):
         if value is None:
-            drawing = False
             continue
-        point = f"{_n((i + 0.5) * wide)} {_n(_HIGH * (1 - (value - low) / (high - low)))}"
-        parts.append(f"L{point}" if drawing else f"M{point}")
-        if not drawing and (i + 1 == len(values) or values[i + 1] is None):
-            parts.append("h0.01")
-        drawing = True
-    return "".join(parts)
+        point = f"{_n((i + 0.5) * wide)} {_n(_HIGH * (1 - (value - one.low) / (one.high - one.low)))}"
+        joins = i > 0 and layer.values[i - 1] is not None
+        line.append(f"L{point}" if joins else f"M{point}")
+        if not joins and (i + 1 == len(layer.values) or layer.values[i + 1] is None):
+            dots.append(f"M{line.pop()[1:]}h0.01")
+    drawn = ((line, "line"), (dots, "line dot"))
+    return [el("path", d="".join(parts), class_=f"{style} s{number}") for parts, style in drawn if parts]
 
 
 def _table(one: Chart) -> Html:
