@@ -114,6 +114,15 @@ class Columns(msgspec.Struct, frozen=True, eq=False):
             positions=None if self.positions is None else self.positions[index],
         )
 
+    def only(self, fields: frozenset[str]) -> Columns:
+        """The same calls with those of their columns that are in `fields` (and their times)."""
+        return msgspec.structs.replace(
+            self,
+            numbers={name: column for name, column in self.numbers.items() if name in fields},
+            names={name: column for name, column in self.names.items() if name in fields},
+            texts={name: column for name, column in self.texts.items() if name in fields},
+        )
+
     def without_unused_names(self) -> Columns:
         """The same calls, whose name columns no longer hold the names of others."""
         names = {name: _used(column) for name, column in self.names.items()}

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from llmmon import parallel, sources
+from llmmon.cache import ColumnCache
 from llmmon.columns import EMPTY, Columns, concat, in_log_order
 from llmmon.config import Config
 from llmmon.errors import EXIT_INPUT, EXIT_OK, InputError
@@ -65,6 +66,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     progress: Callable[[int, int], None] | None = None
     say: Callable[[str], None] = msgspec.field(default=lambda _: None)
     derive: Derive | None = None
+    cache: ColumnCache | None = None
 
     def time_range(self) -> TimeRange:
         """The time that is asked for; raises `UsageError`."""
@@ -154,6 +156,7 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
         progress=query.progress,
         span_bytes=max(_LEAST_SPAN, SPAN_BYTES // weight),
         least_to_share=LEAST_TO_SHARE // weight,
+        cache=query.cache,
     )
     if times.trailing or query.dedup or any(one.repeats for one in logs.plans):
         return _read_deferred(query, logs, times, plan, make_fold)

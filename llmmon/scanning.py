@@ -4,61 +4,25 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from llmmon import parallel
-from llmmon.columns import Columns, in_log_order, without_impossible_times
-from llmmon.errors import InputError
+from llmmon.cache import SourceCache
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, Reject
-from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
-from llmmon.formats.reading import Block, ReadPlan, SpanReader
-from llmmon.rejects import Kept, RejectsFile
+from llmmon.formats.reading import ReadPlan
+from llmmon.record import TEXTS
+from llmmon.rejects import RejectsFile
 from llmmon.reports import RejectedLine, SourceReport
-from llmmon.selection import Selection, Tally
-from llmmon.source_bytes import SPAN_BYTES, Source, Span, SpanBytes, Stream, head, line_at, spans_of
+from llmmon.selection import Tally
+from llmmon.source_bytes import Source, Span, Stream, head
+from llmmon.span_worker import LEAST_TO_SHARE, POSITION_BITS, Fold, Scan, SpanResult, SpanWorker, bytes_of, why
 
+__all__ = ["LEAST_TO_SHARE", "POSITION_BITS", "Fold", "Scan", "Scanned", "open_plans", "scan"]
 Folded = TypeVar("Folded")
-Result = TypeVar("Result", covariant=True)
-LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
-POSITION_BITS = 40  # a call's position is its span's number << 40 | its line in the span
-
-
-class Fold(Protocol[Result]):
-    """What a command makes of the calls: fed block after block in a worker, its result pickles."""
-
-    def add(self, columns: Columns, samples: list[dict[str, Any]], /) -> None: ...
-    def result(self) -> Result: ...
-
-
-class Scan(msgspec.Struct, frozen=True):
-    """What to read: sources with their plans and byte ranges, how to select and price, in how many jobs."""
-
-    sources: tuple[Source, ...]
-    plans: tuple[ReadPlan, ...]
-    ranges: tuple[tuple[int, int | None], ...]
-    selection: Selection
-    price: Callable[[Columns], Columns] | None = None
-    jobs: int = 1
-    streams: Mapping[int, Stream] = msgspec.field(default_factory=dict)
-    progress: Callable[[int, int], None] | None = None  # bytes done, of all
-    span_bytes: int = SPAN_BYTES
-    least_to_share: int = LEAST_TO_SHARE
-
-    @property
-    def size(self) -> int:
-        """Bytes to read."""
-        return sum(_bytes_of(self, span) for span in self.spans())
-
-    def spans(self) -> list[Span]:
-        """All spans, in order."""
-        found: list[Span] = []
-        for number, (source, plan, (start, end)) in enumerate(zip(self.sources, self.plans, self.ranges, strict=True)):
-            whole = source if plan.splittable else msgspec.structs.replace(source, seekable=False)
-            found += spans_of(number, whole, start, end, len(found), self.span_bytes)
-        return found
+_NEVER_KEPT = frozenset({"error_message", *TEXTS})  # may hold what people wrote
 
 
 class Scanned(msgspec.Struct, Generic[Folded], frozen=True):
@@ -93,25 +57,14 @@ def open_plans(
     return tuple(readable), tuple(plans), streams, failed
 
 
-def why(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
-
-
-class _SpanResult(msgspec.Struct):
-    accounting: Accounting
-    tally: Tally
-    failure: str = ""
-    start: int = 0  # byte at which its first line starts
-    kept: Kept | None = None  # its rejected lines
-
-
 def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]], rejects: RejectsFile | None = None) -> Scanned[Folded]:
     """Read everything; raises nothing for what is wrong in the logs, which is accounted for instead."""
     spans, size = plan.spans(), plan.size
+    caches = {} if rejects is not None else _caches(plan)
 
-    def work(mine: Iterator[Span]) -> tuple[Folded, dict[int, _SpanResult]]:
+    def work(mine: Iterator[Span]) -> tuple[Folded, dict[int, SpanResult]]:
         fold = make_fold()
-        worker = _Worker(plan, fold, rejects, size)
+        worker = SpanWorker(plan, fold, rejects, size, caches)
         results = {span.number: worker.read(span) for span in mine}
         return fold.result(), results
 
@@ -121,72 +74,34 @@ def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]], rejects: RejectsFile
         plan.progress(0, size)  # the other workers are done, too
     if rejects is not None:
         rejects.collect(kept for span in spans if (kept := found[span.number].kept) is not None)
+    _seal(plan, caches, spans, found)
     return _scanned(plan, spans, [fold for fold, _ in outcomes], found)
 
 
-class _Worker:
-    def __init__(self, plan: Scan, fold: Fold[Any], rejects: RejectsFile | None, size: int) -> None:
-        self._plan = plan
-        self._fold = fold
-        self._rejects = rejects
-        self._size = size
-        self._bytes = SpanBytes()
-        self._interners = Interners()
+def _caches(plan: Scan) -> dict[int, SourceCache]:
+    """What is kept of the sources that are read whole; rows with long texts are not kept."""
+    if plan.cache is None:
+        return {}
+    found = {
+        number: plan.cache.of(source, each, plan.span_bytes)
+        for number, (source, each) in enumerate(zip(plan.sources, plan.plans, strict=True))
+        if number not in plan.streams and plan.ranges[number] == (0, None) and not each.fields & _NEVER_KEPT
+    }
+    return {number: cache for number, cache in found.items() if cache is not None}
 
-    def read(self, span: Span) -> _SpanResult:
-        reader = SpanReader(self._plan.plans[span.source], self._interners)
-        result = _SpanResult(reader.accounting, Tally(), start=span.start)
-        kept_from = self._rejects.start() if self._rejects is not None else 0
-        fed = 0
-        try:
-            for chunk in self._chunks(span):
-                if not fed and self._plan.sources[span.source].splittable:
-                    result.start = self._bytes.offset
-                known = len(reader.accounting.rejects)
-                if block := reader.feed(chunk):
-                    self._take(block, span, result.tally)
-                self._settle_rejects(reader.accounting.rejects, known, chunk, fed)
-                fed += len(chunk)
-        except (OSError, EOFError, zlib.error, InputError) as error:
-            result.failure = why(error)
-        self._take(reader.flush(), span, result.tally)
-        if self._rejects is not None:
-            result.kept = self._rejects.kept(kept_from)
-        if self._plan.progress is not None:
-            self._plan.progress(_bytes_of(self._plan, span), self._size)
-        return result
 
-    def _settle_rejects(self, rejects: list[Reject], known: int, chunk: Any, before: int) -> None:
-        """Keep the rejected lines where that was asked for, and forget all places but the first few."""
-        if self._rejects is not None:
-            for reject in rejects[known:]:
-                self._rejects.add(line_at(chunk, max(0, reject.byte - before)))
-        del rejects[MOST_REJECTS_SHOWN:]
-
-    def _chunks(self, span: Span) -> Iterator[Any]:
-        source = self._plan.sources[span.source]
-        if span.source in self._plan.streams:
-            return self._plan.streams[span.source].chunks()
-        if source.compression:
-            return Stream(source).chunks()
-        return self._bytes.chunks(source, span)
-
-    def _take(self, block: Block, span: Span, tally: Tally) -> None:
-        columns = without_impossible_times(in_log_order(block.columns))
-        if columns.positions is not None:
-            columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
-        tally.dated(columns)
-        tally.samples += len(block.samples)
-        columns = tally.select(columns, self._plan.selection)
-        if self._plan.price is not None and columns.size:
-            columns = self._plan.price(columns)
-        columns = tally.filter(columns, self._plan.selection)
-        if columns.size or block.samples:
-            self._fold.add(columns, block.samples)
+def _seal(
+    plan: Scan, caches: Mapping[int, SourceCache], spans: Sequence[Span], found: Mapping[int, SpanResult]
+) -> None:
+    for number, cache in caches.items():
+        mine = [(span.start, found[span.number].sealed) for span in spans if span.source == number]
+        cache.seal({(sealed[0], start): sealed[1] for start, sealed in mine if sealed is not None})
+    if caches and plan.cache is not None:
+        plan.cache.shrink()
 
 
 def _scanned(
-    plan: Scan, spans: Sequence[Span], results: list[Folded], found: Mapping[int, _SpanResult]
+    plan: Scan, spans: Sequence[Span], results: list[Folded], found: Mapping[int, SpanResult]
 ) -> Scanned[Folded]:
     tally, total = Tally(), Accounting()
     rejects: list[RejectedLine] = []
@@ -206,7 +121,7 @@ def _scanned(
         tally.add(result.tally)
     report = SourceReport(
         files=tuple(source.path for source in plan.sources),
-        bytes_read=sum(_bytes_of(plan, span) for span in spans),
+        bytes_read=sum(bytes_of(plan, span) for span in spans),
         lines=total.lines,
         blank=total.blank,
         used=total.used,
@@ -230,11 +145,6 @@ def _scanned(
 def _located(path: str, start: int, first: int | None, reject: Reject) -> RejectedLine:
     line = None if first is None else first + reject.line + 1
     return RejectedLine(path, line, start + reject.byte, reject.reason)
-
-
-def _bytes_of(plan: Scan, span: Span) -> int:
-    end = plan.sources[span.source].size if span.end is None else span.end
-    return end - span.start
 
 
 def _add(total: Accounting, part: Accounting) -> None:

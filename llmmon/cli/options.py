@@ -8,7 +8,7 @@ import inspect
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -64,6 +64,7 @@ READING: Final = (
     Shared("cost", _option("auto, logged, calculated or none. Default: auto.", metavar="MODE")),
     Shared("dedup", _option("Count calls with the same request id once.", "--dedup", kind=bool), False),
     Shared("jobs", _option("Worker processes. Default: one a processor.", kind=int | None, min=1, metavar="N")),
+    Shared("no_cache", _option("Neither read nor keep parsed columns.", "--no-cache", kind=bool), False),
     Shared("rejects", _option("Write lines that cannot be read here.", kind=Path | None, metavar="FILE")),
     Shared("config", _option("Configuration file.", metavar="FILE")),
 )
@@ -74,13 +75,15 @@ WRITING: Final = (
 )
 
 
-def with_logs(command: Callable[..., int | None]) -> Callable[..., None]:
+def with_logs(command: Callable[..., int | None], *, optional: bool = False) -> Callable[..., None]:
     """Give a command the shared options; its return value is the exit code.
 
-    The wrapped function takes `query` and `output` and whatever options it declares of its own.
+    The wrapped function takes `query` and `output` and whatever options it declares of its own. Where logs are
+    `optional`, none are read unless they are named.
     """
     own = [p for p in inspect.signature(command).parameters.values() if p.name not in {"query", "output"}]
-    shared = [*READING, *WRITING]
+    shared = [*reading, *writing]
+    absent: dict[str, Any] = dict.fromkeys(option.name for option in (*READING, *WRITING))
     parameters = [
         inspect.Parameter(LOGS.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=LOGS.annotation),
         *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
@@ -93,7 +96,7 @@ def with_logs(command: Callable[..., int | None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         output = _output(given)
-        query = _query(given, output)
+        query = _query(given, output, optional=optional)
         code = command(query=query, output=output, **{p.name: given[p.name] for p in own})
         raise typer.Exit(code or 0)
 
@@ -108,7 +111,8 @@ def _output(given: dict[str, Any]) -> "Output":
     return Output.of(given["format"], given["output_file"], quiet=given["quiet"])
 
 
-def _query(given: dict[str, Any], output: "Output") -> "Query":
+def _query(given: dict[str, Any], output: "Output", *, optional: bool = False) -> "Query":
+    from llmmon.cache import ColumnCache, cache_folder
     from llmmon.durations import zone
     from llmmon.names import lookup
     from llmmon.pipeline import Query
@@ -124,7 +128,7 @@ def _query(given: dict[str, Any], output: "Output") -> "Query":
     zone(tz)
     zone(naive)
     return Query(
-        logs=_logs(given["logs"], config),
+        logs=tuple(given["logs"] or ()) if optional else _logs(given["logs"], config),
         config=config,
         wall_us=time.time_ns() // 1000,
         window=given["window"],
@@ -140,6 +144,7 @@ def _query(given: dict[str, Any], output: "Output") -> "Query":
         jobs=given["jobs"],
         dedup=given["dedup"],
         rejects=given["rejects"],
+        cache=None if given["no_cache"] else ColumnCache(cache_folder(os.environ)),
         progress=output.progress(),
         say=output.say,
     )
@@ -155,7 +160,7 @@ def load_config(chosen: str | None, output: "Output") -> "Config":
     return config
 
 
-def _logs(given: list[str] | None, config: "Config") -> tuple[str, ...]:
+def _logs(given: list[str] | None, config: "Config", *, needed: bool) -> tuple[str, ...]:
     """The logs named, else those of the configuration, of $LLMMON_LOGS, of stdin."""
     if given:
         return tuple(given)
@@ -163,6 +168,8 @@ def _logs(given: list[str] | None, config: "Config") -> tuple[str, ...]:
         return config.logs
     if named := os.environ.get("LLMMON_LOGS"):
         return tuple(named.split(os.pathsep))
+    if not needed:
+        return ()
     if _stdin_has_data():
         return ("-",)
     raise UsageError(

@@ -10,9 +10,9 @@ from llmmon.formats import DIALECTS
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.layouts import LINES, Layout
 from llmmon.formats.mapping import Binding, Mapping
-from llmmon.formats.slots import CALL_KEY, EVIDENCE, sources_of
+from llmmon.formats.slots import CALL_KEY, COMPLETENESS, EVIDENCE, sources_of
 
-_COMPLETENESS: Final = sources_of(frozenset({"total_tokens", "latency_ms"}))
+_COMPLETENESS: Final = sources_of(frozenset(COMPLETENESS))
 
 
 class ReadPlan(msgspec.Struct, frozen=True):

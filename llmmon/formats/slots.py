@@ -89,8 +89,10 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
 
 # a home-made row is a call if it carries one of these; they are read whatever the command needs
 EVIDENCE: Final = (
-    *("model", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score", "written"),
+    *("model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score"),
+    "written",
 )
+COMPLETENESS: Final = ("total_tokens", "latency_ms")  # what the most complete of a call's rows is told by
 
 
 def sources_of(fields: frozenset[str]) -> frozenset[str]:

@@ -1,0 +1,298 @@
+"""What was parsed once is kept: the columns of each span of a big log, in files that may be deleted at any time.
+
+A span is a pure function of its bytes, of the plan and of this program; the folder's name holds the latter two. The
+bytes are taken for unchanged while the file is the one that was read (device, inode, size, both times) and had
+been left alone for two seconds then; otherwise a span counts only if its checksum is that of the bytes there now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from llmmon import __version__
+from llmmon.columns import Columns, Interner
+from llmmon.formats.accounting import Accounting
+from llmmon.formats.plan import ReadPlan
+from llmmon.packing import PackedBlock, pack, unpack
+from llmmon.source_bytes import Source
+
+FORMAT: Final = 1  # of the files; another one reads none of them
+LEAST_BYTES: Final = 8 << 20  # smaller logs are read faster than they are looked up
+_SETTLED_NS: Final = 2_000_000_000
+_BYTES_KEPT: Final = 8  # of a log, for each byte of its columns, at the worst
+_INDEX: Final = "index"
+_UNFIT: Final = (ValueError, OverflowError, TypeError, OSError)  # what a span that cannot be kept raises
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What tells a file from another, and from itself before a change."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, path: str) -> Identity:
+        """Of the file at a path; raises `OSError`."""
+        found = Path(path).stat()
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class Seal(msgspec.Struct, frozen=True):
+    """The bytes of a span's lines: where they start, how many they are, their checksum."""
+
+    start: int
+    length: int = 0
+    crc: int = 0
+
+    def over(self, chunk: Any) -> Seal:
+        """With the next bytes."""
+        return Seal(self.start, self.length + len(chunk), zlib.crc32(chunk, self.crc))
+
+
+class _Index(msgspec.Struct, frozen=True):
+    """What a folder holds, for which file as it was at a time; written last."""
+
+    identity: Identity
+    seen_ns: int
+    fields: list[str]
+    seals: dict[int, Seal]
+
+
+class _Contents(msgspec.Struct, frozen=True):
+    """The end of a span's file: what its bytes are."""
+
+    format: int
+    seal: Seal
+    accounting: Accounting
+    blocks: list[PackedBlock]
+    crc: int
+
+
+class StoredSpan(msgspec.Struct, frozen=True):
+    """A span as it was kept, `folder` says where."""
+
+    folder: str
+    seal: Seal
+    accounting: Accounting
+    packed: list[PackedBlock]
+    data: memoryview
+
+    def blocks(
+        self, interners: Mapping[str, Interner], fields: frozenset[str]
+    ) -> Iterator[tuple[Columns, list[dict[str, Any]]]]:
+        """The calls and samples of each block."""
+        at = 0
+        for block in self.packed:
+            yield unpack(block, self.data[at : at + block.size], interners, fields), block.samples
+            at += block.size
+
+
+class SourceCache:
+    """What is kept of one log for one plan: opened before it is read, sealed afterwards."""
+
+    def __init__(self, root: Path, source: Source, plan: ReadPlan, span_bytes: int) -> None:
+        self.fields = plan.fields
+        self._identity = Identity.of(source.path)
+        self._seen_ns = time.time_ns()
+        stem = f"{_digest(self._identity.device, self._identity.inode)}-{_plan_digest(plan, span_bytes)}"
+        self._own = root / f"{stem}-{_digest(*sorted(plan.fields))}"
+        self._indexes = dict(self._known(root, stem))
+
+    def _known(self, root: Path, stem: str) -> Iterator[tuple[str, _Index]]:
+        """The folders with at least the fields that are needed, this plan's own first."""
+        others = [path for path in sorted(root.glob(f"{stem}-*")) if path != self._own]
+        for folder in (self._own, *others):
+            index = _read_index(folder)
+            if index is not None and self.fields <= set(index.fields):
+                yield str(folder), index
+
+    def trusts(self, span: StoredSpan, number: int) -> bool:
+        """Whether the span's bytes cannot have changed since."""
+        index = self._indexes[span.folder]
+        settled = index.seen_ns - index.identity.ctime_ns > _SETTLED_NS
+        return settled and index.identity == self._identity and index.seals.get(number) == span.seal
+
+    def stored(self, start: int) -> StoredSpan | None:
+        """What is kept of the span that starts at an offset, None if that is nothing (or damaged)."""
+        for folder in self._indexes:
+            if (span := _read_span(folder, start)) is not None:
+                return span
+        return None
+
+    def recorder(self, start: int) -> Recorder:
+        """Keeps what is read of the span that starts at an offset."""
+        return Recorder(self._own, start)
+
+    def seal(self, seals: Mapping[tuple[str, int], Seal]) -> None:
+        """Take note of the spans (folder, start) that are good as the file was when this was opened."""
+        for folder in {folder for folder, _ in seals}:
+            known = self._indexes.get(folder)
+            found = {start: seal for (at, start), seal in seals.items() if at == folder}
+            if known is not None and known.identity == self._identity:
+                found = {**known.seals, **found}
+            fields = sorted(self.fields) if known is None else known.fields
+            content = msgspec.msgpack.encode(_Index(self._identity, self._seen_ns, fields, found))
+            with contextlib.suppress(OSError):
+                _write_whole(Path(folder) / _INDEX, [content])
+
+
+class Recorder:
+    """Writes one span; nothing is there before all of it is, and nothing is said where that cannot be."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        self.folder = str(folder)
+        self._path = folder / f"{start:x}"
+        self._blocks: list[PackedBlock] = []
+        self._parts: list[Any] = []
+        self._unfit = False
+
+    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+        """The next block, with the columns that are to be kept."""
+        block, parts = pack(columns, samples)
+        self._blocks.append(block)
+        self._parts += [part.data.cast("B") for part in parts if part.nbytes]
+
+    def finish(self, seal: Seal, accounting: Accounting) -> bool:
+        """Whether the span is now kept."""
+        crc = 0
+        for part in self._parts:
+            crc = zlib.crc32(part, crc)
+        try:
+            end = msgspec.msgpack.encode(_Contents(FORMAT, seal, accounting, self._blocks, crc))
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_whole(self._path, [*self._parts, end, len(end).to_bytes(8, "little")])
+        except _UNFIT:
+            return False
+        return True
+
+
+def _write_whole(path: Path, parts: Sequence[Any]) -> None:
+    """Write a file under another name first, so that it is there whole or not at all; raises `OSError`."""
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(half, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600), "wb") as file:
+            for part in parts:
+                file.write(part)
+        half.replace(path)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def _read_index(folder: Path) -> _Index | None:
+    try:
+        found = msgspec.msgpack.decode((folder / _INDEX).read_bytes(), type=_Index)
+        os.utime(folder / _INDEX)  # what is used last goes last
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return found
+
+
+def _read_span(folder: str, start: int) -> StoredSpan | None:
+    try:
+        content = memoryview(Path(folder, f"{start:x}").read_bytes())
+        size = int.from_bytes(content[-8:], "little")
+        data, end = content[: -8 - size], content[-8 - size : -8]
+        found = msgspec.msgpack.decode(end, type=_Contents)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    if found.format != FORMAT or found.crc != zlib.crc32(data) or sum(b.size for b in found.blocks) != len(data):
+        return None
+    return StoredSpan(folder, found.seal, found.accounting, found.blocks, data)
+
+
+def _digest(*parts: object) -> str:
+    return sha256("\0".join(map(str, parts)).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _plan_digest(plan: ReadPlan, span_bytes: int) -> str:
+    """Of all that decides how bytes are read but the fields: the plan, the spans, this program."""
+    bare = msgspec.structs.replace(plan, fields=frozenset())
+    return _digest(__version__, FORMAT, span_bytes, _program(), msgspec.json.encode(bare, order="deterministic"))
+
+
+def _program() -> str:
+    """Sizes and times of the modules that read, so that a working copy is a program of its own."""
+    files = sorted(Path(__file__).parent.glob("formats/**/*.py"))
+    return " ".join(f"{found.st_size}.{found.st_mtime_ns}" for found in (file.stat() for file in files))
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """`$XDG_CACHE_HOME/llmmon`, by default below `~/.cache`."""
+    named = environment.get("XDG_CACHE_HOME", "")
+    base = Path(named) if named.startswith("/") else Path(environment.get("HOME", "~")).expanduser() / ".cache"
+    return base / "llmmon"
+
+
+class ColumnCache(msgspec.Struct, frozen=True):
+    """The folder of all logs' columns, of which only the last used are kept beyond `most_bytes`."""
+
+    root: Path
+    most_bytes: int = 2 << 30
+    least_bytes: int = LEAST_BYTES  # of a log that is kept
+
+    def of(self, source: Source, plan: ReadPlan, span_bytes: int) -> SourceCache | None:
+        """What is kept of a log; None where it is not to be, or cannot."""
+        if source.path == "-" or not self.least_bytes <= source.size <= _BYTES_KEPT * self._room():
+            return None
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.root.lstat()
+            if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                return None  # others could have put something there, or read it
+            return SourceCache(self.root, source, plan, span_bytes)
+        except OSError:
+            return None
+
+    def _room(self) -> int:
+        """Bytes that all columns together may take: a tenth of what is free at most."""
+        base = next((path for path in (self.root, *self.root.parents) if path.exists()), self.root)
+        try:
+            disk = os.statvfs(base)
+        except OSError:
+            return 0
+        return min(self.most_bytes, disk.f_bavail * disk.f_frsize // 10)
+
+    def shrink(self) -> None:
+        """Delete what was used longest ago, until the rest fits."""
+        with contextlib.suppress(OSError):
+            folders = sorted(((_used_ns(path), path) for path in self.root.iterdir() if path.is_dir()), reverse=True)
+            left = self._room()
+            for _, path in folders:
+                left -= _size(path)
+                if left < 0:
+                    _delete(path)
+
+
+def _used_ns(folder: Path) -> int:
+    try:
+        return (folder / _INDEX).stat().st_mtime_ns
+    except OSError:
+        return folder.stat().st_mtime_ns
+
+
+def _size(folder: Path) -> int:
+    with contextlib.suppress(OSError), os.scandir(folder) as files:
+        return sum(file.stat(follow_symlinks=False).st_size for file in files)
+    return 0
+
+
+def _delete(folder: Path) -> None:
+    """The index goes first: what is left of a folder without one is never read."""
+    with contextlib.suppress(OSError):
+        (folder / _INDEX).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+        folder.rmdir()

@@ -1,0 +1,192 @@
+"""One worker's reading: a span's bytes, or what the cache keeps of them, to calls that are selected, priced, folded."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from llmmon.cache import ColumnCache, Recorder, Seal, SourceCache, StoredSpan
+from llmmon.columns import Columns, in_log_order, without_impossible_times
+from llmmon.errors import InputError
+from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, Reject
+from llmmon.formats.canonical import Interners
+from llmmon.formats.reading import Block, ReadPlan, SpanReader
+from llmmon.formats.slots import CALL_KEY, COMPLETENESS
+from llmmon.rejects import Kept, RejectsFile
+from llmmon.selection import Selection, Tally
+from llmmon.source_bytes import SPAN_BYTES, Source, Span, SpanBytes, Stream, line_at, spans_of
+
+Result = TypeVar("Result", covariant=True)
+LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
+POSITION_BITS = 40  # a call's position is its span's number << 40 | its line in the span
+
+
+class Fold(Protocol[Result]):
+    """What a command makes of the calls: fed block after block in a worker, its result pickles."""
+
+    def add(self, columns: Columns, samples: list[dict[str, Any]], /) -> None: ...
+    def result(self) -> Result: ...
+
+
+class Scan(msgspec.Struct, frozen=True):
+    """What to read: sources with their plans and byte ranges, how to select and price, in how many jobs."""
+
+    sources: tuple[Source, ...]
+    plans: tuple[ReadPlan, ...]
+    ranges: tuple[tuple[int, int | None], ...]
+    selection: Selection
+    price: Callable[[Columns], Columns] | None = None
+    jobs: int = 1
+    streams: Mapping[int, Stream] = msgspec.field(default_factory=dict)
+    progress: Callable[[int, int], None] | None = None  # bytes done, of all
+    span_bytes: int = SPAN_BYTES
+    least_to_share: int = LEAST_TO_SHARE
+    cache: ColumnCache | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes to read."""
+        return sum(bytes_of(self, span) for span in self.spans())
+
+    def spans(self) -> list[Span]:
+        """All spans, in order."""
+        found: list[Span] = []
+        for number, (source, plan, (start, end)) in enumerate(zip(self.sources, self.plans, self.ranges, strict=True)):
+            whole = source if plan.splittable else msgspec.structs.replace(source, seekable=False)
+            found += spans_of(number, whole, start, end, len(found), self.span_bytes)
+        return found
+
+
+class SpanResult(msgspec.Struct):
+    accounting: Accounting
+    tally: Tally
+    failure: str = ""
+    start: int = 0  # byte at which its first line starts
+    kept: Kept | None = None  # its rejected lines
+    sealed: tuple[str, Seal] | None = None  # the folder that keeps it, and its bytes
+
+
+class SpanWorker:
+    def __init__(
+        self,
+        plan: Scan,
+        fold: Fold[Any],
+        rejects: RejectsFile | None,
+        size: int,
+        caches: Mapping[int, SourceCache],
+    ) -> None:
+        self._plan = plan
+        self._fold = fold
+        self._rejects = rejects
+        self._size = size
+        self._bytes = SpanBytes()
+        self._interners = Interners()
+        self._caches = caches
+
+    def read(self, span: Span) -> SpanResult:
+        cache = self._caches.get(span.source)
+        stored = None if cache is None else self._stored(cache, span)
+        result = self._parsed(span, cache) if stored is None else self._replayed(span, stored)
+        if self._plan.progress is not None:
+            self._plan.progress(bytes_of(self._plan, span), self._size)
+        return result
+
+    def _stored(self, cache: SourceCache, span: Span) -> StoredSpan | None:
+        """The span as it was kept, if its bytes are still the same."""
+        stored = cache.stored(span.start)
+        if stored is None or cache.trusts(stored, span.start):
+            return stored
+        return stored if stored.seal == self._seal_now(span) else None
+
+    def _seal_now(self, span: Span) -> Seal | None:
+        if self._plan.sources[span.source].compression:
+            return None  # to decompress it is most of the work
+        seal = None
+        try:
+            for chunk in self._chunks(span):
+                seal = (Seal(self._bytes.offset) if seal is None else seal).over(chunk)
+        except (OSError, InputError):
+            return None
+        return seal or Seal(span.start)
+
+    def _replayed(self, span: Span, stored: StoredSpan) -> SpanResult:
+        result = SpanResult(stored.accounting, Tally(), start=stored.seal.start, sealed=(stored.folder, stored.seal))
+        for columns, samples in stored.blocks(self._interners, _fields_of(self._plan.plans[span.source])):
+            self._take(Block(columns, samples), span, result.tally, None)
+        return result
+
+    def _parsed(self, span: Span, cache: SourceCache | None) -> SpanResult:
+        recorder = None if cache is None else cache.recorder(span.start)
+        seal = Seal(span.start)
+        reader = SpanReader(self._plan.plans[span.source], self._interners)
+        result = SpanResult(reader.accounting, Tally(), start=span.start)
+        kept_from = self._rejects.start() if self._rejects is not None else 0
+        fed = 0
+        try:
+            for chunk in self._chunks(span):
+                if not fed and self._plan.sources[span.source].splittable:
+                    result.start = self._bytes.offset
+                    seal = Seal(result.start)
+                known = len(reader.accounting.rejects)
+                if block := reader.feed(chunk):
+                    self._take(block, span, result.tally, recorder)
+                if recorder is not None:
+                    seal = seal.over(chunk)
+                self._settle_rejects(reader.accounting.rejects, known, chunk, fed)
+                fed += len(chunk)
+        except (OSError, EOFError, zlib.error, InputError) as error:
+            result.failure = why(error)
+        self._take(reader.flush(), span, result.tally, recorder)
+        if self._rejects is not None:
+            result.kept = self._rejects.kept(kept_from)
+        if recorder is not None and not result.failure and recorder.finish(seal, result.accounting):
+            result.sealed = recorder.folder, seal
+        return result
+
+    def _settle_rejects(self, rejects: list[Reject], known: int, chunk: Any, before: int) -> None:
+        """Keep the rejected lines where that was asked for, and forget all places but the first few."""
+        if self._rejects is not None:
+            for reject in rejects[known:]:
+                self._rejects.add(line_at(chunk, max(0, reject.byte - before)))
+        del rejects[MOST_REJECTS_SHOWN:]
+
+    def _chunks(self, span: Span) -> Iterator[Any]:
+        source = self._plan.sources[span.source]
+        if span.source in self._plan.streams:
+            return self._plan.streams[span.source].chunks()
+        if source.compression:
+            return Stream(source).chunks()
+        return self._bytes.chunks(source, span)
+
+    def _take(self, block: Block, span: Span, tally: Tally, recorder: Recorder | None) -> None:
+        columns = without_impossible_times(in_log_order(block.columns))
+        columns = columns.only(_fields_of(self._plan.plans[span.source]))
+        if recorder is not None:
+            recorder.add(columns, block.samples)
+        if columns.positions is not None:
+            columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
+        tally.dated(columns)
+        tally.samples += len(block.samples)
+        columns = tally.select(columns, self._plan.selection)
+        if self._plan.price is not None and columns.size:
+            columns = self._plan.price(columns)
+        columns = tally.filter(columns, self._plan.selection)
+        if columns.size or block.samples:
+            self._fold.add(columns, block.samples)
+
+
+def _fields_of(plan: ReadPlan) -> frozenset[str]:
+    """What is taken of the calls: what was asked for (other columns are by-products), and what tells repeats apart."""
+    return plan.fields | {CALL_KEY, *COMPLETENESS} if plan.repeats else plan.fields
+
+
+def bytes_of(plan: Scan, span: Span) -> int:
+    end = plan.sources[span.source].size if span.end is None else span.end
+    return end - span.start
+
+
+def why(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
