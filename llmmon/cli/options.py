@@ -8,7 +8,8 @@ import inspect
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -75,15 +76,17 @@ WRITING: Final = (
 )
 
 
-def with_logs(command: Callable[..., int | None], *, optional: bool = False) -> Callable[..., None]:
+def with_logs(
+    command: Callable[..., int | None], *, optional: bool = False, without: AbstractSet[str] = frozenset()
+) -> Callable[..., None]:
     """Give a command the shared options; its return value is the exit code.
 
     The wrapped function takes `query` and `output` and whatever options it declares of its own. Where logs are
-    `optional`, none are read unless they are named.
+    `optional`, none are read unless they are named; `without` are options that do not apply.
     """
     own = [p for p in inspect.signature(command).parameters.values() if p.name not in {"query", "output"}]
-    shared = [*reading, *writing]
-    absent: dict[str, Any] = dict.fromkeys(option.name for option in (*READING, *WRITING))
+    shared = [option for option in (*READING, *WRITING) if option.name not in without]
+    absent = dict.fromkeys(without)
     parameters = [
         inspect.Parameter(LOGS.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=LOGS.annotation),
         *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
@@ -95,6 +98,7 @@ def with_logs(command: Callable[..., int | None], *, optional: bool = False) -> 
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
+        given |= absent
         output = _output(given)
         query = _query(given, output, optional=optional)
         code = command(query=query, output=output, **{p.name: given[p.name] for p in own})
@@ -160,7 +164,7 @@ def load_config(chosen: str | None, output: "Output") -> "Config":
     return config
 
 
-def _logs(given: list[str] | None, config: "Config", *, needed: bool) -> tuple[str, ...]:
+def _logs(given: list[str] | None, config: "Config") -> tuple[str, ...]:
     """The logs named, else those of the configuration, of $LLMMON_LOGS, of stdin."""
     if given:
         return tuple(given)
@@ -168,8 +172,6 @@ def _logs(given: list[str] | None, config: "Config", *, needed: bool) -> tuple[s
         return config.logs
     if named := os.environ.get("LLMMON_LOGS"):
         return tuple(named.split(os.pathsep))
-    if not needed:
-        return ()
     if _stdin_has_data():
         return ("-",)
     raise UsageError(
