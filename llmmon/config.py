@@ -11,16 +11,26 @@ import msgspec
 
 from llmmon.durations import duration_us, zone
 from llmmon.errors import ConfigError, UsageError
-from llmmon.names import nearest
+from llmmon.names import nearest, unknown
 
 if TYPE_CHECKING:
     from llmmon.notifiers import Channel
-from llmmon.rules import AlertRule
+    from llmmon.rule_tests import RuleTest
+from llmmon.rules import DEFAULT_RULES, AlertRule
 
 FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset(
-    {"logs", "timezone", "naive_timezone", "state", "late", "prices", "score", "notify", "rules"}
+    {"logs", "timezone", "naive_timezone", "state", "late", "prices", "score", "notify", "rules", "serve", "tests"}
 )
+
+
+class Serve(msgspec.Struct, frozen=True):
+    """What `[serve]` says: the log that is written, where to listen, where the token is found."""
+
+    log: Path | None = None
+    host: str = ""
+    port: int | None = None
+    token: str = ""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +45,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     prices: Mapping[str, Any] = msgspec.field(default_factory=dict)
     score_thresholds: Mapping[str, float] = msgspec.field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
+    serve: Serve = Serve()
     rules: tuple[AlertRule, ...] = ()
+    tests: tuple[RuleTest, ...] = ()  # of the rules
 
 
 def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Config:
@@ -91,8 +103,11 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
         prices=faults.table(table, "prices"),
         score_thresholds=_thresholds(faults, table),
         channels=_channels(faults, table, folder),
+        serve=_serve(faults, table, folder),
         rules=_rules(faults, table),
     )
+    config = msgspec.structs.replace(config, tests=_tests(faults, table, config.rules))
+    _check_notify(faults, config.rules, faults.table(table, "notify"))
     faults.raise_for(path)
     return config
 
@@ -103,12 +118,39 @@ def _thresholds(faults: _Faults, table: Mapping[str, Any]) -> dict[str, float]:
     return {name: faults.number(v, f"score.thresholds.{name}") for name, v in faults.table(score, "thresholds").items()}
 
 
+def _serve(faults: _Faults, table: Mapping[str, Any], folder: Path) -> Serve:
+    found = faults.table(table, "serve")
+    faults.unknown_keys(found, frozenset(Serve.__struct_fields__), "serve.")
+    port = found.get("port")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 1 << 16):
+        faults.found.append("serve.port: must be a number up to 65535")
+        port = None
+    log = faults.text(found, "log")
+    return Serve(folder / log if log else None, faults.text(found, "host"), port, faults.text(found, "token"))
+
+
 def _rules(faults: _Faults, table: Mapping[str, Any]) -> tuple[AlertRule, ...]:
     if "rules" not in table:
         return ()
     from llmmon.rule_tables import rules_of
 
     return rules_of(table["rules"], faults.found)
+
+
+def _check_notify(faults: _Faults, rules: Sequence[AlertRule], channels: Mapping[str, Any]) -> None:
+    for rule in rules:
+        for name in rule.notify or ():
+            if name not in channels:
+                known = unknown("channel", name, channels) if channels else f"there is no [notify.{name}]"
+                faults.found.append(f"rules: {rule.name!r} notifies {name!r}: {known}")
+
+
+def _tests(faults: _Faults, table: Mapping[str, Any], rules: tuple[AlertRule, ...]) -> tuple[RuleTest, ...]:
+    if "tests" not in table:
+        return ()
+    from llmmon.rule_test_tables import tests_of
+
+    return tests_of(table["tests"], rules or DEFAULT_RULES, faults.found)
 
 
 def _channels(faults: _Faults, table: Mapping[str, Any], folder: Path) -> tuple[Channel, ...]:

@@ -189,6 +189,12 @@ def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[
     return bounded(rolled_up(partials, groups)), tuple(seen)
 
 
+def complete(streams: Sequence[Stream], results: Sequence[Sequence[Partials]]) -> dict[Stream, Partials]:
+    """The whole history of streams, from what every worker's `StreamsFold` gave."""
+    whole = {stream: bounded(merge(result[i] for result in results)) for i, stream in enumerate(streams)}
+    return {stream: admitted(part, ())[0] for stream, part in whole.items()}
+
+
 def between(partials: Partials, first: int, last: int) -> Partials:
     """The minutes from `first` up to but not including `last`."""
     inside = np.array([first <= group[0] < last for group in partials.groups], np.bool_)

@@ -49,6 +49,18 @@ class RuleTable:
         """Whether the key is there."""
         return key in self._table
 
+    def value(self, key: str) -> Any:
+        """Whatever stands there, None where nothing does."""
+        return self._table.get(key)
+
+    def tables(self, key: str) -> list[RuleTable]:
+        """The tables of a list of them."""
+        value = self._table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+            self.fault(key, f"must be a list of tables, not {value!r}")
+            return []
+        return [RuleTable(one, f"{self._place}.{key}[{i}]", self._faults) for i, one in enumerate(value, 1)]
+
     def text(self, key: str, default: str = "") -> str:
         """A text."""
         return str(self._of(key, str, "text", default))

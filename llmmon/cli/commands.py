@@ -18,6 +18,7 @@ from llmmon.cli.inspect import inspect
 from llmmon.cli.notify import notify
 from llmmon.cli.report import report
 from llmmon.cli.requests import requests
+from llmmon.cli.rules import rules
 from llmmon.cli.score import score
 from llmmon.cli.simulate import simulate
 from llmmon.cli.summarize import summarize
@@ -37,7 +38,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     simulate,
     init,
 )
-GROUPS: Final[tuple[typer.Typer, ...]] = (alerts, notify)  # commands that have commands of their own
+GROUPS: Final[tuple[typer.Typer, ...]] = (alerts, rules, notify)  # commands that have commands of their own
 
 
 def register(app: typer.Typer) -> None:

@@ -70,7 +70,8 @@ class Output(msgspec.Struct, frozen=True):
         self.write(rendered.text)
         if rendered.hidden:
             self.say(rendered.hidden)
-        self.say(accounting(source))
+        if source.files:
+            self.say(accounting(source))
         return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
 
     def finish_rows(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:

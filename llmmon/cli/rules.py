@@ -1,0 +1,108 @@
+"""`llmmon rules`: rules that are linted, tested, replayed over the past, and tuned."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from llmmon.cli.options import with_logs
+from llmmon.errors import EXIT_OK, ConfigError
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.config import Config
+    from llmmon.pipeline import Query
+    from llmmon.rules import AlertRule
+
+rules: Final = typer.Typer(
+    name="rules",
+    help="Lint, test and replay the alert rules, and find their thresholds.\n\nExample: llmmon rules check",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+RulesFile = Annotated[
+    Path | None, typer.Option("--rules", help="Rules of this file instead of the configuration's.", metavar="FILE")
+]
+
+
+def _check(
+    query: "Query",
+    output: "Output",
+    rules_file: RulesFile = None,
+    step: Annotated[str, typer.Option(help="Time between two runs of `check`.", metavar="DURATION")] = "5m",
+) -> int:
+    """Say what is doubtful about the rules; with LOGS also which never or always hold.
+
+    Example: llmmon rules check sample_logs/
+    """
+    from llmmon.backtesting import read_for
+    from llmmon.durations import duration_us
+    from llmmon.reports import SourceReport
+    from llmmon.rule_lint import lint, lint_seen
+    from llmmon.views.rules import view_lint
+
+    config = _config(query, rules_file)
+    chosen = _rules(config, output)
+    found = lint(chosen, config.channels, duration_us(step, plain="m"))
+    source, codes = SourceReport(), {EXIT_OK}
+    if query.logs:
+        done = read_for(query, chosen)
+        found += lint_seen(done.sights(chosen))
+        source, codes = done.source, {done.exit_code}
+    view = view_lint(chosen, config.channels, found)
+    return output.finish("rules check", view, source, codes, found=bool(found))
+
+
+rules.command("check")(with_logs(_check, optional=True))
+
+
+@rules.command("test")
+def prove(
+    file: Annotated[
+        Path | None, typer.Argument(help="Configuration with rules and their [[tests]].", metavar="[FILE]")
+    ] = None,
+    output_format: Annotated[
+        str | None, typer.Option("--format", "-f", help="table, json, jsonl, csv or markdown.", metavar="FORMAT")
+    ] = None,
+    output_file: Annotated[str | None, typer.Option("-o", "--output", help="Write here.", metavar="FILE")] = None,
+    config: Annotated[str | None, typer.Option("--config", help="Configuration file.", metavar="FILE")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk on stderr.")] = False,
+) -> None:
+    """Run the `[[tests]]` of the rules; what differs is shown side by side.
+
+    Example: llmmon rules test
+    """
+    from llmmon.cli.options import load_config
+    from llmmon.cli.output import Output
+    from llmmon.reports import SourceReport
+    from llmmon.rule_testing import run_tests
+    from llmmon.views.rules import view_tests
+
+    output = Output.of(output_format, output_file, quiet=quiet)
+    found = load_config(str(file) if file is not None else config, output)
+    if not found.tests:
+        where = f"{found.path} has no [[tests]]" if found.path else "there is no llmmon.toml"
+        raise ConfigError(f"nothing to test: {where}", hint="`llmmon rules test` in the README shows one")
+    results = run_tests(found, _rules(found, output), time.time_ns() // 1000)
+    failed = any(not result.passed for result in results)
+    raise typer.Exit(output.finish("rules test", view_tests(results), SourceReport(), set(), found=failed))
+
+
+def _config(query: "Query", file: Path | None) -> "Config":
+    """The configuration, with the rules and tests of another file where one is named."""
+    if file is None:
+        return query.config
+    from llmmon.config import load
+
+    return load(str(file), os.environ, Path.cwd())
+
+
+def _rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
+    from llmmon.rules import DEFAULT_RULES
+
+    if not config.rules:
+        output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
+    return config.rules or DEFAULT_RULES
