@@ -57,9 +57,14 @@ def state_path(config: Config, chosen: Path | None, environment: Mapping[str, st
         return chosen or config.state
     if config.path is None:
         return None
-    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")) / ".local" / "state")
     name = sha256(str(config.path.resolve()).encode()).hexdigest()[:16]
-    return Path(home) / "llmmon" / f"{name}.db"
+    return state_home(environment) / f"{name}.db"
+
+
+def state_home(environment: Mapping[str, str]) -> Path:
+    """The folder of states that are named nowhere."""
+    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")) / ".local" / "state")
+    return Path(home) / "llmmon"
 
 
 def identity(config: Config) -> str:

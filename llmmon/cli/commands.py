@@ -20,6 +20,7 @@ from llmmon.cli.report import report
 from llmmon.cli.requests import requests
 from llmmon.cli.rules import rules
 from llmmon.cli.score import score
+from llmmon.cli.serve import serve
 from llmmon.cli.simulate import simulate
 from llmmon.cli.summarize import summarize
 from llmmon.cli.watch import watch
@@ -35,6 +36,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     export,
     inspect,
     watch,
+    serve,
     simulate,
     init,
 )

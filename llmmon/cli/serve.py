@@ -1,0 +1,97 @@
+"""`llmmon serve`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from llmmon.cli.options import StateOption, with_logs
+from llmmon.errors import UsageError, missing_extra
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.pipeline import Query
+
+_LEFT_OUT: Final = frozenset(
+    {"window", "since", "until", "now", "jobs", "rejects", "no_cache", "format", "output_file"}
+)
+
+Host = Annotated[str | None, typer.Option(help="Where to listen. Default: 127.0.0.1.", metavar="ADDRESS")]
+Port = Annotated[int | None, typer.Option(help="Default: 8080; 0 takes a free one.", min=0, max=65535, metavar="N")]
+Token = Annotated[
+    str | None, typer.Option(help="env:NAME or file:PATH of the token to ask for. Default: $LLMMON_TOKEN.")
+]
+Log = Annotated[Path | None, typer.Option("--log", help="The log to write. Default: beside the state.", metavar="FILE")]
+Every = Annotated[str, typer.Option(help="How often rules are evaluated.", metavar="DURATION")]
+KeepText = Annotated[bool, typer.Option("--keep-text", help="Record prompts and outputs, too.")]
+
+
+def _serve(
+    query: "Query",
+    output: "Output",
+    host: Host = None,
+    port: Port = None,
+    token: Token = None,
+    log: Log = None,
+    state: StateOption = None,
+    every: Every = "15s",
+    keep_text: KeepText = False,
+) -> int:
+    """Serve over HTTP: take records in durably, tell figures, alerts and anomalies.
+
+    Example: llmmon serve --port 8080
+    """
+    import msgspec
+
+    from llmmon.durations import duration_us
+
+    try:
+        from llmmon.server.plan import ServePlan
+        from llmmon.server.running import serve as run
+    except ModuleNotFoundError as error:
+        if error.name not in {"fastapi", "uvicorn", "starlette"}:
+            raise
+        raise missing_extra("serve", "llmmon serve") from None
+    logs = query.logs or query.config.logs or tuple(filter(None, os.environ.get("LLMMON_LOGS", "").split(os.pathsep)))
+    if "-" in logs:
+        raise UsageError("serve follows files, not standard input", hint="post to /v1/requests, or name files")
+    known = query.config.serve
+    kept = _state(query, state)
+    plan = ServePlan(
+        query=msgspec.structs.replace(query, logs=logs),
+        state=kept,
+        journal=log or known.log or kept.with_suffix(".jsonl"),
+        host=host or known.host or "127.0.0.1",
+        port=port if port is not None else known.port if known.port is not None else 8080,
+        token=_token(token or known.token),
+        keep_text=keep_text,
+        every_s=max(0.1, duration_us(every, plain="s") / 1e6),
+        environment=os.environ,
+    )
+    if not query.config.rules:
+        output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
+    run(plan, output.say)
+    return 0
+
+
+def _state(query: "Query", chosen: Path | None) -> Path:
+    """The state of `check`; without a configuration one of the server's own."""
+    from llmmon.checking import state_home, state_path
+
+    return state_path(query.config, chosen, os.environ) or state_home(os.environ) / "serve.db"
+
+
+def _token(named: str) -> str | None:
+    from llmmon.delivery import resolve_secret
+    from llmmon.notifiers.settings import is_reference
+
+    if not named:
+        return os.environ.get("LLMMON_TOKEN") or None
+    if not is_reference(named):
+        raise UsageError("--token names where the token is, not the token", hint="--token env:NAME or file:PATH")
+    return resolve_secret(named, os.environ, "--token")
+
+
+serve = with_logs(_serve, optional=True, without=_LEFT_OUT)
+serve.__name__ = "serve"

@@ -1,0 +1,66 @@
+"""Runs the service: the socket, the signals, an orderly end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+
+from llmmon.errors import UsageError
+from llmmon.journal import Journal
+from llmmon.server.app import application
+from llmmon.server.gate import LOOPBACK
+from llmmon.server.plan import ServePlan
+from llmmon.server.service import Service
+
+_GRACE_S: Final = 10
+_BACKLOG: Final = 1024
+
+
+def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; raises `UsageError` where it may not or cannot listen."""
+    if plan.host not in LOOPBACK and plan.token is None:
+        raise UsageError(
+            f"--host {plan.host}: without a token only this machine may ask",
+            hint="--token env:NAME or file:PATH, or $LLMMON_TOKEN",
+        )
+    listening = _listening(plan)
+    with listening, Journal(plan.journal) as journal:
+        service = Service(plan, journal, say)
+        server = uvicorn.Server(_settings(plan, application(service)))
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        say(f"listening on http://{shown}:{port}, recording into {plan.journal}, state in {plan.state}")
+        signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
+        server.run(sockets=[listening])
+
+
+def _ended(_number: int, _frame: Any) -> None:
+    pass
+
+
+def _settings(plan: ServePlan, app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        proxy_headers=False,
+        limit_concurrency=plan.limits.connections,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+def _listening(plan: ServePlan) -> socket.socket:
+    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
+    try:
+        return socket.create_server((plan.host, plan.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(f"cannot listen on {plan.host}:{plan.port}: {why}", hint="--port N for another") from None

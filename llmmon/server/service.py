@@ -1,0 +1,113 @@
+"""The parts of a running service, as the endpoints see them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import msgspec
+
+from llmmon.detectors import CompositeAnomalyDetector, StatisticalAnomalyDetector, ThresholdAnomalyDetector
+from llmmon.errors import InputError
+from llmmon.journal import Journal
+from llmmon.server.bodies import Bodies
+from llmmon.server.children import Children
+from llmmon.server.follower import Follower
+from llmmon.server.plan import ServePlan
+from llmmon.server.refusals import RefusedError
+from llmmon.server.rounds import Rounds
+from llmmon.server.writer import Writer
+from llmmon.sources import expand
+from llmmon.statefile import StateFile
+
+_POLL_S: Final = 5.0
+Say = Callable[[str], None]
+
+
+def clock() -> int:
+    """This moment, in microseconds UTC."""
+    return time.time_ns() // 1000
+
+
+class Service:
+    """Everything that one `llmmon serve` runs on."""
+
+    def __init__(self, plan: ServePlan, journal: Journal, say: Say) -> None:
+        self.plan = plan
+        self.say = say
+        logs = tuple(dict.fromkeys((*plan.query.logs, *journal.logs)))
+        # one process: a fork beside threads is not safe, and what is new is little
+        self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, progress=None, say=say)
+        self.bodies = Bodies(plan.limits)
+        self.writer = Writer(journal, plan.limits.queued, say)
+        self.follower = Follower(msgspec.structs.replace(self.query, say=lambda _: None), clock)
+        self.rounds = Rounds(self.query, plan.state, plan.every_s, plan.environment, clock, say)
+        self.children = Children(self.query, self.there)
+        self.detector = _detector()
+        self.judging = asyncio.Lock()  # the detector takes one after the other
+        self.recorded = {"requests": 0, "samples": 0}
+
+    def there(self) -> list[str]:
+        """The logs that exist now."""
+        return [path for path in expand(self.query.logs).paths if path != "-"]
+
+    def state(self) -> StateFile:
+        """The state, opened; raises `RefusedError` where that is not possible."""
+        try:
+            return StateFile(self.plan.state, say=self.say)
+        except InputError as error:
+            raise RefusedError(503, str(error), retry_after="5") from None
+
+    async def fresh(self) -> Follower:
+        """The follower, after it has read everything that was recorded."""
+        await asyncio.to_thread(self.follower.refresh, self.writer.written)
+        return self.follower
+
+    def troubles(self) -> list[str]:
+        """What does not work."""
+        found = [self.writer.fault, self.rounds.trouble()]
+        try:
+            with self.state() as state:
+                state.fact("evaluated_minute")
+        except RefusedError as error:
+            found.append(str(error))
+        return [trouble for trouble in found if trouble is not None]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this lasts, it works; at the end everything that was taken is on the disk."""
+        writing = asyncio.create_task(self.writer.run())
+        beside = [asyncio.create_task(self.rounds.run()), asyncio.create_task(self._follow())]
+        try:
+            yield
+        finally:
+            self.writer.close()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(writing, *beside, return_exceptions=True)
+            await self.children.close()
+            self.writer.shutdown()
+            self.rounds.shutdown()
+
+    async def _follow(self) -> None:
+        """Keep up with the logs while nobody asks."""
+        while True:
+            try:
+                await self.fresh()
+            except Exception as error:  # noqa: BLE001 - the next look may work
+                self.say(f"the logs were not read: {error}")
+            await asyncio.sleep(_POLL_S)
+
+
+def _detector() -> Any:
+    """For single samples: the guide's."""
+    found = CompositeAnomalyDetector()
+    found.add_detector(StatisticalAnomalyDetector())
+    limits = ThresholdAnomalyDetector()
+    limits.set_threshold("llm_latency_ms", warning=2000, critical=5000)
+    limits.set_threshold("llm_error_rate", warning=0.05, critical=0.1)
+    found.add_detector(limits)
+    return found
