@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
+import orjson
 
 from llmmon import sources
 from llmmon.columns import Columns
@@ -96,33 +98,40 @@ class _RowsFold:
         self.begin()
         for start in range(0, columns.size, _AT_ONCE):
             part = columns.take(np.arange(start, min(start + _AT_ONCE, columns.size)))
-            self._put(rows_of(part, *self._names))
+            self._write(self._form.calls(part, *self._names).encode("utf-8", "replace"))
         self.rows += columns.size
         if self._form.samples and samples:
-            self._put(map(sample_row, samples))
+            self._write(_json_lines(map(sample_row, samples)).encode("utf-8", "replace"))
             self.samples += len(samples)
-
-    def _put(self, rows: Iterable[dict[str, Any]]) -> None:
-        self._write(self._form.text(rows, *self._names).encode("utf-8", "replace"))
 
     def result(self) -> None:
         """Nothing is left to tell."""
 
 
-class _Form(msgspec.Struct, frozen=True):
-    """How rows are written; a table of calls has no place for metric samples."""
+Names = Sequence[str]
 
-    head: Callable[[Sequence[str], Sequence[str]], str]
-    text: Callable[[Iterable[dict[str, Any]], Sequence[str], Sequence[str]], str]
+
+class _Form(msgspec.Struct, frozen=True):
+    """How calls are written, given fields and tags; a table of calls has no place for metric samples."""
+
+    head: Callable[[Names, Names], str]
+    calls: Callable[[Columns, Names, Names], str]
     samples: bool
 
 
-def _json_lines(rows: Iterable[dict[str, Any]], _fields: Sequence[str], _tags: Sequence[str]) -> str:
-    return "".join(dumps(row) + "\n" for row in rows)
+def _json_lines(rows: Iterable[dict[str, Any]]) -> str:
+    """As `renderers.json.dumps` of each, without looking at each for control characters that none holds."""
+    kept = list(rows)
+    try:
+        text = b"\n".join(map(orjson.dumps, kept))
+    except TypeError:
+        return "".join(dumps(row) + "\n" for row in kept)
+    if _MAY_BE_OBEYED.search(text):
+        return "".join(dumps(row) + "\n" for row in kept)
+    return text.decode() + "\n"
 
 
-def _csv_rows(rows: Iterable[dict[str, Any]], fields: Sequence[str], tags: Sequence[str]) -> str:
-    return _csv_text(cells_of(row, fields, tags) for row in rows)
+_MAY_BE_OBEYED: Final = re.compile(b"\x7f|\xc2[\x80-\x9f]")
 
 
 def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
@@ -132,7 +141,15 @@ def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
 
 
 _FORMS: Final = {
-    "jsonl": _Form(lambda _fields, _tags: "", _json_lines, samples=True),
-    "csv": _Form(lambda fields, tags: _csv_text([header_of(fields, tags)]), _csv_rows, samples=False),
+    "jsonl": _Form(
+        lambda _fields, _tags: "",
+        lambda calls, fields, tags: _json_lines(rows_of(calls, fields, tags)),
+        samples=True,
+    ),
+    "csv": _Form(
+        lambda fields, tags: _csv_text([header_of(fields, tags)]),
+        lambda calls, fields, tags: _csv_text(cells_of(calls, fields, tags)),
+        samples=False,
+    ),
 }
 ROW_FORMATS: Final = tuple(_FORMS)
