@@ -85,7 +85,7 @@ def _shown(report: "CheckReport", query: "Query", output: "Output", codes: set[i
     for path, why in report.source.failed:
         output.say(f"{path}: {why}")
     view = view_check(report, query.tz)
-    if output.format == "table" and not view.tables and not view.notes:
+    if output.format == "table" and not (view.lines or view.tables or view.notes):
         output.say(f"{report.minutes:,} minutes evaluated, nothing changed")
         return first_exit_code(codes)
     return output.finish("check", view, report.source, codes)

@@ -22,6 +22,7 @@ def render(page: Page) -> Rendered:
         else []
     )
     parts += [_table(table) for table in view.tables]
+    parts += ["".join(f"- {_escaped(line)}\n" for line in view.lines)] if view.lines else []
     parts += [f"{_escaped(note)}\n" for note in view.notes]
     return Rendered("\n".join(parts))
 

@@ -34,6 +34,8 @@ def render(page: Page) -> Rendered:
     if page.view.title:
         console.print(Text(plain(page.view.title), style="bold"), soft_wrap=True)
     _headline(console, page)
+    for line in page.view.lines:
+        console.print(Text(plain(line)), soft_wrap=True)
     hidden = []
     for table in page.view.tables:
         console.print()

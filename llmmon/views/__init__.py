@@ -28,7 +28,7 @@ class Table(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True):
     """A report ready for every renderer: `data` for JSON, `rows` for jsonl and csv, the rest for people.
 
-    `headline` are label and text pairs.
+    `headline` are label and text pairs; `lines` stand one below the other, `notes` apart.
     """
 
     data: Mapping[str, Any]
@@ -36,4 +36,5 @@ class View(msgspec.Struct, frozen=True):
     title: str = ""
     headline: tuple[tuple[str, str], ...] = ()
     tables: tuple[Table, ...] = ()
+    lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from llmmon.alert import Alert, Transition
+from llmmon.alert import Alert, Event, Transition
 from llmmon.durations import duration_text, iso, local
 from llmmon.reports import CheckReport, ExplainedRow, NotificationRow
 from llmmon.rules import group_text, number_text
@@ -14,10 +14,11 @@ from llmmon.views import Column, Table, View
 
 def view_check(report: CheckReport, tz: str) -> View:
     """Transitions for people; all alerts as data."""
-    tables = [_transitions(report.transitions, tz)] if report.transitions else []
-    tables += [_notifications(report)] if any(row.status != "sent" for row in report.notifications) else []
+    tables = (
+        [_notifications(report)] if any(row.status != "sent" and not row.text for row in report.notifications) else []
+    )
     tables += [_explained(report.explained, tz)] if report.explained else []
-    notes = [f"--- {row.channel}\n{row.text}" for row in report.notifications if row.text]
+    lines = [*_lines(report.transitions, tz), *_messages(report.notifications)]
     return View(
         data={
             "alerts": [alert_row(alert) for alert in report.alerts],
@@ -29,8 +30,8 @@ def view_check(report: CheckReport, tz: str) -> View:
             **({"explained": [_explained_row(row) for row in report.explained]} if report.explained else {}),
         },
         rows=[alert_row(alert) for alert in report.alerts],
+        lines=tuple(lines),
         tables=tuple(tables),
-        notes=tuple(notes),
     )
 
 
@@ -113,16 +114,24 @@ def transition_row(one: Transition) -> dict[str, Any]:
     }
 
 
-def _transitions(found: Iterable[Transition], tz: str) -> Table:
-    columns = (
-        *(Column("time", right=False), Column("event", right=False), Column("severity", right=False, rank=1)),
-        *(Column("alert", right=False), Column("why", right=False)),
-    )
-    rows = tuple(
-        (local(one.at_us, tz, seconds=False), one.event.value, one.alert.severity.value, one.alert.title, _why(one))
-        for one in found
-    )
-    return Table(f"alerts ({tz})", columns, rows)
+def _messages(rows: Sequence[NotificationRow]) -> Iterator[str]:
+    """What would be sent, in a dry run."""
+    for row in rows:
+        if row.text:
+            yield ""
+            yield f"--- {row.channel}"
+            yield from row.text.splitlines()
+
+
+def _lines(found: Sequence[Transition], tz: str) -> Iterator[str]:
+    """A line for each transition that is news: that a condition begins to hold is not yet."""
+    shown = [one for one in found if one.event not in {Event.PENDING, Event.CLEARED}]
+    events = max((len(one.event.value) for one in shown), default=0)
+    severities = max((len(one.alert.severity.value) for one in shown), default=0)
+    for one in shown:
+        when = local(one.at_us, tz, seconds=False)
+        what = f"{one.event.value:{events}} {one.alert.severity.value:{severities}}"
+        yield f"{when} {what} {one.alert.title}: {_why(one)}"
 
 
 def _why(one: Transition) -> str:
@@ -141,7 +150,7 @@ def _notifications(report: CheckReport) -> Table:
     rows = tuple(
         (row.channel, str(row.event), row.status, titles.get(row.alert_id, row.alert_id), row.reason)
         for row in report.notifications
-        if row.status != "sent"
+        if row.status != "sent" and not row.text
     )
     return Table("not told", columns, rows)
 
