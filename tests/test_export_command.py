@@ -157,7 +157,7 @@ def test_a_receiver_that_says_no_is_exit_5_without_a_secret(run: Run, write: Wri
 
 def test_a_reader_that_has_enough_ends_it_quietly(write: Write, tmp_path: Path) -> None:
     write("log.jsonl", [row(n) for n in range(20_000)])
-    shell = f"{' '.join(llmmon_command('export', 'log.jsonl', '--to', 'jsonl'))} | head -n 1"
+    shell = f"({' '.join(llmmon_command('export', 'log.jsonl', '--to', 'jsonl'))}; echo $? >code) | head -n 1"
     done = subprocess.run(
         ["sh", "-c", shell],
         cwd=tmp_path,
@@ -167,8 +167,8 @@ def test_a_reader_that_has_enough_ends_it_quietly(write: Write, tmp_path: Path) 
         check=False,
     )
     assert json.loads(done.stdout)["request_id"] == "r0"
-    assert "Traceback" not in done.stderr
-    assert "error" not in done.stderr
+    assert done.stderr == ""
+    assert (tmp_path / "code").read_text() == "0\n"
 
 
 def test_standard_input_is_exported_with_its_tags(run: Run) -> None:

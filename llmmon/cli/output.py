@@ -146,9 +146,15 @@ def _json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
 
 
 def _to_stdout(piece: bytes) -> None:
-    """Raises `BrokenPipeError`, which ends the run quietly, as soon as no one reads any more."""
-    sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    """Ends the run quietly as soon as no one reads any more; raises `InputError` for any other trouble."""
+    try:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left over goes nowhere
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(0) from None
+        raise InputError(f"cannot write to standard output: {_why(error)}") from None
 
 
 def write_whole(path: Path, data: bytes | Iterable[bytes], *, durable: bool = False) -> None:
