@@ -12,6 +12,7 @@ from llmmon.errors import UsageError, missing_extra
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
     from llmmon.pipeline import Query
+    from llmmon.server.plan import ServePlan
 
 _LEFT_OUT: Final = frozenset(
     {"window", "since", "until", "now", "jobs", "rejects", "no_cache", "format", "output_file"}
@@ -25,6 +26,7 @@ Token = Annotated[
 Log = Annotated[Path | None, typer.Option("--log", help="The log to write. Default: beside the state.", metavar="FILE")]
 Every = Annotated[str, typer.Option(help="How often rules are evaluated.", metavar="DURATION")]
 KeepText = Annotated[bool, typer.Option("--keep-text", help="Record prompts and outputs, too.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be served, and end.")]
 
 
 def _serve(
@@ -37,10 +39,11 @@ def _serve(
     state: StateOption = None,
     every: Every = "15s",
     keep_text: KeepText = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Serve over HTTP: take records in durably, tell figures, alerts and anomalies.
 
-    Example: llmmon serve --port 8080
+    Example: llmmon serve --dry-run --state state.db
     """
     import msgspec
 
@@ -69,10 +72,28 @@ def _serve(
         every_s=max(0.1, duration_us(every, plain="s") / 1e6),
         environment=os.environ,
     )
-    if not query.config.rules:
-        output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
-    run(plan, output.say)
+    if dry_run:
+        output.write(_described(plan, every))
+    else:
+        run(plan, output.say)
     return 0
+
+
+def _described(plan: "ServePlan", every: str) -> str:
+    from llmmon.added_rules import configured_rules
+    from llmmon.renderers.plain import plain
+    from llmmon.server.running import address, check
+
+    check(plan)
+    rows = {
+        "listen": f"{address(plan.host, plan.port)}, {'a token is asked' if plan.token else 'no token is asked'}",
+        "record": f"{plan.journal}, {'with' if plan.keep_text else 'without'} texts",
+        "follow": ", ".join(plan.query.logs) or "no other log",
+        "rules": f"{', '.join(rule.name for rule in configured_rules(plan.query.config))}; every {every}",
+        "tell": ", ".join(channel.name for channel in plan.query.config.channels) or "nobody: no channel is configured",
+        "state": str(plan.state),
+    }
+    return "".join(f"{name:<8}{plain(text)}\n" for name, text in rows.items())
 
 
 def _state(query: "Query", chosen: Path | None) -> Path:

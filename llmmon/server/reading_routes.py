@@ -154,8 +154,6 @@ def _own(service: Service) -> list[Family]:
     recorded = tuple(Point((("kind", kind),), count) for kind, count in service.recorded.items())
     return [
         Family("llmmon_recorded_total", "counter", "calls and samples that were taken", "", recorded),
-        Family(
-            "llmmon_queued_bytes", "gauge", "what waits to be written", "", (waiting,)
-        ),
+        Family("llmmon_queued_bytes", "gauge", "what waits to be written", "", (waiting,)),
         Family("llmmon_alerts_firing", "gauge", "alerts that fire", "", (Point((), len(service.rounds.firing)),)),
     ]

@@ -22,20 +22,29 @@ _BACKLOG: Final = 1024
 
 def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; raises `UsageError` where it may not or cannot listen."""
+    check(plan)
+    listening = _listening(plan)
+    with listening, Journal(plan.journal) as journal:
+        service = Service(plan, journal, say)
+        server = uvicorn.Server(_settings(plan, application(service)))
+        said = address(*listening.getsockname()[:2])
+        say(f"listening on {said}, recording into {plan.journal}, state in {plan.state}")
+        signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
+        server.run(sockets=[listening])
+
+
+def check(plan: ServePlan) -> None:
+    """Raises `UsageError` for what would let everyone in."""
     if plan.host not in LOOPBACK and plan.token is None:
         raise UsageError(
             f"--host {plan.host}: without a token only this machine may ask",
             hint="--token env:NAME or file:PATH, or $LLMMON_TOKEN",
         )
-    listening = _listening(plan)
-    with listening, Journal(plan.journal) as journal:
-        service = Service(plan, journal, say)
-        server = uvicorn.Server(_settings(plan, application(service)))
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        say(f"listening on http://{shown}:{port}, recording into {plan.journal}, state in {plan.state}")
-        signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
-        server.run(sockets=[listening])
+
+
+def address(host: str, port: int) -> str:
+    """As an address to open."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _ended(_number: int, _frame: Any) -> None:

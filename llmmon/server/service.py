@@ -40,7 +40,7 @@ class Service:
         self.say = say
         logs = tuple(dict.fromkeys((*plan.query.logs, *journal.logs)))
         # one process: a fork beside threads is not safe, and what is new is little
-        self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, progress=None, say=say)
+        self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, cache=None, progress=None, say=say)
         self.bodies = Bodies(plan.limits)
         self.writer = Writer(journal, plan.limits.queued, say)
         self.follower = Follower(msgspec.structs.replace(self.query, say=lambda _: None), clock)
