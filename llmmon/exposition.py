@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.metrics import METRICS, Metric, Sort
+from llmmon.record import FIELDS as RECORDED
 from llmmon.tallies import Instrument, Labels, Numbers, Tally, shown
 
 Pairs = tuple[tuple[str, str], ...]  # label names and values
@@ -82,7 +83,7 @@ INSTRUMENTS: Final = tuple(
     for name, metric in METRICS.items()
     if metric.prometheus
 )
-FIELDS: Final = frozenset({*(name for i in INSTRUMENTS for name in METRICS[i.metric].needs), "model", "error_type"})
+FIELDS: Final = frozenset(name for i in INSTRUMENTS for name in (*i.by, *METRICS[i.metric].needs) if name in RECORDED)
 
 
 def families(found: Tally, moment: Moment, latest: Tally | None = None) -> list[Family]:
