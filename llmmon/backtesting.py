@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
 
+from llmmon.backtest import BacktestReport, Replay, replay, report_of
+from llmmon.checking import identity
 from llmmon.columns import Columns, IntArray, concat
+from llmmon.config import Config
+from llmmon.errors import InputError
 from llmmon.folds import ColumnsFold
 from llmmon.history import StreamsFold, complete, fields_of
+from llmmon.incident_labels import LabelledIncident, labels_of
 from llmmon.kinds import Past, reaches, sight_of
+from llmmon.notifiers import NOTIFIERS
 from llmmon.pipeline import Query, read
 from llmmon.readings import Sight
 from llmmon.reports import SourceReport
 from llmmon.rules import MINUTE_US, AlertRule
+
+LABELS: Final = "labels.toml"  # as `simulate` writes it beside the logs
 
 
 class PastRead(msgspec.Struct, frozen=True):
@@ -32,6 +42,14 @@ class PastRead(msgspec.Struct, frozen=True):
         return [sight_of(rule, self.past, self.ends, everywhere=everywhere) for rule in rules]
 
 
+class Backtested(msgspec.Struct, frozen=True):
+    """The report of a replay, the replay, and what was read for it."""
+
+    report: BacktestReport
+    replay: Replay
+    done: PastRead
+
+
 def read_for(query: Query, rules: Sequence[AlertRule]) -> PastRead:
     """Read logs once, for all rules; every minute from the first call to the last is evaluated, as in `check`."""
     streams = list(reaches(rules))
@@ -46,3 +64,35 @@ def read_for(query: Query, rules: Sequence[AlertRule]) -> PastRead:
 def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:
     """The calls themselves, with the fields that rules need."""
     return concat(read(query, fields_of(reaches(rules)), ColumnsFold).results)
+
+
+def backtest(query: Query, rules: Sequence[AlertRule], config: Config, labels: Path | None) -> Backtested:
+    """Replay rules over logs, as `check` would have run every minute; the live state is not touched."""
+    incidents = _labels(query, labels)
+    done = read_for(query, rules)
+    if not len(done.ends):
+        raise InputError("no call in the logs has a time, so there is nothing to replay", hint="see `llmmon inspect`")
+    played = replay(done.sights(rules), config.channels, identity(config))
+    together = {"", *(channel.name for channel in config.channels if not NOTIFIERS[channel.type].one_each)}
+    return Backtested(report_of(played, rules, query.tz, incidents, together), played, done)
+
+
+def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] | None:
+    """The incidents of a labels file: as chosen, else one that lies beside the logs; None without one."""
+    path = chosen or next((p for p in _beside(query.logs) if p.is_file()), None)
+    if path is None:
+        return None
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            return labels_of(tomllib.load(file), str(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _beside(logs: Sequence[str]) -> list[Path]:
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in map(Path, logs))
+    return [folder / LABELS for folder in folders]

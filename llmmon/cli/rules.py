@@ -27,6 +27,10 @@ RulesFile = Annotated[
     Path | None, typer.Option("--rules", help="Rules of this file instead of the configuration's.", metavar="FILE")
 ]
 
+Labels = Annotated[
+    Path | None, typer.Option(help="Labelled incidents. Default: labels.toml beside the logs.", metavar="FILE")
+]
+
 
 def _check(
     query: "Query",
@@ -89,6 +93,29 @@ def prove(
     results = run_tests(found, _rules(found, output), time.time_ns() // 1000)
     failed = any(not result.passed for result in results)
     raise typer.Exit(output.finish("rules test", view_tests(results), SourceReport(), set(), found=failed))
+
+
+def _backtest(
+    query: "Query",
+    output: "Output",
+    rules_file: RulesFile = None,
+    labels: Labels = None,
+) -> int:
+    """Replay the rules over past logs: when they would have fired, who would have been told, what they missed.
+
+    Example: llmmon rules backtest sample_logs/
+    """
+    from llmmon.backtesting import backtest
+    from llmmon.views.backtest import view_backtest
+
+    config = _config(query, rules_file)
+    found = backtest(query, _rules(config, output), config, labels)
+    return output.finish(
+        "rules backtest", view_backtest(found.report, query.tz), found.done.source, {found.done.exit_code}
+    )
+
+
+rules.command("backtest")(with_logs(_backtest))
 
 
 def _config(query: "Query", file: Path | None) -> "Config":

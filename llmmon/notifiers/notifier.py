@@ -76,6 +76,7 @@ class Notifier(ABC):
     GAP_S: ClassVar[float] = 0.0  # least time between two messages
     acknowledges: ClassVar[bool] = False  # whether the service is told that someone has seen an alert
     resends: ClassVar[bool] = False  # whether an alert that fires must be told in every run
+    one_each: ClassVar[bool] = False  # whether every alert is a message of its own, rather than all of a run one
 
     @classmethod
     @abstractmethod

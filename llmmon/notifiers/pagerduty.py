@@ -31,6 +31,7 @@ class PagerDutyNotifier(Notifier):
         "url": Setting("url", default=EVENTS_URL, secret=True),
     }
     acknowledges: ClassVar[bool] = True
+    one_each: ClassVar[bool] = True
 
     def __init__(self, routing_key: str, *, url: str = EVENTS_URL) -> None:
         self.routing_key = routing_key
