@@ -118,12 +118,26 @@ def _print(watcher: "Watcher", output: "Output", every_s: float, count: int | No
     while True:
         watcher.tend()
         report = watcher.report()
-        output.write((plain(line_of(report)) if output.format == "table" else dumps(row_of(report))) + "\n")
         number += 1
-        if number == count:
+        text = plain(line_of(report)) if output.format == "table" else dumps(row_of(report))
+        if not _is_written(text) or number == count:
             return
         time.sleep(max(0.0, started + number * every_s - time.monotonic()))
         watcher.poll()
+
+
+def _is_written(text: str) -> bool:
+    """Print a line; whether there was somebody to read it."""
+    import os
+    import sys
+
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return False
+    return True
 
 
 class _Display:
