@@ -19,6 +19,7 @@ from llmmon.checking import CheckPlan, check
 from llmmon.config import load
 from llmmon.durations import moment_us
 from llmmon.pipeline import Query
+from tests.command_server import load_everything
 
 _connect = sqlite3.connect
 
@@ -85,6 +86,7 @@ def main() -> None:
     folder = start.with_name(f"{start.name}-killed")
     text = (start / "llmmon.toml").read_text()
     (start / "llmmon.toml").write_text(text.replace(str(start), str(folder)))
+    load_everything()  # so that the forks need not
     after = 0
     while attempt(start, folder, now, after):
         after += 1
