@@ -14,6 +14,7 @@ from llmmon.views.page import Tick
 _NICE: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _MOST_UP: Final = 5
 _MOST_ACROSS: Final = 10
+_MOST_DIGITS: Final = 12
 _LAST: Final = 0.98  # where a label would run out of the axis
 _S: Final = 1_000_000
 _DAY_S: Final = 86_400
@@ -38,7 +39,7 @@ def value_axis(low: float, high: float, unit: str) -> tuple[float, float, tuple[
     scale, sign = _unit(high, unit)
     step = nice_step((high - low) / scale, _MOST_UP, whole=unit == "count" and scale == 1.0)
     first, last = floor(low / scale / step + 1e-9), ceil(high / scale / step - 1e-9)
-    values = [n * step for n in range(first, last + 1)]
+    values = [n * step for n in range(first, max(last, first + 1) + 1)]
     digits = _digits(step)
     ends = values[0] * scale, values[-1] * scale
     reach = values[-1] - values[0]
@@ -54,7 +55,12 @@ def _unit(high: float, unit: str) -> tuple[float, str]:
 
 
 def _digits(step: float) -> int:
-    return next((d for d in range(9) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 9)
+    """How many decimals tell multiples of a step apart."""
+    for digits in range(_MOST_DIGITS):
+        scaled = step * 10**digits
+        if round(scaled) and abs(scaled - round(scaled)) < 1e-6:
+            return digits
+    return _MOST_DIGITS
 
 
 def _text(value: float, digits: int, unit: str, sign: str) -> str:
@@ -76,9 +82,9 @@ def time_axis(start_us: int, end_us: int, tz: str) -> tuple[Tick, ...]:
         days = next((d for d in _STEPS_D if span_s / _DAY_S / d <= _MOST_ACROSS), _STEPS_D[-1])
         moments = _whole_days(start_us, end_us, days, tz)
     years = span_s > 300 * _DAY_S
-    places = [((us - start_us) / (end_us - start_us), _label(us, tz, step, years=years)) for us in moments]
-    inside = [(place, text) for place, text in places if 0 <= place <= _LAST]
-    return tuple(Tick(place, text, i % 2 == 1) for i, (place, text) in enumerate(inside))
+    places = [((us - start_us) / (end_us - start_us), us) for us in moments]
+    inside = [(place, us) for place, us in places if 0 <= place <= _LAST]
+    return tuple(Tick(place, _label(us, tz, step, years=years), i % 2 == 1) for i, (place, us) in enumerate(inside))
 
 
 def _at(us: int, tz: str) -> datetime:
@@ -99,10 +105,12 @@ def _whole_days(start_us: int, end_us: int, days: int, tz: str) -> list[int]:
 
 
 def _within_days(start_us: int, end_us: int, step_s: int, tz: str) -> list[int]:
-    found = []
+    found = set()
     for midnight in _whole_days(start_us, end_us, 1, tz):
-        found += [midnight + n * step_s * _S for n in range(_DAY_S // step_s)]
-    return sorted(set(found))
+        first = max(0, (start_us - midnight) // (step_s * _S))
+        last = min(_DAY_S // step_s - 1, (end_us - midnight) // (step_s * _S))
+        found.update(midnight + n * step_s * _S for n in range(first, last + 1))
+    return sorted(found)
 
 
 def _label(us: int, tz: str, step_s: int | None, *, years: bool) -> str:
