@@ -119,14 +119,13 @@ def _episodes(found: Sequence[Transition], after: Mapping[str, Alert]) -> tuple[
     for alert in (*(one.alert for one in found), *after.values()):
         if alert.fired_us is not None:
             last[alert.alert_id, alert.episode] = alert
-    episodes = [
-        Episode(a.rule, a.group, a.severity.value, a.since_us, a.fired_us or 0, _end(a), a.peak) for a in last.values()
-    ]
-    return tuple(sorted(episodes, key=lambda e: (e.fired_us, e.rule, str(e.group))))
+    return tuple(sorted(map(episode_of, last.values()), key=lambda e: (e.fired_us, e.rule, str(e.group))))
 
 
-def _end(alert: Alert) -> int | None:
-    return alert.resolved_us if alert.state is State.RESOLVED else None
+def episode_of(alert: Alert) -> Episode:
+    """The episode of an alert that fires or has fired."""
+    over = alert.resolved_us if alert.state is State.RESOLVED else None
+    return Episode(alert.rule, alert.group, alert.severity.value, alert.since_us, alert.fired_us or 0, over, alert.peak)
 
 
 def _messages(found: Sequence[Transition], channels: Sequence[Channel]) -> list[Message]:
