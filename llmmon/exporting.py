@@ -123,7 +123,8 @@ def _absolute(logs: Sequence[str]) -> tuple[str, ...]:
 
 
 def _joined(results: Sequence[Any]) -> tuple[Tally, list[Mapping[str, Any]]]:
-    return add(tally for tally, _ in results), [sample for _, samples in results for sample in samples]
+    samples = sorted((timed for _, found in results for timed in found), key=lambda timed: timed[0])
+    return add(tally for tally, _ in results), [sample for _, sample in samples]
 
 
 def _prometheus(

@@ -15,6 +15,7 @@ import numpy as np
 
 from llmmon.aggregator import Measures, aggregate
 from llmmon.columns import Columns, IntArray
+from llmmon.formats.stamps import moments
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS, Sort
 from llmmon.partials import VALUE_BITS, Partials, sorted_run
@@ -102,23 +103,35 @@ def _added(one: Numbers, other: Numbers) -> Numbers:
     return tuple(a + b for a, b in zip(one, other, strict=True))
 
 
+Timed = tuple[int, dict[str, Any]]
+
+
 class TallyFold:
-    """Tallies of blocks, added up, and the metric samples among them."""
+    """Tallies of blocks, added up, and of the metric samples among them the last of each name and tags."""
 
     def __init__(self, instruments: Sequence[Instrument]) -> None:
         self._instruments = instruments
         self._total = Tally()
-        self._samples: list[dict[str, Any]] = []
+        self._samples: dict[Any, Timed] = {}
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
         if columns.size:
             self._total = add([self._total, tally(columns, self._instruments)])
-        self._samples += samples
+        times = moments([sample["timestamp"] for sample in samples]).tolist()
+        for when, sample in zip(times, samples, strict=True):
+            key = (sample["name"], _series_of(sample))
+            if key not in self._samples or self._samples[key][0] <= when:
+                self._samples[key] = when, sample
 
-    def result(self) -> tuple[Tally, list[dict[str, Any]]]:
-        """The numbers of all blocks, and their samples."""
-        return self._total, self._samples
+    def result(self) -> tuple[Tally, list[Timed]]:
+        """The numbers of all blocks, and their samples with the microsecond of each."""
+        return self._total, list(self._samples.values())
+
+
+def _series_of(sample: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """What tells the samples of a series from others of the name: the tags, but for that of a single request."""
+    return frozenset((str(tag), str(value)) for tag, value in sample["tags"].items() if tag != "request_id")
 
 
 Kept = Mapping[str, frozenset[str]]  # label -> its values that are shown under their own name

@@ -175,3 +175,25 @@ def test_standard_input_is_exported_with_its_tags(run: Run) -> None:
     text = json.dumps(row(1, region="eu")) + "\n"
     ran = run("export", "-", "--to", "jsonl", stdin=text)
     assert json.loads(ran.stdout)["tags"] == {"region": "eu"}
+
+
+def test_of_metric_samples_the_last_of_each_series_is_a_gauge(run: Run, write: Write) -> None:
+    def sample(minute: int, value: float, **tags: str) -> dict[str, Any]:
+        stamp = f"2026-03-14T09:{minute:02d}:00Z"
+        return {"name": "queue", "value": value, "type": "gauge", "timestamp": stamp, "tags": tags}
+
+    write("late.jsonl", [row(), sample(9, 3, host="a", request_id="r1"), sample(8, 1, host="b")])
+    write("soon.jsonl", [sample(2, 7, host="a", request_id="r2"), sample(1, 8, host="a")])
+    text = run("export", "late.jsonl", "soon.jsonl", "--to", "prometheus").stdout
+    assert [line for line in text.splitlines() if line.startswith("queue")] == [
+        'queue{host="a"} 3.0',
+        'queue{host="b"} 1.0',
+    ]
+
+
+def test_two_runs_at_once_count_every_call_once(write: Write, tmp_path: Path) -> None:
+    log = write("log.jsonl", [row(n) for n in range(50)])
+    command = llmmon_command("export", log.name, "--cumulative", "--state", "s.db", "--to", "prometheus", "-q")
+    how: dict[str, Any] = {"cwd": tmp_path, "env": clean_environment(tmp_path), "text": True, "stdout": subprocess.PIPE}
+    started = [subprocess.Popen(command, **how) for _ in range(3)]
+    assert [requests_in(process.communicate(timeout=60)[0]) for process in started] == [50, 50, 50]
