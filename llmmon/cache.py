@@ -28,7 +28,7 @@ from llmmon.source_bytes import Source
 FORMAT: Final = 1  # of the files; another one reads none of them
 LEAST_BYTES: Final = 8 << 20  # smaller logs are read faster than they are looked up
 _SETTLED_NS: Final = 2_000_000_000
-_BYTES_KEPT: Final = 8  # of a log, for each byte of its columns, at the worst
+_TO_COLUMNS: Final = 8  # bytes of a log for one of its columns
 _INDEX: Final = "index"
 _UNFIT: Final = (ValueError, OverflowError, TypeError, OSError)  # what a span that cannot be kept raises
 
@@ -45,8 +45,8 @@ class Identity(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, path: str) -> Identity:
         """Of the file at a path; raises `OSError`."""
-        found = Path(path).stat()
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        at = Path(path).stat()
+        return cls(at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns)
 
 
 class Seal(msgspec.Struct, frozen=True):
@@ -115,7 +115,7 @@ class SourceCache:
         others = [path for path in sorted(root.glob(f"{stem}-*")) if path != self._own]
         for folder in (self._own, *others):
             index = _read_index(folder)
-            if index is not None and self.fields <= set(index.fields):
+            if index is not None and _covers(set(index.fields), self.fields):
                 yield str(folder), index
 
     def trusts(self, span: StoredSpan, number: int) -> bool:
@@ -146,6 +146,11 @@ class SourceCache:
             content = msgspec.msgpack.encode(_Index(self._identity, self._seen_ns, fields, found))
             with contextlib.suppress(OSError):
                 _write_whole(Path(folder) / _INDEX, [content])
+
+
+def _covers(kept: set[str], wanted: frozenset[str]) -> bool:
+    """Whether what is kept gives what is wanted; times are only there where they were asked for."""
+    return kept == wanted or ("timestamp" in wanted and wanted <= kept)
 
 
 class Recorder:
@@ -192,12 +197,11 @@ def _write_whole(path: Path, parts: Sequence[Any]) -> None:
 
 
 def _read_index(folder: Path) -> _Index | None:
-    try:
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
         found = msgspec.msgpack.decode((folder / _INDEX).read_bytes(), type=_Index)
         os.utime(folder / _INDEX)  # what is used last goes last
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return found
+        return found
+    return None
 
 
 def _read_span(folder: str, start: int) -> StoredSpan | None:
@@ -245,7 +249,7 @@ class ColumnCache(msgspec.Struct, frozen=True):
 
     def of(self, source: Source, plan: ReadPlan, span_bytes: int) -> SourceCache | None:
         """What is kept of a log; None where it is not to be, or cannot."""
-        if source.path == "-" or not self.least_bytes <= source.size <= _BYTES_KEPT * self._room():
+        if source.path == "-" or not self.least_bytes <= source.size <= _TO_COLUMNS * self._room():
             return None
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -277,10 +281,8 @@ class ColumnCache(msgspec.Struct, frozen=True):
 
 
 def _used_ns(folder: Path) -> int:
-    try:
-        return (folder / _INDEX).stat().st_mtime_ns
-    except OSError:
-        return folder.stat().st_mtime_ns
+    index = folder / _INDEX
+    return (index if index.exists() else folder).stat().st_mtime_ns
 
 
 def _size(folder: Path) -> int:
