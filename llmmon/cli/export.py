@@ -36,7 +36,9 @@ LabelLimit = Annotated[
 KeepText = Annotated[bool, typer.Option("--keep-text", help="csv, jsonl: prompts and outputs, too.")]
 Tag = Annotated[
     list[str] | None,
-    typer.Option(help="csv, jsonl: this tag, too, where the head of the logs does not show it; repeatable."),
+    typer.Option(
+        help="csv, jsonl: this tag, too, where the head of the logs does not show it; repeatable.", metavar="TAG"
+    ),
 ]
 FillCosts = Annotated[bool, typer.Option("--fill-costs", help="csv, jsonl: costs from prices where none is logged.")]
 
