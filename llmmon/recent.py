@@ -65,7 +65,6 @@ class Recent:
 
     def add(self, columns: Columns, now_us: int) -> None:
         """Take calls in; those without a time, too old or of the future are left out."""
-        width = RINGS[0][0]
         ahead = columns.timestamp > now_us + _AHEAD_US
         self.ahead += int(np.count_nonzero(ahead))
         kept = columns.dated & ~ahead & (columns.timestamp >= now_us - LONGEST_US - RINGS[-1][0])
@@ -73,14 +72,20 @@ class Recent:
         if not columns.size:
             return
         self.last_us = max(self.last_us or 0, int(columns.timestamp.max()))
+        for first, (width, ring_us) in enumerate(RINGS):  # from the finest ring that still holds them on
+            held = columns.timestamp // width >= (now_us - ring_us) // width
+            self._add_from(first, columns if held.all() else columns.take(held), now_us)
+            columns = columns.take(~held)
+
+    def _add_from(self, first: int, columns: Columns, now_us: int) -> None:
+        width = RINGS[first][0]
         numbers = columns.timestamp // width
         for number in np.unique(numbers).tolist():
             inside = numbers == number
             part = columns if inside.all() else columns.take(inside)
             for dimension in self.dimensions:
-                found = aggregate(part, self.measures, Grouping(dimension))
-                found = self._bounded(dimension, found)
-                for at in range(len(RINGS)):
+                found = self._bounded(dimension, aggregate(part, self.measures, Grouping(dimension)))
+                for at in range(first, len(RINGS)):
                     self._put(at, dimension, number * width // RINGS[at][0], found, now_us)
 
     def absorb(self, other: Recent, now_us: int) -> None:
