@@ -33,6 +33,7 @@ from llmmon.server.replies import (
 )
 from llmmon.server.service import Service, clock
 from llmmon.statefile import StateFile
+from llmmon.statelock import BusyError, sole_evaluator
 
 _MOST_EPISODES: Final = 1000
 Result = TypeVar("Result")
@@ -108,6 +109,8 @@ async def _with_state(service: Service, work: Callable[[StateFile], Result]) -> 
         try:
             with service.state() as state:
                 return work(state)
+        except BusyError as error:
+            raise RefusedError(503, str(error), retry_after="5") from None
         except sqlite3.OperationalError as error:
             raise RefusedError(503, f"state file {service.plan.state}: {error}", retry_after="5") from None
 
@@ -124,7 +127,8 @@ def _refusing(status: int, work: Callable[[], None]) -> None:
 async def _move(service: Service, move: Callable[..., Any], alert_id: str) -> None:
     def moved(state: StateFile) -> None:
         channels, environment = service.query.config.channels, service.plan.environment
-        _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment))
+        with sole_evaluator(service.plan.state):  # an evaluation would send the same messages
+            _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment))
 
     await _with_state(service, moved)
 

@@ -178,16 +178,15 @@ def _without_texts(call: Any) -> int:
 
 def _each(body: bytes, shape: Shape, *, lines: bool) -> list[Any]:
     """Item by item, to name what is wrong with each."""
-    raw: Sequence[Any]
-    try:
-        if lines:
-            raw = [line for line in body.split(b"\n") if line.strip()]
-        else:
-            whole = msgspec.json.decode(body, type=msgspec.Raw | list[msgspec.Raw])
-            raw = whole if isinstance(whole, list) else [whole]
-    except _MALFORMED as error:
-        raise RefusedError(400, f"the body is no JSON: {error}") from None
-    single = len(raw) == 1 and not body.lstrip().startswith(b"[")
+    single = not lines and not body.lstrip().startswith(b"[")
+    raw: Sequence[Any] = [body]
+    if lines:
+        raw = [line for line in body.split(b"\n") if line.strip()]
+    elif not single:
+        try:
+            raw = msgspec.json.decode(body, type=list[msgspec.Raw])
+        except _MALFORMED as error:
+            raise RefusedError(400, f"the body is no JSON: {error}") from None
     found, faults = [], []
     for at, one in enumerate(raw):
         try:

@@ -38,6 +38,8 @@ class Service:
     def __init__(self, plan: ServePlan, journal: Journal, say: Say) -> None:
         self.plan = plan
         self.say = say
+        with StateFile(plan.state, say=say):
+            pass  # made, brought up to date, or found to be unusable, before several ask for it
         logs = tuple(dict.fromkeys((*plan.query.logs, *journal.logs)))
         # one process: a fork beside threads is not safe, and what is new is little
         self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, cache=None, progress=None, say=say)
