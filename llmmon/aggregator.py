@@ -57,13 +57,13 @@ def aggregate(columns: Columns, measures: Measures, grouping: Grouping, index: G
 
 
 def _sums(rows: FloatArray, groups: IntArray, everyone: IntArray) -> Sums:
-    known = ~np.isnan(rows)
-    if known.all():
-        count = everyone
-    else:
+    count = everyone
+    total = np.bincount(groups, rows, minlength=len(everyone))  # whole numbers below 2**53: exact
+    if np.isnan(total).any():
+        known = ~np.isnan(rows)
         groups, rows = groups[known], rows[known]
         count = np.bincount(groups, minlength=len(everyone))
-    total = np.bincount(groups, rows, minlength=len(everyone))  # whole numbers below 2**53: exact
+        total = np.bincount(groups, rows, minlength=len(everyone))
     return Sums(count.astype(np.int64), np.rint(total).astype(np.int64))
 
 

@@ -70,6 +70,8 @@ class Grouping(msgspec.Struct, frozen=True):
 
 def _by_name(names: Names, index: GroupIndex) -> IntArray:
     """The group of each call by one name; shape (calls,)."""
+    if not names.values:
+        return np.full(len(names.codes), index[(None,)] if len(names.codes) else 0, np.int64)
     size = len(names.values) + 1
     places: IntArray = names.codes + np.int64(1)
     if size > 4 * len(places) + 1024:

@@ -86,12 +86,15 @@ class GroupIndex(dict[Group, int]):
 
 def keys_of(groups: IntArray, values: FloatArray) -> KeyArray:
     """Unsorted keys of values (stored units, NaN left out) in the given groups; shape (known values,)."""
-    known = ~np.isnan(values)
-    if not known.all():
-        groups, values = groups[known], values[known]
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
+    if np.isnan(low):
+        known = ~np.isnan(values)
+        return keys_of(groups[known], values[known])
+    if low < 0 or high > float(_MASK):
+        values = np.clip(values, 0, float(_MASK))
     keys: KeyArray = groups.astype(np.uint64)
     keys <<= _BITS
-    keys |= np.clip(values, 0, float(_MASK)).astype(np.uint64)
+    keys |= values.astype(np.uint64)
     return keys
 
 
