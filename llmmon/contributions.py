@@ -9,17 +9,23 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from llmmon import sources
 from llmmon.attribution import Dimension, contributors
 from llmmon.columns import BoolArray, Columns, concat
 from llmmon.detectors.anomaly import micros
 from llmmon.durations import iso
 from llmmon.folds import ColumnsFold
+from llmmon.formats.tagging import tags_in
 from llmmon.incidents import Anomaly
 from llmmon.metrics import METRICS, needed_fields, statistic_name
 from llmmon.panels import LEVELS, PROPORTIONS
 from llmmon.pipeline import Query, read
+from llmmon.record import TAG_PREFIX
+from llmmon.source_bytes import head
 
 _FIELDS: Final = ("model", "user", "feature", "error_type", "prompt_version", "provider")
+_MOST_TAGS: Final = 12
+_MOST_VALUES: Final = 200  # of one tag: an id says nothing about what calls have in common
 _MOST_SHARE: Final = 1.5
 _BEFORE_US: Final = 24 * 3_600_000_000
 _TOTALS: Final = frozenset({"requests", "cost_usd"})
@@ -41,9 +47,21 @@ def attributed(query: Query, anomalies: Sequence[Anomaly], step_us: int) -> dict
     fields = needed_fields([statistic_name(METRICS[name], "count") for name in metrics])
     groups = {field for a in found.values() for field, _ in a.group}
     ranges = [(start, end) for start, _, end in periods.values()]
-    calls = concat(read(around, fields | {*_FIELDS, *groups, "request_id"}, lambda: _RangesFold(ranges)).results)
+    tags = {TAG_PREFIX + tag for tag in _tags(query)}
+    calls = concat(read(around, fields | {*_FIELDS, *tags, *groups, "request_id"}, lambda: _RangesFold(ranges)).results)
     calls = calls.take(np.argsort(calls.timestamp, kind="stable"))  # however the log was ordered
     return {key: _with_contributors(a, calls, periods[key]) for key, a in found.items()}
+
+
+def _tags(query: Query) -> list[str]:
+    """The tags in the head of each log, the first few."""
+    found: dict[str, None] = {}
+    for source in sources.find(query.logs).sources:
+        try:
+            found.update(dict.fromkeys(tags_in(head(source), query.dialect)))
+        except (OSError, EOFError, ValueError):
+            continue  # it was read a moment ago; without it there are fewer dimensions
+    return sorted(found)[:_MOST_TAGS]
 
 
 class _RangesFold(ColumnsFold):
@@ -116,9 +134,12 @@ def _in_group(calls: Columns, anomaly: Anomaly) -> BoolArray:
 
 def _dimensions(calls: Columns, anomaly: Anomaly) -> list[Dimension]:
     fixed = {field for field, _ in anomaly.group}
+    tags = [
+        name for name in calls.names if name.startswith(TAG_PREFIX) and len(calls.names[name].values) <= _MOST_VALUES
+    ]
     return [
         Dimension(field, calls.names[field].codes.astype(np.int64), calls.names[field].values)
-        for field in _FIELDS
+        for field in (*_FIELDS, *sorted(tags))
         if field in calls.names
         and field not in fixed
         and (field != "error_type" or anomaly.metric_name == "error_rate")

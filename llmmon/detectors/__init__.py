@@ -61,5 +61,5 @@ DETECTORS: Final[dict[str, Callable[[], Detector]]] = {
 
 
 def judge_samples(series: Series) -> Verdicts:
-    """Verdicts on bare metric samples: records and lasting shifts, without units or season."""
-    return DETECTORS["composite"]().judge(series)
+    """Verdicts on bare metric samples: what a series has never done before, whatever its units or season."""
+    return DETECTORS["novelty"]().judge(series)

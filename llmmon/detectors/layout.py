@@ -261,6 +261,10 @@ def _alternatives(
 
 def _share_of_budget(column: Column) -> float:
     """Nats by which a series may alarm sooner: the few that all calls make up have more of the budget."""
-    if column.group or column.detector == "traffic":
+    if column.metric == "cost_usd":  # a few dear calls make a total: its tail is heavier than it is taken to be
+        return 0.0 if not column.group else -3.0
+    if column.detector == "traffic":
+        return 1.5 if not column.group else -1.0
+    if column.group:
         return 0.0
     return 2.5 if column.metric == "error_rate" else 1.0

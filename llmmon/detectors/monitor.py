@@ -25,9 +25,12 @@ from llmmon.series import HOUR_US, FloatArray, Panel
 
 _WEEK_US: Final = 168 * HOUR_US
 _LASTING_US: Final = 12 * HOUR_US
-_SUDDEN_US: Final = HOUR_US  # demand wanders: half of its evidence is let go in an hour
+_SUDDEN_US: Final = 2 * HOUR_US  # demand wanders: half of its evidence is let go in so long
 _EQUALS: Final = 6  # series that may alarm sooner at once
-_SLACK: Final = -0.5  # nats: measured on clean logs, see tests/benchmarks/incidents.py
+_LEAST_SERIES: Final = 24  # that share the budget of false alarms: a few series have no right to all of it
+_LIVELY: Final = 0.2  # chances a bucket of the liveliest sums
+_SLOWEST: Final = 0.05  # nats a bucket
+_PACE_H: Final = 72.0  # hours over which the pace of sums is learned
 _CREEPING_CHANCES: Final = 250  # a week and series: slow sums have few independent chances to alarm
 
 Judge: TypeAlias = LevelJudge | RateJudge | TrafficJudge
@@ -76,10 +79,12 @@ class Monitor:
         keep = np.where(layout.sudden, 0.5 ** (panel.step_us / _SUDDEN_US), 1.0)
         self.cusum, self.rarity = Cusum(ALTERNATIVES, at, keep), Rarity(at)
         self.open_for = np.zeros(at, np.int64)
+        self.pace = np.ones((ALTERNATIVES, at))  # nats a bucket by which a quiet sum falls
         self._sooner = layout.sooner
         self.rows = 0
         self._hour: int | None = None
         self._blocks: list[tuple[list[Block], BoolArray, FloatArray]] = []
+        self._fallen, self._fell_for = np.zeros((ALTERNATIVES, at)), np.zeros(at)
 
     def extend(self, panel: Panel) -> Verdicts:
         """Verdicts on the next buckets, which must follow those before; shape (buckets, columns)."""
@@ -108,6 +113,8 @@ class Monitor:
         evidence = self._evidence(course.ratio, z, limits)
         score = np.where(ready & matrices.known[rows], self.rarity.score(evidence), np.nan)
         self._blocks.append((blocks, course.alarm, np.where(ready, evidence, -1.0)))
+        self._fallen += -np.where(course.alarm[:, None, :], 0.0, steps).sum(axis=0)
+        self._fell_for += np.where(ready, (~course.alarm).sum(axis=0), 0)
         low = np.concatenate([one.low for one in judged], axis=1)
         high = np.concatenate([one.high for one in judged], axis=1)
         blank = np.where(ready, 0.0, np.nan)
@@ -115,8 +122,8 @@ class Monitor:
 
     def _limits(self, ready: BoolArray) -> FloatArray:
         """Evidence that raises an alarm, for the series known by now; shape (alternatives, columns)."""
-        chances = max(int(ready.sum()), 1) * _WEEK_US / self.step_us
-        limit = np.log(chances / self.sensitivity.false_alarms_per_week) + _SLACK
+        chances = max(int(ready.sum()), _LEAST_SERIES) * _WEEK_US / self.step_us
+        limit = np.log(chances * self._liveliness() / self.sensitivity.false_alarms_per_week)
         slow = max(int((ready & self.layout.creeping.any(axis=0)).sum()), 1) * _CREEPING_CHANCES
         creeping = np.log(slow / self.sensitivity.false_alarms_per_week)
         # no share of the budget is larger than the budget: with few series all have the same
@@ -124,6 +131,22 @@ class Monitor:
         usual = np.where(self.layout.creeping, creeping, limit - sooner)
         limits: FloatArray = np.where(np.isinf(self.layout.off), np.inf, usual)
         return limits
+
+    def _liveliness(self) -> FloatArray:
+        """Independent chances to alarm that a bucket gives a sum; shape (alternatives, columns).
+
+        A sum that falls by I nats a bucket passes a limit h about I exp(-1.65 sqrt(I) - h) times a bucket
+        (Siegmund, 1985, VIII.2), so little evidence a bucket needs less of it. Taken at its most from I = 1 on.
+        """
+        pace = np.clip(self.pace, _SLOWEST, 1.0)
+        lively: FloatArray = _LIVELY * pace * np.exp(1.65 * (1.0 - np.sqrt(pace)))
+        return lively
+
+    def _learn_pace(self) -> None:
+        known = self._fell_for > 0
+        fell = np.maximum(self._fallen / np.maximum(self._fell_for, 1.0), 0.0)
+        self.pace += np.where(known, 1.0 / _PACE_H, 0.0) * (fell - self.pace)
+        self._fallen, self._fell_for = np.zeros_like(self._fallen), np.zeros_like(self._fell_for)
 
     def _evidence(self, ratio: FloatArray, z: FloatArray, limits: FloatArray) -> FloatArray:
         worse = np.where(self.layout.up, np.maximum(z, 0.0), 0.0)
@@ -139,6 +162,7 @@ class Monitor:
             block = joined([one[0][k] for one in self._blocks])
             part.judge.learn(block, ~alarm[:, part.columns])
         self.rarity.learn(evidence, ~alarm & (evidence >= 0))
+        self._learn_pace()
         self.open_for = np.where(self.cusum.open, self.open_for + len(alarm), 0)
         lasting = self.open_for * self.step_us >= _LASTING_US
         if lasting.any():

@@ -1,103 +1,81 @@
-"""New records of a bare series: no unit, no season, no distribution assumed.
+"""What a bare series has never done before: no unit, no season, no distribution is assumed.
 
-Four features are followed: the value, its short and its long mean, and the mean absolute step. A value is
-novel when one of them leaves its whole former range by a margin; then nothing is said for a fixed number
-of samples. Among n values without order or trend the last is a record with probability 1/n, from which
-the score follows.
+Followed are its value, its short and its long mean, its steps, how long it stands still, how far it is from
+what its own past foretold, how far from its own cycle, and how unlike every earlier stretch the last one is.
+Each is judged against its former extremes; the most surprising speaks, and then nothing is said for a fixed
+number of samples.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from collections import deque
 from typing import ClassVar, Final
 
 from llmmon.clock import Clock, utc_now
+from llmmon.detectors.features import Features
+from llmmon.detectors.history import History
+from llmmon.detectors.ranks import Ranks
 from llmmon.detectors.streaming import UNJUDGED, Point, StreamDetector, Track
+from llmmon.series import HOUR_US
 
-_SHORT: Final = 6
-_LONG: Final = 48
 _LEAST: Final = 48  # samples before the first verdict
-_MARGIN: Final = 0.1  # of the former range
-_YOUNG: Final = 40.0  # over the number of samples: a young range needs a wider margin
 _REFRACTORY: Final = 120  # samples
-_FEATURES: Final = ("value", "short mean", "long mean", "mean step")
+_CALM: Final = math.log(1 / 0.15)  # nats beyond log(samples): false alarms per e-fold of history
+_DAY_US: Final = 26 * HOUR_US
+_YOUNG: Final = 3.0  # nats more while the series has not seen a day
 
 
-class _Mean:
-    """The mean of the last values of a window, None until it is full."""
-
-    def __init__(self, size: int) -> None:
-        self.values: deque[float] = deque(maxlen=size)
-
-    def add(self, value: float) -> float | None:
-        self.values.append(value)
-        size = len(self.values)
-        return math.fsum(v / size for v in self.values) if size == self.values.maxlen else None
-
-
-class _Records:
-    """Former ranges of the features."""
+class _Novelty:
+    """The features of one series, and how rare the most surprising of them is."""
 
     def __init__(self) -> None:
-        self.short, self.long, self.steps = _Mean(_SHORT), _Mean(_LONG), _Mean(_SHORT)
-        self.ranges: list[tuple[float, float] | None] = [None] * len(_FEATURES)
-        self.seen, self.quiet_until, self.last = 0, 0, math.nan
+        self.stamps: list[int] = []
+        self.values: list[float] = []
+        self.features: Features | None = None
+        self.rarity = Ranks()
+        self.seen, self.quiet_until = 0, 0
+        self.low, self.high = math.inf, -math.inf
 
-    def step(self, value: float, stamp_us: int) -> Point:  # noqa: ARG002 - samples are counted, not timed
-        moved = 0.0 if math.isnan(self.last) else min(abs(value - self.last), sys.float_info.max)
-        self.last = value
-        features = [value, self.short.add(value), self.long.add(value), self.steps.add(moved)]
+    def step(self, value: float, stamp_us: int) -> Point:
         self.seen += 1
-        excess = [_excess(f, r) for f, r in zip(features, self.ranges, strict=True)]
-        former = self.ranges[0]
-        self.ranges = [_wider(f, r) for f, r in zip(features, self.ranges, strict=True)]
-        if self.seen <= _LEAST or former is None:
+        low, high = self.low, self.high
+        self.low, self.high = min(low, value), max(high, value)
+        if self.features is None:
+            self._begin(value, stamp_us)
             return UNJUDGED
-        return self._verdict(value, excess, former)
+        found = self.features.nats(value, stamp_us)
+        if self.low == self.high:  # never a change: nothing to be surprised at
+            return Point(0.0, low, high, 0.0)
+        feature, most = max(found.items(), key=lambda item: item[1])
+        score = self.rarity.add(most)
+        nats = -math.log(1.0 - score)
+        way = -1.0 if value < (low + high) / 2 else 1.0
+        alarm = nats > self._limit(stamp_us) and self.seen >= self.quiet_until
+        text = self._alarm(feature, value) if alarm else ""
+        return Point(score, low, high, way * math.sqrt(2 * nats), alarm, text)
 
-    def _verdict(self, value: float, excess: list[float], former: tuple[float, float]) -> Point:
-        # long means and steps start late: their first records are no news
-        trusted = [e for k, e in enumerate(excess) if k < 2 or self.seen > 2 * _LEAST]
-        most = max(trusted)
-        margin = max(_MARGIN, _YOUNG / self.seen)
-        alarm = most > margin and self.seen >= self.quiet_until
-        if alarm:
-            self.quiet_until = self.seen + _REFRACTORY
-        feature = _FEATURES[trusted.index(most)]
-        text = f"the {feature} left its former range by {most:.0%} of it (value {value:.4g})" if alarm else ""
-        z = math.sqrt(2 * (math.log(self.seen) + 6 * max(min(most, 8.0), 0.0))) if most > 0 else 0.0
-        return Point(_score(most, self.seen), *former, z, alarm, text)
+    def _begin(self, value: float, stamp_us: int) -> None:
+        self.stamps.append(stamp_us)
+        self.values.append(value)
+        if self.seen == _LEAST:
+            features = Features(History(self.stamps, self.values))
+            for known, stamp in zip(self.values, self.stamps, strict=True):
+                features.nats(known, stamp)
+            self.features = features
 
+    def _limit(self, stamp_us: int) -> float:
+        """Nats that raise an alarm: the longer the past, the rarer has a record to be."""
+        young = _YOUNG if stamp_us - self.stamps[0] < _DAY_US else 0.0
+        return math.log(self.seen) + _CALM + young
 
-def _excess(feature: float | None, known: tuple[float, float] | None) -> float:
-    """How far beyond a range, in widths of it; negative inside, -0.5 in the middle."""
-    if feature is None or known is None:
-        return -0.5
-    low, high = known
-    beyond = max(feature - high, low - feature)
-    if high == low:
-        return math.inf if beyond > 1e-9 * max(abs(high), abs(feature)) else -0.5
-    width = high - low
-    return beyond / width if math.isfinite(width) else -0.5
-
-
-def _wider(feature: float | None, known: tuple[float, float] | None) -> tuple[float, float] | None:
-    if feature is None:
-        return known
-    return (feature, feature) if known is None else (min(known[0], feature), max(known[1], feature))
-
-
-def _score(excess: float, seen: int) -> float:
-    record = 1.0 / (seen + 1)
-    if excess > 0:
-        return 1.0 - record * math.exp(-min(6 * excess, 30.0))
-    return (1.0 - record) * (1.0 - min(1.0, -2.0 * excess))
+    def _alarm(self, feature: str, value: float) -> str:
+        cycle = self.features.cycle if self.features else None
+        self.quiet_until = self.seen + max(_REFRACTORY, cycle.length if cycle else 0)
+        return f"the {feature} is beyond all before it (value {value:.4g})"
 
 
 class NoveltyAnomalyDetector(StreamDetector):
-    """Flags values, means or steps beyond anything seen before, at most once in 120 samples."""
+    """Flags what a series has never done before, at most once in 120 samples or a cycle."""
 
     name: ClassVar[str] = "novelty"
 
@@ -106,4 +84,4 @@ class NoveltyAnomalyDetector(StreamDetector):
 
     def track(self, metric_name: str) -> Track:  # noqa: ARG002 - all metrics are judged alike
         """A track without any history."""
-        return _Records()
+        return _Novelty()

@@ -21,6 +21,7 @@ from llmmon.series import Series
 
 _MOST_METRICS: Final = 10_000  # tracks kept; the one longest unused is forgotten first
 Z_CEILING: Final = 100.0
+NATS_CEILING: Final = 34.0  # a score of 1 - 2e-15: the last that is not 1
 
 
 class Point(NamedTuple):

@@ -23,6 +23,8 @@ _READY_H: Final = 168
 _LEAST: Final = 0.3  # expected events a bucket under which silence says nothing
 _ROUGH: Final = 0.03  # squared relative error of an expectation, to begin with
 
+_ALIKE: Final = 100.0  # events for which it counts that days have the same course
+
 _MEMORY_US: Final = HOUR_US // 2  # over which wandering adds up before it is let go
 _WANDERS: Final = 0.01  # squared relative change of demand from hour to hour
 
@@ -37,6 +39,7 @@ class TrafficJudge:
         size = len(bad)
         self.sums = np.array(sums, np.bool_)
         self.profile, self.visits = np.zeros((168, size)), np.zeros((168, size))
+        self.usual = np.zeros((168, size))  # the profile, drawn in to hour of day times day of week
         self.busy = np.zeros(size)  # log of how busy the last hours were against the profile
         self.unit = np.ones(size)  # variance over mean: 1 for counts, the size of a call for totals
         self.rough = np.full(size, _ROUGH)
@@ -44,6 +47,7 @@ class TrafficJudge:
         self.moved = np.zeros(size)
         self.moved_hours = np.zeros(size)
         self.hours = np.zeros(size)
+        self.step_us = HOUR_US
 
     @property
     def ready(self) -> BoolArray:
@@ -63,8 +67,8 @@ class TrafficJudge:
         share = (middle - low)[:, None]
         a, b = low.astype(np.int64) % 168, (low.astype(np.int64) + 1) % 168
         known_a, known_b = self.visits[a] > 0, self.visits[b] > 0
-        left = np.where(known_a, self.profile[a], self.profile[b])
-        right = np.where(known_b, self.profile[b], self.profile[a])
+        left = np.where(known_a, self.usual[a], self.usual[b])
+        right = np.where(known_b, self.usual[b], self.usual[a])
         expected: FloatArray = (1 - share) * left + share * right
         return expected
 
@@ -87,6 +91,7 @@ class TrafficJudge:
 
     def learn(self, block: Block, calm: BoolArray) -> None:
         """Take in the buckets (buckets, columns) that belong to no incident."""
+        self.step_us = block.step_us
         seen = block.x.sum(axis=0) > 0
         known = self.hours >= _READY_H
         e = self._expected(block)
@@ -98,6 +103,7 @@ class TrafficJudge:
         self.visits[w] += useful
         gain = np.where(useful, np.maximum(1.0 / np.maximum(self.visits[w], 1.0), 0.25), 0.0)
         self.profile[w] += gain * (got / np.maximum(part, 1) - self.profile[w])
+        self.usual = self._drawn_in()
         quiet = 3.0 * self.unit
         ratio = np.log((got + quiet) / (due + quiet))
         trust = _WANDERS / (_WANDERS + self.unit / np.maximum(due, 1e-9))  # a steady-state Kalman gain
@@ -109,6 +115,16 @@ class TrafficJudge:
         some = away.any(axis=0)
         self.moved = np.where(some, 0.8 * self.moved + lasting, 0.8 * self.moved)
         self.moved_hours = 0.8 * self.moved_hours + some
+
+    def _drawn_in(self) -> FloatArray:
+        """The profile, where little was seen nearer to its hour of the day times its day of the week."""
+        week = self.profile.reshape(7, 24, -1)
+        total = np.maximum(week.sum(axis=(0, 1)), 1e-12)
+        product = week.sum(axis=1, keepdims=True) * week.sum(axis=0, keepdims=True) / total
+        seen = np.minimum(self.visits, 4.0) * (HOUR_US / self.step_us) * self.profile / self.unit
+        share = (seen / (seen + _ALIKE)).reshape(week.shape)
+        drawn: FloatArray = (share * week + (1 - share) * product).reshape(self.profile.shape)
+        return np.where(self.hours >= _READY_H, drawn, self.profile)
 
     def _learn_spread(self, block: Block, calm: BoolArray, expected: FloatArray, known: BoolArray) -> None:
         level = np.maximum(expected * np.exp(self.busy), 1e-9)
@@ -130,7 +146,7 @@ class TrafficJudge:
         """Scale the profile to a lasting incident."""
         known = columns & (self.moved_hours > 0)
         factor = np.where(known, self.moved / np.maximum(self.moved_hours, 1e-9), 1.0)
-        self.profile = self.profile * factor
+        self.profile, self.usual = self.profile * factor, self.usual * factor
         self.moved = np.where(columns, 0.0, self.moved)
         self.moved_hours = np.where(columns, 0.0, self.moved_hours)
 

@@ -84,7 +84,8 @@ def test_units_do_not_matter(name: str, factor: float) -> None:
 @pytest.mark.parametrize("name", ["statistical", "threshold", "novelty", "composite"])
 def test_a_planted_spike_ranks_first(name: str) -> None:
     scores = np.nan_to_num(made(name).judge(with_spike()).score, nan=-1.0).max(axis=1)
-    assert scores.argmax() == 300
+    # lasting shifts are judged by blocks of ten
+    assert 300 <= scores.argmax() <= (309 if name == "composite" else 300)
 
 
 @pytest.mark.parametrize("name", NAMES)
