@@ -146,6 +146,6 @@ def _judged(parts: Sequence[Partials], now_us: int) -> Found:
 
 
 def _reason(monitored: Sequence[Monitored]) -> str:
-    """Why nothing can be judged yet: that of the number of calls, which every log has."""
-    rows = sorted(monitored, key=lambda row: row.metric_name != "requests")
-    return f"not judged yet: {rows[0].reason}" if rows else "there are no calls yet"
+    """Why nothing can be judged yet, as the metrics with most history have it."""
+    rows = [row for row in monitored if "needs" in row.reason]
+    return rows[0].reason if rows else "too little history"

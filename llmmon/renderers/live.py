@@ -133,9 +133,9 @@ def _figures(bucket: Mapping[str, float | None], every_us: int) -> dict[str, str
 
 
 def _stretched(values: Sequence[float | None], room: int) -> list[float | None]:
-    """Few values over the whole room: each as many times as it goes."""
-    times = max(1, room // len(values)) if values else 1
-    return [value for value in values for _ in range(times)]
+    """Few values over the whole room, each several times."""
+    few = 0 < len(values) < room
+    return [values[at * len(values) // room] for at in range(room)] if few else list(values)
 
 
 def _errors(report: LiveReport, width: int) -> list[Line]:
@@ -145,9 +145,9 @@ def _errors(report: LiveReport, width: int) -> list[Line]:
     line = " errors     "
     taken: list[str] = []
     for number, part in enumerate(parts):
-        more = f"  and {len(parts) - number} more"
+        more = f"  and {len(parts) - number} more" if number + 1 < len(parts) else ""
         if taken and cell_len("  ".join([*taken, part])) + len(line) + len(more) > width:
-            taken.append(more.strip())
+            taken.append(f"and {len(parts) - number} more")
             break
         taken.append(part)
     return [[(line, "dim"), ("  ".join(taken), "red")]]
