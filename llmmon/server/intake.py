@@ -21,7 +21,7 @@ from llmmon.server.refusals import Fault, RefusedError
 
 MOST_FAULTS: Final = 20
 _AHEAD_S: Final = 3600.0
-_EVIDENCE: Final = ("model", "latency_ms", "total_tokens", "prompt_tokens", "completion_tokens", "quality_score")
+EVIDENCE: Final = ("model", "latency_ms", "total_tokens", "prompt_tokens", "completion_tokens", "quality_score")
 _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Label = Annotated[str, Meta(max_length=1000)]
@@ -30,6 +30,7 @@ _Tags = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=100)], Scala
 _Moment = Annotated[
     datetime | float | None, Meta(description="RFC 3339, or seconds since 1970; when it is received, if missing")
 ]
+_Count = Annotated[int, Meta(ge=0, le=10**12)] | Annotated[float, Meta(ge=0, le=1e12, multiple_of=1)]
 _TAGS: Final = ("tags", Annotated[_Tags | None, Meta(description="labels of your own")], None)
 
 
@@ -47,7 +48,7 @@ def _kind_of(field: Field) -> Any:
         case Kind.NUMBER if field.name == "cache_hit":
             return Annotated[bool | None, text]
         case Kind.NUMBER if field.scale == 1:
-            return Annotated[Annotated[int, Meta(ge=0, le=10**12)] | None, text]
+            return Annotated[_Count | None, text]
         case Kind.NUMBER:
             most = 1.0 if field.name == "quality_score" else 1e9
             return Annotated[Annotated[float, Meta(ge=0, le=most)] | None, text]
@@ -104,7 +105,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 def _settle_call(call: Any, now: datetime) -> str | None:
-    if all(getattr(call, name) is None for name in _EVIDENCE):
+    if all(getattr(call, name) is None for name in EVIDENCE):
         return "nothing of a call: give a model, tokens, latency_ms or quality_score"
     if call.timestamp is None:
         call.timestamp = now

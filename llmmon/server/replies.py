@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 from fastapi import Response
 
-from llmmon.server.intake import Call, Sample
+from llmmon.server.intake import EVIDENCE, Call, Sample
 from llmmon.server.refusals import Error
 
 Severity = Literal["info", "warning", "error", "critical"]
@@ -177,7 +177,9 @@ POSTED: Final = (400, 408, 413, 415, 422, 429, 503)
 
 def schemas() -> dict[str, Any]:
     """The schemas of everything that goes in or out."""
-    return msgspec.json.schema_components(_TYPES, ref_template=REF)[1]
+    found = msgspec.json.schema_components(_TYPES, ref_template=REF)[1]
+    known = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in EVIDENCE]
+    return found | {"Call": {**found["Call"], "anyOf": known}}
 
 
 def described(kind: Any, *codes: int, media: str = "application/json") -> dict[int | str, dict[str, Any]]:
