@@ -37,8 +37,18 @@ class Measures(msgspec.Struct, frozen=True):
         )
 
 
-def aggregate(columns: Columns, measures: Measures, grouping: Grouping, index: GroupIndex | None = None) -> Partials:
-    """The partials of these calls by group; calls aggregated with one `index` merge without renumbering."""
+def aggregate(
+    columns: Columns,
+    measures: Measures,
+    grouping: Grouping,
+    index: GroupIndex | None = None,
+    *,
+    in_order: bool = True,
+) -> Partials:
+    """The partials of these calls by group; calls aggregated with one `index` merge without renumbering.
+
+    Unless they are to be `in_order`, keys are left as they come, for whoever sorts them when all are there.
+    """
     index = GroupIndex() if index is None else index
     groups, kept = grouping.rows(columns, index)
     if kept is not None:
@@ -50,7 +60,9 @@ def aggregate(columns: Columns, measures: Measures, grouping: Grouping, index: G
     return Partials(
         groups=tuple(index),
         sums={name: _sums(found, groups, everyone) for name in measures.sums if (found := rows[name]) is not None},
-        values={name: _values(groups, found) for name in measures.values if (found := rows[name]) is not None},
+        values={
+            name: _values(groups, found, in_order) for name in measures.values if (found := rows[name]) is not None
+        },
         first_us=bounds[0] if bounds else None,
         last_us=bounds[1] if bounds else None,
     )
@@ -67,9 +79,10 @@ def _sums(rows: FloatArray, groups: IntArray, everyone: IntArray) -> Sums:
     return Sums(count.astype(np.int64), np.rint(total).astype(np.int64))
 
 
-def _values(groups: IntArray, rows: FloatArray) -> Values:
+def _values(groups: IntArray, rows: FloatArray, in_order: bool) -> Values:
     keys = keys_of(groups, rows)
-    keys.sort()
+    if in_order:
+        keys.sort()
     return Values((Run(keys),)) if len(keys) else Values()
 
 

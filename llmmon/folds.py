@@ -12,10 +12,11 @@ from llmmon.aggregator import Measures, aggregate
 from llmmon.columns import EMPTY, Columns, FloatArray, concat
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS
-from llmmon.partials import Partials, Values, coarsen, merge, sorted_run
+from llmmon.partials import GroupIndex, Partials, Run, Values, coarsen, merge, sorted_run
 
 EXACT_VALUES: Final = 24_000_000  # values that a run keeps exactly; 8 bytes each
 _MERGE_EVERY: Final = 64
+_FEW_GROUPS: Final = 4096
 
 
 class PartialsFold:
@@ -28,13 +29,19 @@ class PartialsFold:
         self._merge_every = merge_every
         self._most_values = most_values
         self._pending: list[list[Partials]] = [[] for _ in plans]
+        # few groups are numbered once for all blocks, and their keys are sorted once
+        self._indexes: list[GroupIndex | None] = [GroupIndex() for _ in plans]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
         if not columns.size:
             return
-        for (measures, grouping), pending in zip(self._plans, self._pending, strict=True):
-            pending.append(aggregate(columns, measures, grouping))
+        for place, (measures, grouping) in enumerate(self._plans):
+            index, pending = self._indexes[place], self._pending[place]
+            pending.append(aggregate(columns, measures, grouping, index, in_order=index is None))
+            if index is not None and len(index) > _FEW_GROUPS:
+                self._indexes[place] = None
+                pending[:] = [_in_order(partials) for partials in pending]
             if len(pending) >= self._merge_every:
                 pending[:] = [self._bounded(merge(pending))]
 
@@ -49,8 +56,21 @@ class PartialsFold:
         return [self._compact(self._bounded(merge(pending))) for pending in self._pending]
 
     def _compact(self, partials: Partials) -> Partials:
-        values = {name: Values((sorted_run(v),), v.exact) for name, v in partials.values.items() if v.runs}
+        values = {
+            name: Values((sorted_run(v) if len(v.runs) > 1 else _sorted(v.runs[0]),), v.exact)
+            for name, v in partials.values.items()
+            if v.runs
+        }
         return Partials(partials.groups, partials.sums, values, partials.first_us, partials.last_us)
+
+
+def _sorted(run: Run) -> Run:
+    return Run(np.sort(run.keys)) if run.counts is None else run  # those with counts always are
+
+
+def _in_order(partials: Partials) -> Partials:
+    values = {name: Values(tuple(map(_sorted, v.runs)), v.exact) for name, v in partials.values.items()}
+    return Partials(partials.groups, partials.sums, values, partials.first_us, partials.last_us)
 
 
 class ColumnsFold:
