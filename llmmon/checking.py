@@ -32,6 +32,7 @@ from llmmon.posting import post, send_due
 from llmmon.readings import KEEP, Sight
 from llmmon.reports import CheckReport, ExplainedRow, NotificationRow, SourceReport
 from llmmon.rules import MINUTE_US, AlertRule
+from llmmon.slo_standing import SloStanding
 from llmmon.statefile import StateFile
 from llmmon.statelock import sole_evaluator
 
@@ -106,7 +107,7 @@ class _Run:
         self.rules = all_rules(self.config, state)
         self.replay = query.now == "log"
         self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
-        self.keep = reaches(self.rules)
+        self.keep = _furthest(reaches(self.rules), *(slo.needs for slo in self.config.slos))
         self.streams = list(self.keep)
         self.channels = {channel.name: channel for channel in self.config.channels}
 
@@ -211,7 +212,20 @@ class _Run:
             pending_bytes=grown.growth.pending,
             exit_code=EXIT_INPUT if grown.growth.failed else EXIT_OK,
             explained=self._explained(after) if self.plan.explain else (),
+            slos=self._standings(ends),
         )
+
+    def _standings(self, ends: IntArray) -> tuple[SloStanding, ...]:
+        """How the objectives stand at the last minute that was evaluated."""
+        evaluated = self.state.fact(_EVALUATED) if not len(ends) else ends[-1]
+        if not self.config.slos or evaluated is None:
+            return ()
+        from llmmon.slos import standings
+
+        minute = int(evaluated)
+        wanted = {stream: reach for slo in self.config.slos for stream, reach in slo.needs.items()}
+        past = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
+        return standings(self.config.slos, past, minute)
 
     def _explained(self, after: Mapping[str, Alert]) -> tuple[ExplainedRow, ...]:
         """What one rule saw in the last hour, minute by minute; raises `UsageError` for a name that is none."""
@@ -222,6 +236,15 @@ class _Run:
         ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
         sight = self._sight(rule, ends, everywhere=True)
         return tuple(explained(sight, after, identity(self.config)))
+
+
+def _furthest(*reaches: Mapping[Stream, int]) -> dict[Stream, int]:
+    """Each stream with the furthest that anyone looks back in it."""
+    found: dict[Stream, int] = {}
+    for some in reaches:
+        for stream, minutes in some.items():
+            found[stream] = max(found.get(stream, 0), minutes)
+    return found
 
 
 def explained(sight: Sight, alerts: Mapping[str, Alert], configuration: str) -> Iterator[ExplainedRow]:

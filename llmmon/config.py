@@ -16,11 +16,13 @@ from llmmon.names import nearest, unknown
 if TYPE_CHECKING:
     from llmmon.notifiers import Channel
     from llmmon.rule_tests import RuleTest
+    from llmmon.slos import Slo
 from llmmon.rules import DEFAULT_RULES, AlertRule
 
 FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset(
     {"logs", "timezone", "naive_timezone", "state", "late", "prices", "score", "notify", "rules", "serve", "tests"}
+    | {"slos", "budgets"}
 )
 
 
@@ -47,6 +49,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[Channel, ...] = ()
     serve: Serve = Serve()
     rules: tuple[AlertRule, ...] = ()
+    slos: tuple[Slo, ...] = ()  # their rules, and those of budgets, are among `rules`
     tests: tuple[RuleTest, ...] = ()  # of the rules
 
 
@@ -105,7 +108,9 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
         channels=_channels(faults, table, folder),
         serve=_serve(faults, table, folder),
         rules=_rules(faults, table),
+        slos=_slos(faults, table),
     )
+    config = msgspec.structs.replace(config, rules=_all_rules(faults, table, config))
     config = msgspec.structs.replace(config, tests=_tests(faults, table, config.rules))
     _check_notify(faults, config.rules, faults.table(table, "notify"))
     faults.raise_for(path)
@@ -135,6 +140,28 @@ def _rules(faults: _Faults, table: Mapping[str, Any]) -> tuple[AlertRule, ...]:
     from llmmon.rule_tables import rules_of
 
     return rules_of(table["rules"], faults.found)
+
+
+def _slos(faults: _Faults, table: Mapping[str, Any]) -> tuple[Slo, ...]:
+    if "slos" not in table:
+        return ()
+    from llmmon.slos import slos_of
+
+    return slos_of(table["slos"], faults.found)
+
+
+def _all_rules(faults: _Faults, table: Mapping[str, Any], config: Config) -> tuple[AlertRule, ...]:
+    """The rules, those of objectives and those of budgets; no two have the same name."""
+    found = [*config.rules, *(rule for slo in config.slos for rule in slo.rules)]
+    if "budgets" in table:
+        from llmmon.budgets import budgets_of
+
+        budgets = budgets_of(table["budgets"], config.timezone, faults.found)
+        found += [rule for budget in budgets for rule in budget.rules]
+    names = [rule.name for rule in found]
+    for name in dict.fromkeys(name for name in names[len(config.rules) :] if names.count(name) > 1):
+        faults.found.append(f"rules: two are called {name!r}, counting those of [[slos]] and [[budgets]]")
+    return tuple(found)
 
 
 def _check_notify(faults: _Faults, rules: Sequence[AlertRule], channels: Mapping[str, Any]) -> None:

@@ -36,7 +36,7 @@ from llmmon.rules import MINUTE_US, MOST_GROUPS, OTHER, AlertRule
 
 MONITORED: Final = "monitored"  # stands for all the metrics that the anomaly monitor reads
 MONITOR_STEP_US: Final = 5 * MINUTE_US
-EXACT_A_MINUTE: Final = 4096  # values of one group
+EXACT_A_MINUTE: Final = 1024  # values of one group
 _BITS: Final = np.uint64(VALUE_BITS)
 _MERGE_EVERY: Final = 16
 
@@ -44,22 +44,27 @@ Key = tuple[str | None, ...]
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """One metric of the calls that `where` keeps, by minute and group; with its values where quantiles are asked."""
+    """One metric of the calls that `where` keeps, by minute and group; with its values where quantiles are asked.
+
+    `step_us` is the width of its buckets; for long looks back it is more than a minute.
+    """
 
     metric: str
     by: tuple[str, ...] = ()
     where: str = ""
     values: bool = False
+    step_us: int = MINUTE_US
 
     @property
     def name(self) -> str:
         """A text that is the same for the same stream in every run."""
-        return "|".join((self.metric, "values" if self.values else "sums", ",".join(self.by), self.where))
+        parts = (self.metric, "values" if self.values else "sums", ",".join(self.by), self.where)
+        return "|".join(parts if self.step_us == MINUTE_US else (*parts, str(self.step_us)))
 
     @property
     def every_us(self) -> int:
-        """The width of its buckets: minutes, but for what the anomaly monitor reads."""
-        return MONITOR_STEP_US if self.metric == MONITORED else MINUTE_US
+        """The width of its buckets; what the anomaly monitor reads has its own."""
+        return MONITOR_STEP_US if self.metric == MONITORED else self.step_us
 
     @property
     def measures(self) -> Measures:
@@ -99,12 +104,13 @@ class StreamsFold:
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._streams = streams
-        shared: dict[tuple[tuple[str, ...], str, bool], list[Stream]] = {}
+        shared: dict[tuple[tuple[str, ...], str, bool, int], list[Stream]] = {}
         for stream in streams:
-            shared.setdefault((stream.by, stream.where, stream.metric == MONITORED), []).append(stream)
+            key = (stream.by, stream.where, stream.metric == MONITORED, stream.every_us)
+            shared.setdefault(key, []).append(stream)
         self._plans = [
-            (Grouping(by, those[0].every_us), parse(where) if where else None, monitored, those)
-            for (by, where, monitored), those in shared.items()
+            (Grouping(by, every_us), parse(where) if where else None, monitored, those)
+            for (by, where, monitored, every_us), those in shared.items()
         ]
         self._pending: dict[Stream, list[Partials]] = {stream: [] for stream in streams}
 

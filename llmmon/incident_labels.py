@@ -14,7 +14,7 @@ from llmmon.errors import InputError
 from llmmon.history import statistic_of
 from llmmon.metrics import METRICS, STATISTICS
 from llmmon.names import nearest
-from llmmon.rules import AlertRule
+from llmmon.rules import AlertRule, Burn
 
 _KEYS: Final = frozenset({"kind", "start", "end", "metric", "group"})
 
@@ -74,5 +74,7 @@ def base_metric(name: str) -> str:
 
 
 def metric_of_rule(rule: AlertRule) -> str:
-    """The base metric that a rule watches."""
-    return base_metric(rule.metric_name) if rule.anomaly or not rule.metric_name else statistic_of(rule).metric.name
+    """The base metric that a rule watches; failures for burn rates, empty for an anomaly rule of any metric."""
+    if rule.measured:
+        return statistic_of(rule).metric.name
+    return "error" if isinstance(rule.basis, Burn) else base_metric(rule.metric_name)

@@ -73,23 +73,28 @@ def look(history: Partials, rule: AlertRule, ends: IntArray, *, everywhere: bool
     """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
     windows = Windows(history, rule, ends)
     value, count = windows.values(None if everywhere else rule)
-    least = least_count(rule, windows.statistic)
-    judged = (count >= least) & ~np.isnan(value)
+    judged = (count >= least_count(rule, windows.statistic)) & ~np.isnan(value)
     with np.errstate(invalid="ignore"):
-        met = np.where(judged & _compared(rule, value), MET, CLEAR)
+        return seen(windows, rule, value, count, judged & compared(rule, value, rule.threshold))
+
+
+def seen(windows: Windows, rule: AlertRule, value: FloatArray, count: IntArray, held: BoolArray) -> Sight:
+    """The sight of a condition that `held` where it was judged; windows without data are as the rule has it."""
+    met = np.where(held, MET, CLEAR)
     empty = windows.calls == 0 if windows.statistic.metric.name != "requests" else np.zeros(count.shape, np.bool_)
     if rule.no_data is not NoData.OK:
         met = np.where(empty, MET if rule.no_data is NoData.ALERT else KEEP, met)
     if rule.no_data is NoData.KEEP:
-        met = np.where(count < least, KEEP, met)
+        met = np.where(count < least_count(rule, windows.statistic), KEEP, met)
     met = np.where(windows.gone, CLEAR, met)
-    return Sight(rule, windows.groups, ends, met, value, count.astype(np.int64), windows.gone)
+    return Sight(rule, windows.groups, windows.ends, met, value, count.astype(np.int64), windows.gone)
 
 
-def _compared(rule: AlertRule, value: FloatArray) -> BoolArray:
+def compared(rule: AlertRule, value: FloatArray, limit: float | FloatArray) -> BoolArray:
+    """Whether a rule's condition holds for values; shape of the values."""
     compare = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}
     compare |= {"eq": np.equal, "ne": np.not_equal}
-    found: BoolArray = compare[rule.condition](value, rule.threshold)
+    found: BoolArray = compare[rule.condition](value, limit)
     return found
 
 
@@ -99,7 +104,7 @@ class Windows:
     def __init__(self, history: Partials, rule: AlertRule, ends: IntArray) -> None:
         self.statistic = statistic_of(rule)
         self._history = history
-        self._ends = ends
+        self.ends = ends
         self._width = max(1, rule.window_us // MINUTE_US)
         self._behind = max(self._width, FORGOTTEN_AFTER)
         self._first = int(ends[0]) - self._behind if len(ends) else 0
@@ -138,15 +143,18 @@ class Windows:
     def _summed(self, grid: IntArray, width: int) -> IntArray:
         """Sums over the `width` minutes before each end."""
         running = np.concatenate([np.zeros((len(grid), 1), np.int64), grid.cumsum(axis=1)], axis=1)
-        at = np.arange(len(self._ends)) + self._behind
+        at = np.arange(len(self.ends)) + self._behind
         summed: IntArray = running[:, at] - running[:, at - width]
         return summed
 
-    def values(self, rule: AlertRule | None) -> tuple[FloatArray, IntArray]:
-        """The statistic and the calls it rests on; with a rule, quantiles only where they may meet its condition."""
+    def values(self, rule: AlertRule | None, limits: FloatArray | None = None) -> tuple[FloatArray, IntArray]:
+        """The statistic and the calls it rests on; with a rule, quantiles only where they may meet its condition.
+
+        `limits` are thresholds by group that stand for the rule's own.
+        """
         shape = self.calls.shape
         if self.statistic.needs_values:
-            return self._quantiles(rule), self.calls
+            return self._quantiles(rule, limits), self.calls
         name = self.statistic.metric.name
         flat = Partials(
             groups=tuple((i,) for i in range(self.calls.size)),
@@ -157,23 +165,23 @@ class Windows:
             found = np.where(self.calls == 0, 0.0, found)  # that nobody called is known, not missing
         return found, self.calls
 
-    def _quantiles(self, rule: AlertRule | None) -> FloatArray:
+    def _quantiles(self, rule: AlertRule | None, limits: FloatArray | None) -> FloatArray:
         out = np.full(self.calls.shape, np.nan)
         found = self._history.values.get(self.statistic.metric.name)
         if found is None or not len(found):
             return out
         table = _Table(sorted_run(found), self._cells, len(self.groups) * self._span)
-        rows, columns = np.nonzero(self._worth_a_look(table, rule))
+        rows, columns = np.nonzero(self._worth_a_look(table, rule, limits))
         low = rows * self._span + columns + self._behind - self._width
         out[rows, columns] = table.statistic(self.statistic, low, low + self._width)
         return out
 
-    def _worth_a_look(self, table: _Table, rule: AlertRule | None) -> BoolArray:
+    def _worth_a_look(self, table: _Table, rule: AlertRule | None, limits: FloatArray | None) -> BoolArray:
         """The windows whose quantile may meet the condition: those with enough values beyond the threshold."""
         some: BoolArray = self.calls > 0
         if rule is None or rule.condition in {"eq", "ne"}:
             return some
-        limit = rule.threshold * self.statistic.metric.scale
+        limit = (rule.threshold if limits is None else table.by_row(limits, self._span)) * self.statistic.metric.scale
         above = rule.condition in {"gt", "ge"}
         beyond = table.values >= limit - 1 if above else table.values <= limit + 1
         grid = table.counted(beyond).reshape(len(self.groups), self._span)
@@ -195,6 +203,11 @@ class _Table:
         self._weights = None if run.counts is None else run.counts[order]
         self._offsets = np.searchsorted(self._cell, np.arange(size + 1))
         self._size = size
+
+    def by_row(self, limits: FloatArray, span: int) -> FloatArray:
+        """For each value the limit of its row of cells."""
+        found: FloatArray = limits[self._cell // span]
+        return found
 
     def counted(self, chosen: BoolArray) -> IntArray:
         """How many of the chosen values lie in each cell; shape (cells,)."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from llmmon.alert import Alert, Group, Transition
+from llmmon.slo_standing import SloStanding
 
 
 class RejectedLine(msgspec.Struct, frozen=True):
@@ -213,3 +214,4 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     pending_bytes: int = 0
     exit_code: int = 0
     explained: tuple[ExplainedRow, ...] = ()
+    slos: tuple[SloStanding, ...] = ()

@@ -14,7 +14,7 @@ from llmmon.durations import duration_text
 from llmmon.history import statistic_of
 from llmmon.metrics import Sort
 from llmmon.readings import KEEP, MET, Sight, least_count
-from llmmon.rules import MINUTE_US, SIGNS, AlertRule, group_text, number_text
+from llmmon.rules import MINUTE_US, SIGNS, AlertRule, Change, group_text, number_text
 
 if TYPE_CHECKING:
     from llmmon.notifiers import Channel
@@ -41,7 +41,7 @@ def lint(rules: Sequence[AlertRule], channels: Sequence[Channel], step_us: int =
 
 
 def _of_rule(rule: AlertRule, step_us: int) -> Iterator[Finding]:
-    if rule.anomaly:
+    if not rule.measured:
         return
     if rule.window_us < step_us:
         window, step = duration_text(rule.window_us), duration_text(step_us)
@@ -110,7 +110,7 @@ def lint_seen(sights: Sequence[Sight]) -> list[Finding]:
 
 def _of_sight(sight: Sight) -> Iterator[Finding]:
     rule = sight.rule
-    if not len(sight.ends) or rule.anomaly:
+    if not len(sight.ends) or not rule.measured:
         return
     lasted = duration_text(len(sight.ends) * MINUTE_US)
     statistic = statistic_of(rule)
@@ -147,6 +147,8 @@ def _always(sight: Sight, judged: BoolArray) -> BoolArray:
 
 
 def _limit(rule: AlertRule) -> str:
+    if isinstance(rule.basis, Change):
+        return f"{rule.aggregation} {rule.metric_name} {rule.basis.factor - 1:+.0%} against {rule.basis.versus}".strip()
     return f"{rule.aggregation} {rule.metric_name} {SIGNS[rule.condition]} {number_text(rule.threshold)}".strip()
 
 

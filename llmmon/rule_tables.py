@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from llmmon.durations import SECOND_US, duration_us
 from llmmon.errors import UsageError
 from llmmon.names import nearest, unknown
-from llmmon.rules import CONDITIONS, MINUTE_US, AlertRule, AlertSeverity, NoData, unknown_places
+from llmmon.rules import CONDITIONS, MINUTE_US, AlertRule, AlertSeverity, Change, NoData, unknown_places
 
 KEYS: Final = (
     *("name", "metric", "aggregation", "window", "condition", "threshold", "severity", "for", "keep_firing_for"),
     *("cooldown", "repeat", "by", "where", "min_count", "no_data", "notify", "labels", "description", "anomaly"),
+    *("change", "versus"),
 )
 _NOT_OF_ANOMALIES: Final = frozenset({"aggregation", "window", "condition", "threshold", "min_count", "no_data"})
+_NOT_OF_CHANGES: Final = frozenset({"condition", "threshold", "anomaly"})
+_CHANGE: Final = re.compile(r"\s*([+-])\s*(\d+(?:\.\d+)?)\s*%\s*")
+_SAME_HOUR: Final = "same hour last week"
+_HOUR_US: Final = 60 * MINUTE_US
 _LONGEST_US: Final = 366 * 86400 * SECOND_US
 T = TypeVar("T")
 
@@ -73,6 +79,14 @@ class RuleTable:
         """A number."""
         return float(self._of(key, (int, float), "a number", default))
 
+    def numbers(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        """A list of different numbers."""
+        value = self._table.get(key, list(default))
+        if not isinstance(value, list) or not all(type(one) in {int, float} for one in value):
+            self.fault(key, f"must be a list of numbers, not {value!r}")
+            return default
+        return tuple(dict.fromkeys(float(one) for one in value))
+
     def whole(self, key: str) -> int | None:
         """A whole number from 0, None where the key is absent."""
         found = self._of(key, int, "a whole number", None)
@@ -128,15 +142,20 @@ class RuleTable:
         return True
 
 
+def tables_of(tables: Any, place: str, faults: list[str]) -> Iterator[RuleTable]:
+    """Each of the tables of `[[place]]`."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        faults.append(f"{place}: must be tables, each as [[{place}]]")
+        return
+    for number, table in enumerate(tables, 1):
+        yield RuleTable(table, f"{place}[{number}]", faults)
+
+
 def rules_of(tables: Any, faults: list[str]) -> tuple[AlertRule, ...]:
     """The rules of `[[rules]]`; what is wrong is added to `faults`."""
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        faults.append("rules: must be tables, each as [[rules]]")
-        return ()
     names: dict[str, int] = {}
     found = []
-    for number, table in enumerate(tables, 1):
-        read = RuleTable(table, f"rules[{number}]", faults)
+    for number, read in enumerate(tables_of(tables, "rules", faults), 1):
         rule = rule_of(read)
         if rule.name in names:
             read.fault("name", f"{rule.name!r} is also the name of rules[{names[rule.name]}]")
@@ -149,10 +168,12 @@ def rule_of(read: RuleTable) -> AlertRule:
     """One rule of its table."""
     read.only(KEYS)
     anomaly = read.flag("anomaly")
+    change = _change(read)
+    condition = "gt" if change is None or change.factor > 1 else "lt"
     rule = AlertRule(
         name=read.text("name"),
         metric_name=read.text("metric"),
-        condition=read.one_of("condition", {name: name for name in CONDITIONS}, "gt"),
+        condition=read.one_of("condition", {name: name for name in CONDITIONS}, condition),
         threshold=read.number("threshold"),
         severity=read.one_of("severity", {s.value: s for s in AlertSeverity}, "warning" if anomaly else "error"),
         cooldown_minutes=read.duration("cooldown", "5m") / MINUTE_US,
@@ -169,9 +190,41 @@ def rule_of(read: RuleTable) -> AlertRule:
         labels=read.table("labels"),
         description=read.text("description"),
         anomaly=anomaly,
+        basis=change,
     )
     _check(read, rule)
     return rule
+
+
+def _change(read: RuleTable) -> Change | None:
+    """`change = "+50%"` and `versus`, where they are there."""
+    if not read.has("change"):
+        if read.has("versus"):
+            read.fault("versus", 'goes together with change = "+50%"')
+        return None
+    for key in _NOT_OF_CHANGES:
+        if read.has(key):
+            read.fault(key, "does not go together with change")
+    found = _CHANGE.fullmatch(read.text("change"))
+    percent = float(found[1] + found[2]) if found else 0.0
+    if not percent or percent <= -100:
+        read.fault("change", f"must be such as +50% or -30%, not {read.text('change')!r}")
+    return Change(1 + percent / 100, _earlier(read))
+
+
+def _earlier(read: RuleTable) -> int:
+    """How long the earlier time of a change is; 0 for the same hour last week."""
+    versus = read.text("versus")
+    if versus == _SAME_HOUR:
+        return 0
+    try:
+        found = duration_us(versus.removeprefix("previous "))
+    except UsageError:
+        found = 0
+    if not versus.startswith("previous ") or not 0 < found <= _LONGEST_US or found % _HOUR_US:
+        read.fault("versus", f'must be "previous 7d" (whole hours) or "{_SAME_HOUR}", not {versus!r}')
+        return 7 * 24 * _HOUR_US
+    return found
 
 
 def _check(read: RuleTable, rule: AlertRule) -> None:
@@ -198,7 +251,7 @@ def _check(read: RuleTable, rule: AlertRule) -> None:
         read.fault("metric", 'is missing, such as metric = "latency_ms"')
     elif _aggregates(read, rule):
         read.checked("metric", lambda: statistic_of(rule))
-    if not read.has("threshold"):
+    if not read.has("threshold") and not read.has("change"):
         read.fault("threshold", "is missing")
 
 

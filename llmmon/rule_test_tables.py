@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from llmmon.errors import UsageError
 from llmmon.grouping import is_groupable
 from llmmon.names import unknown
 from llmmon.rule_series import USUAL_CALLS, GivenSeries, expanded, measured
-from llmmon.rule_tables import RuleTable
+from llmmon.rule_tables import RuleTable, tables_of
 from llmmon.rule_tests import Expectation, ExpectedAlert, RuleTest
 from llmmon.rules import MINUTE_US, AlertRule, AlertSeverity
 
@@ -22,15 +22,6 @@ _STATES: Final = ("pending", "firing")
 def tests_of(tables: Any, rules: Sequence[AlertRule], faults: list[str]) -> tuple[RuleTest, ...]:
     """The tests of `[[tests]]`; what is wrong is added to `faults`."""
     return tuple(_test(read, rules) for read in tables_of(tables, "tests", faults))
-
-
-def tables_of(tables: Any, place: str, faults: list[str]) -> Iterator[RuleTable]:
-    """Each of the tables of `[[place]]`."""
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        faults.append(f"{place}: must be tables, each as [[{place}]]")
-        return
-    for number, table in enumerate(tables, 1):
-        yield RuleTable(table, f"{place}[{number}]", faults)
 
 
 def _test(read: RuleTable, rules: Sequence[AlertRule]) -> RuleTest:

@@ -51,13 +51,61 @@ class NoData(StrEnum):
     KEEP = "keep"  # as before
 
 
+class Change(msgspec.Struct, frozen=True, tag="change"):
+    """The threshold is the same statistic at an earlier time, times `factor` (1.5 for +50 %).
+
+    The earlier time is the `earlier_us` before the window, or with 0 the same hours a week earlier.
+    """
+
+    factor: float
+    earlier_us: int = 0
+
+    @property
+    def versus(self) -> str:
+        """How the earlier time is called."""
+        return f"the previous {duration_text(self.earlier_us)}" if self.earlier_us else "the same hour last week"
+
+
+class Burning(msgspec.Struct, frozen=True):
+    """A burn rate that must be exceeded over a long and a short window, in minutes."""
+
+    long: int
+    short: int
+    factor: float
+
+
+class Burn(msgspec.Struct, frozen=True, tag="burn"):
+    """The pace at which calls that are not `good` use up what an objective allows; 1 uses it up in its window.
+
+    One of `pairs` must be exceeded, with at least `min_failures` such calls in its long window.
+    """
+
+    objective: float
+    good: str
+    pairs: tuple[Burning, ...]
+    min_failures: int = 0
+
+
+class Spend(msgspec.Struct, frozen=True, tag="spend"):
+    """What is spent in a day, week or month of a time zone, against a `share` of an amount.
+
+    `share` None compares what the whole period will have cost at its pace so far with the amount.
+    """
+
+    amount_usd: float
+    period: str
+    tz: str = "UTC"
+    share: float | None = None
+
+
 class AlertRule(msgspec.Struct, frozen=True):
     """A condition on one statistic, by group, that must hold for some time.
 
     `metric_name` is a statistic or, with `aggregation`, a base metric. Every `_us` is a duration in
     microseconds; `cooldown_minutes` is the least time from resolved to the next firing message. `min_count`
     None takes 20 calls for rates, averages and quantiles, and none for counts and sums. `notify` None is
-    every channel. An `anomaly` rule fires on incidents of the anomaly monitor, not on a threshold.
+    every channel. An `anomaly` rule fires on incidents of the anomaly monitor, not on a threshold; `basis` is what
+    else a rule may rest on than a fixed threshold.
     """
 
     name: str
@@ -79,11 +127,17 @@ class AlertRule(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     description: str = ""
     anomaly: bool = False
+    basis: Change | Burn | Spend | None = None
 
     @property
     def cooldown_us(self) -> int:
         """`cooldown_minutes` in microseconds."""
         return round(self.cooldown_minutes * MINUTE_US)
+
+    @property
+    def measured(self) -> bool:
+        """Whether it compares a statistic of a metric: no anomalies, burn rates or budgets."""
+        return not self.anomaly and not isinstance(self.basis, (Burn, Spend))
 
     def holds(self, value: float) -> bool:
         """Whether the condition holds for a value."""

@@ -87,6 +87,8 @@ def _shown(report: "CheckReport", query: "Query", output: "Output", codes: set[i
     view = view_check(report, query.tz)
     if output.format == "table" and not (view.lines or view.tables or view.notes):
         output.say(f"{report.minutes:,} minutes evaluated, nothing changed")
+        for standing in report.slos:
+            output.say(standing.sentence)
         return first_exit_code(codes)
     return output.finish("check", view, report.source, codes)
 

@@ -11,21 +11,29 @@ from typing import Final
 from llmmon.columns import IntArray
 from llmmon.history import Stream
 from llmmon.kinds.anomaly import AnomalyKind
+from llmmon.kinds.burn import BurnKind
+from llmmon.kinds.change import ChangeKind
 from llmmon.kinds.kind import Kind, Past
 from llmmon.kinds.level import LevelKind
+from llmmon.kinds.spend import SpendKind
 from llmmon.readings import Sight
-from llmmon.rules import AlertRule
+from llmmon.rules import AlertRule, Burn, Change, Spend
 
 __all__ = ["KINDS", "Kind", "Past", "kind_of", "needs", "reaches", "sight_of"]
 
-KINDS: Final[dict[str, Kind]] = {
+KINDS: Final[dict[type[Change | Burn | Spend] | str, Kind]] = {
     "anomaly": AnomalyKind(),
     "level": LevelKind(),
+    Change: ChangeKind(),
+    Burn: BurnKind(),
+    Spend: SpendKind(),
 }
 
 
 def kind_of(rule: AlertRule) -> Kind:
     """The kind of a rule."""
+    if rule.basis is not None:
+        return KINDS[type(rule.basis)]
     return KINDS["anomaly" if rule.anomaly else "level"]
 
 

@@ -9,6 +9,7 @@ from llmmon.alert import Alert, Event, Transition
 from llmmon.durations import duration_text, iso, local
 from llmmon.reports import CheckReport, ExplainedRow, NotificationRow
 from llmmon.rules import group_text, number_text
+from llmmon.slo_standing import SloStanding
 from llmmon.views import Column, Table, View
 
 
@@ -27,12 +28,27 @@ def view_check(report: CheckReport, tz: str) -> View:
             "minutes": report.minutes,
             "until": iso(report.until_us),
             "last_event": iso(report.last_event_us),
+            **({"slos": [_slo_row(one) for one in report.slos]} if report.slos else {}),
             **({"explained": [_explained_row(row) for row in report.explained]} if report.explained else {}),
         },
         rows=[alert_row(alert) for alert in report.alerts],
         lines=tuple(lines),
         tables=tuple(tables),
+        notes=tuple(one.sentence for one in report.slos) if lines else (),
     )
+
+
+def _slo_row(one: SloStanding) -> dict[str, Any]:
+    return {
+        "slo": one.slo,
+        "group": dict(one.group),
+        "objective": one.objective,
+        "window": duration_text(one.window_us),
+        "calls": one.calls,
+        "failures": one.failures,
+        "good_share": one.good_share,
+        "budget_left": one.budget_left,
+    }
 
 
 def view_alerts(alerts: Sequence[Alert], silences: Sequence[dict[str, Any]], tz: str) -> View:
