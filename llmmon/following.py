@@ -33,7 +33,7 @@ from llmmon.seeking import TimeIndex
 from llmmon.selection import Selection
 from llmmon.source_bytes import HEAD_BYTES, Source, head
 from llmmon.sources import expand
-from llmmon.tails import LinesFrom, TailStream, behind_last_newline, is_cut
+from llmmon.tails import LinesFrom, Seen, TailStream, behind_last_newline, is_cut
 
 _MOST_VANISHED: Final = 256
 _TRIES: Final = 5  # for logs that are rotated while they are read
@@ -68,16 +68,17 @@ def read_growth(
     since_us: int | None = None,
     plans: Plans | None = None,
     paths: Sequence[str] | None = None,
+    seen: Seen | None = None,
 ) -> Growth:
     """Read what is new in the logs of a query; its time options are not looked at.
 
     Logs without a checkpoint are read from their beginning, with `since_us` from where calls of that time can stand
-    (found by bisection where the log allows it: earlier calls may come too). `plans` remembers how logs are
-    read from one call to the next, `paths` is what the query's logs stand for. Absent logs are no failure.
+    (found by bisection where the log allows it: earlier calls may come too). `plans` and `seen` remember how logs
+    are read and which calls of repeating dialects came, `paths` is what the logs stand for. Absent ones are no failure.
     """
     fields |= query.derive.fields if query.derive is not None else frozenset()
     for attempt in range(_TRIES):
-        reading = _Reading(query, fields, make_fold, since_us, {} if plans is None else plans)
+        reading = _Reading(query, fields, make_fold, since_us, {} if plans is None else plans, seen or Seen())
         named = expand(query.logs).paths if paths is None else paths
         final = attempt == _TRIES - 1
         try:
@@ -95,7 +96,7 @@ class _Reading:
     """One attempt."""
 
     def __init__(
-        self, query: Query, fields: frozenset[str], make_fold: MakeFold, since_us: int | None, plans: Plans
+        self, query: Query, fields: frozenset[str], make_fold: MakeFold, since_us: int | None, plans: Plans, seen: Seen
     ) -> None:
         self._query = query
         self._filter = all_of(query.where)
@@ -103,8 +104,7 @@ class _Reading:
         self._price = adding(query, fields)
         self._make_fold = make_fold
         self._since_us = since_us
-        self._plans = plans
-        self._deferred = query.dedup
+        self._plans, self._seen, self._deferred = plans, seen, query.dedup
         self._results: list[Any] = []
         self._reports: list[SourceReport] = []
         self._failed: list[tuple[str, str]] = []
@@ -240,9 +240,9 @@ class _Reading:
         )
 
     def _settled(self, blocks_read: Sequence[Columns], source: SourceReport) -> tuple[list[Any], SourceReport]:
-        """Each call once, priced and filtered; calls are told apart within this growth, not across growths."""
+        """Each call once, priced and filtered; of one that came in an earlier growth only `seen` knows."""
         every = concat([in_log_order(columns) for columns in blocks_read])
-        single = without_repeats(every, any_dialect=self._query.dedup)
+        single = without_repeats(self._seen.unseen(every), any_dialect=self._query.dedup)
         priced = single if self._price is None or not single.size else self._price(single)
         chosen = priced if self._filter is None or not priced.size else priced.take(self._filter.mask(priced))
         fold = self._make_fold()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
+
 from llmmon.columns import Columns
 from llmmon.fingerprints import Trace, stretch
+from llmmon.formats.slots import CALL_KEY
 from llmmon.scanning import POSITION_BITS, Fold
 from llmmon.source_bytes import Source, Stream, blocks
 
 _BACK_BYTES: Final = 64 << 10
+_MOST_SEEN: Final = 100_000
 
 
 class LinesFrom:
@@ -31,6 +35,25 @@ class LinesFrom:
     def result(self) -> Any:
         """What the fold made of it."""
         return self._fold.result()
+
+
+class Seen:
+    """Calls that were delivered, the last of them, by the identifiers of dialects that log a call more than once."""
+
+    def __init__(self, most: int = _MOST_SEEN) -> None:
+        self._most = most
+        self._names: dict[str, None] = {}
+
+    def unseen(self, columns: Columns) -> Columns:
+        """The calls that were not delivered before; they are from now on."""
+        names = columns.names.get(CALL_KEY)
+        if names is None:
+            return columns
+        known = np.array([value in self._names for value in names.values] + [False])[names.codes]
+        self._names.update(dict.fromkeys(names.values[code] for code in set(names.codes.tolist()) if code >= 0))
+        for name in list(self._names)[: max(0, len(self._names) - self._most)]:
+            del self._names[name]
+        return columns.take(~known) if known.any() else columns
 
 
 class TailStream(Stream):

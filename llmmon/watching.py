@@ -23,6 +23,7 @@ from llmmon.pipeline import Query
 from llmmon.recent import LONGEST_US, MINUTE_US, Recent
 from llmmon.reports import GroupRow, Share, SourceReport
 from llmmon.sources import expand
+from llmmon.tails import Seen
 from llmmon.vigil import FIELDS as WATCHED_FIELDS
 from llmmon.vigil import Vigil, VigilFold
 
@@ -80,6 +81,7 @@ class Watcher:
         self._fields |= WATCHED_FIELDS if plan.anomalies else frozenset()
         self._checkpoints: tuple[Checkpoint, ...] = ()
         self._plans: Plans = {}
+        self._seen = Seen()
         self._paths: tuple[str, ...] = ()
         self._expanded_s = -_EXPAND_S
         self._source = SourceReport(timezone=query.tz)
@@ -115,6 +117,7 @@ class Watcher:
             since_us=since_us if first else None,
             plans=self._plans,
             paths=self._named(),
+            seen=self._seen,
         )
         self._take(growth, now_us)
         return growth.source.requests

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmmon.checkpoints import Checkpoint
-from llmmon.columns import Columns, concat
+from llmmon.columns import Columns, Names, concat
 from llmmon.config import Config
 from llmmon.folds import ColumnsFold
 from llmmon.following import Growth, read_growth
+from llmmon.formats.slots import CALL_KEY
 from llmmon.pipeline import Query
+from llmmon.tails import Seen
 
 FIELDS = frozenset({"model", "latency_ms", "request_id"})
 WALL_US = 1_790_000_000_000_000
@@ -493,3 +496,39 @@ def test_each_line_is_delivered_exactly_once_whatever_happens(
     found += reader.read()
     assert sorted(found) == list(range(machine.written))
     shutil.rmtree(folder)
+
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+@pytest.mark.parametrize("name", ["claude_code.jsonl", "codex.jsonl", "azure_llm_trace.csv", "openai_chat.jsonl"])
+def test_a_log_that_grows_line_by_line_gives_the_calls_that_it_gives_at_once(name: str, tmp_path: Path) -> None:
+    whole = (SAMPLES / name).read_bytes().splitlines(keepends=True)
+    asked = Query(logs=(str(SAMPLES / name),), config=Config(), wall_us=WALL_US)
+    at_once = read_growth(asked, FIELDS, ColumnsFold, ()).source
+    log, seen, calls, lines_read = tmp_path / name, Seen(), 0, 0
+    checkpoints: tuple[Checkpoint, ...] = ()
+    for one in whole:
+        with log.open("ab") as file:
+            file.write(one)
+        query = Query(logs=(str(log),), config=Config(), wall_us=WALL_US)
+        growth = read_growth(query, FIELDS, ColumnsFold, checkpoints, seen=seen)
+        checkpoints = growth.checkpoints
+        calls += growth.source.requests
+        lines_read += growth.source.lines
+        assert growth.source.requests == sum(columns.size for columns in growth.results)
+    assert (calls, lines_read) == (at_once.requests, at_once.lines)
+
+
+def called(name: str) -> Columns:
+    """One call of a dialect that may repeat it."""
+    return Columns(size=1, timestamp=np.zeros(1, np.int64), names={CALL_KEY: Names(np.zeros(1, np.int32), [name])})
+
+
+def test_what_was_seen_is_bounded() -> None:
+    seen = Seen(most=2)
+    for name in ("a", "b", "c"):
+        assert seen.unseen(called(name)).size == 1
+        assert seen.unseen(called(name)).size == 0
+    assert seen.unseen(called("b")).size == 0
+    assert seen.unseen(called("a")).size == 1
