@@ -1,17 +1,21 @@
-"""How fast `summarize` is beside DuckDB, and how much memory it takes.
+"""How fast `summarize` is beside DuckDB, Polars and jq, and how much memory each takes.
 
     python tests/benchmarks/summarize_speed.py FOLDER [--rounds 5] [--lines 2000000]
 
 Writes slim.jsonl (no text, about 300 bytes a line) and fat.jsonl (prompt and output, about 3.5 KB a line; a tenth of
 the lines) into FOLDER unless they are there, then runs each tool in turn, round after round. Times are whole
-processes on a warm page cache; the ratios are of the same round. Memory is the sum of the process tree.
+processes on a warm page cache; the ratios to DuckDB are of the same round. Memory is the sum of the process tree.
+Peers that are not installed are left out, and said so. jq, which takes long, runs once and does less: counts and
+sums by model, no quantiles.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -39,6 +43,25 @@ from read_json('{path}', format='newline_delimited', columns={{model: 'VARCHAR',
 {where} group by grouping sets ((model), ())
 """
 DUCKDB = "import duckdb, sys; duckdb.sql('set threads=2'); print(duckdb.sql(sys.argv[1]).fetchall())"
+POLARS = """
+import polars as pl, sys
+F, I, S = pl.Float64, pl.Int64, pl.String
+logs = pl.scan_ndjson(sys.argv[1], schema=dict(model=S, success=pl.Boolean, prompt_tokens=I, completion_tokens=I,
+    total_tokens=I, cost_usd=F, latency_ms=F, time_to_first_token_ms=F, timestamp=S, error_type=S))
+c = pl.col
+if len(sys.argv) > 2:
+    logs = logs.with_columns(c("timestamp").str.to_datetime(time_zone="UTC"))
+    logs = logs.filter(c("timestamp") >= c("timestamp").max() - pl.duration(hours=1))
+what = [pl.len(), (~c("success")).sum(), c("^.*_tokens$").sum(), c("cost_usd").sum(), c("latency_ms").mean().alias("a"),
+    *(c("latency_ms").quantile(q, "linear").alias(f"l{q}") for q in (0.5, 0.9, 0.95, 0.99)),
+    c("latency_ms").max().alias("m"), c("time_to_first_token_ms").mean().alias("t"),
+    *(c("time_to_first_token_ms").quantile(q, "linear").alias(f"t{q}") for q in (0.5, 0.95)),
+    (c("completion_tokens") * 1000 / c("latency_ms")).quantile(0.5, "linear").alias("s"),
+    c("timestamp").min().alias("from"), c("timestamp").max().alias("to")]
+print(*pl.collect_all([logs.group_by("model").agg(what), logs.select(what)]))
+"""
+JQ = """reduce inputs as $c ({}; .[$c.model] |= {n: (.n + 1), tokens: (.tokens + $c.total_tokens),
+  cost: (.cost + $c.cost_usd), ms: (.ms + $c.latency_ms)})"""
 
 
 def write_log(path: Path, lines: int, *, with_text: bool) -> None:
@@ -75,10 +98,12 @@ def _lines(rng: np.random.Generator, start: int, size: int, whole: int, texts: l
         )
 
 
-def run(command: list[str]) -> tuple[float, float]:
+def run(command: list[str], cache: Path | None = None) -> tuple[float, float]:
     """Seconds and peak memory in MB (sum over the process tree, sampled) of a command."""
     # compiled modules, as an installed package has them
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    if cache is not None:
+        environment["XDG_CACHE_HOME"] = str(cache)
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     peak = [0.0]
@@ -117,48 +142,74 @@ def _resident_mb(pid: int) -> float:
     return 0.0
 
 
+LAST_HOUR = (
+    "where timestamp >= (select max(timestamp) - interval 1 hour "
+    "from read_json('{path}', columns={{timestamp: 'TIMESTAMP'}}))"
+)
+LLMMON = (sys.executable, "-m", "llmmon")
+Job = tuple[str, str]  # what is done, by which tool
+
+
+def jobs_of(slim: Path, fat: Path) -> dict[Job, list[str]]:
+    """Every job of every tool that is here."""
+    jobs: dict[Job, list[str]] = {}
+    for name, path, extra, where in (
+        ("slim", slim, ["--no-cache"], ""),
+        ("slim again", slim, [], ""),
+        ("fat", fat, ["--no-cache"], ""),
+        ("fat again", fat, [], ""),
+        ("last hour", slim, ["--window", "60"], LAST_HOUR),
+    ):
+        jobs[name, "llmmon"] = [*LLMMON, "summarize", str(path), *extra]
+        query = SUMMARY_SQL.format(path=path, where=where.format(path=path))
+        jobs[name, "duckdb"] = [sys.executable, "-c", DUCKDB, query]
+        if importlib.util.find_spec("polars") and "again" not in name:
+            jobs[name, "polars"] = [sys.executable, "-c", POLARS, str(path), *(["hour"] if where else [])]
+        if shutil.which("jq") and name in {"slim", "fat"}:
+            jobs[name, "jq (once)"] = ["jq", "-n", JQ, str(path)]
+    return jobs
+
+
+def measure(jobs: dict[Job, list[str]], rounds: int, cache: Path) -> dict[Job, list[tuple[float, float]]]:
+    """Seconds and MB of each job, round after round; the first round warms the caches."""
+    results: dict[Job, list[tuple[float, float]]] = {job: [] for job in jobs}
+    for number in range(rounds + 1):
+        for job, command in jobs.items():
+            if job[1].endswith("(once)") and number != 1:
+                continue
+            figures = run(command, cache)
+            if number:
+                results[job].append(figures)
+    return results
+
+
+def print_table(results: dict[Job, list[tuple[float, float]]]) -> None:
+    """One line a job and tool; ratios to DuckDB in the same round, median (least-most)."""
+    print(f"{'job':10} {'tool':10} {'seconds':>8} {'to duckdb':>19} {'MB':>6}")
+    for (job, tool), runs in results.items():
+        peers = [seconds for seconds, _ in results[job, "duckdb"]]
+        ratios = [seconds / peer for (seconds, _), peer in zip(runs, peers, strict=False)]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        seconds, memory = statistics.median(s for s, _ in runs), max(m for _, m in runs)
+        print(f"{job:10} {tool:10} {seconds:8.3f} {spread:>19} {memory:6.0f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lines", type=int, default=2_000_000)
+    parser.add_argument("--without", action="append", default=[], help="leave this tool out")
     options = parser.parse_args()
     slim, fat = options.folder / "slim.jsonl", options.folder / "fat.jsonl"
     for path, lines in ((slim, options.lines), (fat, options.lines // 10)):
         if not path.exists():
             write_log(path, lines, with_text=path == fat)
-    llmmon = [sys.executable, "-m", "llmmon"]
-    last_hour = (
-        "where timestamp >= (select max(timestamp) - interval 1 hour "
-        "from read_json('{path}', columns={{timestamp: 'TIMESTAMP'}}))"
-    )
-    jobs = {
-        ("slim", "llmmon"): [*llmmon, "summarize", str(slim)],
-        ("slim", "duckdb"): [sys.executable, "-c", DUCKDB, SUMMARY_SQL.format(path=slim, where="")],
-        ("fat", "llmmon"): [*llmmon, "summarize", str(fat)],
-        ("fat", "duckdb"): [sys.executable, "-c", DUCKDB, SUMMARY_SQL.format(path=fat, where="")],
-        ("last hour", "llmmon"): [*llmmon, "summarize", str(slim), "--window", "60"],
-        ("last hour", "duckdb"): [
-            *(sys.executable, "-c", DUCKDB),
-            SUMMARY_SQL.format(path=slim, where=last_hour.format(path=slim)),
-        ],
-        ("--help", "llmmon"): [*llmmon, "--help"],
-        ("--help", "duckdb"): [sys.executable, "-c", "import duckdb"],
-    }
-    results: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in jobs}
-    for number in range(options.rounds + 1):
-        for key, command in jobs.items():
-            figures = run(command)
-            if number:  # the first round warms the page cache
-                results[key].append(figures)
-    print(f"{'job':10} {'llmmon s':>9} {'duckdb s':>9} {'ratio (min-max)':>20} {'llmmon MB':>10} {'duckdb MB':>10}")
-    for job in dict.fromkeys(name for name, _ in jobs):
-        mine, theirs = results[job, "llmmon"], results[job, "duckdb"]
-        ratios = [a / b for (a, _), (b, _) in zip(mine, theirs, strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-        seconds = [statistics.median(s for s, _ in runs) for runs in (mine, theirs)]
-        memory = [max(m for _, m in runs) for runs in (mine, theirs)]
-        print(f"{job:10} {seconds[0]:9.3f} {seconds[1]:9.3f} {spread:>20} {memory[0]:10.0f} {memory[1]:10.0f}")
+    jobs = {job: command for job, command in jobs_of(slim, fat).items() if job[1].split()[0] not in options.without}
+    for tool in ("polars", "jq"):
+        if not any(name.startswith(tool) for _, name in jobs):
+            print(f"{tool}: left out" + ("" if tool in options.without else ", since it is not installed"))
+    print_table(measure(jobs, options.rounds, options.folder / "cache"))
 
 
 if __name__ == "__main__":
