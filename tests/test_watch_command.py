@@ -256,7 +256,7 @@ def test_a_reader_that_leaves_ends_it_quietly(log: Path) -> None:
         assert b"Traceback" not in process.stderr.read()
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def test_an_old_log_is_replayed_with_now_log(log: Path, run: Run) -> None:
