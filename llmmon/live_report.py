@@ -56,6 +56,7 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[IncidentReport, ...] = ()
     learning: str = ""
     paused: bool = False
+    waiting: bool = False  # no log was there so far
 
     @property
     def minutes(self) -> float:

@@ -102,6 +102,11 @@ class Watcher:
         last = self._recent.last_us
         return last + 1 if self._replay and last is not None else self._clock()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no log was there so far."""
+        return not self._checkpoints
+
     def poll(self) -> int:
         """Read what is new; how many calls that were."""
         now_us = self._clock()
@@ -189,6 +194,7 @@ class Watcher:
             incidents=found.incidents if found is not None else (),
             learning=found.learning if found is not None else "not looked for",
             paused=self.paused,
+            waiting=self.is_waiting,
         )
 
     def _groups(self, partials: Partials, minutes: float) -> tuple[GroupRow, ...]:

@@ -187,8 +187,9 @@ def test_a_signal_leaves_the_terminal_as_it_was(
 
 def test_a_log_that_is_absent_appears_later(log: Path, terminals: list[Terminal]) -> None:
     terminals.append(terminal := Terminal(log.parent, "app.jsonl"))
-    terminal.wait_for("no calls yet")
+    terminal.wait_for("no such log yet")
     log.touch()
+    terminal.wait_for("no calls yet")
     feed(log, range(2))
     terminal.wait_for(r"requests 2 \(")
 
@@ -231,6 +232,12 @@ def test_where_stdout_is_no_terminal_lines_are_printed(log: Path, run: Run) -> N
     assert "errors=100.0%" in first
     assert "new=0" in second
     assert "\x1b" not in done.stdout
+
+
+def test_a_log_that_is_not_there_is_said(run: Run) -> None:
+    done = run("watch", "nothing.jsonl", "--count", "1")
+    assert done.code == 0
+    assert "waiting for nothing.jsonl" in done.stderr
 
 
 def test_as_json_lines(log: Path, run: Run) -> None:
@@ -276,6 +283,7 @@ def test_an_old_log_is_replayed_with_now_log(log: Path, run: Run) -> None:
         ["--interval", "0s"],
         ["-f", "csv"],
         ["--by", "no"],
+        ["--rejects", "r.txt"],
     ],
 )
 def test_options_that_make_no_sense_are_told(log: Path, run: Run, options: list[str]) -> None:

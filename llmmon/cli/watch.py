@@ -54,6 +54,8 @@ def watch(
     try:
         watcher.poll()
         if not live:
+            if watcher.is_waiting:
+                output.say(f"no log there yet, waiting for {', '.join(query.logs)}")
             _print(watcher, output, every_s, count)
             return 0
         from llmmon.screen import LiveScreen
@@ -90,6 +92,8 @@ def _plan(
         raise UsageError("watch shows the last --window; --since and --until do not apply")
     if query.now not in (None, "wall", "log"):
         raise UsageError("watch: --now is wall or log")
+    if query.rejects is not None:
+        raise UsageError("watch keeps no rejected lines", hint="llmmon inspect LOGS --rejects FILE")
     if "-" in query.logs:
         raise UsageError("watch follows files", hint="llmmon watch LOGS...; a stream can be kept by `tee app.jsonl`")
     if output.format not in ("table", "json", "jsonl") or output.file is not None:

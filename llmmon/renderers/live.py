@@ -87,7 +87,7 @@ def _pairs(*pairs: tuple[str, str, str]) -> Line:
 
 def _last(report: LiveReport) -> Line:
     if report.last_us is None:
-        return [(" no calls yet", "yellow")]
+        return [(" no such log yet: waiting for it" if report.waiting else " no calls yet", "yellow")]
     past = max(0, report.now_us - report.last_us)
     return [(f" last event {age(past)} ago  ", "yellow" if past > _STALE_US else "dim")]
 
