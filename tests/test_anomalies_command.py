@@ -61,6 +61,20 @@ def test_the_model_that_broke_is_named_among_the_contributors(run: Run) -> None:
     assert all("caused" not in part["text"] for a in anomalies for part in a["contributors"])
 
 
+def test_the_tag_that_broke_is_named_and_a_tag_of_ids_is_not(run: Run, tmp_path: Path) -> None:
+    rows = []
+    for i in range(3000):
+        slow = i > 2800 and i % 2
+        tags = {"region": "eu" if i % 2 else "us", "trace": f"t{i}"}
+        when = (START + timedelta(minutes=i)).isoformat()
+        latency = (100 + i * 7919 % 53) * (5 if slow else 1)
+        rows.append({"timestamp": when, "model": "m", "latency_ms": latency, "success": True, "tags": tags})
+    (tmp_path / "tagged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    slower = next(a for a in found(run, "tagged.jsonl")["anomalies"] if a["metric_name"] == "latency_ms")
+    assert ("tag.region", "eu") == (slower["contributors"][0]["field"], slower["contributors"][0]["name"])
+    assert {"tag.region"} == {part["field"] for part in slower["contributors"]}
+
+
 def test_excluded_time_is_neither_reported_nor_learned_from(run: Run) -> None:
     kept = found(run, SAMPLES, "--exclude", "2026-03-06T12:00/2026-03-06T15:00")["anomalies"]
     assert not [a for a in kept if a["start"].startswith("2026-03-06")]

@@ -12,11 +12,15 @@ from llmmon.detectors.forecast import Forecast
 from llmmon.detectors.history import History, RunningMean
 from llmmon.detectors.period import period_of
 from llmmon.detectors.surprise import Surprise
+from llmmon.series import HOUR_US
 
 _SHORT: Final = 6
 _LONG: Final = 48
 _LOOK: Final = 512  # samples before a cycle is looked for, and again at every doubling
-_SAME_CYCLE: Final = 0.2  # relative difference of lengths
+_SAME_CYCLE: Final = 0.01  # relative difference of lengths
+_CLOCK_US: Final = (HOUR_US, 24 * HOUR_US, 168 * HOUR_US)
+_ON_THE_CLOCK: Final = 0.05
+_BLIND: Final = 3
 _STILL: Final = 0.3  # scale of the logarithm of how long a value stands
 _LOW: Final = 0.02  # of the first median: nearer to zero is zero
 
@@ -42,13 +46,15 @@ class Features:
         self.value, self.short_mean, self.long_mean, self.missed = (_BothWays() for _ in range(4))
         self.mean_step, self.standing = Surprise(), Surprise(_STILL)
         self.seen, self.still = 0, 0
+        self.blind = 0  # samples after a hole, of which the forecast says nothing
 
     def nats(self, value: float, stamp_us: int) -> dict[str, float]:
         """How surprising each feature is with the next value, which is then remembered."""
         self.seen += 1
         self._bridge(stamp_us)
-        x, before = self.history.scaled(value), self.history.ago(1)
-        error = self._error(x)
+        x = self.history.scaled(value)
+        before = x if self.blind else self.history.ago(1)
+        error = 0.0 if self.blind else self._error(x)
         self.still = self.still + 1 if x == before else 0
         short, long, moved = self.short.add(x), self.long.add(x), self.steps.add(abs(x - before))
         found = {
@@ -67,8 +73,14 @@ class Features:
         return found
 
     def _bridge(self, stamp_us: int) -> None:
-        for _ in range(self.history.missing(stamp_us) if self.history.size else 0):
-            self.history.add(self.history.ago(1), stamp_us)
+        """Where samples are missing the course of the last cycle stands in, or the last value."""
+        missing = self.history.missing(stamp_us) if self.history.size else 0
+        self.blind = _BLIND if missing > 1 else max(self.blind - 1, 0)
+        for _ in range(missing):
+            usual = self.history.ago(self.cycle.length if self.cycle else 1)
+            self.history.add(usual, stamp_us)
+            self.short.add(usual)
+            self.long.add(usual)
             if self.cycle is not None:
                 self.cycle.skip()
 
@@ -90,8 +102,19 @@ class Features:
 
     def _look(self) -> None:
         length = period_of(self.history.values)
-        known = self.cycle.length if self.cycle else 0
-        if length is None or abs(length - known) < _SAME_CYCLE * known:
+        if length is None:
+            return
+        length, known = self._by_the_clock(length), self.cycle.length if self.cycle else 0
+        if abs(length - known) <= _SAME_CYCLE * known:
             return
         self.cycle = Cycle(length, self.history.values)
         self.forecast.forget_cycle()
+
+    def _by_the_clock(self, length: int) -> int:
+        """A cycle of nearly an hour, a day or a week is one."""
+        if self.history.step > 0:
+            for cycle_us in _CLOCK_US:
+                samples = cycle_us / self.history.step
+                if abs(length / samples - 1) < _ON_THE_CLOCK:
+                    return round(samples)
+        return length

@@ -264,7 +264,7 @@ def _share_of_budget(column: Column) -> float:
     if column.metric == "cost_usd":  # a few dear calls make a total: its tail is heavier than it is taken to be
         return 0.0 if not column.group else -3.0
     if column.detector == "traffic":
-        return 1.5 if not column.group else -1.0
+        return 0.0 if not column.group else -1.0
     if column.group:
         return 0.0
-    return 2.5 if column.metric == "error_rate" else 1.0
+    return 2.0 if column.metric == "error_rate" else 1.0

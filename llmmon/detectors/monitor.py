@@ -25,13 +25,13 @@ from llmmon.series import HOUR_US, FloatArray, Panel
 
 _WEEK_US: Final = 168 * HOUR_US
 _LASTING_US: Final = 12 * HOUR_US
-_SUDDEN_US: Final = 2 * HOUR_US  # demand wanders: half of its evidence is let go in so long
+_SUDDEN_US: Final = 3 * HOUR_US // 2  # demand wanders: half of its evidence is let go in so long
 _EQUALS: Final = 6  # series that may alarm sooner at once
 _LEAST_SERIES: Final = 24  # that share the budget of false alarms: a few series have no right to all of it
-_LIVELY: Final = 0.2  # chances a bucket of the liveliest sums
+_LIVELY: Final = 0.27  # chances a bucket of the liveliest sums
 _SLOWEST: Final = 0.05  # nats a bucket
 _PACE_H: Final = 72.0  # hours over which the pace of sums is learned
-_CREEPING_CHANCES: Final = 250  # a week and series: slow sums have few independent chances to alarm
+_CREEPING_CHANCES: Final = 600  # a week and series: slow sums have few independent chances to alarm
 
 Judge: TypeAlias = LevelJudge | RateJudge | TrafficJudge
 

@@ -20,7 +20,7 @@ from llmmon.series import HOUR_US
 
 _LEAST: Final = 48  # samples before the first verdict
 _REFRACTORY: Final = 120  # samples
-_CALM: Final = math.log(1 / 0.15)  # nats beyond log(samples): false alarms per e-fold of history
+_CALM: Final = math.log(1 / 0.08)  # nats beyond log(samples): false alarms per e-fold of history
 _DAY_US: Final = 26 * HOUR_US
 _YOUNG: Final = 3.0  # nats more while the series has not seen a day
 

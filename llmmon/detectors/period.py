@@ -35,4 +35,18 @@ def period_of(values: FloatArray) -> int | None:
     peaks = peaks[correlation[peaks] > _CLEAR]
     if not len(peaks):
         return None
-    return int(peaks[correlation[peaks] >= _NEARLY * correlation[peaks].max()][0])
+    return _refined(int(peaks[correlation[peaks] >= _NEARLY * correlation[peaks].max()][0]), correlation)
+
+
+def _refined(length: int, correlation: FloatArray) -> int:
+    """From the peaks at multiples of the cycle, doubling, which are as sharp but further out."""
+    exact, many = float(length), 1
+    while 2 * many * exact * 1.02 < len(correlation):
+        many *= 2
+        reach = max(1, int(0.25 * exact))
+        middle = round(many * exact)
+        part = correlation[middle - reach : middle + reach + 1]
+        if not part.max() > _CLEAR / 2:
+            break
+        exact = (middle - reach + int(part.argmax())) / many
+    return round(exact)
