@@ -219,7 +219,7 @@ class _Search:
             since_ns = max(known.mtime_ns for known in self._checkpoints if known.origin == origin)
             was_rotated = all(known.path != origin for known in found)
             for entry in _kin(entries, os.path.basename(origin)):
-                if (entry.stat().st_dev, entry.inode()) in self._seen:
+                if (entry.stat().st_dev, entry.inode()) in self._seen or not os.access(entry.path, os.R_OK):
                     continue
                 file = self._take(entry.path, origin)
                 if file is None or self._by_content(file):
