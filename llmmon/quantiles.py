@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,10 +19,49 @@ def quantiles(values: Values, groups: int, ps: Sequence[float], *, pooled: bool)
 
     Shape (groups, len(ps)), with one more row at the end for all groups together if `pooled`.
     """
-    runs = values.runs
-    if len(runs) > 1 and groups * len(ps) > _FEW_TARGETS:
-        runs = (sorted_run(values),)
-    return _Selection(runs, groups, pooled).quantiles(ps)
+    if groups * len(ps) > _FEW_TARGETS:
+        return _of_one_run(sorted_run(values), groups, ps, pooled=pooled)
+    selection = _Selection(values.runs, groups, pooled)
+    return _interpolated(selection.count, ps, selection.select)
+
+
+def _interpolated(count: IntArray, ps: Sequence[float], select: Callable[[IntArray], KeyArray]) -> FloatArray:
+    """Between the values at the two places next to each quantile, which `select` gives; shape (rows, len(ps))."""
+    last = np.maximum(count[:, None] - 1, 0)
+    position = last * np.array(ps)
+    below = np.floor(position).astype(np.int64)
+    found = select(np.stack([below, np.minimum(below + 1, last)])).astype(np.float64)
+    result: FloatArray = found[0] + (found[1] - found[0]) * (position - below)
+    result[count == 0] = np.nan
+    return result
+
+
+def _of_one_run(run: Run, groups: int, ps: Sequence[float], *, pooled: bool) -> FloatArray:
+    """Quantiles where all values stand in one run: looked up at their places."""
+    table = _at_places(run, np.arange(groups + 1, dtype=np.uint64) << _BITS, ps)
+    if not pooled:
+        return table
+    values = run.keys & ((np.uint64(1) << _BITS) - np.uint64(1))
+    order = np.argsort(values) if run.counts is not None else None
+    everything = Run(np.sort(values)) if order is None or run.counts is None else Run(values[order], run.counts[order])
+    return np.concatenate([table, _at_places(everything, np.array([0, 1 << VALUE_BITS], np.uint64), ps)])
+
+
+def _at_places(run: Run, edges: KeyArray, ps: Sequence[float]) -> FloatArray:
+    """Quantiles of the values between each two edges; shape (edges - 1, len(ps))."""
+    if not len(run.keys):
+        return np.full((len(edges) - 1, len(ps)), np.nan)
+    before = None if run.counts is None else np.concatenate([[0], run.counts.cumsum()])
+    starts = run.keys.searchsorted(edges)
+    starts = starts if before is None else before[starts]
+
+    def select(target: IntArray) -> KeyArray:
+        ranks = starts[:-1, None] + target
+        places = ranks if before is None else before.searchsorted(ranks, "right") - 1
+        found: KeyArray = run.keys.take(places, mode="clip") & ((np.uint64(1) << _BITS) - np.uint64(1))
+        return found
+
+    return _interpolated(np.diff(starts), ps, select)
 
 
 class _Selection:
@@ -45,17 +84,7 @@ class _Selection:
         found: IntArray = place if cumulative is None else cumulative[place]
         return found
 
-    def quantiles(self, ps: Sequence[float]) -> FloatArray:
-        count = self.count[:, None]
-        position = np.maximum(count - 1, 0) * np.array(ps)
-        below = np.floor(position).astype(np.int64)
-        target = np.stack([below, np.minimum(below + 1, np.maximum(count - 1, 0))])
-        found = self._select(target).astype(np.float64)
-        result: FloatArray = found[0] + (found[1] - found[0]) * (position - below)
-        result[self.count == 0] = np.nan
-        return result
-
-    def _select(self, target: IntArray) -> KeyArray:
+    def select(self, target: IntArray) -> KeyArray:
         """The smallest value with more than `target` values at or below it."""
         low = np.zeros(target.shape, np.uint64)
         high = np.full(target.shape, (1 << VALUE_BITS) - 1, np.uint64)

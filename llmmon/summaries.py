@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -15,7 +16,7 @@ from llmmon.folds import EXACT_VALUES, PartialsFold
 from llmmon.grouping import Grouping
 from llmmon.metrics import SUMMARY, needed_fields, statistic_called
 from llmmon.parallel import cpu_count
-from llmmon.partials import Partials, merge
+from llmmon.partials import Group, Partials, merge
 from llmmon.pipeline import Query, Read, read
 from llmmon.reports import Bucket, GroupRow, Share, Statistics, SummaryReport
 
@@ -49,15 +50,14 @@ def summarize(
     fields = needed_fields(names) | _EXTRA_FIELDS | set(by) | set(series_by)
     found = read(query, fields, lambda: PartialsFold(groupings, most))
     grouped, errors, reasons, *series = (merge(parts) for parts in zip(*found.results, strict=True))
-    rows, totals = _rows(grouped, by, names, found.window.minutes)
-    rows = _sorted(rows, sort)
+    rows, totals = _rows(grouped, by, names, found.window.minutes, sort, limit)
     report = SummaryReport(
         window=found.window,
         exact=all(part.exact for part in (grouped, *series)),
         totals=totals,
         by=by,
-        groups=tuple(rows[: limit or None]),
-        more_groups=len(rows) - len(rows[: limit or None]),
+        groups=tuple(rows),
+        more_groups=len(grouped) - len(rows),
         series=_series(series[0], bucketed, names) if bucketed is not None else (),
         every_us=every_us,
         errors=_shares(errors, "error"),
@@ -73,12 +73,24 @@ def _statistics(sort: str) -> tuple[str, ...]:
 
 
 def _rows(
-    partials: Partials, by: Sequence[str], names: Sequence[str], minutes: float | None
+    partials: Partials, by: Sequence[str], names: Sequence[str], minutes: float | None, sort: str, limit: int
 ) -> tuple[list[GroupRow], Statistics]:
+    """The first groups by a statistic (all without a limit), and all calls together."""
     table = evaluate(partials, names, minutes)
     groups = partials.groups
-    rows = [GroupRow(dict(zip(by, group, strict=True)), statistics_at(table, i)) for i, group in enumerate(groups)]
+    first = _first(groups, table[statistic_called(sort).name][: len(groups)], limit or len(groups))
+    rows = [GroupRow(dict(zip(by, groups[i], strict=True)), statistics_at(table, i)) for i in first]
     return rows, statistics_at(table, len(groups))
+
+
+def _first(groups: Sequence[Group], column: FloatArray, limit: int) -> list[int]:
+    """The places of the groups with the largest values, missing ones last, equal ones by name; at most `limit`."""
+    ranks = np.where(np.isnan(column), np.inf, -column)
+    among = np.arange(len(ranks))
+    if limit < len(ranks):
+        among = np.flatnonzero(ranks <= np.partition(ranks, limit - 1)[limit - 1])
+    listed = ranks.tolist()
+    return heapq.nsmallest(limit, among.tolist(), key=lambda i: (listed[i], [str(key) for key in groups[i]]))
 
 
 def totals_of(partials: Partials, names: Sequence[str], minutes: float | None) -> Statistics:
@@ -95,16 +107,6 @@ def _public(name: str, value: float) -> float | int | None:
     if np.isnan(value):
         return None
     return int(value) if statistic_called(name).integral else value
-
-
-def _sorted(rows: list[GroupRow], sort: str) -> list[GroupRow]:
-    name = statistic_called(sort).name
-
-    def rank(row: GroupRow) -> tuple[bool, float, list[str]]:
-        value = row.statistics[name]
-        return value is None, -(value or 0.0), [str(key) for key in row.key.values()]
-
-    return sorted(rows, key=rank)
 
 
 def _series(partials: Partials, grouping: Grouping, names: Sequence[str]) -> tuple[Bucket, ...]:
