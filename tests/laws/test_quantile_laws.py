@@ -72,3 +72,17 @@ def test_a_longest_value_is_kept_at_the_bound_and_nothing_is_negative() -> None:
     columns = Columns(2, np.zeros(2, np.int64), {"latency_ms": np.array([-5.0, 1e18])})
     values = aggregate(columns, Measures((), ("latency_ms",)), Grouping()).values["latency_ms"]
     assert [0.0, float((1 << VALUE_BITS) - 1)] == quantiles(values, 1, (0.0, 1.0), pooled=False)[0].tolist()
+
+
+@given(groups_of_values, st.integers(1, 3), st.booleans(), st.booleans())
+@settings(max_examples=60)
+def test_looking_up_and_selecting_give_the_same(
+    groups: list[list[int]], runs: int, counted: bool, pooled: bool
+) -> None:
+    values = coarsen(values_of(groups, runs)) if counted else values_of(groups, runs)
+    with pytest.MonkeyPatch.context() as patch:
+        found = []
+        for few in (-1, 10**9):
+            patch.setattr("llmmon.quantiles._FEW_TARGETS", few)
+            found.append(quantiles(values, len(groups), PS, pooled=pooled))
+    assert found[0].tobytes() == found[1].tobytes()
