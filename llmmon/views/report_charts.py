@@ -230,7 +230,7 @@ def distribution(histogram: Histogram, totals: Statistics) -> Chart:
         across=bin_ticks(edges, _decade_texts(edges)),
         up=up,
         marks=bin_ticks(edges, marks),
-        note="calls by time taken, logarithmic scale",
+        note="logarithmic scale",
         summary=f"{title}: {told}; from {milliseconds(edges[0])} to {milliseconds(edges[-1])}.",
     )
 

@@ -80,10 +80,9 @@ def _marks(one: Chart) -> list[Html]:
     for number, tick in enumerate(one.marks):
         at = _percent(tick.place)
         left = number > 0 and tick.place - one.marks[number - 1].place < _NEAR
-        right = number + 1 < len(one.marks) and one.marks[number + 1].place - tick.place < _NEAR
-        anchor = "start" if left else "end" if right else "middle"
+        height = "-14" if left and number % 2 else "-3"
         found.append(el("line", x1=at, x2=at, y1="0", y2=_n(_HIGH), class_="mark"))
-        found.append(el("text", tick.label, x=at, y="-3", text_anchor=anchor, class_="marklabel"))
+        found.append(el("text", tick.label, x=at, y=height, text_anchor="middle", class_="marklabel"))
     return found
 
 
