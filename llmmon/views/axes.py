@@ -105,7 +105,7 @@ def _whole_days(start_us: int, end_us: int, days: int, tz: str) -> list[int]:
 
 
 def _within_days(start_us: int, end_us: int, step_s: int, tz: str) -> list[int]:
-    found = set()
+    found: set[int] = set()
     for midnight in _whole_days(start_us, end_us, 1, tz):
         first = max(0, (start_us - midnight) // (step_s * _S))
         last = min(_DAY_S // step_s - 1, (end_us - midnight) // (step_s * _S))
