@@ -183,11 +183,15 @@ def _bounded(values: Values) -> Values:
 def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[Key, ...]]:
     """At most 100 groups, first come first served; the calls of all others are the group "other"."""
     seen = dict.fromkeys(known)
-    new = {group for group in partials.groups if group[1:] not in seen}
-    for group in sorted(new, key=lambda g: (g[0], [(n is not None, n or "") for n in g[1:]])):
+    first: dict[Key, int] = {}
+    for group in partials.groups:
+        key = group[1:]
+        if key not in seen and first.get(key, group[0]) >= group[0]:
+            first[key] = group[0]
+    for key in sorted(first, key=lambda key: (first[key], [(name is not None, name or "") for name in key])):
         if len(seen) < MOST_GROUPS:
-            seen.setdefault(group[1:])
-    if all(group[1:] in seen for group in new):
+            seen[key] = None
+    if all(key in seen for key in first):
         return partials, tuple(seen)
     groups: list[Group] = [
         group if group[1:] in seen else (group[0], *(OTHER,) * (len(group) - 1)) for group in partials.groups

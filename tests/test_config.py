@@ -83,7 +83,7 @@ def test_the_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("table", "fault"),
     [
-        ({"lgos": []}, "lgos: unknown key, did you mean 'logs'?"),
+        ({"lgs": []}, "lgs: unknown key, did you mean 'logs'?"),
         ({"logs": 3}, "logs: must be a list of paths"),
         ({"logs": ["a", 3]}, "logs: must be a list of paths"),
         ({"timezone": "Mars"}, "timezone: unknown time zone 'Mars'"),

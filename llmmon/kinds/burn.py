@@ -11,7 +11,7 @@ from llmmon.alert import Group
 from llmmon.columns import FloatArray, IntArray
 from llmmon.durations import duration_text
 from llmmon.history import Stream
-from llmmon.kinds.kind import Kind, Past
+from llmmon.kinds.kind import Kind, Notes, Past
 from llmmon.kinds.running import Running, keys_in
 from llmmon.readings import CLEAR, FORGOTTEN_AFTER, MET, Sight
 from llmmon.rules import MINUTE_US, AlertRule, Burn, Burning, group_text, number_text
@@ -67,10 +67,8 @@ class BurnKind(Kind):
             np.copyto(limit, pair.factor, where=better)
             np.copyto(which, number, where=better)
         gone = sums[1].counts(ends - reach, ends) == 0
-        notes = {
-            (row, at): _note(rule, groups[row], burn.pairs[which[row, at]], (value, short, count, bad), (row, at))
-            for row, at in zip(*(places.tolist() for places in np.nonzero(met == MET)), strict=True)
-        }
+        seen = (value, short, count, bad)
+        notes = Notes(met, lambda row, at: _note(rule, groups[row], burn.pairs[which[row, at]], seen, (row, at)))
         return Sight(rule, groups, ends, met, value, count, gone, limit, notes)
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import FloatArray, IntArray
 from llmmon.evaluation import evaluate
 from llmmon.history import Stream, stream_of
-from llmmon.kinds.kind import Kind, Past
+from llmmon.kinds.kind import Kind, Notes, Past
 from llmmon.kinds.recent import recent_needs, recent_past
 from llmmon.kinds.running import Running
 from llmmon.metrics import Sort
 from llmmon.partials import VALUE_BITS, Partials, Run, Sums, Values, coarsen, sorted_run
-from llmmon.readings import MET, Sight, Windows, compared, least_count, seen
+from llmmon.readings import Sight, Windows, compared, least_count, seen
 from llmmon.rules import MINUTE_US, AlertRule, Change, group_text, number_text
 
 HOUR: Final = 60
@@ -72,21 +73,18 @@ def _easiest(rule: AlertRule, limit: FloatArray) -> FloatArray:
 
 def _noted(sight: Sight, limit: FloatArray, earlier: FloatArray) -> Sight:
     """The sight with the thresholds that applied, and a sentence where the condition holds."""
-    rule = sight.rule
+    rule, change = sight.rule, _change(sight.rule)
     what = f"{rule.aggregation} {rule.metric_name}".strip()
-    notes = {}
-    for row, at in zip(*(places.tolist() for places in np.nonzero(sight.met == MET)), strict=True):
+
+    def note(row: int, at: int) -> str:
         value, before = float(sight.value[row, at]), float(earlier[row, at])
         if np.isnan(value) or not before > 0:
-            continue
+            return ""  # no data
         whom = f" of {group_text(sight.groups[row])}" if sight.groups[row] else ""
         much = f"{value / before - 1:+.0%}".replace("%", " %")
-        notes[row, at] = (
-            f"{what}{whom} is {number_text(value)}, {much} against {_change(rule).versus} ({number_text(before)})"
-        )
-    return Sight(
-        rule, sight.groups, sight.ends, sight.met, sight.value, sight.count, sight.gone, limit, {**sight.notes, **notes}
-    )
+        return f"{what}{whom} is {number_text(value)}, {much} against {change.versus} ({number_text(before)})"
+
+    return msgspec.structs.replace(sight, threshold=limit, notes=Notes(sight.met, note))
 
 
 class _Earlier:

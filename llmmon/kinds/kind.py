@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
 
 from llmmon.columns import IntArray
 from llmmon.history import Stream
 from llmmon.partials import Partials
-from llmmon.readings import Sight
+from llmmon.readings import MET, Sight
 from llmmon.rules import AlertRule
 
 Past = Mapping[Stream, Partials]  # at least as far back as the rule needs
+
+
+class Notes(Mapping[tuple[int, int], str]):
+    """The sentences of where a condition is met, written when they are asked for: most never are."""
+
+    def __init__(self, met: IntArray, write: Callable[[int, int], str]) -> None:
+        self._met, self._write = met, write
+
+    def __getitem__(self, place: tuple[int, int]) -> str:
+        if self._met[place] != MET:
+            raise KeyError(place)
+        return self._write(*place)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(*(places.tolist() for places in np.nonzero(self._met == MET)), strict=True)
+
+    def __len__(self) -> int:
+        return int((self._met == MET).sum())
 
 
 class Kind(ABC):

@@ -12,7 +12,7 @@ from llmmon.columns import FloatArray, IntArray
 from llmmon.durations import local, zone
 from llmmon.grouping import Grouping
 from llmmon.history import Stream
-from llmmon.kinds.kind import Kind, Past
+from llmmon.kinds.kind import Kind, Notes, Past
 from llmmon.kinds.running import Running, keys_in
 from llmmon.metrics import METRICS
 from llmmon.readings import CLEAR, MET, Sight
@@ -57,10 +57,7 @@ class SpendKind(Kind):
             limit = spend.amount_usd * spend.share
         with np.errstate(invalid="ignore"):
             met = np.where(value > limit if spend.share is None else value >= limit, MET, CLEAR)
-        notes = {
-            (row, at): _note(spend, groups[row], float(value[row, at]), int(begin[at]))
-            for row, at in zip(*(places.tolist() for places in np.nonzero(met == MET)), strict=True)
-        }
+        notes = Notes(met, lambda row, at: _note(spend, groups[row], float(value[row, at]), int(begin[at])))
         gone = np.zeros(met.shape, np.bool_)
         return Sight(rule, groups, ends, met, value, count, gone, np.full(met.shape, limit), notes)
 

@@ -92,8 +92,8 @@ def lived(
         check(query, CheckPlan(state=state, environment={"PATH": "/usr/bin:/bin"}))
     with StateFile(state) as kept:
         episodes = [episode_of(alert) for alert in kept.episodes()]
-        rows = kept.outbox._db.execute("SELECT id FROM outbox ORDER BY id").fetchall()  # noqa: SLF001
-        posts = [post for (number,) in rows for post in kept.outbox._posts("id = ?", (number,))]  # noqa: SLF001
+        rows = kept.outbox._db.execute("SELECT id FROM outbox ORDER BY id").fetchall()
+        posts = [post for (number,) in rows for post in kept.outbox._posts("id = ?", (number,))]
     messages = [
         Message(
             post.created_us,
