@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from llmmon.aggregator import Measures
-from llmmon.calls import COLUMNS, request_rows
+from llmmon.calls import request_rows
 from llmmon.columns import Columns, concat
 from llmmon.errors import UsageError
 from llmmon.evaluation import evaluate
@@ -38,6 +38,10 @@ _COSTS: Final = Measures(sums=("cost_usd",), values=())
 _BYS: Final[tuple[tuple[str, ...], ...]] = ((), ("model",), ("error_type",))  # of the timelines
 _HISTOGRAMS: Final = ("latency_ms", "time_to_first_token_ms")
 _LISTS: Final = ("latency_ms", "cost_usd")
+SHOWN: Final = (  # of a single call; each further name that differs from call to call takes its time to read
+    *("request_id", "timestamp", "model", "user", "feature", "error_type", "latency_ms", "time_to_first_token_ms"),
+    *("prompt_tokens", "completion_tokens", "cost_usd"),
+)
 
 
 class Parting(msgspec.Struct, frozen=True):
@@ -145,7 +149,7 @@ class Assembly:
     def listed(self, key: str) -> tuple[Mapping[str, Any], ...]:
         """The calls with the largest values, without their texts."""
         columns = concat([part.lists[key] for part in self._parts])
-        rows = request_rows(columns.take(top(columns, key, _LISTED, ascending=False)), COLUMNS, self._calls.scanned)
+        rows = request_rows(columns.take(top(columns, key, _LISTED, ascending=False)), SHOWN, self._calls.scanned)
         return tuple(row for row in rows if row[key])
 
     def compared_with(self, before: Statistics | None) -> Comparison | None:

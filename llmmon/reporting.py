@@ -8,14 +8,13 @@ from typing import Final
 import msgspec
 
 from llmmon.aggregator import Measures
-from llmmon.calls import COLUMNS
 from llmmon.durations import iso
 from llmmon.folds import EXACT_VALUES, Beside, PartialsFold
 from llmmon.grouping import Grouping
 from llmmon.metrics import needed_fields
 from llmmon.monitoring import MonitorPlan, find_anomalies
 from llmmon.overview import AlertEpisode, Overview, Quality
-from llmmon.overview_parts import STATISTICS, Assembly, OverviewFold, Parting
+from llmmon.overview_parts import SHOWN, STATISTICS, Assembly, OverviewFold, Parting
 from llmmon.parallel import cpu_count
 from llmmon.partials import merge
 from llmmon.pipeline import Query, Read, read
@@ -44,7 +43,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     """Everything about the calls of a query; raises `UsageError`."""
     query = again.query
     asked = with_quality(query) if plan.score else query
-    fields = needed_fields(STATISTICS) | {*COLUMNS, *plan.by, "finish_reason", "error_type", "status"}
+    fields = needed_fields(STATISTICS) | {*SHOWN, *plan.by, "finish_reason", "error_type", "status"}
     parting = Parting(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
     whole = not (query.window or query.since)
     if not whole:
