@@ -131,7 +131,10 @@ def _serve(faults: _Faults, table: Mapping[str, Any], folder: Path) -> Serve:
         faults.found.append("serve.port: must be a number up to 65535")
         port = None
     log = faults.text(found, "log")
-    return Serve(folder / log if log else None, faults.text(found, "host"), port, faults.text(found, "token"))
+    token = faults.text(found, "token")
+    if token.startswith("file:"):
+        token = f"file:{folder.absolute() / Path(token.removeprefix('file:')).expanduser()}"
+    return Serve(folder / log if log else None, faults.text(found, "host"), port, token)
 
 
 def _rules(faults: _Faults, table: Mapping[str, Any]) -> tuple[AlertRule, ...]:

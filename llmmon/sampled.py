@@ -18,6 +18,7 @@ _FIELDS: Final = {
     for name, field in ALIASES.items()
     if field == _ERROR or (field in FIELDS and FIELDS[field].kind is Kind.NUMBER)
 }
+SAMPLED: Final = frozenset(_FIELDS.values())  # the metrics that samples can tell of
 _LABELS: Final = ("model", "user", "feature", "provider", "error_type")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _LEFT_OUT: Final = frozenset(
     {"window", "since", "until", "now", "jobs", "rejects", "no_cache", "format", "output_file"}
 )
+_PORT: Final = 8080
 
 Host = Annotated[str | None, typer.Option(help="Where to listen. Default: 127.0.0.1.", metavar="ADDRESS")]
 Port = Annotated[int | None, typer.Option(help="Default: 8080; 0 takes a free one.", min=0, max=65535, metavar="N")]
@@ -45,8 +46,6 @@ def _serve(
 
     Example: llmmon serve --dry-run --state state.db
     """
-    import msgspec
-
     from llmmon.durations import duration_us
 
     try:
@@ -56,17 +55,14 @@ def _serve(
         if error.name not in {"fastapi", "uvicorn", "starlette"}:
             raise
         raise missing_extra("serve", "llmmon serve") from None
-    logs = query.logs or query.config.logs or tuple(filter(None, os.environ.get("LLMMON_LOGS", "").split(os.pathsep)))
-    if "-" in logs:
-        raise UsageError("serve follows files, not standard input", hint="post to /v1/requests, or name files")
     known = query.config.serve
     kept = _state(query, state)
     plan = ServePlan(
-        query=msgspec.structs.replace(query, logs=logs),
+        query=_following(query),
         state=kept,
         journal=log or known.log or kept.with_suffix(".jsonl"),
         host=host or known.host or "127.0.0.1",
-        port=port if port is not None else known.port if known.port is not None else 8080,
+        port=next(one for one in (port, known.port, _PORT) if one is not None),
         token=_token(token or known.token),
         keep_text=keep_text,
         every_s=max(0.1, duration_us(every, plain="s") / 1e6),
@@ -77,6 +73,16 @@ def _serve(
     else:
         run(plan, output.say)
     return 0
+
+
+def _following(query: "Query") -> "Query":
+    """The query with the logs that are followed beside the one that is written."""
+    import msgspec
+
+    logs = query.logs or query.config.logs or tuple(filter(None, os.environ.get("LLMMON_LOGS", "").split(os.pathsep)))
+    if "-" in logs:
+        raise UsageError("serve follows files, not standard input", hint="post to /v1/requests, or name files")
+    return msgspec.structs.replace(query, logs=logs)
 
 
 def _described(plan: "ServePlan", every: str) -> str:

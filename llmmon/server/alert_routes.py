@@ -10,12 +10,11 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from llmmon.added_rules import add_rule, added_rules, all_rules, drop_rule
+from llmmon.added_rules import FaultyRuleError, add_rule, added_rules, all_rules, drop_rule
 from llmmon.alert import Alert, State
 from llmmon.desk import acknowledge, resolve
 from llmmon.durations import iso
 from llmmon.errors import UsageError
-from llmmon.rule_tables import RuleTable, rule_of
 from llmmon.rules import MINUTE_US, AlertRule
 from llmmon.server.refusals import Fault, RefusedError
 from llmmon.server.replies import (
@@ -89,8 +88,8 @@ def rules_router(service: Service) -> APIRouter:
     async def add(request: Request) -> Response:
         """Add a rule, or replace the added one of its name; it is kept and evaluated from now on."""
         body, _ = await service.bodies.receive(request)
-        rule = _rule(body)
-        await _with_state(service, lambda state: _refusing(409, lambda: add_rule(state, rule, service.query.config)))
+        table = _table(body)
+        await _with_state(service, lambda state: _refusing(409, lambda: add_rule(state, table, service.query.config)))
         return reply(Added(True))
 
     @routes.delete("/v1/rules/{name}", responses=described(Deleted, 404, 422, 503))
@@ -120,6 +119,9 @@ async def _with_state(service: Service, work: Callable[[StateFile], Result]) -> 
 def _refusing(status: int, work: Callable[[], None]) -> None:
     try:
         work()
+    except FaultyRuleError as error:
+        items = tuple(_fault(text) for text in error.faults)
+        raise RefusedError(422, "the rule was not added", items=items) from None
     except UsageError as error:
         raise RefusedError(status, str(error), hint=error.hint) from None
 
@@ -159,23 +161,19 @@ def _rule_row(rule: AlertRule, added: set[str]) -> RuleRow:
     )
 
 
-def _rule(body: bytes) -> AlertRule:
-    """The rule that a body asks for, checked as one of the configuration is; raises `RefusedError`."""
+def _table(body: bytes) -> dict[str, Any]:
+    """The rule that a body asks for, as a table of the configuration; raises `RefusedError`."""
     try:
-        asked = msgspec.json.decode(body, type=NewRule)
+        table = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.ValidationError as error:
         raise RefusedError(422, f"the rule was not added: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(400, f"the body is no JSON: {error}") from None
-    table = {name: value for name, value in msgspec.to_builtins(asked).items() if value is not None}
-    table["metric"] = table.pop("metric_name")
-    faults: list[str] = []
-    rule = rule_of(RuleTable(table, "rule", faults))
-    if faults:
-        raise RefusedError(422, "the rule was not added", items=tuple(_fault(text) for text in faults))
-    return rule
+    if "metric_name" in table:
+        table["metric"] = table.pop("metric_name")
+    return {name: value for name, value in table.items() if value is not None}
 
 
 def _fault(text: str) -> Fault:
-    field, _, rest = text.removeprefix("rule.").partition(": ")
+    field, _, rest = text.partition(": ")
     return Fault(rest, field="metric_name" if field == "metric" else field)

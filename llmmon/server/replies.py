@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import Response
@@ -131,27 +131,14 @@ class Readiness(msgspec.Struct):
     troubles: list[str]
 
 
-class NewRule(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class NewRule(msgspec.Struct):
     """A rule, with any other key that `[[rules]]` of the configuration knows, such as window and aggregation."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(min_length=1)]
     metric_name: str
     threshold: float
     condition: Literal["gt", "ge", "lt", "le", "eq", "ne"] = "gt"
     severity: Severity = "error"
-    aggregation: str | None = None
-    window: str | None = None
-    by: list[str] | None = None
-    where: str | None = None
-    min_count: int | None = None
-    no_data: Literal["ok", "alert", "keep"] | None = None
-    cooldown: str | None = None
-    repeat: str | None = None
-    keep_firing_for: str | None = None
-    for_: str | None = msgspec.field(default=None, name="for")
-    notify: list[str] | None = None
-    labels: dict[str, str] | None = None
-    description: str | None = None
 
 
 REF: Final = "#/components/schemas/{name}"

@@ -79,6 +79,24 @@ def test_an_alert_is_raised_once_beside_check_and_moved_over_http(slow: Path, ru
     assert [one["alerts"][0]["event"] for one in told] == ["trigger", "acknowledge", "resolve"]
 
 
+def test_samples_raise_alerts_as_calls_do(tmp_path: Path) -> None:
+    start = datetime.now(UTC) - timedelta(minutes=20)
+    stamps = [start + timedelta(seconds=10 * n) for n in range(120)]
+    rows = [
+        {"name": "llm_latency_ms", "value": 9000 + n, "type": "latency", "timestamp": at.isoformat(), "tags": {}}
+        for n, at in enumerate(stamps)
+    ]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with served(tmp_path, "--every", "0.2s", "samples.jsonl") as server:
+        assert wait_for_alert(server)["title"] == "High Latency"
+        summary = server.get("/v1/metrics/summary")
+        assert (summary["latency_avg_ms"], summary["request_count"]) == (9059.5, 0)
+        now = stamps[-1].timestamp()
+        assert (
+            server.post("/v1/metrics", {"name": "llm_latency_ms", "value": 1, "timestamp": now}).json()["alerts"] == 1
+        )
+
+
 def test_a_rule_that_was_posted_is_evaluated_by_check_too(slow: Path, run: Run) -> None:
     with served(slow, "--every", "0.2s") as server:
         wait_for_alert(server)
