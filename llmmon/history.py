@@ -33,6 +33,7 @@ from llmmon.partials import (
     sorted_run,
 )
 from llmmon.rules import MINUTE_US, MOST_GROUPS, OTHER, AlertRule
+from llmmon.sampled import SAMPLED, sampled_columns
 
 MONITORED: Final = "monitored"  # stands for all the metrics that the anomaly monitor reads
 MONITOR_STEP_US: Final = 5 * MINUTE_US
@@ -114,9 +115,15 @@ class StreamsFold:
         ]
         self._pending: dict[Stream, list[Partials]] = {stream: [] for stream in streams}
 
-    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
-        for grouping, where, monitored, streams in self._plans:
+    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+        """Take a block in; a sample under one of the guide's names counts in its own metric, and nowhere else."""
+        self._add(columns, self._plans)
+        if samples:
+            own = [(*plan, [one for one in streams if one.metric in SAMPLED]) for *plan, streams in self._plans]
+            self._add(sampled_columns(samples, "UTC"), [plan for plan in own if plan[-1]])
+
+    def _add(self, columns: Columns, plans: Sequence[Any]) -> None:
+        for grouping, where, monitored, streams in plans:
             kept = _kept(columns, where)
             if not kept.size:
                 continue
