@@ -17,7 +17,7 @@ from llmmon.series import HOUR_US
 _SHORT: Final = 6
 _LONG: Final = 48
 _LOOK: Final = 512  # samples before a cycle is looked for, and again at every doubling
-_SAME_CYCLE: Final = 0.01  # relative difference of lengths
+_SAME_CYCLE: Final = 0.04  # relative difference of lengths
 _CLOCK_US: Final = (HOUR_US, 24 * HOUR_US, 168 * HOUR_US)
 _ON_THE_CLOCK: Final = 0.05
 _BLIND: Final = 3

@@ -19,7 +19,7 @@ from llmmon.series import FloatArray
 
 ALTERNATIVES: Final = 5  # small up, large up, small down, large down, creeping up
 _LIFE_H: Final = 96.0  # hours in which a baseline forgets half of what it knew
-_RECENT_H: Final = 16.0  # the same for creeping change, which is told from harmless drift by its pace
+_RECENT_H: Final = 30.0  # the same for creeping change, which is told from harmless drift by its pace
 _SPREAD_H: Final = 72.0
 _SEASON_SD: Final = 0.1  # of log levels between hours, before anything is known
 _WEEK_SD: Final = 0.05

@@ -19,8 +19,8 @@ BLOCK: Final = 12  # samples
 _LEAST_BLOCKS: Final = 4
 _MOST_TOP: Final = 40
 _TOP_SHARE: Final = 8  # one in so many maxima is in the tail
-_SHAPE: Final = 0.15  # of the tail before anything is known
-_SHAPE_WEIGHT: Final = 25.0
+_SHAPE: Final = 0.25  # of the tail before anything is known
+_SHAPE_WEIGHT: Final = 15.0
 _SETTLED_WEIGHT: Final = 25.0  # blocks of a settled series that are assumed
 _LEAST_SCALE: Final = 0.02  # of the reach of the tail
 
