@@ -47,14 +47,8 @@ def _serve(
     Example: llmmon serve --dry-run --state state.db
     """
     from llmmon.durations import duration_us
+    from llmmon.server.plan import ServePlan
 
-    try:
-        from llmmon.server.plan import ServePlan
-        from llmmon.server.running import serve as run
-    except ModuleNotFoundError as error:
-        if error.name not in {"fastapi", "uvicorn", "starlette"}:
-            raise
-        raise missing_extra("serve", "llmmon serve") from None
     known = query.config.serve
     kept = _state(query, state)
     plan = ServePlan(
@@ -68,11 +62,23 @@ def _serve(
         every_s=max(0.1, duration_us(every, plain="s") / 1e6),
         environment=os.environ,
     )
+    _need_extra()
     if dry_run:
         output.write(_described(plan, every))
     else:
+        from llmmon.server.running import serve as run
+
         run(plan, output.say)
     return 0
+
+
+def _need_extra() -> None:
+    try:
+        import llmmon.server.running  # noqa: F401 - what it stands on may be missing
+    except ModuleNotFoundError as error:
+        if error.name not in {"fastapi", "uvicorn", "starlette"}:
+            raise
+        raise missing_extra("serve", "llmmon serve") from None
 
 
 def _following(query: "Query") -> "Query":
