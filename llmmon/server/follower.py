@@ -37,12 +37,12 @@ _MOST_SAMPLED: Final = 2000  # series of samples whose last value is kept
 _FRESH_S: Final = 1.0
 
 
-class Counted(msgspec.Struct):
-    """Everything counted since the start, as Prometheus is told."""
+class Counted(msgspec.Struct, frozen=True):
+    """Everything counted since the start, as Prometheus is told, and the last sample of each series."""
 
-    tally: Tally = msgspec.field(default_factory=Tally)
-    rejected: int = 0
-    samples: dict[Any, Mapping[str, Any]] = msgspec.field(default_factory=dict)
+    tally: Tally
+    rejected: int
+    samples: tuple[Mapping[str, Any], ...]
 
 
 class _Fold:
@@ -82,7 +82,9 @@ class Follower:
         self._calls, self._sampled = Recent((), _MEASURES), Recent((), _MEASURES)
         self._kept: Kept | None = None
         self._seen: tuple[int, float] = (-1, 0.0)
-        self.counted = Counted()
+        self._tally = Tally()
+        self._rejected = 0
+        self._samples: dict[Any, Mapping[str, Any]] = {}
         self.is_first = True
 
     def refresh(self, written: int) -> None:
@@ -107,7 +109,7 @@ class Follower:
             self._calls.absorb(part.calls, now_us)
             self._sampled.absorb(part.sampled, now_us)
             self._count(part)
-        self.counted.rejected += 0 if first else growth.source.rejected
+        self._rejected += 0 if first else growth.source.rejected
         self._checkpoints = growth.checkpoints
         self._calls.forget(now_us)
         self._sampled.forget(now_us)
@@ -116,12 +118,16 @@ class Follower:
     def _count(self, part: _Fold) -> None:
         """Counters only grow: a label's value that has a name of its own keeps it."""
         self._kept = kept_labels(part.tally, INSTRUMENTS, _LABEL_LIMIT, self._kept)
-        self.counted.tally = add([self.counted.tally, limited(part.tally, INSTRUMENTS, self._kept)])
-        last = self.counted.samples
+        self._tally = add([self._tally, limited(part.tally, INSTRUMENTS, self._kept)])
         for sample in part.samples:
-            key = sample["name"], *sorted(sample["tags"].items())
-            if key in last or len(last) < _MOST_SAMPLED:
-                last[key] = sample
+            key = sample["name"], *sorted((name, str(value)) for name, value in sample["tags"].items())
+            if key in self._samples or len(self._samples) < _MOST_SAMPLED:
+                self._samples[key] = sample
+
+    def counted(self) -> Counted:
+        """What was counted so far."""
+        with self._lock:
+            return Counted(self._tally, self._rejected, tuple(self._samples.values()))
 
     def figures(self, minutes: int) -> dict[str, float | int | None]:
         """`FIGURES` of the last minutes, from the beginning of a bucket on (10 s; beyond 30 minutes 1, 3 hours 10 min).

@@ -142,9 +142,9 @@ def _anomalies(text: bytes, since_us: int) -> list[AnomalyRow]:
 
 
 def _exposed(service: Service, kind: str) -> str:
-    counted = service.follower.counted
+    counted = service.follower.counted()
     shown = families(counted.tally, Moment(None, counted.rejected))
-    shown += sample_families(list(counted.samples.values()), shown)
+    shown += sample_families(counted.samples, shown)
     return FORMATS[kind]([*shown, *_own(service)])
 
 

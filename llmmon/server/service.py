@@ -24,6 +24,7 @@ from llmmon.sources import expand
 from llmmon.statefile import StateFile
 
 _POLL_S: Final = 5.0
+_PATIENCE_S: Final = 20.0  # that a question waits for the first reading
 Say = Callable[[str], None]
 
 
@@ -49,6 +50,8 @@ class Service:
         self.rounds = Rounds(self.query, plan.state, plan.every_s, plan.environment, clock, say)
         self.children = Children(self.query, self.there)
         self.detector = _detector()
+        self._reading = asyncio.Lock()
+        self._begun = asyncio.Event()
         self.judging = asyncio.Lock()  # the detector takes one after the other
         self.recorded = {"requests": 0, "samples": 0}
 
@@ -64,9 +67,17 @@ class Service:
             raise RefusedError(503, str(error), retry_after="5") from None
 
     async def fresh(self) -> Follower:
-        """The follower, after it has read everything that was recorded."""
-        await asyncio.to_thread(self.follower.refresh, self.writer.written)
+        """The follower, after it has read everything that was recorded; raises `RefusedError` while it begins."""
+        try:
+            await asyncio.wait_for(self._begun.wait(), _PATIENCE_S)
+        except TimeoutError:
+            raise RefusedError(503, "the logs of the last day are being read", retry_after="10") from None
+        await self._refresh()
         return self.follower
+
+    async def _refresh(self) -> None:
+        async with self._reading:  # those who wait take no thread
+            await asyncio.to_thread(self.follower.refresh, self.writer.written)
 
     def troubles(self) -> list[str]:
         """What does not work."""
@@ -98,7 +109,8 @@ class Service:
         """Keep up with the logs while nobody asks."""
         while True:
             try:
-                await self.fresh()
+                await self._refresh()
+                self._begun.set()
             except Exception as error:  # noqa: BLE001 - the next look may work
                 self.say(f"the logs were not read: {error}")
             await asyncio.sleep(_POLL_S)

@@ -93,6 +93,26 @@ def test_too_much_at_once_is_429_and_nothing_of_it_is_recorded(tmp_path: Path) -
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == len(accepted)
 
 
+def test_nothing_is_counted_twice_or_lost_when_the_log_is_turned(tmp_path: Path) -> None:
+    class Short(Journal):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path, turn_bytes=1000)
+
+    async def ask(client: httpx.AsyncClient, service: Service) -> list[int]:
+        counts = []
+        for start in range(0, 60, 6):
+            calls = [{**CALL, "request_id": f"r{start + n}"} for n in range(6)]
+            assert (await client.post("/v1/requests", json=calls)).status_code == 200
+            if start % 12 == 0:
+                counts.append((await client.get("/v1/metrics/summary")).json()["request_count"])
+        text = (await client.get("/metrics")).text
+        assert 'llm_requests_total{model="m",status="ok"} 60' in text
+        return counts
+
+    assert asked(tmp_path, ask, Short) == [6, 18, 30, 42, 54]
+    assert len(list(tmp_path.glob("log.jsonl*"))) > 3
+
+
 def test_a_log_that_cannot_be_written_is_503_and_shows_as_not_ready(tmp_path: Path) -> None:
     class Broken(Journal):
         def append(self, _: Any) -> None:
