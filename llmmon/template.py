@@ -124,6 +124,13 @@ severity = "critical"
 # from = "alerts@example.com"
 # to = ["team@example.com"]
 
+# What `llmmon serve` listens on and writes; where `logs` finds its log, every command reads it.
+# [serve]
+# log = "logs/posted.jsonl"
+# host = "127.0.0.1"
+# port = 8080
+# token = "env:LLMMON_TOKEN"
+
 # Prices of your own or self-hosted models, in USD per million tokens; 0 marks a free one.
 # [prices."my-model"]
 # input = 0.5
