@@ -147,9 +147,9 @@ class _Run:
         sights = [self._sight(rule, ends) for rule in self.rules] if len(ends) else []
         after, found = evaluate_minutes(kept, sights, configuration=identity(self.config), silences=silences)
         transitions = [*removed, *found]
-        self.state.save_alerts(before, after)
         for transition in transitions:
             self.state.save_episode(transition.alert)
+        self.state.save_alerts(before, after)  # behind those, because an alert's peak grows after it fired
         kept_back = post(self.state.outbox, transitions, self.channels, self.now_us)
         if len(ends):
             self.state.remember(_EVALUATED, str(int(ends[-1])))

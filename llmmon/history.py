@@ -6,20 +6,20 @@ seven significant bits, whatever pieces the minute arrived in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from llmmon.aggregator import Measures, aggregate
-from llmmon.columns import Columns
+from llmmon.columns import Columns, IntArray
 from llmmon.filters import Filter, parse
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS, STATISTICS, Statistic, metric_called, statistic_called, statistic_name
 from llmmon.panels import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.partials import (
-    EMPTY,
     VALUE_BITS,
     Group,
     KeyArray,
@@ -212,29 +212,42 @@ def complete(streams: Sequence[Stream], results: Sequence[Sequence[Partials]]) -
     return {stream: admitted(part, ())[0] for stream, part in whole.items()}
 
 
-def between(partials: Partials, first: int, last: int) -> Partials:
-    """The minutes from `first` up to but not including `last`."""
-    inside = np.array([first <= group[0] < last for group in partials.groups], np.bool_)
-    if inside.all():
-        return partials
-    kept = np.flatnonzero(inside)
-    if not len(kept):
-        return EMPTY
-    place = np.cumsum(inside) - 1
-    return Partials(
-        groups=tuple(partials.groups[i] for i in kept.tolist()),
-        sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
-        values={name: _values_of(v, inside, place) for name, v in partials.values.items()},
-    )
+def split(partials: Partials, width: int) -> Iterator[tuple[int, Partials]]:
+    """The buckets in stretches of `width`, in order; each stretch with its number (first bucket // width)."""
+    if not partials.groups:
+        return
+    numbers = np.array([group[0] for group in partials.groups], np.int64) // width
+    order = np.argsort(numbers, kind="stable")
+    found, starts = np.unique(numbers[order], return_index=True)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+    values = {name: _split_values(v, numbers, place, found) for name, v in partials.values.items()}
+    for i, (number, start, end) in enumerate(zip(found.tolist(), starts, [*starts[1:], len(order)], strict=True)):
+        kept = order[start:end]
+        yield (
+            number,
+            Partials(
+                groups=tuple(partials.groups[j] for j in kept.tolist()),
+                sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
+                values={name: those[i] for name, those in values.items()},
+            ),
+        )
 
 
-def _values_of(values: Values, inside: Any, place: Any) -> Values:
+def _split_values(values: Values, numbers: IntArray, place: IntArray, found: IntArray) -> list[Values]:
+    """The values of each stretch, under its own groups' numbers."""
     run = sorted_run(values)
     cells = (run.keys >> _BITS).astype(np.int64)
-    kept = inside[cells]
-    low: KeyArray = run.keys[kept] & np.uint64((1 << VALUE_BITS) - 1)
-    keys: KeyArray = low | (place[cells[kept]].astype(np.uint64) << _BITS)
-    return Values((Run(keys, None if run.counts is None else run.counts[kept]),), values.exact)
+    order = np.argsort(numbers[cells], kind="stable")
+    cells = cells[order]
+    low: KeyArray = run.keys[order] & np.uint64((1 << VALUE_BITS) - 1)
+    keys: KeyArray = low | (place[cells].astype(np.uint64) << _BITS)
+    edges = np.searchsorted(numbers[cells], [*found, np.iinfo(np.int64).max]).tolist()
+    counts = None if run.counts is None else run.counts[order]
+    return [
+        Values((Run(keys[a:b], None if counts is None else counts[a:b]),), values.exact)
+        for a, b in pairwise(edges)
+    ]
 
 
 class _Stored(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ import msgspec
 
 from llmmon.alert import Alert, Silence
 from llmmon.errors import InputError
-from llmmon.history import Key, between, packed, unpacked
+from llmmon.history import Key, packed, split, unpacked
 from llmmon.outbox import Outbox
 from llmmon.partials import EMPTY, Partials, merge
 
@@ -136,8 +136,7 @@ class StateFile:
 
     def add_history(self, stream: str, part: Partials, joined: Callable[[Iterable[Partials]], Partials]) -> None:
         """Add minutes to a stream; `joined` merges them with those that are there."""
-        for hour in sorted({group[0] // HOUR for group in part.groups}):
-            new = between(part, hour * HOUR, (hour + 1) * HOUR)
+        for hour, new in split(part, HOUR):
             row = self._db.execute("SELECT data FROM history WHERE stream = ? AND hour = ?", (stream, hour)).fetchone()
             old = EMPTY if row is None else unpacked(row[0])
             self._db.execute(

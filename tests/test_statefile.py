@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmmon.columns import Columns, Names
 from llmmon.errors import InputError
-from llmmon.history import Stream, StreamsFold, admitted, between, bounded, packed, unpacked
+from llmmon.history import Stream, StreamsFold, admitted, bounded, packed, split, unpacked
 from llmmon.partials import Partials, normalised
 from llmmon.past import joined
 from llmmon.rules import MINUTE_US, MOST_GROUPS, OTHER
@@ -78,11 +78,12 @@ def test_minutes_with_very_many_values_are_the_same_in_any_pieces() -> None:
     assert len(whole.values["latency_ms"].runs[0].keys) < 2000
 
 
-@given(rows, st.integers(0, 300), st.integers(0, 300))
-def test_a_stretch_of_minutes_holds_just_their_calls(found: Rows, one: int, other: int) -> None:
-    first, last = sorted((one, other))
-    part = between(minutes_of(columns_of(found)), first, last)
-    assert same(part, minutes_of(columns_of([row for row in found if first <= row[0] < last])))
+@given(rows, st.integers(1, 300))
+def test_a_stretch_of_minutes_holds_just_their_calls(found: Rows, width: int) -> None:
+    whole = dict(split(minutes_of(columns_of(found)), width))
+    assert list(whole) == sorted({row[0] // width for row in found})
+    for number, part in whole.items():
+        assert same(part, minutes_of(columns_of([row for row in found if row[0] // width == number])))
 
 
 def test_the_hundredth_group_is_the_last_with_a_name() -> None:

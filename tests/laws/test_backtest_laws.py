@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from itertools import accumulate
+import tomllib
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -150,3 +153,82 @@ def test_the_live_state_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "app.jsonl").write_text("".join(lines_of(0, ((5, True, False), (5, True, False)))))
     replayed(config, tmp_path)
     assert {"app.jsonl"} == {path.name for path in tmp_path.iterdir()}
+
+
+LONG = """
+timezone = "Europe/Berlin"
+late = "0s"
+[[rules]]
+name = "slower"
+metric = "latency_p95_ms"
+change = "+50%"
+versus = "previous 26h"
+window = "30m"
+by = ["model"]
+min_count = 3
+[[rules]]
+name = "fewer"
+metric = "requests"
+change = "-50%"
+versus = "previous 30h"
+window = "1h"
+[[rules]]
+name = "dearer"
+metric = "cost_usd"
+aggregation = "sum"
+change = "+40%"
+versus = "previous 25h"
+window = "1h"
+[[slos]]
+name = "answers"
+objective = 0.8
+window = "2d"
+good = "ok and latency_ms<5000"
+by = ["model"]
+min_count = 5
+[[budgets]]
+name = "spend"
+amount_usd = 4
+per = "day"
+by = ["model"]
+"""
+
+
+def sparse(seed: int, days: int) -> list[dict[str, Any]]:
+    """A few calls every five minutes, with stretches that are slow, fail or cost more."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(0, days * 1440, 5):
+        slow, dear = rng.random() < 0.3, number % 1440 > 700
+        rows += [
+            {
+                "timestamp": at(number + call / 6),
+                "model": "ab"[rng.integers(2)],
+                "latency_ms": [900, 1000, 7000 if slow and number > 2000 else 1100][rng.integers(3)],
+                "status": "error" if rng.random() < 0.1 else "ok",
+                "cost_usd": [0.001, 0.01, 0.03 if dear else 0.02][rng.integers(3)],
+            }
+            for call in range([0, 1, 1, 2, 5][rng.integers(5)])
+        ]
+    return [*rows, {"timestamp": at(days * 1440 - 0.5), "model": "a", "latency_ms": 900, "status": "ok"}]
+
+
+@pytest.mark.parametrize(("seed", "steps"), [(1, (733,)), (2, (61, 400, 905))])
+def test_rules_that_look_far_back_see_the_same_in_checks_and_in_backtests(
+    tmp_path: Path, seed: int, steps: tuple[int, ...]
+) -> None:
+    days = 3
+    rows = sparse(seed, days)
+    config = parse(tomllib.loads(LONG), tmp_path / "llmmon.toml")
+    path, state = tmp_path / "app.jsonl", tmp_path / "state.db"
+    ends = [run for run in accumulate(list(steps) * 80) if run < days * 1440] + [days * 1440]
+    for start, end in pairwise([0, *ends]):
+        with path.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows if at(start) <= str(row["timestamp"]) < at(end))
+        query = Query(logs=(str(path),), config=config, wall_us=time.time_ns() // 1000, now=at(end), jobs=1)
+        check(query, CheckPlan(state=state))
+    with StateFile(state) as kept:
+        episodes = [episode_of(alert) for alert in kept.episodes()]
+    found = replayed(config, tmp_path)[0]
+    assert {"slower", "fewer", "answers ticket", "spend 80 %"} <= {episode.rule for episode in found}
+    assert found == sorted(episodes, key=lambda e: (e.fired_us, e.rule, str(e.group)))
