@@ -150,14 +150,24 @@ def _regroup(run: Run, places: IntArray) -> Run:
 
 def coarsen(values: Values) -> Values:
     """The same values to 7 significant bits, each distinct one once with its count; idempotent."""
-    keys = np.concatenate([run.keys for run in values.runs]) if values.runs else np.empty(0, np.uint64)
-    counts = np.concatenate([_counts(run) for run in values.runs]) if values.runs else np.empty(0, np.int64)
-    keys = (keys & ~_MASK) | _rounded(keys & _MASK)
-    order = np.argsort(keys, kind="stable")
-    keys, counts = keys[order], counts[order]
+    runs = [_coarse(run) for run in values.runs]  # one by one: together they would need several times their memory
+    if len(runs) > 1:
+        keys, counts = (
+            np.concatenate(parts) for parts in zip(*((run.keys, _counts(run)) for run in runs), strict=True)
+        )
+        runs = [_coarse(Run(keys, counts))]
+    return Values(tuple(runs) or (Run(np.empty(0, np.uint64), np.empty(0, np.int64)),), exact=False)
+
+
+def _coarse(run: Run) -> Run:
+    """A run of which each distinct coarsened value stands once, with its count; its keys need not be sorted."""
+    keys = (run.keys & ~_MASK) | _rounded(run.keys & _MASK)
+    order = None if run.counts is None else np.argsort(keys, kind="stable")
+    keys = np.sort(keys) if order is None else keys[order]
     first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, np.int64)
-    merged = np.add.reduceat(counts, first) if len(first) else counts
-    return Values((Run(keys[first], merged.astype(np.int64)),), exact=False)
+    if order is None or run.counts is None or not len(keys):
+        return Run(keys[first], np.diff(np.append(first, len(keys))))
+    return Run(keys[first], np.add.reduceat(run.counts[order], first).astype(np.int64))
 
 
 def _counts(run: Run) -> IntArray:
