@@ -188,7 +188,7 @@ def _of_rule(
     place = np.searchsorted(np.array(weeks), times, "right") - 1
     firing = _covered([(e.fired_us, end if e.resolved_us is None else e.resolved_us) for e in mine])
     relevant = [one for one in incidents if one.metric == metric_of_rule(rule)]
-    delays = [delay for one in relevant if (delay := _delay(one, mine, rule)) is not None]
+    delays = [delay for one in relevant if (delay := delay_of(one, mine, rule)) is not None]
     return RuleBacktest(
         rule=rule.name,
         severity=rule.severity.value,
@@ -213,7 +213,7 @@ def _covered(spans: Sequence[tuple[int, int]]) -> int:
     return total
 
 
-def _delay(incident: LabelledIncident, episodes: Sequence[Episode], rule: AlertRule) -> int | None:
+def delay_of(incident: LabelledIncident, episodes: Sequence[Episode], rule: AlertRule) -> int | None:
     """How long after an incident's start the rule first fired for it; None where it did not."""
     until = incident.end_us + rule.window_us + rule.for_us
     hits = [
@@ -227,7 +227,7 @@ def _delay(incident: LabelledIncident, episodes: Sequence[Episode], rule: AlertR
 def _first(incident: LabelledIncident, episodes: Sequence[Episode], rules: Sequence[AlertRule]) -> Caught:
     """The rule that fired first for an incident, whatever its metric."""
     by_rule = ((rule, [e for e in episodes if e.rule == rule.name]) for rule in rules)
-    hits = [(d, rule.name) for rule, mine in by_rule if (d := _delay(incident, mine, rule)) is not None]
+    hits = [(d, rule.name) for rule, mine in by_rule if (d := delay_of(incident, mine, rule)) is not None]
     if not hits:
         return Caught(incident)
     delay, name = min(hits)

@@ -23,6 +23,7 @@ from llmmon.pipeline import Query, read
 from llmmon.readings import Sight
 from llmmon.reports import SourceReport
 from llmmon.rules import MINUTE_US, AlertRule
+from llmmon.suggestion import NoiseBudget, Parts, SuggestReport, suggest
 
 LABELS: Final = "labels.toml"  # as `simulate` writes it beside the logs
 
@@ -75,6 +76,19 @@ def backtest(query: Query, rules: Sequence[AlertRule], config: Config, labels: P
     played = replay(done.sights(rules), config.channels, identity(config))
     together = {"", *(channel.name for channel in config.channels if not NOTIFIERS[channel.type].one_each)}
     return Backtested(report_of(played, rules, query.tz, incidents, together), played, done)
+
+
+def suggestions(
+    query: Query, rules: Sequence[AlertRule], budget: NoiseBudget, labels: Path | None, first: float
+) -> tuple[SuggestReport, PastRead]:
+    """Thresholds for a noise budget, chosen on the `first` share of the logs' time."""
+    incidents = _labels(query, labels)
+    done = read_for(query, rules)
+    cut = round(len(done.ends) * first)
+    if not cut:
+        raise InputError("no call in the logs has a time, so nothing can be chosen", hint="see `llmmon inspect`")
+    parts = Parts(done.past, done.ends[:cut], done.ends[cut:], incidents or ())
+    return suggest(rules, parts, budget, labelled=incidents is not None), done
 
 
 def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] | None:

@@ -27,7 +27,7 @@ PURE_FLOORS = (
     "cost_block cost_tally cost_report costs",
     "collector aggregator sampled filters folds timeline recent conditions selection",
     "detectors/ incidents attribution",
-    "rules alert slo_standing alerts history readings vigilance kinds/ evaluator rule_tables slos budgets rule_series rule_tests rule_test_tables rule_lint incident_labels backtest template",
+    "rules alert slo_standing alerts history readings vigilance kinds/ evaluator rule_tables slos budgets rule_series rule_tests rule_test_tables rule_lint incident_labels backtest rule_text suggestion template",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
     "reports live_report overview histograms tallies accumulating exposition semconv normalised views/ renderers/ prometheus",

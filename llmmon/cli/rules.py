@@ -118,6 +118,41 @@ def _backtest(
 rules.command("backtest")(with_logs(_backtest))
 
 
+def _suggest(
+    query: "Query",
+    output: "Output",
+    budget: Annotated[
+        str, typer.Option(help="How many messages are bearable, such as 1/day.", metavar="N/PERIOD")
+    ] = "2/week",
+    rules_file: RulesFile = None,
+    labels: Labels = None,
+    first: Annotated[float, typer.Option(help="Share of the time to choose on.", min=0.1, max=0.95)] = 0.7,
+    write: Annotated[Path | None, typer.Option("--write", help="Write the rules as TOML here.", metavar="FILE")] = None,
+) -> int:
+    """Propose threshold, for and min_count for a noise budget: chosen on the first part of the logs, shown on the rest.
+
+    Example: llmmon rules suggest sample_logs/ --budget 2/week
+    """
+    from llmmon.backtesting import suggestions
+    from llmmon.cli.output import write_whole
+    from llmmon.suggestion import noise_budget
+    from llmmon.views.suggestion import toml_of, view_suggestions
+
+    bearable = noise_budget(budget)
+    chosen = _rules(_config(query, rules_file), output)
+    report, done = suggestions(query, chosen, bearable, labels, first)
+    if write is not None:
+        write_whole(write, toml_of(report).encode())
+        output.say(f"written: {write}")
+    code = output.finish("rules suggest", view_suggestions(report, query.tz), done.source, {done.exit_code})
+    if output.file is None and output.format == "table":
+        output.write(f"\n{toml_of(report)}")
+    return code
+
+
+rules.command("suggest")(with_logs(_suggest))
+
+
 def _config(query: "Query", file: Path | None) -> "Config":
     """The configuration, with the rules and tests of another file where one is named."""
     if file is None:
