@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from typing import Protocol
 
 import msgspec
 
@@ -116,6 +117,18 @@ def fits(alert: Alert, matchers: Mapping[str, str]) -> bool:
     known |= {"rule": alert.rule, "severity": alert.severity.value, "metric": alert.metric_name}
     known |= {"alert_id": alert.alert_id}
     return all(fnmatchcase(known.get(name, ""), wanted) for name, wanted in matchers.items())
+
+
+class Listener(Protocol):
+    """What a channel looks like to those who only ask whom it hears of."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def min_severity(self) -> AlertSeverity: ...
+    @property
+    def match(self) -> Mapping[str, str]: ...
+    def takes(self, alert: Alert, /) -> bool: ...
 
 
 class Silence(msgspec.Struct, frozen=True):

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from llmmon.alert import Alert, Group, State, Tell, Transition
+from llmmon.alert import Alert, Group, Listener, State, Tell, Transition
 from llmmon.columns import FloatArray, IntArray
 from llmmon.evaluator import evaluate_minutes
 from llmmon.grouping import Grouping
 from llmmon.incident_labels import LabelledIncident, metric_of_rule
 from llmmon.readings import Sight
 from llmmon.rules import MINUTE_US, AlertRule
-
-if TYPE_CHECKING:
-    from llmmon.notifiers import Channel
 
 _DAY_US: Final = 86_400_000_000
 ALWAYS: Final = 0.99  # share of the time from which on a rule fires always
@@ -107,7 +104,7 @@ class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[Caught, ...] | None = None
 
 
-def replay(sights: Sequence[Sight], channels: Sequence[Channel] = (), configuration: str = "") -> Replay:
+def replay(sights: Sequence[Sight], channels: Sequence[Listener] = (), configuration: str = "") -> Replay:
     """The state machine over all minutes of the sights, as `check` would have run it every minute."""
     ends = sights[0].ends if sights else np.empty(0, np.int64)
     after, found = evaluate_minutes({}, sights, configuration=configuration)
@@ -128,7 +125,7 @@ def episode_of(alert: Alert) -> Episode:
     return Episode(alert.rule, alert.group, alert.severity.value, alert.since_us, alert.fired_us or 0, over, alert.peak)
 
 
-def _messages(found: Sequence[Transition], channels: Sequence[Channel]) -> list[Message]:
+def _messages(found: Sequence[Transition], channels: Sequence[Listener]) -> list[Message]:
     """Who would have been told what; an end is told where the beginning was."""
     messages: list[Message] = []
     told: dict[tuple[str, int], list[str]] = {}

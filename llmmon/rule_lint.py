@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from llmmon.alert import Alert
+from llmmon.alert import Alert, Listener, fits
 from llmmon.columns import BoolArray
 from llmmon.durations import duration_text
 from llmmon.history import statistic_of
 from llmmon.metrics import Sort
 from llmmon.readings import KEEP, MET, Sight, least_count
 from llmmon.rules import MINUTE_US, SIGNS, AlertRule, Change, group_text, number_text
-
-if TYPE_CHECKING:
-    from llmmon.notifiers import Channel
 
 USUAL_STEP_US: Final = 5 * MINUTE_US  # between two runs of `check`
 _DAY_US: Final = 1440 * MINUTE_US
@@ -34,7 +31,7 @@ class Finding(msgspec.Struct, frozen=True):
     reason: str
 
 
-def lint(rules: Sequence[AlertRule], channels: Sequence[Channel], step_us: int = USUAL_STEP_US) -> list[Finding]:
+def lint(rules: Sequence[AlertRule], channels: Sequence[Listener], step_us: int = USUAL_STEP_US) -> list[Finding]:
     """What can be said of rules and channels without any log; `step_us` lies between two runs of `check`."""
     found = [finding for rule in rules for finding in _of_rule(rule, step_us)]
     return [*found, *_of_channels(rules, channels)]
@@ -76,7 +73,7 @@ def _of_statistic(rule: AlertRule) -> Iterator[Finding]:
         yield Finding("long-for", rule.name, f"for is {duration_text(rule.for_us)}", "nobody is told for a week")
 
 
-def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Channel]) -> Iterator[Finding]:
+def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Listener]) -> Iterator[Finding]:
     taken = {rule.name: [channel for channel in channels if _may_take(channel, rule)] for rule in rules}
     for channel in channels:
         if not any(channel in those for those in taken.values()):
@@ -94,13 +91,14 @@ def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Channel]) -> Ite
             )
 
 
-def _may_take(channel: Channel, rule: AlertRule) -> bool:
+def _may_take(channel: Listener, rule: AlertRule) -> bool:
     """Whether a channel takes any alert of a rule; matchers of group fields may fit some group."""
+    if rule.notify is not None and channel.name not in rule.notify:
+        return False
     grouped = {*rule.by, *(["metric"] if rule.anomaly else [])}
-    matchers = {name: wanted for name, wanted in channel.match.items() if name not in grouped}
     alert = Alert("", "", "", rule.severity, rule.metric_name, None, None, rule=rule.name, labels=rule.labels)
-    alert = msgspec.structs.replace(alert, notify=rule.notify)
-    return msgspec.structs.replace(channel, match=matchers).takes(alert)
+    matchers = {name: wanted for name, wanted in channel.match.items() if name not in grouped}
+    return rule.severity.rank >= channel.min_severity.rank and fits(alert, matchers)
 
 
 def lint_seen(sights: Sequence[Sight]) -> list[Finding]:

@@ -276,7 +276,7 @@ class _Seen:
         level = self._level(proposed)
         floor = max(float(np.quantile(known, 1 - _LARGEST_SHARE)), level - 2 * abs(level - self._usual))
         low = np.linspace(min(floor, level), level, _CURVE // 2, endpoint=False)
-        high = np.linspace(level, max(level, float(known.max())), _CURVE // 2)
+        high = np.linspace(level, max(level, min(float(known.max()), 2 * level - floor)), _CURVE // 2)
         return list(dict.fromkeys([*low.tolist(), *high.tolist()]))
 
 
