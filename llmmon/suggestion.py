@@ -275,7 +275,9 @@ class _Seen:
         known = self._x[~np.isnan(self._x)]
         level = self._level(proposed)
         floor = max(float(np.quantile(known, 1 - _LARGEST_SHARE)), level - 2 * abs(level - self._usual))
-        low = np.linspace(min(floor, level), level, _CURVE // 2, endpoint=False)
+        if floor >= level:
+            floor = level - abs(level - self._usual) / 2
+        low = np.linspace(floor, level, _CURVE // 2, endpoint=False)
         high = np.linspace(level, max(level, min(float(known.max()), 2 * level - floor)), _CURVE // 2)
         return list(dict.fromkeys([*low.tolist(), *high.tolist()]))
 

@@ -54,7 +54,7 @@ class SpendKind(Kind):
             rest = np.maximum(turn * QUARTER, begin)
             value = spent + by_minute.totals(rest, ends) / METRICS[_COST].scale
             count = count + by_minute.counts(rest, ends)
-            limit = spend.amount_usd * spend.share
+            limit = round(spend.amount_usd * spend.share, 9)  # as exact as the costs are
         with np.errstate(invalid="ignore"):
             met = np.where(value > limit if spend.share is None else value >= limit, MET, CLEAR)
         notes = Notes(met, lambda row, at: _note(spend, groups[row], float(value[row, at]), int(begin[at])))
