@@ -1,0 +1,183 @@
+"""`llmmon rules`: lint, tests, backtests and suggestions, as people run them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Run
+
+RULES = """
+[[rules]]
+name = "slow"
+metric = "latency_p95_ms"
+threshold = 5000
+by = ["model"]
+for = "2m"
+window = "15m"
+"""
+TEST = """
+[[tests]]
+name = "slow answers wake us"
+[[tests.series]]
+metric = "latency_ms"
+group = { model = "a" }
+values = "800x9 9000x10 _x60"
+[[tests.expect]]
+at = "10m"
+alerts = []
+[[tests.expect]]
+at = "11m"
+alerts = [{ rule = "slow", state = "pending" }]
+[[tests.expect]]
+at = "13m"
+alerts = [{ rule = "slow", group = { model = "a" }, severity = "error" }]
+[[tests.expect]]
+at = "80m"
+alerts = []
+"""
+Write = Callable[[str, list[dict[str, Any]]], Path]
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Callable[[str], None]:
+    return lambda text: (tmp_path / "llmmon.toml").write_text(text) and None
+
+
+def test_a_clean_set_of_rules_is_exit_0(run: Run, configured: Callable[[str], None]) -> None:
+    configured(RULES)
+    ran = run("rules", "check")
+    assert (0, "1 rule, 0 channels: nothing found\n") == (ran.code, ran.stdout)
+
+
+def test_findings_are_exit_1_and_say_why(run: Run, configured: Callable[[str], None]) -> None:
+    configured(RULES.replace('"15m"', '"2m"'))
+    ran = run("rules", "check", "-f", "json")
+    (found,) = ran.json["data"]["findings"]
+    assert (1, "short-window", "slow") == (ran.code, found["code"], found["about"])
+    assert found["reason"]
+
+
+def test_faults_of_the_configuration_are_exit_4(run: Run, configured: Callable[[str], None]) -> None:
+    configured(RULES.replace("p95", "p96"))
+    assert 4 == run("rules", "check").code
+    assert 4 == run("rules", "backtest", ".").code
+
+
+def test_what_init_writes_is_without_findings(run: Run) -> None:
+    assert run("init").code == 0
+    assert run("rules", "check").code == 0
+
+
+def test_logs_say_what_never_holds(run: Run, configured: Callable[[str], None], write: Write) -> None:
+    configured(RULES)
+    rows = [
+        {"timestamp": f"2026-01-01T00:{m:02}:{s:02}Z", "model": "a", "latency_ms": 9}
+        for m in range(40)
+        for s in (1, 31)
+    ]
+    write("a.jsonl", rows)
+    ran = run("rules", "check", "a.jsonl")
+    assert (1, True) == (ran.code, "never-met" in ran.stdout)
+
+
+def test_rules_that_do_as_their_tests_say_pass(run: Run, configured: Callable[[str], None]) -> None:
+    configured(RULES + TEST)
+    ran = run("rules", "test")
+    assert (0, "1 test: 1 passed, 0 failed\n") == (ran.code, ran.stdout)
+
+
+def test_a_failing_test_shows_both_sides(run: Run, configured: Callable[[str], None]) -> None:
+    configured(RULES + TEST.replace('severity = "error"', 'severity = "critical"'))
+    ran = run("rules", "test")
+    assert 1 == ran.code
+    assert "slow answers wake us, at 13m" in ran.stdout
+    assert "!  slow model=a firing critical  slow model=a firing error" in ran.stdout
+
+
+def test_a_log_can_be_the_input(run: Run, configured: Callable[[str], None], write: Write) -> None:
+    rows = [
+        {"timestamp": f"2026-01-01T00:{m:02}:{s:02}Z", "model": "a", "latency_ms": 9000 if m > 9 else 800}
+        for m in range(20)
+        for s in (1, 21, 41)
+    ]
+    write("calls.jsonl", rows)
+    head, _, tail = TEST.partition("[[tests.series]]")
+    input_of_log = head + 'input = "calls.jsonl"\n[[tests.expect]]' + tail.partition("[[tests.expect]]")[2]
+    configured(RULES + input_of_log)
+    ran = run("rules", "test", "-f", "json")
+    assert (0, True) == (ran.code, ran.json["data"]["tests"][0]["passed"])
+    configured(RULES + input_of_log.replace("calls.jsonl", "no.jsonl"))
+    assert (3, True) == ((ran := run("rules", "test")).code, "test 'slow answers wake us'" in ran.stderr)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("latency_ms", "latncy_ms", "tests[1].series[1].metric"),
+        ("800x9", "800y9", "tests[1].series[1].values: '800y9' is no value"),
+        ('"13m"', '"soon"', "tests[1].expect[3].at"),
+        ('"slow", state', '"slw", state', "did you mean 'slow'"),
+        ("pending", "resolved", "tests[1].expect[2].alerts[1].state"),
+        ("[[tests.series]]", "[[tests.serie]]", "tests[1].serie: unknown key, did you mean 'series'?"),
+    ],
+)
+def test_faults_of_tests_are_named(run: Run, configured: Callable[[str], None], old: str, new: str, fault: str) -> None:
+    configured(RULES + TEST.replace(old, new))
+    ran = run("rules", "test")
+    assert (4, True) == (ran.code, fault in ran.stderr), ran.stderr
+
+
+def test_without_tests_there_is_nothing_to_test(run: Run) -> None:
+    assert (4, True) == ((ran := run("rules", "test")).code, "there is no llmmon.toml" in ran.stderr)
+
+
+@pytest.fixture
+def drill(run: Run, tmp_path: Path) -> Path:
+    assert run("simulate", "drill", "--days", "5", "--per-day", "3000", "--quiet-days", "2").code == 0
+    return tmp_path / "drill"
+
+
+def test_a_backtest_says_who_would_have_been_told(run: Run, drill: Path) -> None:
+    ran = run("rules", "backtest", "drill", "-f", "json")
+    data = ran.json["data"]
+    (slow, failing) = data["rules"]
+    assert (0, "High Error Rate", False) == (ran.code, failing["rule"], slow["always"])
+    assert failing["notifications"] == sum(week["notifications"] for week in failing["weeks"]) > 0
+    assert len(data["episodes"]) >= failing["episodes"]
+    assert ["latency_step", "error_burst", "traffic_drop"] == [one["kind"] for one in data["incidents"]]
+    assert "High Error Rate" == data["incidents"][1]["caught_by"]
+
+
+def test_other_rules_and_labels_can_be_tried(run: Run, drill: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(RULES)
+    (tmp_path / "labels.toml").write_text("")
+    ran = run("rules", "backtest", "drill", "--rules", "other.toml", "--labels", "labels.toml", "-f", "json")
+    assert (["slow"], []) == ([row["rule"] for row in ran.json["data"]["rules"]], ran.json["data"]["incidents"])
+    (tmp_path / "labels.toml").write_text("[[incidents]]\nkind = 3\nstart = 2026-01-01\n")
+    ran = run("rules", "backtest", "drill", "--labels", "labels.toml")
+    assert (3, True) == (ran.code, "incidents[1].start: must be a time" in ran.stderr)
+
+
+def test_the_timeline_fits_a_narrow_terminal(run: Run, drill: Path) -> None:
+    ran = run("rules", "backtest", "drill", env={"COLUMNS": "80"})
+    assert max(map(len, ran.stdout.splitlines())) <= 80
+    assert "when they fired" in ran.stdout
+    assert "labelled incidents: an alert fired for" in ran.stdout
+
+
+def test_suggestions_are_rules_to_paste(run: Run, drill: Path, tmp_path: Path) -> None:
+    (tmp_path / "llmmon.toml").write_text(RULES)
+    ran = run("rules", "suggest", "drill", "--budget", "1/day", "--write", "found.toml")
+    assert (0, True) == (ran.code, "← proposed" in ran.stdout)
+    (rule,) = tomllib.loads((tmp_path / "found.toml").read_text())["rules"]
+    assert ("slow", "latency_p95_ms", ["model"]) == (rule["name"], rule["metric"], rule["by"])
+    assert run("rules", "check", "--rules", "found.toml").code == 0
+
+
+def test_a_budget_that_is_none_is_a_usage_error(run: Run, drill: Path) -> None:
+    assert (2, True) == ((ran := run("rules", "suggest", "drill", "--budget", "few")).code, "2/week" in ran.stderr)
