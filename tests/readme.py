@@ -45,9 +45,9 @@ def _commands() -> str:
 
 
 def _click_commands() -> dict[str, Any]:
-    from llmmon.cli import app
+    from llmmon.cli import application
 
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application())
     return dict(group.commands)
 
 

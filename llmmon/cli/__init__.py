@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
+from collections.abc import Sequence
 
 import typer
 
 from llmmon.cli import commands
 from llmmon.errors import EXIT_INPUT, EXIT_INTERRUPTED, LlmmonError
 
-app: Final = typer.Typer(
-    name="llmmon",
-    help="Read the request logs of LLM applications: what they spent, how fast and how broken they were.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-commands.register(app)
+
+def application(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The command line that can run these arguments; all of it where they name no command."""
+    app = typer.Typer(
+        name="llmmon",
+        help="Read the request logs of LLM applications: what they spent, how fast and how broken they were.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    commands.register(app, arguments)
+    return app
 
 
 def main() -> None:
@@ -28,7 +32,7 @@ def main() -> None:
     if "--nagios" in sys.argv:
         sys.exit(_as_plugin())
     try:
-        app(prog_name="llmmon")
+        application(sys.argv[1:])(prog_name="llmmon")
     except LlmmonError as error:
         _complain(error)
         sys.exit(error.exit_code)
@@ -51,7 +55,7 @@ def main() -> None:
 def _as_plugin() -> int:
     """Run as a plugin of a monitoring system: whatever fails is one line and status 3, UNKNOWN."""
     try:
-        return int(app(prog_name="llmmon", standalone_mode=False) or 0)
+        return int(application(sys.argv[1:])(prog_name="llmmon", standalone_mode=False) or 0)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BaseException as error:  # noqa: BLE001 - a plugin that ends otherwise would be taken for an alert

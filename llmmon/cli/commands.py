@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 import typer
 
 from llmmon import __version__
-from llmmon.cli.alerts import alerts
-from llmmon.cli.anomalies import anomalies
-from llmmon.cli.check import check
-from llmmon.cli.cost import cost
-from llmmon.cli.export import export
-from llmmon.cli.init import init
-from llmmon.cli.inspect import inspect
-from llmmon.cli.notify import notify
-from llmmon.cli.report import report
-from llmmon.cli.requests import requests
-from llmmon.cli.rules import rules
-from llmmon.cli.score import score
-from llmmon.cli.serve import serve
-from llmmon.cli.simulate import simulate
-from llmmon.cli.summarize import summarize
-from llmmon.cli.watch import watch
 
-COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
-    summarize,
-    requests,
-    anomalies,
-    cost,
-    report,
-    score,
-    check,
-    export,
-    inspect,
-    watch,
-    serve,
-    simulate,
-    init,
+# each is the function, or the group of commands, of its name in the module of its name
+COMMANDS: Final = (
+    *("summarize", "requests", "anomalies", "cost", "report", "score", "check", "export", "inspect", "watch"),
+    *("serve", "simulate", "init", "alerts", "rules", "notify"),
 )
-GROUPS: Final[tuple[typer.Typer, ...]] = (alerts, rules, notify)  # commands that have commands of their own
 
 
-def register(app: typer.Typer) -> None:
-    """Add every command, and `--version`."""
+def register(app: typer.Typer, arguments: Sequence[str] = ()) -> None:
+    """Add `--version` and the commands: only the one that the arguments name, since making options takes time."""
     app.callback()(_top)
-    for command in COMMANDS:
-        app.command()(command)
-    for group in GROUPS:
-        app.add_typer(group)
+    named = next((text for text in arguments if not text.startswith("-")), "")
+    alone = named in COMMANDS and "_LLMMON_COMPLETE" not in os.environ
+    for name in (named,) if alone else COMMANDS:
+        member = getattr(import_module(f"llmmon.cli.{name}"), name)
+        if isinstance(member, typer.Typer):
+            app.add_typer(member)
+        else:
+            app.command()(member)
 
 
 def _show_version(wanted: bool) -> None:
