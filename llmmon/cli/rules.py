@@ -125,6 +125,7 @@ def _suggest(
         str, typer.Option(help="How many messages are bearable, such as 1/day.", metavar="N/PERIOD")
     ] = "2/week",
     rules_file: RulesFile = None,
+    rule: Annotated[list[str] | None, typer.Option(help="Only this rule; repeatable.", metavar="NAME")] = None,
     labels: Labels = None,
     first: Annotated[float, typer.Option(help="Share of the time to choose on.", min=0.1, max=0.95)] = 0.7,
     write: Annotated[Path | None, typer.Option("--write", help="Write the rules as TOML here.", metavar="FILE")] = None,
@@ -135,11 +136,13 @@ def _suggest(
     """
     from llmmon.backtesting import suggestions
     from llmmon.cli.output import write_whole
+    from llmmon.names import lookup
     from llmmon.suggestion import noise_budget
     from llmmon.views.suggestion import toml_of, view_suggestions
 
     bearable = noise_budget(budget)
-    chosen = _rules(_config(query, rules_file), output)
+    known = {one.name: one for one in _rules(_config(query, rules_file), output)}
+    chosen = tuple(lookup(known, name, "rule") for name in rule or known)
     report, done = suggestions(query, chosen, bearable, labels, first)
     if write is not None:
         write_whole(write, toml_of(report).encode())
