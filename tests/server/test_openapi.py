@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     import schemathesis
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-EXAMPLES = int(os.environ.get("LLMMON_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("LLMMON_EXAMPLES", "2"))
 
 
 @pytest.fixture(scope="module")
