@@ -14,8 +14,10 @@ Row = TypeVar("Row")
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be, or None."""
     by_fold = {candidate.casefold(): candidate for candidate in known}
-    found = get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
-    return by_fold[found[0]] if found else None
+    found = get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.6)
+    swapped = (one for one in found if sorted(one) == sorted(name.casefold()))  # letters in another order come first
+    best = next(swapped, found[0] if found else None)
+    return None if best is None else by_fold[best]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

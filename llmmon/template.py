@@ -104,6 +104,28 @@ severity = "critical"
 # anomaly = true
 # severity = "warning"
 
+# Against the log's own past: the days before, or "same hour last week".
+# [[rules]]
+# name = "Slower than usual"
+# metric = "latency_p95_ms"
+# change = "+50%"
+# versus = "previous 7d"
+# window = "30m"
+# severity = "warning"
+
+# An objective: pages and tickets by how fast its error budget burns.
+# [[slos]]
+# name = "answers"
+# objective = 0.99
+# good = "ok and latency_ms<30000"
+
+# A budget: told at each threshold once a period, and when the pace foretells more.
+# [[budgets]]
+# name = "spend"
+# amount_usd = 1000
+# per = "month"
+# thresholds = [50, 80, 100]
+
 # Who is told. A secret is named, not written: env:NAME or file:PATH.
 # `llmmon notify test oncall` proves that it works.
 # [notify.oncall]

@@ -83,7 +83,7 @@ def test_the_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("table", "fault"),
     [
-        ({"lgs": []}, "lgs: unknown key, did you mean 'logs'?"),
+        ({"lgos": []}, "lgos: unknown key, did you mean 'logs'?"),
         ({"logs": 3}, "logs: must be a list of paths"),
         ({"logs": ["a", 3]}, "logs: must be a list of paths"),
         ({"timezone": "Mars"}, "timezone: unknown time zone 'Mars'"),
@@ -129,4 +129,4 @@ def test_the_template_is_valid_with_every_line_uncommented(tmp_path: Path) -> No
     config = parse(tomllib.loads(text), tmp_path / "llmmon.toml")
     assert {"my-model"} == config.prices.keys()
     assert {"oncall", "pager", "mail"} == {channel.name for channel in config.channels}
-    assert 10 == len(config.rules)
+    assert 17 == len(config.rules)  # those of an objective and of a budget too

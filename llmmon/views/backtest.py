@@ -11,6 +11,7 @@ from llmmon.views import Column, Table, View
 from llmmon.views.figures import percent
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
+_MOST_STRIPS: Final = 40
 _DAY_US: Final = 86_400_000_000
 
 
@@ -80,13 +81,18 @@ def _timeline(report: BacktestReport, tz: str) -> Table:
     cells = len(report.strips[0].shares)
     title = local(start, tz)[5:10] + local(end - 1, tz)[5:10].rjust(cells - 5)
     each = duration_text(round((end - start) / cells / MINUTE_US) * MINUTE_US)
-    rows = tuple((_whom(strip), _drawn(strip)) for strip in report.strips)
+    most = sorted(report.strips, key=lambda strip: -sum(strip.shares))[:_MOST_STRIPS]
+    rows = tuple((_whom(strip), _drawn(strip)) for strip in report.strips if strip in most)
     note = f"each sign is {each}; its height is the share of the time in which the alert fired"
+    if len(report.strips) > len(rows):
+        note += f"; {len(report.strips) - len(rows):,} alerts that fired for less are left out"
     return Table("when they fired", (Column("alert", right=False), Column(title)), rows, note)
 
 
 def _whom(strip: Strip) -> str:
-    return f"{strip.rule}: {group_text(strip.group)}" if strip.group else strip.rule
+    """The rule and the names of its group, without the fields that they are of."""
+    names = ", ".join("(none)" if name is None else name for _, name in strip.group)
+    return f"{strip.rule}: {names}" if names else strip.rule
 
 
 def _drawn(strip: Strip) -> str:
