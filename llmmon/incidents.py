@@ -16,6 +16,7 @@ from llmmon.series import FloatArray, Group
 __all__ = ["Anomaly", "Severity", "incident_id", "incidents", "score_rows", "severity_of"]
 
 _GAP_US: Final = 30 * 60 * 1_000_000  # alarms nearer than this are one incident
+_STRETCH: Final = 12  # buckets
 _KIND: Final = {"level": "level", "rate": "rate", "tail": "tail", "traffic": "volume"}
 
 
@@ -81,8 +82,7 @@ def _of_column(verdicts: Verdicts, j: int) -> list[Anomaly]:
 def _incident(verdicts: Verdicts, j: int, first: int, stop: int) -> Anomaly:
     column = verdicts.columns[j]
     onset = min(max(int(verdicts.onset[first, j]), 0), first)
-    z = verdicts.z[first:stop, j]
-    peak = float(np.nanmax(np.abs(z))) if np.isfinite(z).any() else 0.0
+    peak = _strongest(verdicts.z[first:stop, j])
     low, high, value = (float(m[first, j]) for m in (verdicts.low, verdicts.high, verdicts.value))
     end = int(verdicts.ends[stop - 1])
     return Anomaly(
@@ -99,6 +99,16 @@ def _incident(verdicts: Verdicts, j: int, first: int, stop: int) -> Anomaly:
         score=_known(verdicts.score[first, j]),
         id=incident_id(column.metric, column.group, int(verdicts.ends[first])),
     )
+
+
+def _strongest(z: FloatArray) -> float:
+    """The largest deviation of any stretch of at most an hour, its buckets taken together (sum / sqrt(n)).
+
+    Where calls are few no single bucket can say much, and an hour in which most calls fail is not a small matter.
+    """
+    running = np.concatenate([[0.0], np.cumsum(np.nan_to_num(z))])
+    lengths = range(1, min(len(z), _STRETCH) + 1)
+    return max((float(np.abs(running[n:] - running[:-n]).max()) / n**0.5 for n in lengths), default=0.0)
 
 
 def _known(number: float) -> float | None:
