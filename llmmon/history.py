@@ -6,15 +6,14 @@ seven significant bits, whatever pieces the minute arrived in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from llmmon.aggregator import Measures, aggregate
-from llmmon.columns import Columns, IntArray
+from llmmon.columns import Columns
 from llmmon.filters import Filter, parse
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS, STATISTICS, Statistic, metric_called, statistic_called, statistic_name
@@ -22,10 +21,8 @@ from llmmon.panels import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.partials import (
     VALUE_BITS,
     Group,
-    KeyArray,
     Partials,
     Run,
-    Sums,
     Values,
     coarsen,
     merge,
@@ -68,6 +65,11 @@ class Stream(msgspec.Struct, frozen=True):
         return MONITOR_STEP_US if self.metric == MONITORED else self.step_us
 
     @property
+    def by_minute(self) -> Stream:
+        """The same by the minute; what the anomaly monitor reads stays as it is."""
+        return msgspec.structs.replace(self, step_us=MINUTE_US)
+
+    @property
     def measures(self) -> Measures:
         """What it keeps of the calls."""
         if self.metric == MONITORED:
@@ -106,7 +108,12 @@ class StreamsFold:
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._streams = streams
         shared: dict[tuple[tuple[str, ...], str, bool, int], list[Stream]] = {}
+        self._finer = {
+            stream: finer for stream in streams if (finer := stream.by_minute) in streams and finer != stream
+        }
         for stream in streams:
+            if stream in self._finer:
+                continue
             key = (stream.by, stream.where, stream.metric == MONITORED, stream.every_us)
             shared.setdefault(key, []).append(stream)
         self._plans = [
@@ -139,7 +146,14 @@ class StreamsFold:
 
     def result(self) -> list[Partials]:
         """The minutes of each stream, in the order in which the streams were given."""
-        return [bounded(merge(self._pending[stream])) for stream in self._streams]
+        made = {s: bounded(merge(pending)) for s, pending in self._pending.items() if s not in self._finer}
+        return [made[s] if s in made else _coarser(made[self._finer[s]], s) for s in self._streams]
+
+
+def _coarser(minutes: Partials, stream: Stream) -> Partials:
+    """The wider buckets of a stream, from its minutes."""
+    width = stream.every_us // MINUTE_US
+    return bounded(rolled_up(minutes, [(group[0] // width, *group[1:]) for group in minutes.groups]))
 
 
 def _measures(streams: Sequence[Stream]) -> Measures:
@@ -210,80 +224,3 @@ def complete(streams: Sequence[Stream], results: Sequence[Sequence[Partials]]) -
     """The whole history of streams, from what every worker's `StreamsFold` gave."""
     whole = {stream: bounded(merge(result[i] for result in results)) for i, stream in enumerate(streams)}
     return {stream: admitted(part, ())[0] for stream, part in whole.items()}
-
-
-def split(partials: Partials, width: int) -> Iterator[tuple[int, Partials]]:
-    """The buckets in stretches of `width`, in order; each stretch with its number (first bucket // width)."""
-    if not partials.groups:
-        return
-    numbers = np.array([group[0] for group in partials.groups], np.int64) // width
-    order = np.argsort(numbers, kind="stable")
-    found, starts = np.unique(numbers[order], return_index=True)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    values = {name: _split_values(v, numbers, place, found) for name, v in partials.values.items()}
-    for i, (number, start, end) in enumerate(zip(found.tolist(), starts, [*starts[1:], len(order)], strict=True)):
-        kept = order[start:end]
-        yield (
-            number,
-            Partials(
-                groups=tuple(partials.groups[j] for j in kept.tolist()),
-                sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
-                values={name: those[i] for name, those in values.items()},
-            ),
-        )
-
-
-def _split_values(values: Values, numbers: IntArray, place: IntArray, found: IntArray) -> list[Values]:
-    """The values of each stretch, under its own groups' numbers."""
-    run = sorted_run(values)
-    cells = (run.keys >> _BITS).astype(np.int64)
-    order = np.argsort(numbers[cells], kind="stable")
-    cells = cells[order]
-    low: KeyArray = run.keys[order] & np.uint64((1 << VALUE_BITS) - 1)
-    keys: KeyArray = low | (place[cells].astype(np.uint64) << _BITS)
-    edges = np.searchsorted(numbers[cells], [*found, np.iinfo(np.int64).max]).tolist()
-    counts = None if run.counts is None else run.counts[order]
-    return [
-        Values((Run(keys[a:b], None if counts is None else counts[a:b]),), values.exact)
-        for a, b in pairwise(edges)
-    ]
-
-
-class _Stored(msgspec.Struct, frozen=True):
-    groups: list[tuple[Any, ...]]
-    sums: Mapping[str, tuple[bytes, bytes]]
-    values: Mapping[str, tuple[bytes, bytes | None]]
-
-
-def packed(partials: Partials) -> bytes:
-    """Partials as bytes, for `unpacked`."""
-    runs = {name: sorted_run(v) for name, v in partials.values.items()}
-    return msgspec.msgpack.encode(
-        _Stored(
-            groups=list(partials.groups),
-            sums={name: (s.count.tobytes(), s.total.tobytes()) for name, s in partials.sums.items()},
-            values={
-                name: (run.keys.tobytes(), None if run.counts is None else run.counts.tobytes())
-                for name, run in runs.items()
-            },
-        )
-    )
-
-
-def unpacked(data: bytes) -> Partials:
-    """Partials from `packed` bytes; raises `msgspec.MsgspecError` or `ValueError` for anything else."""
-    stored = msgspec.msgpack.decode(data, type=_Stored)
-    return Partials(
-        groups=tuple(tuple(group) for group in stored.groups),
-        sums={
-            name: Sums(np.frombuffer(count, np.int64), np.frombuffer(total, np.int64))
-            for name, (count, total) in stored.sums.items()
-        },
-        values={
-            name: Values(
-                (Run(np.frombuffer(keys, np.uint64), None if n is None else np.frombuffer(n, np.int64)),),
-            )
-            for name, (keys, n) in stored.values.items()
-        },
-    )

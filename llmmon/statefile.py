@@ -17,7 +17,8 @@ import msgspec
 
 from llmmon.alert import Alert, Silence
 from llmmon.errors import InputError
-from llmmon.history import Key, packed, split, unpacked
+from llmmon.history import Key
+from llmmon.history_rows import packed, split, unpacked
 from llmmon.outbox import Outbox
 from llmmon.partials import EMPTY, Partials, merge
 

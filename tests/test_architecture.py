@@ -27,14 +27,14 @@ PURE_FLOORS = (
     "cost_block cost_tally cost_report costs",
     "collector aggregator sampled filters folds timeline recent conditions selection",
     "detectors/ incidents attribution",
-    "rules alert slo_standing alerts history readings vigilance kinds/ evaluator rule_tables slos budgets rule_series rule_tests rule_test_tables rule_lint incident_labels backtest rule_text suggestion template",
+    "rules alert slo_standing alerts history history_rows readings vigilance kinds/ evaluator rule_tables slos budgets rule_series rule_tests rule_test_tables rule_lint incident_labels backtest rule_text suggestion template",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
     "reports live_report overview histograms tallies accumulating exposition semconv normalised views/ renderers/ prometheus",
 )
 EFFECT_FLOORS = (
     "transport mail program outgoing notifiers/ rendered drill delivery",
-    "statelock outbox statefile journal config source_bytes fingerprints sources checkpoints rejects cache parallel background screen",
+    "statelock outbox statefile journal config remote source_bytes fingerprints sources checkpoints rejects cache parallel cluster background screen",
     "judge verdicts judge_sample judging",
     "seeking span_worker scanning tails time_range",
     "pipeline following rereading past",
@@ -58,15 +58,15 @@ LIBRARIES = {
     "fastapi": ("server",),
     "starlette": ("server",),
     "uvicorn": ("server",),
-    "dask": ("parallel",),
-    "distributed": ("parallel",),
+    "dask": ("cluster",),
+    "distributed": ("cluster",),
     "httpx": ("transport",),
     "httpx2": ("transport",),
     "requests": (),
     "urllib.request": ("transport",),
     "http.client": ("transport",),
     "smtplib": ("mail",),
-    "fsspec": ("sources",),
+    "fsspec": ("remote",),
 }
 # what no module above the effects line may name, with its one exemption each
 EFFECT_MODULES = {"socket", "subprocess", "random", "time", "tempfile", "shutil", "asyncio", "threading"}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from llmmon.columns import Columns, Names
 from llmmon.errors import InputError
-from llmmon.history import Stream, StreamsFold, admitted, bounded, packed, split, unpacked
+from llmmon.history import Stream, StreamsFold, admitted, bounded
+from llmmon.history_rows import packed, split, unpacked
 from llmmon.partials import Partials, normalised
 from llmmon.past import joined
 from llmmon.rules import MINUTE_US, MOST_GROUPS, OTHER
