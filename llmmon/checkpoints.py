@@ -138,6 +138,9 @@ class _Search:
         if path == "-":
             self._found.streams.append(open_source(path))
             return None
+        if "://" in path:
+            self._found.failed.append((path, "only logs on this machine can be followed"))
+            return None
         try:
             return self._examine(path, origin or os.path.abspath(path))
         except FileNotFoundError:
@@ -182,9 +185,9 @@ class _Search:
             status = os.stat(known.path)
         except OSError:
             return []
-        is_it = (status.st_dev, status.st_ino) == known.identity and known.identity not in self._seen
-        file = self._take(known.path, known.origin) if is_it else None
-        return [] if file is None else [file]
+        if (status.st_dev, status.st_ino) != known.identity or known.identity in self._seen:
+            return []
+        return [file] if (file := self._take(known.path, known.origin)) is not None else []
 
     def _by_content(self, file: LogFile) -> bool:
         """Continue a lost log in a file that has its content; of several the one that was read furthest."""
@@ -204,8 +207,7 @@ class _Search:
             entries = [entry for entry in os.scandir(folder) if entry.is_file()]
         except OSError:
             return
-        inodes = {known.inode for known in lost}
-        renamed = [self._take(entry.path) for entry in entries if entry.inode() in inodes]
+        renamed = [self._take(entry.path) for entry in entries if entry.inode() in {known.inode for known in lost}]
         new += [file for file in renamed if file is not None]  # an inode may have been given to another file
         self._search_kin(entries, lost, new)
         if self._wall_ns - changed_ns > _SETTLED_NS:
@@ -214,10 +216,9 @@ class _Search:
 
     def _search_kin(self, entries: list[os.DirEntry[str]], lost: list[Checkpoint], new: list[LogFile]) -> None:
         """Among files of similar names: lost content, and logs that were begun and rotated since."""
-        found = [known for known in self._checkpoints if known not in lost]
         for origin in {known.origin for known in lost}:
             since_ns = max(known.mtime_ns for known in self._checkpoints if known.origin == origin)
-            was_rotated = all(known.path != origin for known in found)
+            was_rotated = all(known.path != origin for known in self._checkpoints if known not in lost)
             for entry in _kin(entries, os.path.basename(origin)):
                 if (entry.stat().st_dev, entry.inode()) in self._seen or not os.access(entry.path, os.R_OK):
                     continue
@@ -230,8 +231,7 @@ class _Search:
 
     def _is_copy(self, file: LogFile) -> bool:
         """Whether a file is the beginning of a log that is being followed, such as a copy before the truncation."""
-        size = content_size(file.source)
-        start = beginning(file.source, _COPY_BYTES)
+        size, start = content_size(file.source), beginning(file.source, _COPY_BYTES)
         if not start:
             return False
         read = [(c.path, c.head_bytes, c.head_crc) for c in self._found.kept]
@@ -254,8 +254,8 @@ def _covers(names: Sequence[str], path: str) -> bool:
 
 def _kin(entries: Sequence[os.DirEntry[str]], base: str) -> Iterator[os.DirEntry[str]]:
     """Files whose names begin as a log's does, newest first."""
-    stem = base.split(".")[0]
-    found = [e for e in entries if e.name != base and re.match(re.escape(stem) + r"[.\-_\d]", e.name)]
+    begins = re.compile(re.escape(base.split(".")[0]) + r"[.\-_\d]")
+    found = [e for e in entries if e.name != base and begins.match(e.name)]
     yield from sorted(found, key=lambda e: -e.stat().st_mtime_ns)[:_MOST_KIN]
 
 

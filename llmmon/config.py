@@ -98,7 +98,7 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
     folder = path.parent if path else Path()
     config = Config(
         path=path,
-        logs=tuple(str(folder / log) if not Path(log).is_absolute() and log != "-" else log for log in logs),
+        logs=tuple(str(folder / log) if _is_relative(log) else log for log in logs),
         timezone=faults.zone(table, "timezone"),
         naive_timezone=faults.zone(table, "naive_timezone"),
         state=folder / state if (state := faults.text(table, "state")) else None,
@@ -115,6 +115,10 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
     _check_notify(faults, config.rules, faults.table(table, "notify"))
     faults.raise_for(path)
     return config
+
+
+def _is_relative(log: str) -> bool:
+    return log != "-" and "://" not in log and not Path(log).is_absolute()
 
 
 def _thresholds(faults: _Faults, table: Mapping[str, Any]) -> dict[str, float]:

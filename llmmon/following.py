@@ -1,9 +1,8 @@
 """What was appended to logs since a checkpoint, exactly once, through rotation.
 
-Plain logs of lines are read from the checkpoint to the last newline; the rest waits (`pending`). Compressed ones
-are decompressed again when they change, and what was read is passed over. What cannot be read from the middle
-(documents over several lines, dialects that need earlier lines) is read again from its beginning when it
-grows, and only calls on lines beyond those known are taken. Standard input is read whole each time.
+Plain logs of lines are read from the checkpoint to the last newline; the rest waits (`pending`). Compressed ones are
+decompressed again when they change, and what was read is passed over. What cannot be read from the middle (documents,
+dialects that need earlier lines) is read again when it grows, for calls on new lines. Stdin is read whole each time.
 """
 
 from __future__ import annotations
@@ -179,6 +178,7 @@ class _Reading:
                 [plan for _, plan, _ in grown],
                 ranges=tuple(at for _, _, at in grown),
                 jobs=self._query.jobs or parallel.cpu_count(),
+                engine=self._query.engine,
             )
             self._reports.append(report)
         for part, _, (_, end) in parts:

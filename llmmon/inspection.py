@@ -40,7 +40,7 @@ def inspect_logs(query: Query) -> tuple[InspectReport, SourceReport, int]:
 def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[FileInspection, SourceReport]:
     plan = logs.plans[number]
     streams = {0: logs.streams[number]} if number in logs.streams else {}
-    one = Scan((logs.sources[number],), (plan,), ((0, None),), Selection(), streams=streams)
+    one = Scan((logs.sources[number],), (plan,), ((0, None),), Selection(), engine=logs.query.engine, streams=streams)
     scanned = scan(one, _CoverageFold, rejects)
     coverage, calls = _merged(scanned.results)
     report = scanned.report

@@ -61,6 +61,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     maps: tuple[str, ...] = ()
     cost: str = "auto"
     jobs: int | None = None
+    engine: str | None = None  # HOST:PORT of a Dask scheduler
     dedup: bool = False
     rejects: Path | None = None
     progress: Callable[[int, int], None] | None = None
@@ -152,6 +153,7 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
         selection=Selection(times.start_us, times.end_us, logs.filter),
         price=adding(query, fields),
         jobs=query.jobs or parallel.cpu_count(),
+        engine=query.engine,
         streams=logs.streams,
         progress=query.progress,
         span_bytes=max(_LEAST_SPAN, SPAN_BYTES // weight),

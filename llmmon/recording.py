@@ -54,7 +54,9 @@ def export_records(query: Query, to: str, wanted: Wanted, write: Write) -> Writt
         tags = _tags(again.query, wanted.tags)
         fields = fields_of(keep_text=wanted.keep_text)
         writer = _RowsFold(_FORMS[to], fields, tags, write)
-        one = msgspec.structs.replace(again.query, jobs=1, rejects=query.rejects, cost=_cost(query, wanted))
+        one = msgspec.structs.replace(
+            again.query, jobs=1, engine=None, rejects=query.rejects, cost=_cost(query, wanted)
+        )
         names = frozenset({*fields, *(TAG_PREFIX + tag for tag in tags)})
         done = again.named(read(one, names, lambda: writer))
         writer.begin()

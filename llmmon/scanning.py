@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from llmmon import parallel
+from llmmon import cluster, parallel
 from llmmon.cache import SourceCache
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, Reject
 from llmmon.formats.detection import Wanted, plan_for
@@ -68,7 +69,10 @@ def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]], rejects: RejectsFile
         results = {span.number: worker.read(span) for span in mine}
         return fold.result(), results
 
-    outcomes = parallel.run(work, spans, plan.jobs if size > plan.least_to_share else 1) if spans else []
+    if plan.engine is not None:
+        outcomes = _on_cluster(plan, plan.engine, spans, work, make_fold)
+    else:
+        outcomes = parallel.run(work, spans, plan.jobs if size > plan.least_to_share else 1) if spans else []
     found = {number: result for _, results in outcomes for number, result in results.items()}
     if plan.progress is not None:
         plan.progress(0, size)  # the other workers are done, too
@@ -76,6 +80,33 @@ def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]], rejects: RejectsFile
         rejects.collect(kept for span in spans if (kept := found[span.number].kept) is not None)
     _seal(plan, caches, spans, found)
     return _scanned(plan, spans, [fold for fold, _ in outcomes], found)
+
+
+def _on_cluster(plan: Scan, engine: str, spans: Sequence[Span], here: Any, make_fold: Any) -> list[Any]:
+    """As `parallel.run`: pipes are read here, all else by the workers of a Dask cluster, in the order of the spans."""
+    sources = tuple(_absolute(source) for source in plan.sources)
+    sent = msgspec.structs.replace(plan, sources=sources, streams={}, cache=None, progress=None)
+
+    def there(mine: Sequence[Span]) -> tuple[Any, dict[int, SpanResult]]:
+        fold = make_fold()
+        worker = SpanWorker(sent, fold, None, 0, {})
+        results = {span.number: worker.read(span) for span in mine}
+        return fold.result(), results
+
+    def done(finished: Sequence[Span]) -> None:
+        if plan.progress is not None:
+            plan.progress(sum(bytes_of(plan, span) for span in finished), plan.size)
+
+    piped = [span for span in spans if span.source in plan.streams]
+    others = [span for span in spans if span.source not in plan.streams]
+    outcomes = cluster.run(engine, there, others, done) if others else []
+    return [*outcomes, here(iter(piped))] if piped else outcomes
+
+
+def _absolute(source: Source) -> Source:
+    """With a path that means the same in another process's folder."""
+    named = source.path == "-" or "://" in source.path
+    return source if named else msgspec.structs.replace(source, path=str(Path.cwd() / source.path))
 
 
 def _caches(plan: Scan) -> dict[int, SourceCache]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,16 +12,18 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from llmmon import remote
 from llmmon.errors import InputError
 
 CHUNK_BYTES: Final = 256 << 10  # fits the level-2 cache, which matters more than anything else here
 SPAN_BYTES: Final = 8 << 20
 HEAD_BYTES: Final = 256 << 10
+_LINE_BYTES: Final = 64 << 10  # few lines are longer
 LONGEST_LINE: Final = 256 << 20  # bytes; a longer line is rejected
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One log: its path ("-" for stdin), its size in bytes as stored, and how it is compressed."""
+    """One log: its path or URL ("-" for stdin), its size in bytes as stored, and how it is compressed."""
 
     path: str
     size: int
@@ -62,7 +65,7 @@ def head(source: Source, size: int = HEAD_BYTES) -> bytes:
 def blocks(source: Source) -> Iterator[bytes]:
     """Decompressed bytes as they come; raises `OSError`, or `EOFError` where a compressed file is cut off."""
     if source.compression == "zstd":
-        yield from _zstd_blocks(source.path)
+        yield from _zstd_blocks(source)
         return
     with _opened(source) as file:
         while block := file.read(CHUNK_BYTES):
@@ -73,16 +76,33 @@ def _opened(source: Source) -> BinaryIO:
     if source.path == "-":
         return os.fdopen(os.dup(0), "rb")
     if source.compression == "gzip":
-        return gzip.open(source.path, "rb")  # type: ignore[return-value]
+        stored = _stored(source) if remote.is_url(source.path) else source.path
+        return gzip.open(stored, "rb")  # type: ignore[return-value]
+    return _stored(source)
+
+
+def _stored(source: Source) -> BinaryIO:
+    """The bytes as they are stored, from the beginning."""
+    if remote.is_url(source.path):
+        return io.BufferedReader(remote.RemoteFile(source.path, source.size), CHUNK_BYTES)
     return Path(source.path).open("rb")
 
 
-def _zstd_blocks(path: str) -> Iterator[bytes]:
+def stored_bytes(source: Source, start: int, end: int) -> bytes:
+    """The bytes [start, end) as they are stored, fewer where there are not so many; raises `OSError`."""
+    if remote.is_url(source.path):
+        return remote.read_range(source.path, start, min(end, source.size))
+    with Path(source.path).open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)
+
+
+def _zstd_blocks(source: Source) -> Iterator[bytes]:
     """The frames of a file one after another."""
     import zstandard
 
     frame = zstandard.ZstdDecompressor().decompressobj()
-    with Path(path).open("rb") as file:
+    with _stored(source) as file:
         while raw := file.read(CHUNK_BYTES // 4):
             while raw:
                 if frame.eof:
@@ -152,23 +172,24 @@ def spans_of(
 
 
 class SpanBytes:
-    """Chunks of whole lines of plain files, through one buffer that each chunk overwrites."""
+    """Chunks of whole lines of plain logs, through one buffer that each chunk overwrites."""
 
     def __init__(self) -> None:
         self._buffer = bytearray(CHUNK_BYTES)
         self._view = memoryview(self._buffer)
-        self._files: dict[str, int] = {}
+        self._files: dict[str, _Local | remote.Ranges] = {}
         self.offset = 0  # of the chunk that was given last
         self._no_start = (0, 0)  # no line starts from the first offset up to the second, where one does
 
     def chunks(self, source: Source, span: Span) -> Iterator[memoryview]:
         """The lines that start within the span; raises `OSError`."""
-        fd = self._fd(source.path)
+        file = self._file(source)
         end = source.size if span.end is None else span.end
-        at = self._line_start(fd, span.start)
-        stop = self._line_start(fd, end) if end < source.size else source.size
+        file.expect(end + _LINE_BYTES)
+        at = self._line_start(file, span.start)
+        stop = self._line_start(file, end) if end < source.size else source.size
         while at < stop:
-            read = self._read(fd, at, min(len(self._buffer), stop - at))
+            read = file.read_into(self._view[: min(len(self._buffer), stop - at)], at)
             if not read:
                 return
             whole = read if at + read >= stop else self._buffer.rfind(b"\n", 0, read) + 1
@@ -179,16 +200,13 @@ class SpanBytes:
             yield self._view[:whole]
             at += whole
 
-    def _line_start(self, fd: int, at: int) -> int:
+    def _line_start(self, file: _Local | remote.Ranges, at: int) -> int:
         """As below; a line that is longer than many spans is searched once."""
         first, last = self._no_start
         if not first <= at <= last:
-            last = _line_start(fd, at)
+            last = _line_start(file, at)
             self._no_start = (at, last)
         return last
-
-    def _read(self, fd: int, at: int, size: int) -> int:
-        return os.preadv(fd, [self._view[:size]], at)
 
     def _grow(self) -> None:
         """Make room for a line that is longer than the buffer."""
@@ -198,28 +216,51 @@ class SpanBytes:
         self._buffer = bytearray(2 * len(self._buffer))
         self._view = memoryview(self._buffer)
 
-    def _fd(self, path: str) -> int:
+    def _file(self, source: Source) -> _Local | remote.Ranges:
+        path = source.path
         if path not in self._files:
             self.close()
             self._no_start = (0, 0)
-            self._files[path] = os.open(path, os.O_RDONLY)
+            self._files[path] = remote.Ranges(path, source.size) if remote.is_url(path) else _Local(path)
         return self._files[path]
 
     def close(self) -> None:
         """Close what is open."""
-        for fd in self._files.values():
-            os.close(fd)
+        for file in self._files.values():
+            file.close()
         self._files.clear()
 
     __del__ = close  # a process that reads again and again would run out of them
 
 
-def _line_start(fd: int, at: int) -> int:
+class _Local:
+    """A file on this machine, read here and there."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDONLY)
+
+    def expect(self, end: int) -> None:
+        """Nothing is read in advance."""
+
+    def read_into(self, view: memoryview, at: int) -> int:
+        """Fill a buffer from an offset; how many bytes there were."""
+        return os.preadv(self._fd, [view], at)
+
+    def read(self, size: int, at: int) -> bytes:
+        """Bytes from an offset."""
+        return os.pread(self._fd, size, at)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
+
+
+def _line_start(file: _Local | remote.Ranges, at: int) -> int:
     """The first offset at or after `at` where a line starts."""
     if at == 0:
         return 0
     at -= 1
-    while block := os.pread(fd, 1 << 16, at):
+    while block := file.read(_LINE_BYTES, at):
         newline = block.find(b"\n")
         if newline >= 0:
             return at + newline + 1

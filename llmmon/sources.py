@@ -1,4 +1,4 @@
-"""Where logs come from: paths, globs, folders and stdin -> the sources to read, each once."""
+"""Where logs come from: paths, globs, folders, URLs and stdin -> the sources to read, each once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from llmmon.source_bytes import Source, blocks, head
+from llmmon import remote
+from llmmon.source_bytes import Source, blocks, head, stored_bytes
 
 _LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv")
 _OWN_FILES: Final = frozenset({"labels.toml", "llmmon.toml"})
@@ -71,6 +72,8 @@ def find(names: Sequence[str]) -> Found:
 def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tuple[str, str]]) -> None:
     if name == "-":
         paths.append(name)
+    elif remote.is_url(name):
+        _expand_url(name, paths, ignored, unreadable)
     elif os.path.isdir(name):
         for folder, below, files in os.walk(name):
             below.sort()
@@ -91,6 +94,22 @@ def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tu
         paths.append(name)
 
 
+def _expand_url(url: str, paths: list[str], ignored: list[str], unreadable: list[tuple[str, str]]) -> None:
+    try:
+        found = remote.expand(url)
+    except OSError as error:
+        unreadable.append((url, _reason(error)))
+        return
+    if not found:
+        unreadable.append((url, "nothing matches"))
+    for path, in_folder in found:
+        name = path.rpartition("/")[2]
+        if not in_folder:
+            paths.append(path)
+        elif name not in _OWN_FILES:
+            (paths if is_log(name) else ignored).append(path)
+
+
 def is_log(name: str) -> bool:
     """Whether a file in a folder is taken for a log: `.jsonl` and its like, rotated (`.1`) or compressed."""
     base = name.lower()
@@ -106,21 +125,26 @@ def open_source(path: str) -> Source:
     """The log at a path, its compression told by its first bytes; raises `OSError`."""
     if path == "-":
         return Source("-", 0, seekable=False)
+    if remote.is_url(path):
+        return _with_compression(Source(path, remote.size_of(path)))
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(path)
     regular = stat.S_ISREG(status.st_mode)
     if not regular:
         return Source(path, 0, seekable=False)
-    with open(path, "rb") as file:
-        magic = file.read(4)
+    return _with_compression(Source(path, status.st_size))
+
+
+def _with_compression(source: Source) -> Source:
+    magic = stored_bytes(source, 0, 4)
     compression = "gzip" if magic[:2] == _GZIP else "zstd" if magic == _ZSTD else ""
-    return Source(path, status.st_size, compression)
+    return Source(source.path, source.size, compression)
 
 
 def _identity(source: Source) -> Any:
-    if source.path == "-":
-        return "-"
+    if source.path == "-" or remote.is_url(source.path):
+        return source.path
     status = os.stat(source.path)
     return (status.st_dev, status.st_ino)
 
@@ -146,11 +170,9 @@ def content_size(source: Source) -> int | None:
         return None
     if not source.compression:
         return source.size % (1 << 32)
-    with open(source.path, "rb") as file:
-        if source.compression == "zstd":
-            return _zstd_size(file.read(18))
-        file.seek(-min(4, source.size), os.SEEK_END)
-        return int.from_bytes(file.read(4), "little")
+    if source.compression == "zstd":
+        return _zstd_size(stored_bytes(source, 0, 18))
+    return int.from_bytes(stored_bytes(source, max(0, source.size - 4), source.size), "little")
 
 
 def _zstd_size(beginning: bytes) -> int | None:

@@ -40,6 +40,7 @@ class Scan(msgspec.Struct, frozen=True):
     selection: Selection
     price: Callable[[Columns], Columns] | None = None
     jobs: int = 1
+    engine: str | None = None  # HOST:PORT of a Dask scheduler
     streams: Mapping[int, Stream] = msgspec.field(default_factory=dict)
     progress: Callable[[int, int], None] | None = None  # bytes done, of all
     span_bytes: int = SPAN_BYTES

@@ -123,6 +123,7 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
         say=lambda _: None,
         rejects=None,
         jobs=1,
+        engine=None,
     )
 
     def work() -> _Parts:

@@ -6,6 +6,7 @@ A command declares a `query` and an `output` parameter; `with_logs` replaces the
 import functools
 import inspect
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -65,6 +66,7 @@ READING: Final = (
     Shared("cost", _option("auto, logged, calculated or none. Default: auto.", metavar="MODE")),
     Shared("dedup", _option("Count calls with the same request id once.", "--dedup", kind=bool), False),
     Shared("jobs", _option("Worker processes. Default: one a processor.", kind=int | None, min=1, metavar="N")),
+    Shared("engine", _option("local, or a Dask cluster: dask://HOST:PORT.", metavar="ENGINE")),
     Shared("no_cache", _option("Neither read nor keep parsed columns.", "--no-cache", kind=bool), False),
     Shared("rejects", _option("Write lines that cannot be read here.", kind=Path | None, metavar="FILE")),
     Shared("config", _option("Configuration file.", metavar="FILE")),
@@ -146,12 +148,25 @@ def _query(given: dict[str, Any], output: "Output", *, optional: bool = False) -
         maps=tuple(given["map"] or ()),
         cost=mode,
         jobs=given["jobs"],
+        engine=_engine(given),
         dedup=given["dedup"],
         rejects=given["rejects"],
         cache=None if given["no_cache"] else ColumnCache(cache_folder(os.environ)),
         progress=output.progress(),
         say=output.say,
     )
+
+
+def _engine(given: dict[str, Any]) -> str | None:
+    """The Dask scheduler that is asked for, as HOST:PORT; None for this machine."""
+    engine = given["engine"] or "local"
+    if engine == "local":
+        return None
+    if not re.fullmatch(r"dask://[^/@]+:\d+", engine):
+        raise UsageError(f"no engine is called '{engine}'", hint="--engine local, or --engine dask://HOST:PORT")
+    if given["rejects"]:
+        raise UsageError("--rejects needs --engine local: the workers' files are elsewhere")
+    return str(engine.removeprefix("dask://"))
 
 
 def load_config(chosen: str | None, output: "Output") -> "Config":
@@ -171,7 +186,7 @@ def _logs(given: list[str] | None, config: "Config") -> tuple[str, ...]:
     if config.logs:
         return config.logs
     if named := os.environ.get("LLMMON_LOGS"):
-        return tuple(named.split(os.pathsep))
+        return tuple(re.split(rf"{re.escape(os.pathsep)}(?!//)", named))  # a URL has a colon, too
     if _stdin_has_data():
         return ("-",)
     raise UsageError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmmon.server.plan import ServePlan
 
 _LEFT_OUT: Final = frozenset(
-    {"window", "since", "until", "now", "jobs", "rejects", "no_cache", "format", "output_file"}
+    {"window", "since", "until", "now", "jobs", "engine", "rejects", "no_cache", "format", "output_file"}
 )
 _PORT: Final = 8080
 
