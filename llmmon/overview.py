@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from llmmon.reports import AnomaliesReport, GroupRow, SourceReport, Statistics, Window
+from llmmon.slo_standing import SloStanding
 
 Values = tuple[float | None, ...]
 
@@ -100,3 +101,4 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     dearest: tuple[Mapping[str, Any], ...] = ()
     quality: Quality | None = None
     alerts: tuple[AlertEpisode, ...] = ()
+    slos: tuple[SloStanding, ...] = ()

@@ -11,6 +11,7 @@ from llmmon.aggregator import Measures
 from llmmon.durations import iso
 from llmmon.folds import EXACT_VALUES, Beside, PartialsFold
 from llmmon.grouping import Grouping
+from llmmon.history import StreamsFold, complete, fields_of
 from llmmon.metrics import needed_fields
 from llmmon.monitoring import MonitorPlan, find_anomalies
 from llmmon.overview import AlertEpisode, Overview, Quality
@@ -20,7 +21,9 @@ from llmmon.partials import merge
 from llmmon.pipeline import Query, Read, read
 from llmmon.reports import Statistics, Window
 from llmmon.rereading import Rereadable
+from llmmon.rules import MINUTE_US
 from llmmon.scoring import score_calls, with_quality
+from llmmon.slo_standing import SloStanding
 from llmmon.statefile import StateFile
 from llmmon.summaries import totals_of
 
@@ -77,6 +80,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
         dearest=made.listed("cost_usd"),
         quality=_quality(query) if plan.score else None,
         alerts=_episodes(plan.state, calls.window),
+        slos=_standings(query, calls.window),
     )
     return overview, calls
 
@@ -93,6 +97,22 @@ def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
     groupings = [(Measures.of(STATISTICS), Grouping())]
     found = read(earlier, needed_fields(STATISTICS), lambda: PartialsFold(groupings, EXACT_VALUES // 2))
     return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
+
+
+def _standings(query: Query, window: Window) -> tuple[SloStanding, ...]:
+    """How the objectives of the configuration stand at the end of the window, whose calls are read for that."""
+    slos, end = query.config.slos, window.end_us
+    if not slos or end is None:
+        return ()
+    from llmmon.slos import standings
+
+    streams = list(dict.fromkeys(stream for slo in slos for stream in slo.needs))
+    since = end - max(slo.window_us for slo in slos) - 3_600_000_000
+    earlier = msgspec.structs.replace(
+        query, window=None, since=iso(since), until=iso(end), say=lambda _: None, progress=None, rejects=None
+    )
+    found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))
+    return standings(slos, complete(streams, found.results), -(-end // MINUTE_US))
 
 
 def _episodes(path: Path | None, window: Window) -> tuple[AlertEpisode, ...]:

@@ -181,3 +181,46 @@ def test_suggestions_are_rules_to_paste(run: Run, drill: Path, tmp_path: Path) -
 
 def test_a_budget_that_is_none_is_a_usage_error(run: Run, drill: Path) -> None:
     assert (2, True) == ((ran := run("rules", "suggest", "drill", "--budget", "few")).code, "2/week" in ran.stderr)
+
+
+def test_the_json_of_every_command_has_its_keys(run: Run, drill: Path, configured: Callable[[str], None]) -> None:
+    configured(RULES + TEST)
+    outcome = {"notifications", "noise", "caught", "incidents"}
+    checked = run("rules", "check", "-f", "json").json
+    assert (1, "rules check") == (checked["schema_version"], checked["command"])
+    assert checked["data"].keys() >= {"rules", "channels", "findings"}
+    (tested,) = run("rules", "test", "-f", "json").json["data"]["tests"]
+    assert tested.keys() >= {"name", "passed", "times"}
+    assert tested["times"][1].keys() >= {"at", "passed", "expected", "got"}
+    played = run("rules", "backtest", "drill", "-f", "json").json["data"]
+    assert played.keys() >= {"start", "end", "rules", "episodes", "messages", "incidents"}
+    assert played["rules"][0].keys() >= {
+        *("rule", "severity", "notifications", "weeks", "episodes", "firing_minutes", "firing_share", "never"),
+        *("longest_minutes", "incidents", "caught", "delay_minutes", "always"),
+    }
+    found = run("rules", "suggest", "drill", "-f", "json").json["data"]
+    assert found.keys() >= {"budget", "allowed", "split", "first_minutes", "rest_minutes", "suggestions", "toml"}
+    assert found["suggestions"][0]["then"].keys() >= {"threshold", "for_minutes", "min_count", "first", "rest"}
+    assert found["suggestions"][0]["then"]["first"].keys() >= outcome
+
+
+OBJECTIVE = """
+[[slos]]
+name = "answers"
+objective = 0.95
+good = "ok"
+"""
+
+
+def test_what_is_left_of_an_error_budget_is_said_by_check_and_report(
+    run: Run, drill: Path, configured: Callable[[str], None], tmp_path: Path
+) -> None:
+    configured(OBJECTIVE)
+    (standing,) = run("check", "drill", "--now", "log", "-f", "json").json["data"]["slos"]
+    assert ("answers", {}, 0.95, "30d") == tuple(standing[key] for key in ("slo", "group", "objective", "window"))
+    allowed = 0.05 * standing["calls"]
+    assert standing["budget_left"] == pytest.approx(1 - standing["failures"] / allowed)
+    quiet = run("check", "drill", "--now", "log")  # nothing changed: stdout stays empty for cron
+    assert ("", True) == (quiet.stdout, "of the error budget is left" in quiet.stderr)
+    assert run("report", "drill", "-o", "page.html").code == 0
+    assert "answers: " in (tmp_path / "page.html").read_text()

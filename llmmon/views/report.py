@@ -46,6 +46,8 @@ def _sections(overview: Overview) -> Iterator[Section]:
     yield _incidents(overview)
     if overview.alerts:
         yield Section("alerts", "Alerts", grids=(grids.alerts(overview),))
+    if overview.slos:
+        yield Section("objectives", "Objectives", tuple(f"{one.sentence}." for one in overview.slos))
     if charts := charts_over_time(overview):
         shaded = any(chart.bands for chart in charts)
         words = (
