@@ -48,8 +48,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     asked = with_quality(query) if plan.score else query
     fields = needed_fields(STATISTICS) | {*SHOWN, *plan.by, "finish_reason", "error_type", "status"}
     parting = Parting(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
-    whole = not (query.window or query.since)
-    if not whole:
+    if not (whole := not (query.window or query.since)):
         calls = read(asked, fields, lambda: OverviewFold(parting))
         parts = list(calls.results)
         quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
