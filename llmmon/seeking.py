@@ -15,7 +15,8 @@ import numpy as np
 from llmmon.columns import without_impossible_times
 from llmmon.formats.canonical import Interners
 from llmmon.formats.reading import ReadPlan, SpanReader
-from llmmon.source_bytes import Source, Span, SpanBytes
+from llmmon.source_bytes import Source, Span
+from llmmon.span_bytes import SpanBytes
 
 SLACK_US: Final = 15 * 60 * 1_000_000
 _PROBE_BYTES: Final = 16 << 10

@@ -13,13 +13,12 @@ from typing import BinaryIO, Final
 import msgspec
 
 from llmmon import remote
-from llmmon.errors import InputError
+from llmmon.formats.accounting import LONGEST_LINE, LongLine
 
 CHUNK_BYTES: Final = 256 << 10  # fits the level-2 cache, which matters more than anything else here
 SPAN_BYTES: Final = 8 << 20
 HEAD_BYTES: Final = 256 << 10
-_LINE_BYTES: Final = 64 << 10  # few lines are longer
-LONGEST_LINE: Final = 256 << 20  # bytes; a longer line is rejected
+_PACKED_BYTES: Final = 1 << 10  # of zstd at a time, which may become 32 MB
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -103,7 +102,7 @@ def _zstd_blocks(source: Source) -> Iterator[bytes]:
 
     frame = zstandard.ZstdDecompressor().decompressobj()
     with _stored(source) as file:
-        while raw := file.read(CHUNK_BYTES // 4):
+        while raw := file.read(_PACKED_BYTES):
             while raw:
                 if frame.eof:
                     frame = zstandard.ZstdDecompressor().decompressobj()
@@ -138,18 +137,48 @@ class Stream:
         self._pending += block
         return bool(block)
 
-    def chunks(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
+        """All bytes as they come, cut anywhere."""
+        if self._pending:
+            yield self._pending
+        self._pending = b""
+        yield from self._blocks
+
+    def chunks(self) -> Iterator[bytes | LongLine]:
         """Chunks of whole lines; the last line may lack its newline."""
         while not self._ended or self._pending:
-            cut = self._pending.rfind(b"\n", 0, CHUNK_BYTES) + 1
-            if not cut:
-                cut = self._pending.find(b"\n") + 1
-            if not cut and not self._ended and len(self._pending) <= LONGEST_LINE:
-                self._fill()
-                continue
-            cut = cut or len(self._pending)
-            yield self._pending[:cut]
-            self._pending = self._pending[cut:]
+            cut = self._pending.rfind(b"\n", 0, CHUNK_BYTES) + 1 or self._pending.find(b"\n") + 1
+            if (cut or len(self._pending)) > LONGEST_LINE:
+                yield self._passed_over(cut)
+            elif not cut and not self._ended:
+                self._fill_line()
+            else:
+                cut = cut or len(self._pending)
+                yield self._pending[:cut]
+                self._pending = self._pending[cut:]
+
+    def _fill_line(self) -> None:
+        """Read on to the next newline, or to where a line is too long."""
+        parts, size = [self._pending], len(self._pending)
+        while size <= LONGEST_LINE and not self._ended:
+            block = next(self._blocks, b"")
+            self._ended = not block
+            parts.append(block)
+            size += len(block)
+            if b"\n" in block:
+                break
+        self._pending = b"".join(parts)
+
+    def _passed_over(self, cut: int) -> LongLine:
+        """Go to behind the next newline, which may be known."""
+        size, self._pending = cut or len(self._pending), self._pending[cut or len(self._pending) :]
+        while not cut and not self._ended:
+            block = next(self._blocks, b"")
+            self._ended = not block
+            cut = block.find(b"\n") + 1
+            size += cut or len(block)
+            self._pending = block[cut:] if cut else b""
+        return LongLine(size)
 
 
 def line_at(chunk: bytes | memoryview, offset: int) -> bytes:
@@ -169,100 +198,3 @@ def spans_of(
     stop = source.size if end is None else min(end, source.size)
     edges = [*range(start, stop, size), stop]
     return [Span(number, first + i, a, b) for i, (a, b) in enumerate(pairwise(edges))]
-
-
-class SpanBytes:
-    """Chunks of whole lines of plain logs, through one buffer that each chunk overwrites."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray(CHUNK_BYTES)
-        self._view = memoryview(self._buffer)
-        self._files: dict[str, _Local | remote.Ranges] = {}
-        self.offset = 0  # of the chunk that was given last
-        self._no_start = (0, 0)  # no line starts from the first offset up to the second, where one does
-
-    def chunks(self, source: Source, span: Span) -> Iterator[memoryview]:
-        """The lines that start within the span; raises `OSError`."""
-        file = self._file(source)
-        end = source.size if span.end is None else span.end
-        file.expect(end + _LINE_BYTES)
-        at = self._line_start(file, span.start)
-        stop = self._line_start(file, end) if end < source.size else source.size
-        while at < stop:
-            read = file.read_into(self._view[: min(len(self._buffer), stop - at)], at)
-            if not read:
-                return
-            whole = read if at + read >= stop else self._buffer.rfind(b"\n", 0, read) + 1
-            if not whole:
-                self._grow()
-                continue
-            self.offset = at
-            yield self._view[:whole]
-            at += whole
-
-    def _line_start(self, file: _Local | remote.Ranges, at: int) -> int:
-        """As below; a line that is longer than many spans is searched once."""
-        first, last = self._no_start
-        if not first <= at <= last:
-            last = _line_start(file, at)
-            self._no_start = (at, last)
-        return last
-
-    def _grow(self) -> None:
-        """Make room for a line that is longer than the buffer."""
-        if len(self._buffer) > LONGEST_LINE:
-            raise InputError(f"a line is longer than {LONGEST_LINE >> 20} MB", hint="is this a log of JSON lines?")
-        self._view.release()
-        self._buffer = bytearray(2 * len(self._buffer))
-        self._view = memoryview(self._buffer)
-
-    def _file(self, source: Source) -> _Local | remote.Ranges:
-        path = source.path
-        if path not in self._files:
-            self.close()
-            self._no_start = (0, 0)
-            self._files[path] = remote.Ranges(path, source.size) if remote.is_url(path) else _Local(path)
-        return self._files[path]
-
-    def close(self) -> None:
-        """Close what is open."""
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
-
-    __del__ = close  # a process that reads again and again would run out of them
-
-
-class _Local:
-    """A file on this machine, read here and there."""
-
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY)
-
-    def expect(self, end: int) -> None:
-        """Nothing is read in advance."""
-
-    def read_into(self, view: memoryview, at: int) -> int:
-        """Fill a buffer from an offset; how many bytes there were."""
-        return os.preadv(self._fd, [view], at)
-
-    def read(self, size: int, at: int) -> bytes:
-        """Bytes from an offset."""
-        return os.pread(self._fd, size, at)
-
-    def close(self) -> None:
-        """Close it."""
-        os.close(self._fd)
-
-
-def _line_start(file: _Local | remote.Ranges, at: int) -> int:
-    """The first offset at or after `at` where a line starts."""
-    if at == 0:
-        return 0
-    at -= 1
-    while block := file.read(_LINE_BYTES, at):
-        newline = block.find(b"\n")
-        if newline >= 0:
-            return at + newline + 1
-        at += len(block)
-    return at

@@ -11,13 +11,14 @@ import msgspec
 from llmmon.cache import ColumnCache, Recorder, Seal, SourceCache, StoredSpan
 from llmmon.columns import Columns, in_log_order, without_impossible_times
 from llmmon.errors import InputError
-from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, Reject
+from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners
 from llmmon.formats.reading import Block, ReadPlan, SpanReader
 from llmmon.formats.slots import CALL_KEY, COMPLETENESS
 from llmmon.rejects import Kept, RejectsFile
 from llmmon.selection import Selection, Tally
-from llmmon.source_bytes import SPAN_BYTES, Source, Span, SpanBytes, Stream, line_at, spans_of
+from llmmon.source_bytes import SPAN_BYTES, Source, Span, Stream, line_at, spans_of
+from llmmon.span_bytes import SpanBytes
 
 Result = TypeVar("Result", covariant=True)
 LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
@@ -108,6 +109,8 @@ class SpanWorker:
         seal = None
         try:
             for chunk in self._chunks(span):
+                if isinstance(chunk, LongLine):
+                    return None
                 seal = (Seal(self._bytes.offset) if seal is None else seal).over(chunk)
         except (OSError, InputError):
             return None
@@ -134,6 +137,8 @@ class SpanWorker:
                 known = len(reader.accounting.rejects)
                 if block := reader.feed(chunk):
                     self._take(block, span, result.tally, recorder)
+                if isinstance(chunk, LongLine):
+                    recorder = None  # without its bytes there is no checksum
                 if recorder is not None:
                     seal = seal.over(chunk)
                 self._settle_rejects(reader.accounting.rejects, known, chunk, fed)
@@ -149,18 +154,18 @@ class SpanWorker:
 
     def _settle_rejects(self, rejects: list[Reject], known: int, chunk: Any, before: int) -> None:
         """Keep the rejected lines where that was asked for, and forget all places but the first few."""
-        if self._rejects is not None:
+        if self._rejects is not None and not isinstance(chunk, LongLine):
             for reject in rejects[known:]:
                 self._rejects.add(line_at(chunk, max(0, reject.byte - before)))
         del rejects[MOST_REJECTS_SHOWN:]
 
     def _chunks(self, span: Span) -> Iterator[Any]:
         source = self._plan.sources[span.source]
-        if span.source in self._plan.streams:
-            return self._plan.streams[span.source].chunks()
-        if source.compression:
-            return Stream(source).chunks()
-        return self._bytes.chunks(source, span)
+        any_bytes = self._plan.plans[span.source].layout.kind == "documents"
+        if source.compression or span.source in self._plan.streams:
+            stream = self._plan.streams.get(span.source) or Stream(source)
+            return stream.pieces() if any_bytes else stream.chunks()
+        return self._bytes.pieces(source) if any_bytes else self._bytes.chunks(source, span)
 
     def _take(self, block: Block, span: Span, tally: Tally, recorder: Recorder | None) -> None:
         columns = without_impossible_times(in_log_order(block.columns))

@@ -34,7 +34,7 @@ PURE_FLOORS = (
 )
 EFFECT_FLOORS = (
     "transport mail program outgoing notifiers/ rendered drill delivery",
-    "statelock outbox statefile journal config remote source_bytes fingerprints sources checkpoints rejects cache parallel cluster background screen",
+    "statelock outbox statefile journal config remote source_bytes span_bytes fingerprints sources checkpoints rejects cache parallel cluster background screen",
     "judge verdicts judge_sample judging",
     "seeking span_worker scanning tails time_range",
     "pipeline following rereading past",

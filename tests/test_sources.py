@@ -161,6 +161,7 @@ def test_a_file_that_was_cut_short_while_it_was_read_gives_what_is_left(tmp_path
     path = tmp_path / "a.jsonl"
     path.write_bytes(LINE * 100)
     source = Source(str(path), len(LINE) * 200)
-    from llmmon.source_bytes import Span, SpanBytes
+    from llmmon.source_bytes import Span
+    from llmmon.span_bytes import SpanBytes
 
     assert b"".join(bytes(chunk) for chunk in SpanBytes().chunks(source, Span(0, 0, 0, None))) == LINE * 100

@@ -7,6 +7,16 @@ from typing import Final
 import msgspec
 
 MOST_REJECTS_SHOWN: Final = 5
+LONGEST_LINE: Final = 64 << 20  # bytes; a longer one is rejected, and never held as a whole
+
+
+class LongLine(msgspec.Struct, frozen=True):
+    """Stands among chunks for a line that is too long, whose bytes were passed over."""
+
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
 
 
 class Reject(msgspec.Struct, frozen=True, order=True):

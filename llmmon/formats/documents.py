@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmmon.columns import IntArray
+from llmmon.formats.accounting import LONGEST_LINE
 
 Element = tuple[int, bytes]  # where it starts in the stream, its bytes
+_LOOK_BACK: Final = 256  # bytes; more white space than that is between documents
 _BETWEEN: Final = b" \t\r\n,"
 _BOM: Final = b"\xef\xbb\xbf"
 _QUOTE, _BACKSLASH, _NEWLINE = b'"\\\n'
@@ -54,6 +56,9 @@ class DocumentSplitter:
             self._depth = self._reached
         del self._kept[:done]
         self._offset += done
+        if len(self._kept) > LONGEST_LINE:  # what is left of it will be rejected
+            self._offset += len(self._kept)
+            self._kept.clear()
         return found
 
     def _cutting(self, data: NDArray[np.uint8], positions: IntArray) -> Iterator[tuple[int, int, int | None]]:
@@ -112,7 +117,7 @@ class DocumentSplitter:
         """A brace at the start of a line where no value may stand: the document before it was cut off."""
         if self._in_array or self._kept[at - 1 : at] != b"\n":
             return False
-        return not self._kept[:at].rstrip().endswith((b"[", b",", b":"))
+        return not self._kept[max(0, at - _LOOK_BACK) : at].rstrip().endswith((b"[", b",", b":"))
 
     def _emit(self, start: int, end: int, found: list[Element]) -> None:
         piece = bytes(self._kept[start:end])

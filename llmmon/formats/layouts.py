@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from llmmon.formats.accounting import LONGEST_LINE
 from llmmon.formats.aliases import bindings_at
 from llmmon.formats.cells import text_of
 from llmmon.formats.dialects.native import OWN_KEYS
@@ -60,12 +61,17 @@ LINES: Final = Layout()
 
 
 def _split(line: bytes) -> tuple[str, ...]:
+    """The cells of a line; raises `UnreadableError`."""
     text = line.removeprefix(_BOM).decode("utf-8", "replace").strip("\r\n")
     if '"' not in text:
         return tuple(text.split(","))
     import csv
 
-    return tuple(next(csv.reader([text]), ()))
+    csv.field_size_limit(LONGEST_LINE)  # its own limit is 128 KB
+    try:
+        return tuple(next(csv.reader([text]), ()))
+    except csv.Error as error:  # such as a carriage return outside quotes
+        raise UnreadableError(f"not valid CSV: {error}") from None
 
 
 def layout_of(head: bytes) -> Layout:
@@ -103,7 +109,10 @@ def _table(first: bytes) -> Layout | None:
     """CSV, if the column names are those of calls."""
     if first.count(b",") < 2 or b"{" in first:
         return None
-    names = _split(first)
+    try:
+        names = _split(first)
+    except UnreadableError:
+        return None
     if any(name != name.strip() for name in names):
         return None  # prose
     slots = {binding.slot for name in names for binding in bindings_at((name,))}

@@ -12,7 +12,7 @@ import numpy as np
 
 from llmmon.columns import EMPTY, Columns, concat
 from llmmon.formats import DIALECTS
-from llmmon.formats.accounting import Accounting, Reject
+from llmmon.formats.accounting import LONGEST_LINE, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners, canonical
 from llmmon.formats.documents import DocumentSplitter, Element
 from llmmon.formats.home_made import GENERIC
@@ -61,7 +61,10 @@ class SpanReader:
         return compile_decoder(first, self.plan.slots(first.dialect))
 
     def feed(self, chunk: Any) -> Block | None:
-        """Read a chunk (bytes-like); a block when enough has come together."""
+        """Read a chunk (bytes-like, or a `LongLine`); a block when enough has come together."""
+        if isinstance(chunk, LongLine):
+            self._pass_over(chunk)
+            return None
         if self._documents is not None:
             self._read_elements(self._documents.feed(chunk))
         else:
@@ -70,6 +73,13 @@ class SpanReader:
         self._bytes_before += size
         self._bytes_in_block += size
         return self._block() if self._bytes_in_block >= BLOCK_BYTES else None
+
+    def _pass_over(self, line: LongLine) -> None:
+        reason = f"line longer than {LONGEST_LINE >> 20} MB"
+        self.accounting.rejects.append(Reject(self.accounting.lines, self._bytes_before, reason))
+        self.accounting.lines += 1
+        self.accounting.rejected += 1
+        self._bytes_before += line.size
 
     def flush(self) -> Block:
         """What has been read and not yet been given, at the end of the span."""
