@@ -75,9 +75,10 @@ class SpanBytes:
 
     def close(self) -> None:
         """Close what is open."""
-        for file in self._files.values():
+        files = getattr(self, "_files", {})  # an interrupt can come before there are any
+        for file in files.values():
             file.close()
-        self._files.clear()
+        files.clear()
 
     __del__ = close  # a process that reads again and again would run out of them
 
