@@ -87,7 +87,7 @@ def _stamps(columns: Columns) -> list[str | None]:
     """As `durations.iso`, many at once."""
     micros = columns.timestamp
     stamps = np.datetime_as_string(np.where(columns.dated, micros, 0).astype("datetime64[us]")).tolist()
-    ends = np.where(micros % SECOND_US == 0, len("2026-01-31T08:00:00"), None).tolist()
+    ends = [len("2026-01-31T08:00:00") if whole else None for whole in (micros % SECOND_US == 0).tolist()]
     dated = columns.dated.tolist()
     return [f"{text[:end]}Z" if known else None for text, end, known in zip(stamps, ends, dated, strict=True)]
 

@@ -44,9 +44,17 @@ def attributes(point: Any) -> dict[str, str]:
 
 ROWS = (
     {
-        "timestamp": "2026-03-14T09:17:00Z", "model_requested": "gpt-5", "model": "gpt-5-2026", "provider": "azure",
-        "operation": "embedding", "latency_ms": 20, "time_to_first_token_ms": 3, "cost_usd": 0.5,
-        "prompt_tokens": 4, "completion_tokens": 0, "quality_score": 0.75,
+        "timestamp": "2026-03-14T09:17:00Z",
+        "model_requested": "gpt-5",
+        "model": "gpt-5-2026",
+        "provider": "azure",
+        "operation": "embedding",
+        "latency_ms": 20,
+        "time_to_first_token_ms": 3,
+        "cost_usd": 0.5,
+        "prompt_tokens": 4,
+        "completion_tokens": 0,
+        "quality_score": 0.75,
     },
     {"timestamp": "2026-03-14T09:18:00Z", "model": "m", "latency_ms": 81_921, "success": False, "error_type": "t"},
 )
