@@ -35,7 +35,7 @@ Numbers = tuple[int, float, str, int, int, float]
 
 def calls(seed: int = 7) -> Iterator[Numbers]:
     """Endless invented calls: number, start, model, tokens in and out, seconds."""
-    dice = random.Random(seed)  # noqa: S311  # invented calls, the same at every run
+    dice = random.Random(seed)  # invented calls, the same at every run
     number = 0
     while True:
         number += 1

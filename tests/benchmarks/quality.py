@@ -24,7 +24,7 @@ from llmmon.scorers.texts import Texts
 from llmmon.scorers.words import term_ids, words
 
 Row = dict[str, Any]
-RANDOM = random.Random(20)  # noqa: S311  # test data, the same at every run
+RANDOM = random.Random(20)  # test data, the same at every run
 
 
 def main(folder: Path) -> None:

@@ -24,7 +24,7 @@ def show(name: str, figures: tuple[float, float], lines: int) -> None:
 
 def spoilt(path: Path, share: float) -> Path:
     """A copy of a log, of which a share of the lines is cut off half-way."""
-    dice = random.Random(1)  # noqa: S311  # test data
+    dice = random.Random(1)  # test data
     found = path.with_name(f"{path.stem}-bad-{share}.jsonl")
     if not found.exists():
         with path.open("rb") as lines, found.open("wb") as file:
