@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from llmmon.backtest import BacktestReport, Replay, replay, report_of
-from llmmon.checking import identity
+from llmmon.checking import identity, replayed_minutes
 from llmmon.columns import Columns, IntArray, concat
 from llmmon.config import Config
 from llmmon.errors import InputError
@@ -22,7 +21,7 @@ from llmmon.notifiers import NOTIFIERS
 from llmmon.pipeline import Query, read
 from llmmon.readings import Sight
 from llmmon.reports import SourceReport
-from llmmon.rules import MINUTE_US, AlertRule
+from llmmon.rules import AlertRule
 from llmmon.suggestion import NoiseBudget, Parts, SuggestReport, suggest
 
 LABELS: Final = "labels.toml"  # as `simulate` writes it beside the logs
@@ -55,11 +54,8 @@ def read_for(query: Query, rules: Sequence[AlertRule]) -> PastRead:
     """Read logs once, for all rules; every minute from the first call to the last is evaluated, as in `check`."""
     streams = list(reaches(rules))
     found = read(query, fields_of(streams), lambda: StreamsFold(streams))
-    source = found.source
-    ends = np.empty(0, np.int64)
-    if source.start_us is not None and source.end_us is not None:
-        ends = np.arange(source.start_us // MINUTE_US + 1, source.end_us // MINUTE_US + 2)
-    return PastRead(complete(streams, found.results), ends, source, found.exit_code)
+    ends = replayed_minutes(found.source, query.say)
+    return PastRead(complete(streams, found.results), ends, found.source, found.exit_code)
 
 
 def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:

@@ -6,7 +6,7 @@ A replay (`--now log`) and a run without a configuration do the same in memory, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -36,11 +36,22 @@ from llmmon.slo_standing import SloStanding
 from llmmon.statefile import StateFile
 from llmmon.statelock import sole_evaluator
 
+MOST_REPLAYED: Final = 400 * 1440  # minutes of a log's end that are replayed
 FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
 _KEPT_US: Final = 90 * 86400 * 1_000_000  # episodes and delivered messages
 _EVALUATED: Final = "evaluated_minute"
 _LAST_EVENT: Final = "last_event_us"
 _EXPLAINED: Final = 60  # minutes
+
+
+def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArray:
+    """Every minute from the first call of a log to the last, of no more than 400 days, as a stray stamp may ask for."""
+    if source.start_us is None or source.end_us is None:
+        return np.empty(0, np.int64)
+    first, last = source.start_us // MINUTE_US + 1, source.end_us // MINUTE_US + 1
+    if last - first >= MOST_REPLAYED:
+        say(f"only the last {MOST_REPLAYED // 1440} days are replayed, of {(last - first) // 1440:,}")
+    return np.arange(max(first, last - MOST_REPLAYED + 1), last + 1)
 
 
 class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,9 +170,7 @@ class _Run:
     def _ends(self, source: SourceReport) -> IntArray:
         """The minutes to evaluate: those that have ended, late lines included, since the last run."""
         if self.replay:
-            if source.start_us is None or source.end_us is None:
-                return np.empty(0, np.int64)
-            return np.arange(source.start_us // MINUTE_US + 1, source.end_us // MINUTE_US + 2)
+            return replayed_minutes(source, self.query.say)
         last = (self.now_us - self.config.late_us) // MINUTE_US
         evaluated = self.state.fact(_EVALUATED)
         if evaluated is not None:

@@ -23,7 +23,7 @@ from llmmon.incidents import Anomaly, incidents, merged, score_rows
 from llmmon.metrics import METRICS as ALL_METRICS
 from llmmon.metrics import needed_fields, statistic_called, statistic_name
 from llmmon.names import lookup, unknown
-from llmmon.panels import LEVELS, METRICS_READ, PROPORTIONS, levels_of_successes, panel_of, statistic_series
+from llmmon.panels import LEVELS, METRICS_READ, PROPORTIONS, levels_of_successes, of_late, panel_of, statistic_series
 from llmmon.partials import merge
 from llmmon.pipeline import Query, Read, read
 from llmmon.reports import AnomaliesReport, IncidentReport, MonitoredSeries, Window
@@ -33,6 +33,7 @@ STEP_US: Final = 300_000_000
 MOST_GROUPS: Final = 50
 _MOST_VALUES: Final = 2_000_000  # of a worker; beyond it values are binned, which the monitor does not mind
 _ERRORS: Final = Measures(sums=("error",), values=())
+MOST_BUCKETS: Final = 400 * 288  # of a history: 400 days
 _COURSE: Final = 24  # buckets shown around an incident
 _MOST_ATTRIBUTED: Final = 20
 
@@ -59,6 +60,9 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     fields |= {"error_type", *plan.by, *beside.fields}
     found = read(history, fields, lambda: beside.wrap(_MonitorFold(measures, grouping, plan)))
     partials, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
+    calls, partials, by_error = len(partials.groups), of_late(partials, MOST_BUCKETS), of_late(by_error, MOST_BUCKETS)
+    if len(partials.groups) < calls:
+        query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // 86_400_000_000} days back")
     panel = _selected(panel_of(partials, grouping, MOST_GROUPS, by_error), plan)
     sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)
     now_us = found.source.now_us or 0

@@ -12,7 +12,7 @@ from llmmon.evaluation import evaluate
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS
 from llmmon.outcome_masks import errors
-from llmmon.partials import VALUE_BITS, Partials, Run, Values, rolled_up, sorted_run
+from llmmon.partials import VALUE_BITS, Partials, Run, Values, only, rolled_up, sorted_run
 from llmmon.series import Group, Kind, Panel, Series, Table, cells_to_levels, counts, panel, proportions, totals
 
 # series -> the metric it is made of
@@ -48,6 +48,13 @@ def levels_of_successes(columns: Columns) -> Columns:
         return columns
     names = [name for name in _OF_SUCCESSES if name in columns.numbers]
     return columns.with_numbers(**{name: np.where(failed == 1, np.nan, columns.numbers[name]) for name in names})
+
+
+def of_late(partials: Partials, most_buckets: int) -> Partials:
+    """Without what lies so far back that a grid of all buckets could not be held: of a stray stamp, mostly."""
+    buckets = np.array([group[0] for group in partials.groups], np.int64)
+    kept = buckets > buckets.max(initial=0) - most_buckets
+    return partials if kept.all() else only(partials, kept)
 
 
 def panel_of(partials: Partials, grouping: Grouping, most_groups: int, by_error: Partials | None = None) -> Panel:

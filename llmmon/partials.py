@@ -212,6 +212,28 @@ def normalised(partials: Partials) -> Partials:
     )
 
 
+def only(partials: Partials, kept: NDArray[np.bool_]) -> Partials:
+    """The groups for which `kept`, of shape (groups,), is true."""
+    places = (np.cumsum(kept) - 1).astype(np.uint64)
+    return Partials(
+        groups=tuple(group for group, is_kept in zip(partials.groups, kept.tolist(), strict=True) if is_kept),
+        sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
+        values={
+            name: Values(tuple(_kept(run, kept, places) for run in v.runs), v.exact)
+            for name, v in partials.values.items()
+        },
+        first_us=partials.first_us,
+        last_us=partials.last_us,
+    )
+
+
+def _kept(run: Run, kept: NDArray[np.bool_], places: KeyArray) -> Run:
+    groups = (run.keys >> _BITS).astype(np.int64)
+    mine = kept[groups]
+    keys = (run.keys[mine] & _MASK) | (places[groups[mine]] << _BITS)
+    return Run(keys, None if run.counts is None else run.counts[mine])
+
+
 def rolled_up(partials: Partials, groups: Sequence[Group]) -> Partials:
     """The partials under other groups, one for each of today's; those of the same new group are merged."""
     index = GroupIndex()

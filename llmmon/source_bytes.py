@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -66,9 +67,12 @@ def blocks(source: Source) -> Iterator[bytes]:
     if source.compression == "zstd":
         yield from _zstd_blocks(source)
         return
-    with _opened(source) as file:
-        while block := file.read(CHUNK_BYTES):
-            yield block
+    try:
+        with _opened(source) as file:
+            while block := file.read(CHUNK_BYTES):
+                yield block
+    except zlib.error as error:
+        raise OSError(f"damaged: {error}") from None
 
 
 def _opened(source: Source) -> BinaryIO:

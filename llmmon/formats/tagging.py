@@ -60,4 +60,4 @@ def _fed(feed: Feed, found: Object) -> Iterator[str]:
         tags: Any = row.get("tags") or ()
         for place in tags if isinstance(tags, tuple) else (tags,):
             if isinstance(place, dict):
-                yield from (key for key, value in place.items() if isinstance(value, _SCALARS))
+                yield from (k for k, value in place.items() if isinstance(k, str) and isinstance(value, _SCALARS))

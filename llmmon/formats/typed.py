@@ -85,7 +85,7 @@ def compile_decoder(mapping: Mapping, slots: frozenset[str]) -> TypedDecoder | N
     compiler = _Compiler(mapping, output_at)
     try:
         kind, extract = compiler.whole(root)
-    except _NoFixedShapeError:
+    except (_NoFixedShapeError, ValueError):  # or keys with a quote or backslash in them
         return None
     decoder = msgspec.json.Decoder(kind)
     return TypedDecoder(decoder.decode, extract, tuple(output_at))

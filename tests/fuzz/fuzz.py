@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.fuzz.mutations import damaged, samples
 
-LONGEST_S: Final = 30
+LONGEST_S: Final = 60
 _CODES: Final = {0, 1, 2, 3, 4, 5}
 _RULES: Final = Path(__file__).parents[2] / "sample_logs" / "llmmon.toml"
 _JSON: Final = ("-f", "json")

@@ -15,16 +15,19 @@ def _is_sample(found: Object) -> bool:
     return not found.keys() & (FIELDS.keys() - {"timestamp"})
 
 
+_LARGEST: Final = 1e300
+
+
 def _samples() -> Feed:
     def sample(found: Object) -> list[Row]:
         value, name = found.get("value"), found.get("name")
         if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, (int, float)):
             return []
-        tags = found.get("tags")
-        kind = str(found.get("type"))
-        return [
-            {"name": name, "value": float(value), "type": kind, "timestamp": found.get("timestamp"), "tags": tags or {}}
-        ]
+        if not -_LARGEST < value < _LARGEST:  # nor is what is no number
+            return []
+        tags, kind = found.get("tags"), str(found.get("type"))
+        tags = tags if isinstance(tags, dict) else {}
+        return [{"name": name, "value": float(value), "type": kind, "timestamp": found.get("timestamp"), "tags": tags}]
 
     return sample
 
