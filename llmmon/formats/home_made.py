@@ -15,6 +15,7 @@ from llmmon.formats.slots import SLOTS, Slot
 GENERIC: Final = "generic"
 _TIMES: Final = frozenset({"start", "end", "latency", "latency_part", "ttft", "first_output_at", "request_id"})
 _BEHIND: Final = 5000  # added to the rank of what the wrapper around a reply knows better
+_HUGE: Final = 1e300  # an integer beyond is no number of anything
 
 
 def bindings_in(row: dict[str, Any]) -> Iterator[Binding]:
@@ -46,14 +47,14 @@ def _with_unit(binding: Binding, rows: Sequence[dict[str, Any]]) -> Binding:
     if binding.kind is not Slot.DURATION or binding.unit:
         return binding
     pairs = [(value_at(row, binding.path), _completion_tokens(row)) for row in rows]
-    numbers = [(float(v), tokens) for v, tokens in pairs if type(v) in (int, float) and v > 0]
+    numbers = [(float(v), tokens) for v, tokens in pairs if type(v) in (int, float) and 0 < v < _HUGE]
     return Binding(binding.slot, binding.rank, binding.path, unit_of(numbers))
 
 
 def _completion_tokens(row: dict[str, Any]) -> float:
     for binding in bindings_in(row):
         if binding.slot == "completion_tokens" and type(value := _admitted(binding, row)) in (int, float):
-            return float(value)
+            return float(value) if abs(value) < _HUGE else 0.0
     return 0.0
 
 

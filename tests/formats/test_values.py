@@ -192,3 +192,10 @@ def test_a_dialect_without_calls_says_what_it_lacks() -> None:
     data = SAMPLES["otlp_other"].read_bytes()
     found = explain(data, plan(data))
     assert (found.calls, found.dialects[0].lacks) == (0, "no spans, so no calls: export traces")
+
+
+def test_a_count_too_large_for_a_number_costs_only_itself() -> None:
+    row = {"model": "m", "latency": 1.5, "usage": {"prompt_tokens": 1, "completion_tokens": 10**400}}
+    call = only(json.dumps(row).encode())
+    assert ("m", 1) == (call["model"], call["prompt_tokens"])
+    assert "completion_tokens" not in call
