@@ -83,7 +83,7 @@ def _values(groups: IntArray, rows: FloatArray, in_order: bool) -> Values:
     keys = keys_of(groups, rows)
     if in_order:
         keys.sort()
-    return Values((Run(keys),)) if len(keys) else Values()
+    return Values((Run(keys, ordered=in_order),)) if len(keys) else Values()
 
 
 class MetricsAggregator:

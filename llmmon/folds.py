@@ -12,7 +12,7 @@ from llmmon.aggregator import Measures, aggregate
 from llmmon.columns import EMPTY, Columns, FloatArray, concat
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS
-from llmmon.partials import GroupIndex, Partials, Run, Values, coarsen, merge, sorted_run
+from llmmon.partials import GroupIndex, Partials, Values, coarsen, merge, sorted_run
 
 EXACT_VALUES: Final = 24_000_000  # values that a run keeps exactly; 8 bytes each
 _MERGE_EVERY: Final = 64
@@ -52,25 +52,17 @@ class PartialsFold:
         return Partials(partials.groups, partials.sums, values, partials.first_us, partials.last_us)
 
     def result(self) -> list[Partials]:
-        """One partials a grouping, its values in one sorted run each."""
-        return [self._compact(self._bounded(merge(pending))) for pending in self._pending]
-
-    def _compact(self, partials: Partials) -> Partials:
-        values = {
-            name: Values((sorted_run(v) if len(v.runs) > 1 else _sorted(v.runs[0]),), v.exact)
-            for name, v in partials.values.items()
-            if v.runs
-        }
-        return Partials(partials.groups, partials.sums, values, partials.first_us, partials.last_us)
-
-
-def _sorted(run: Run) -> Run:
-    return Run(np.sort(run.keys)) if run.counts is None else run  # those with counts always are
+        """One partials a grouping; its values are sorted only where there are many groups."""
+        merged = [self._bounded(merge(pending)) for pending in self._pending]
+        return [
+            _in_order(partials) if index is None else partials
+            for partials, index in zip(merged, self._indexes, strict=True)
+        ]
 
 
 def _in_order(partials: Partials) -> Partials:
-    values = {name: Values(tuple(map(_sorted, v.runs)), v.exact) for name, v in partials.values.items()}
-    return Partials(partials.groups, partials.sums, values, partials.first_us, partials.last_us)
+    values = {name: Values((sorted_run(v),), v.exact) for name, v in partials.values.items() if v.runs}
+    return msgspec.structs.replace(partials, values=values)
 
 
 class ColumnsFold:

@@ -26,17 +26,18 @@ _KEPT_BITS: Final = 7  # of a coarsened value
 
 
 class Run(msgspec.Struct, frozen=True, eq=False):
-    """Sorted keys, each counted once or `counts` times."""
+    """Keys, each counted once or `counts` times; sorted if `ordered`."""
 
     keys: KeyArray
     counts: IntArray | None = None
+    ordered: bool = True
 
     def __len__(self) -> int:
         return len(self.keys) if self.counts is None else int(self.counts.sum())
 
 
 class Values(msgspec.Struct, frozen=True, eq=False):
-    """The values of one metric in every group: sorted runs, merged only when they are read."""
+    """The values of one metric in every group: runs, merged and sorted only when they are read."""
 
     runs: tuple[Run, ...] = ()
     exact: bool = True
@@ -140,12 +141,20 @@ def _regroup(run: Run, places: IntArray) -> Run:
     """A run under other group numbers: its groups are moved as blocks, their values stay sorted."""
     if (places == np.arange(len(places))).all():
         return run
+    if not run.ordered:
+        return Run(_elsewhere(run.keys, places), run.counts, ordered=False)
     edges = run.keys.searchsorted(np.arange(len(places) + 1, dtype=np.uint64) << _BITS)
     order = np.argsort(places, kind="stable")
     sizes = np.diff(edges)[order]
     index = np.repeat(edges[:-1][order] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(sizes.sum())
     keys = (run.keys[index] & _MASK) | (np.repeat(places[order], sizes).astype(np.uint64) << _BITS)
     return Run(keys, None if run.counts is None else run.counts[index])
+
+
+def _elsewhere(keys: KeyArray, places: IntArray) -> KeyArray:
+    """The keys under other group numbers."""
+    moved: KeyArray = (keys & _MASK) | (places[(keys >> _BITS).view(np.int64)].astype(np.uint64) << _BITS)
+    return moved
 
 
 def coarsen(values: Values) -> Values:
@@ -185,7 +194,7 @@ def _rounded(values: KeyArray) -> KeyArray:
 
 def sorted_run(values: Values) -> Run:
     """All runs as one sorted run."""
-    if len(values.runs) == 1:
+    if len(values.runs) == 1 and values.runs[0].ordered:
         return values.runs[0]
     keys = np.concatenate([run.keys for run in values.runs]) if values.runs else np.empty(0, np.uint64)
     if all(run.counts is None for run in values.runs):
@@ -231,7 +240,7 @@ def _kept(run: Run, kept: NDArray[np.bool_], places: KeyArray) -> Run:
     groups = (run.keys >> _BITS).astype(np.int64)
     mine = kept[groups]
     keys = (run.keys[mine] & _MASK) | (places[groups[mine]] << _BITS)
-    return Run(keys, None if run.counts is None else run.counts[mine])
+    return Run(keys, None if run.counts is None else run.counts[mine], run.ordered)
 
 
 def rolled_up(partials: Partials, groups: Sequence[Group]) -> Partials:
@@ -260,6 +269,6 @@ def _added(column: IntArray, places: IntArray, size: int) -> IntArray:
 
 
 def _moved(run: Run, places: IntArray) -> Run:
-    moved = (run.keys & _MASK) | (places[(run.keys >> _BITS).astype(np.int64)].astype(np.uint64) << _BITS)
+    moved = _elsewhere(run.keys, places)
     order = np.argsort(moved, kind="stable")
     return Run(moved[order], None if run.counts is None else run.counts[order])

@@ -1,4 +1,4 @@
-"""Quantiles over sorted runs of values, without merging the runs."""
+"""Quantiles over runs of values, without sorting them all where the groups are few."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmmon.columns import FloatArray, IntArray
 from llmmon.partials import VALUE_BITS, KeyArray, Run, Values, sorted_run
 
 _BITS: Final = np.uint64(VALUE_BITS)
-_FEW_TARGETS: Final = 4096  # selecting by bisection beats merging the runs up to about here
+_FEW_GROUPS: Final = 2048  # beyond, sorting all values is faster
 
 
 def quantiles(values: Values, groups: int, ps: Sequence[float], *, pooled: bool) -> FloatArray:
@@ -19,10 +19,10 @@ def quantiles(values: Values, groups: int, ps: Sequence[float], *, pooled: bool)
 
     Shape (groups, len(ps)), with one more row at the end for all groups together if `pooled`.
     """
-    if groups * len(ps) > _FEW_TARGETS:
+    if groups > _FEW_GROUPS or not len(values):
         return _of_one_run(sorted_run(values), groups, ps, pooled=pooled)
-    selection = _Selection(values.runs, groups, pooled)
-    return _interpolated(selection.count, ps, selection.select)
+    bins = _Bins(values.runs, groups, pooled)
+    return _interpolated(bins.count, ps, bins.select)
 
 
 def _interpolated(count: IntArray, ps: Sequence[float], select: Callable[[IntArray], KeyArray]) -> FloatArray:
@@ -64,45 +64,94 @@ def _at_places(run: Run, edges: KeyArray, ps: Sequence[float]) -> FloatArray:
     return _interpolated(np.diff(starts), ps, select)
 
 
-class _Selection:
-    """Order statistics by bisecting the bits of the value: 36 rounds of `searchsorted`."""
+class _Bins:
+    """The values of each group counted in bins of some share of their size; the few that matter are then sorted."""
 
     def __init__(self, runs: Sequence[Run], groups: int, pooled: bool) -> None:
-        self.runs = runs
-        self.groups = groups
-        self.pooled = pooled
-        self.base: KeyArray = np.arange(groups + 1, dtype=np.uint64) << _BITS
-        self.cumulative = [None if run.counts is None else np.concatenate([[0], run.counts.cumsum()]) for run in runs]
-        self.starts = [self._rank(i, self.base) for i in range(len(runs))]
-        count = sum((np.diff(start) for start in self.starts), np.zeros(groups, np.int64))
-        self.count: IntArray = np.append(count, count.sum()) if pooled else count
+        self._blocks = [block for run in runs for block in _blocks(run)]
+        self._groups = groups
+        self._pooled = pooled
+        self._coarse = next(
+            (bits for bits in range(_FINEST, _COARSEST) if groups * _size(bits) <= _MOST_BINS), _COARSEST
+        )
+        self._size = _size(self._coarse)
+        counted = np.zeros(groups * self._size, np.int64)
+        for block in self._blocks:
+            counted += np.bincount(self._bins(block.keys), block.counts, len(counted)).astype(np.int64)
+        by_group = counted.reshape(groups, self._size)
+        self._counted = np.concatenate([by_group, by_group.sum(0, keepdims=True)]) if pooled else by_group
+        self.count: IntArray = self._counted.sum(1)
 
-    def _rank(self, i: int, keys: KeyArray, side: str = "left") -> IntArray:
-        """How many values of a run stand before the keys."""
-        place = self.runs[i].keys.searchsorted(keys, side)  # type: ignore[call-overload]
-        cumulative = self.cumulative[i]
-        found: IntArray = place if cumulative is None else cumulative[place]
-        return found
+    def _bins(self, keys: KeyArray) -> IntArray:
+        """The bin of each key, in the order of the keys: its group's first, and further by the size of its value."""
+        floats = (keys & _VALUE).astype(np.float32).view(np.int32) >> self._coarse
+        within = np.maximum(floats - ((_SMALLEST >> self._coarse) - 1), 0)
+        bins: IntArray = within + (keys >> _BITS).view(np.int64) * self._size
+        return bins
 
     def select(self, target: IntArray) -> KeyArray:
-        """The smallest value with more than `target` values at or below it."""
-        low = np.zeros(target.shape, np.uint64)
-        high = np.full(target.shape, (1 << VALUE_BITS) - 1, np.uint64)
-        while (low < high).any():
-            middle = (low + high) >> np.uint64(1)
-            enough = self._at_or_below(middle) > target
-            high = np.where(enough, middle, high)
-            low = np.where(enough, low, middle + np.uint64(1))
-        return high
+        """The values at these places of each group's sorted values; shape as given, (2, rows, len(ps))."""
+        before = np.concatenate([[0], self._counted.ravel().cumsum()])
+        firsts = before[np.arange(len(self._counted)) * self._size]
+        places = target + firsts[:, None]
+        bins = np.minimum(before.searchsorted(places, "right") - 1, self._counted.size - 1)  # of an empty last group
+        inside = places - before[bins]
+        kept = self._kept(bins)
+        groups = self._groups
+        found = [_at(kept, self._bins(kept.keys), bins[:, :groups], inside[:, :groups])]
+        if self._pooled:
+            values = _by_value(kept)
+            found.append(
+                _at(values, self._bins(values.keys), bins[:, groups:] - groups * self._size, inside[:, groups:])
+            )
+        return np.concatenate(found, axis=1)
 
-    def _at_or_below(self, value: KeyArray) -> IntArray:
-        counted = np.zeros(value.shape, np.int64)
-        k = self.groups
-        for i in range(len(self.runs)):
-            start = self.starts[i]
-            keys = self.base[:k, None] | value[:, :k]
-            counted[:, :k] += self._rank(i, keys, "right") - start[:k, None]
-            if self.pooled:
-                everywhere = self.base[:k, None, None] | value[None, :, k]
-                counted[:, k] += (self._rank(i, everywhere, "right") - start[:k, None, None]).sum(axis=0)
-        return counted
+    def _kept(self, bins: IntArray) -> Run:
+        """The values of the wanted bins (of all groups, where the bin is one of all groups together), sorted."""
+        wanted = np.zeros(self._counted.shape, np.bool_)
+        wanted.ravel()[bins] = True
+        if self._pooled:
+            wanted[:-1] |= wanted[-1]
+        kept = []
+        for block in self._blocks:
+            mine = np.flatnonzero(wanted.ravel().take(self._bins(block.keys)))
+            kept.append(Run(block.keys[mine], None if block.counts is None else block.counts[mine], ordered=False))
+        return sorted_run(Values(tuple(kept)))
+
+
+_VALUE: Final = np.uint64((1 << VALUE_BITS) - 1)
+_SMALLEST, _LARGEST = (int(np.float32(size).view(np.int32)) for size in (1, 1 << VALUE_BITS))
+_FINEST: Final = 15  # bits of a float32 that are left out: bins of 0.2 to 0.4 %
+_COARSEST: Final = 20
+_MOST_BINS: Final = 1 << 20
+_BLOCK: Final = 1 << 16  # values at a time, which fit the cache
+
+
+def _size(coarse: int) -> int:
+    """How many bins there are, the first for zero."""
+    return (_LARGEST >> coarse) - (_SMALLEST >> coarse) + 2
+
+
+def _blocks(run: Run) -> list[Run]:
+    counts = run.counts
+    return [
+        Run(run.keys[at : at + _BLOCK], None if counts is None else counts[at : at + _BLOCK])
+        for at in range(0, len(run.keys), _BLOCK)
+    ]
+
+
+def _by_value(run: Run) -> Run:
+    """The values without their groups, in order."""
+    return sorted_run(Values((Run(run.keys & _VALUE, run.counts, ordered=False),)))
+
+
+def _at(run: Run, bins: IntArray, wanted: IntArray, inside: IntArray) -> KeyArray:
+    """The values at the places `inside` the wanted bins of sorted values; shape as `wanted`."""
+    first = bins.searchsorted(wanted)
+    if run.counts is None:
+        places = first + inside
+    else:
+        before = np.concatenate([[0], run.counts.cumsum()])
+        places = before.searchsorted(before[first] + inside, "right") - 1
+    found: KeyArray = run.keys.take(places, mode="clip") & _VALUE
+    return found

@@ -6,7 +6,6 @@ parent are of no use to it. What servers say is not passed on, as it may hold pa
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import io
@@ -198,7 +197,7 @@ def _said() -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     names = [kind.__name__ for kind in type(error).__mro__[:-3]] or [type(error).__name__]
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+    if isinstance(error, TimeoutError):
         return "timed out"
     for name in names:
         for signs, reason in _REASONS:

@@ -16,7 +16,7 @@ import msgspec
 from llmmon import remote
 from llmmon.formats.accounting import LONGEST_LINE, LongLine
 
-CHUNK_BYTES: Final = 256 << 10  # fits the level-2 cache, which matters more than anything else here
+CHUNK_BYTES: Final = 256 << 10
 SPAN_BYTES: Final = 8 << 20
 HEAD_BYTES: Final = 256 << 10
 _PACKED_BYTES: Final = 1 << 10  # of zstd at a time, which may become 32 MB
@@ -127,6 +127,7 @@ class Stream:
         self._blocks = blocks(source)
         self._pending = b""
         self._ended = False
+        self._damage: OSError | EOFError | None = None
 
     def peek(self) -> bytes:
         """The first whole lines, which the chunks will still contain."""
@@ -148,10 +149,14 @@ class Stream:
         self._pending = b""
         yield from self._blocks
 
-    def chunks(self) -> Iterator[bytes | LongLine]:
-        """Chunks of whole lines; the last line may lack its newline."""
+    def chunks(self, size: int = CHUNK_BYTES) -> Iterator[bytes | LongLine]:
+        """Chunks of whole lines, of about `size` bytes; the last line may lack its newline.
+
+        What comes before damage is given before it is raised.
+        """
         while not self._ended or self._pending:
-            cut = self._pending.rfind(b"\n", 0, CHUNK_BYTES) + 1 or self._pending.find(b"\n") + 1
+            self._fill_up(size)
+            cut = self._pending.rfind(b"\n", 0, size) + 1 or self._pending.find(b"\n") + 1
             if (cut or len(self._pending)) > LONGEST_LINE:
                 yield self._passed_over(cut)
             elif not cut and not self._ended:
@@ -160,6 +165,17 @@ class Stream:
                 cut = cut or len(self._pending)
                 yield self._pending[:cut]
                 self._pending = self._pending[cut:]
+        if self._damage is not None:
+            raise self._damage
+
+    def _fill_up(self, size: int) -> None:
+        """Read on to so many bytes, or to where they end; of damaged ones, the whole lines before the damage count."""
+        try:
+            while len(self._pending) < size and self._fill():
+                pass
+        except (OSError, EOFError) as error:
+            self._damage, self._ended = error, True
+            self._pending = self._pending[: self._pending.rfind(b"\n") + 1]
 
     def _fill_line(self) -> None:
         """Read on to the next newline, or to where a line is too long."""

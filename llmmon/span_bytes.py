@@ -23,8 +23,10 @@ class SpanBytes:
         self.offset = 0  # of the chunk that was given last
         self._no_start = (0, 0)  # no line starts from the first offset up to the second, where one does
 
-    def chunks(self, source: Source, span: Span) -> Iterator[memoryview | LongLine]:
-        """The lines that start within the span; raises `OSError`."""
+    def chunks(self, source: Source, span: Span, size: int = CHUNK_BYTES) -> Iterator[memoryview | LongLine]:
+        """The lines that start within the span, about `size` bytes at a time; raises `OSError`."""
+        if len(self._buffer) != size:
+            self._resize(size)
         file = self._file(source)
         end = source.size if span.end is None else span.end
         file.expect(end + _LINE_BYTES)
@@ -36,7 +38,7 @@ class SpanBytes:
                 return
             whole = read if at + read >= stop else self._buffer.rfind(b"\n", 0, read) + 1
             if not whole and len(self._buffer) < LONGEST_LINE:
-                self._grow()
+                self._resize(2 * len(self._buffer))
                 continue
             self.offset = at
             yield self._view[:whole] if whole else LongLine(self._line_start(file, at + read) - at)
@@ -59,10 +61,9 @@ class SpanBytes:
             self._no_start = (at, last)
         return last
 
-    def _grow(self) -> None:
-        """Make room for a line that is longer than the buffer."""
+    def _resize(self, size: int) -> None:
         self._view.release()
-        self._buffer = bytearray(2 * len(self._buffer))
+        self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
 
     def _file(self, source: Source) -> _Local | remote.Ranges:

@@ -13,8 +13,9 @@ from llmmon.columns import Columns, in_log_order, without_impossible_times
 from llmmon.errors import InputError
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners
-from llmmon.formats.reading import Block, ReadPlan, SpanReader
+from llmmon.formats.reading import CHUNK_BYTES, Block, ReadPlan, SpanReader, uniform_reader
 from llmmon.formats.slots import CALL_KEY, COMPLETENESS
+from llmmon.formats.uniform import UniformReader
 from llmmon.rejects import Kept, RejectsFile
 from llmmon.selection import Selection, Tally
 from llmmon.source_bytes import SPAN_BYTES, Source, Span, Stream, line_at, spans_of
@@ -86,6 +87,7 @@ class SpanWorker:
         self._size = size
         self._bytes = SpanBytes()
         self._interners = Interners()
+        self._uniform: dict[int, UniformReader | None] = {}  # of the source that is being read
         self._caches = caches
 
     def read(self, span: Span) -> SpanResult:
@@ -125,12 +127,12 @@ class SpanWorker:
     def _parsed(self, span: Span, cache: SourceCache | None) -> SpanResult:
         recorder = None if cache is None else cache.recorder(span.start)
         seal = Seal(span.start)
-        reader = SpanReader(self._plan.plans[span.source], self._interners)
+        reader = self._reader(span.source)
         result = SpanResult(reader.accounting, Tally(), start=span.start)
         kept_from = self._rejects.start() if self._rejects is not None else 0
         fed = 0
         try:
-            for chunk in self._chunks(span):
+            for chunk in self._chunks(span, reader.chunk_bytes):
                 if not fed and self._plan.sources[span.source].splittable:
                     result.start = self._bytes.offset
                     seal = Seal(result.start)
@@ -152,6 +154,12 @@ class SpanWorker:
             result.sealed = recorder.folder, seal
         return result
 
+    def _reader(self, source: int) -> SpanReader:
+        plan = self._plan.plans[source]
+        if source not in self._uniform:
+            self._uniform = {source: uniform_reader(plan, self._interners)}
+        return SpanReader(plan, self._interners, self._uniform[source])
+
     def _settle_rejects(self, rejects: list[Reject], known: int, chunk: Any, before: int) -> None:
         """Keep the rejected lines where that was asked for, and forget all places but the first few."""
         if self._rejects is not None and not isinstance(chunk, LongLine):
@@ -159,13 +167,13 @@ class SpanWorker:
                 self._rejects.add(line_at(chunk, max(0, reject.byte - before)))
         del rejects[MOST_REJECTS_SHOWN:]
 
-    def _chunks(self, span: Span) -> Iterator[Any]:
+    def _chunks(self, span: Span, size: int = CHUNK_BYTES) -> Iterator[Any]:
         source = self._plan.sources[span.source]
         any_bytes = self._plan.plans[span.source].layout.kind == "documents"
         if source.compression or span.source in self._plan.streams:
             stream = self._plan.streams.get(span.source) or Stream(source)
-            return stream.pieces() if any_bytes else stream.chunks()
-        return self._bytes.pieces(source) if any_bytes else self._bytes.chunks(source, span)
+            return stream.pieces() if any_bytes else stream.chunks(size)
+        return self._bytes.pieces(source) if any_bytes else self._bytes.chunks(source, span, size)
 
     def _take(self, block: Block, span: Span, tally: Tally, recorder: Recorder | None) -> None:
         columns = without_impossible_times(in_log_order(block.columns))

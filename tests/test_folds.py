@@ -32,7 +32,9 @@ def test_blocks_add_up_however_many_groups_there_are(
     for start in range(0, 400, 37):
         fold.add(columns.take(np.arange(start, min(start + 37, 400))), [])
     (found,) = fold.result()
-    assert all((np.diff(run.keys.astype(np.int64)) >= 0).all() for v in found.values.values() for run in v.runs)
+    runs = [run for values in found.values.values() for run in values.runs]
+    assert all((np.diff(run.keys.astype(np.int64)) >= 0).all() for run in runs if run.ordered)
+    assert all(run.ordered for run in runs) or len(found.groups) <= few_groups
     whole = normalised(aggregate(columns, MEASURES, grouping))
     assert described(normalised(found)) == described(whole)
 

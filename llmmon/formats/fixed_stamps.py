@@ -21,19 +21,18 @@ _COLONS: Final = np.uint64(0x00_00_FF_00_00_FF_00_00)
 Words = NDArray[np.uint64]
 
 
-def local_moments(joined: str, width: int) -> tuple[IntArray, str | None] | None:
+def local_moments(joined: bytes, width: int) -> tuple[IntArray, str | None] | None:
     """Wall-clock microseconds (shape (n,)) and zone of texts of one width; None if one has another layout."""
-    layout = _LAYOUT.match(joined[:width])
-    if layout is None or not joined.isascii():
+    layout = _LAYOUT.match(joined[:width].decode("ascii", "replace"))
+    if layout is None:
         return None
-    raw = joined.encode()
     fraction = len(layout["fraction"] or "")
-    grid = np.frombuffer(raw, np.uint8).reshape(-1, width)
+    grid = np.frombuffer(joined, np.uint8).reshape(-1, width)
     if not _same_signs(grid, fraction):
         return None
-    time = _seconds(_word(raw, width, 11))
-    micros = _micros(_word(raw, width, 12 + min(fraction, 6)), min(fraction, 6)) if fraction else np.int64(0)
-    days = _midnights(raw, grid)
+    time = _seconds(_word(joined, width, 11))
+    micros = _micros(_word(joined, width, 12 + min(fraction, 6)), min(fraction, 6)) if fraction else np.int64(0)
+    days = _midnights(joined, grid)
     if time is None or micros is None or days is None:
         return None
     return days + (time * 1_000_000 + micros), layout["zone"]

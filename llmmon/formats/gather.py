@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from llmmon.columns import MISSING_CODE, MISSING_TIME, Interner
@@ -30,30 +32,64 @@ _FINISH: Final[dict[Slot, Callable[[Any], Any]]] = {
 }
 
 
+_ENOUGH: Final = 800  # rows that are read together: fewer cost more each
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """Moments as ASCII texts of one width, laid end to end."""
+
+    text: bytes
+    width: int
+
+
 class Gathered:
     """One binding's column of a block; `add` takes a chunk's raw values, `column` gives the whole."""
 
     def __init__(self, binding: Binding, interner: Interner, naive: str) -> None:
         self._binding = binding
         self._naive = naive
+        self._waiting: list[Sequence[Any]] = []
+        self._waiting_rows = 0
         self._parts: list[tuple[int, Compact | None]] = []
-        self._stamps: list[str] = []  # joined texts of one width, read together when the block is full
+        self._stamps: list[bytes] = []  # joined texts of one width, read together when the block is full
         self._stamp_rows = 0
         self._width = 0
-        self._read = _reader(binding, interner, naive)
+        self._read = reader_of(binding, interner, naive)
 
     def add(self, column: Sequence[Any], size: int) -> None:
-        """The raw values of the next `size` rows."""
+        """The raw values of the next `size` rows; few are kept until they are many."""
+        self._waiting.append(column)
+        self._waiting_rows += size
+        if self._waiting_rows >= _ENOUGH:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Read what waits."""
+        if not self._waiting:
+            return
+        column = self._waiting[0] if len(self._waiting) == 1 else list(chain.from_iterable(self._waiting))
+        self._waiting, self._waiting_rows = [], 0
         if values.all_missing(column):
-            self.skip(size)
-        elif self._binding.kind is not Slot.TIME or not self._same_width(column, size):
-            self._flush_stamps()
-            self._parts.append((size, self._read(column)))
+            self._append(None, len(column))
+        elif self._binding.kind is not Slot.TIME or not self._same_width(column, len(column)):
+            self._append(self._read(column), len(column))
+
+    def _append(self, part: Compact | None, size: int) -> None:
+        self._flush_stamps()
+        self._parts.append((size, part))
+
+    def add_read(self, column: Compact | Joined, size: int) -> None:
+        """The next `size` rows, already read."""
+        self._settle()
+        if isinstance(column, Joined):
+            self._join(column.text, column.width, size)
+        else:
+            self._append(column, size)
 
     def skip(self, size: int) -> None:
         """The next `size` rows have no value."""
-        self._flush_stamps()
-        self._parts.append((size, None))
+        self._settle()
+        self._append(None, size)
 
     def _same_width(self, column: Sequence[Any], size: int) -> bool:
         try:
@@ -62,23 +98,27 @@ class Gathered:
         except TypeError:
             return False
         width = len(column[0])
-        if not width or len(widths) > 1:
+        if not width or len(widths) > 1 or not joined.isascii():
             return False
+        self._join(joined.encode(), width, size)
+        return True
+
+    def _join(self, joined: bytes, width: int, size: int) -> None:
         if self._stamps and self._width != width:
             self._flush_stamps()
         self._width = width
         self._stamps.append(joined)
         self._stamp_rows += size
-        return True
 
     def _flush_stamps(self) -> None:
         if self._stamps:
-            moments = stamps.joined_moments("".join(self._stamps), self._width, self._binding.unit, self._naive)
+            moments = stamps.joined_moments(b"".join(self._stamps), self._width, self._binding.unit, self._naive)
             self._parts.append((self._stamp_rows, moments))
             self._stamps, self._stamp_rows = [], 0
 
     def column(self) -> Compact | None:
         """All rows so far, None if none has a value."""
+        self._settle()
         self._flush_stamps()
         if all(part is None for _, part in self._parts):
             return None
@@ -90,7 +130,8 @@ class Gathered:
         return [value for n, part in self._parts for value in (part if part is not None else [None] * n)]
 
 
-def _reader(binding: Binding, interner: Interner, naive: str) -> Callable[[Sequence[Any]], Compact]:
+def reader_of(binding: Binding, interner: Interner, naive: str) -> Callable[[Sequence[Any]], Compact]:
+    """What makes a compact column of raw values."""
     match binding.kind:
         case Slot.TIME:
             return lambda column: stamps.moments(column, binding.unit, naive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from itertools import accumulate
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.columns import EMPTY, Columns, concat
+from llmmon.columns import EMPTY, Columns, IntArray, concat
 from llmmon.formats import DIALECTS
 from llmmon.formats.accounting import LONGEST_LINE, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners, canonical
@@ -22,9 +23,12 @@ from llmmon.formats.objects import ObjectReader
 from llmmon.formats.plan import ReadPlan
 from llmmon.formats.rows import Rows
 from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
+from llmmon.formats.uniform import Table, UniformReader
 
-__all__ = ["BLOCK_BYTES", "GENERIC", "Block", "ReadPlan", "SpanReader"]
+__all__ = ["BLOCK_BYTES", "CHUNK_BYTES", "GENERIC", "Block", "ReadPlan", "SpanReader"]
 _OUTCOME_FIELDS: Final = frozenset({"status", "error_type", "error_message", "status_code"})
+CHUNK_BYTES: Final = 256 << 10  # with the rows made of it, it fits the level-2 cache
+TABLE_BYTES: Final = 2 << 20  # enough lines that the calls of numpy do not count
 BLOCK_BYTES: Final = 12 << 20  # input that becomes one block of columns: a span and what its last line adds
 
 
@@ -35,6 +39,29 @@ class Block(msgspec.Struct, eq=False):
     samples: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
+def typed_decoder(plan: ReadPlan) -> TypedDecoder | None:
+    """The decoder of a plan's first mapping, None where it has none."""
+    if not plan.typed:
+        return None
+    first = plan.mappings[0]
+    return compile_decoder(first, plan.slots(first.dialect))
+
+
+def uniform_reader(plan: ReadPlan, interners: Interners) -> UniformReader | None:
+    """What reads lines that share one layout; what it learns of a span serves in the next ones."""
+    typed = typed_decoder(plan)
+    if typed is None or typed.output_at or plan.layout.kind == "documents":
+        return None
+    first = plan.mappings[0]
+    return UniformReader(typed, first, plan.slots(first.dialect), interners, _naive(plan, first.dialect))
+
+
+def _naive(plan: ReadPlan, dialect: str) -> str:
+    """The zone of stamps that name none."""
+    settled = DIALECTS[dialect].naive if dialect in DIALECTS else None
+    return settled or plan.naive
+
+
 class SpanReader:
     """Reads the chunks of one span, in order, and gives blocks of columns.
 
@@ -42,11 +69,12 @@ class SpanReader:
     bytes and the plan: how they are cut into chunks changes nothing.
     """
 
-    def __init__(self, plan: ReadPlan, interners: Interners) -> None:
+    def __init__(self, plan: ReadPlan, interners: Interners, uniform: UniformReader | None = None) -> None:
         self.plan = plan
         self.accounting = Accounting()
         self._interners = interners
-        self._typed = self._compile()
+        self._typed = typed_decoder(plan)
+        self._uniform = uniform or uniform_reader(plan, interners)
         self._rows: dict[str, Rows] = {}
         self._samples: list[dict[str, Any]] = []
         self._objects = ObjectReader(plan)
@@ -54,11 +82,10 @@ class SpanReader:
         self._bytes_in_block = 0
         self._bytes_before = 0
 
-    def _compile(self) -> TypedDecoder | None:
-        if not self.plan.typed:
-            return None
-        first = self.plan.mappings[0]
-        return compile_decoder(first, self.plan.slots(first.dialect))
+    @property
+    def chunk_bytes(self) -> int:
+        """How much is best read at a time."""
+        return TABLE_BYTES if self._uniform is not None and self._uniform.is_hopeful else CHUNK_BYTES
 
     def feed(self, chunk: Any) -> Block | None:
         """Read a chunk (bytes-like, or a `LongLine`); a block when enough has come together."""
@@ -113,24 +140,42 @@ class SpanReader:
         self.accounting.skipped += len(lines) - len(kept)
 
     def _read(self, chunk: Any) -> None:
-        lines = BytesIO(chunk).readlines()
-        before = self._bytes_before
-        self._read_each(lines, lambda: [before, *(before + end for end in accumulate(map(len, lines)))])
+        """As a table where the lines share a layout, else line by line."""
+        if self._uniform is not None and (table := self._uniform.read(chunk)) is not None:
+            self._read_table(table, chunk)
+        else:
+            lines = BytesIO(chunk).readlines()
+            self._read_each(lines, self._numbered(len(lines)), partial(_starts, lines, self._bytes_before))
+
+    def _numbered(self, count: int) -> IntArray:
+        """The numbers of the next lines."""
+        start = self.accounting.lines
+        self.accounting.lines += count
+        return np.arange(start, start + count)
+
+    def _read_table(self, table: Table, chunk: Any) -> None:
+        numbers = self._numbered(len(table.edges) - 1)
+        dialect = self.plan.mappings[0].dialect
+        self._rows_of(dialect).add_columns(table.columns, numbers[table.rows])
+        self.accounting.used += len(table.rows)
+        self.accounting.read_as(self._label(dialect), len(table.rows))
+        if len(table.others):
+            places = [(int(table.edges[line]), int(table.edges[line + 1])) for line in table.others]
+            starts = [self._bytes_before + start for start, _ in places]
+            self._read_each([bytes(chunk[a:b]) for a, b in places], numbers[table.others], lambda: starts)
 
     def _read_elements(self, elements: Sequence[Element]) -> None:
-        self._read_each([element for _, element in elements], lambda: [offset for offset, _ in elements])
+        lines, starts = [element for _, element in elements], [offset for offset, _ in elements]
+        self._read_each(lines, self._numbered(len(lines)), lambda: starts)
 
-    def _read_each(self, lines: Sequence[bytes], offsets: Callable[[], Sequence[int]]) -> None:
+    def _read_each(self, lines: Sequence[bytes], numbers: IntArray, starts_of: Callable[[], Sequence[int]]) -> None:
         """The typed decoder where it fits, else whatever dialect claims the objects on a line."""
-        start = self.accounting.lines
-        self.accounting.lines += len(lines)
         rows, others = self._decoded(lines)
-        numbers = np.arange(start, start + len(lines))
         if self._typed is not None and rows:
             self._add_typed(self._typed, rows, np.delete(numbers, others) if others else numbers)
         if others:
-            starts = offsets()
-            self._read_others([(starts[at], lines[at]) for at in others], [start + at for at in others])
+            starts = starts_of()
+            self._read_others([(starts[at], lines[at]) for at in others], [int(numbers[at]) for at in others])
 
     def _decoded(self, lines: Sequence[bytes]) -> tuple[list[Any], Sequence[int]]:
         """The rows of the lines that fit the typed decoder, and the places of the others."""
@@ -147,7 +192,7 @@ class SpanReader:
             except UNREADABLE:
                 others.append(len(rows) + len(others))
 
-    def _add_typed(self, typed: TypedDecoder, rows: Sequence[Any], lines: Any) -> None:
+    def _add_typed(self, typed: TypedDecoder, rows: Sequence[Any], lines: IntArray) -> None:
         columns = typed.columns(rows)
         dialect = self.plan.mappings[0].dialect
         has_output = _presence(typed, columns, len(rows))
@@ -196,9 +241,12 @@ class SpanReader:
 
     def _rows_of(self, dialect: str) -> Rows:
         if dialect not in self._rows:
-            settled = DIALECTS[dialect].naive if dialect in DIALECTS else None
-            self._rows[dialect] = Rows(self._interners, settled or self.plan.naive)
+            self._rows[dialect] = Rows(self._interners, _naive(self.plan, dialect))
         return self._rows[dialect]
+
+
+def _starts(lines: Sequence[bytes], first: int) -> list[int]:
+    return list(accumulate(map(len, lines), initial=first))
 
 
 def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> list[bool] | None:

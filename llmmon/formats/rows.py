@@ -26,12 +26,13 @@ class Rows:
         self.size = 0
 
     def add_columns(
-        self, columns: Mapping[Binding, Sequence[Any]], lines: IntArray, has_output: Sequence[bool] | None = None
+        self, columns: Mapping[Binding, Any], lines: IntArray, has_output: Sequence[bool] | None = None
     ) -> None:
-        """The raw values of `len(lines)` rows, one sequence a binding."""
+        """`len(lines)` rows: a binding's raw values as a sequence, or what they were read as (see `Gathered`)."""
         size = len(lines)
         for binding, column in columns.items():
-            self._gathered(binding).add(column, size)
+            gathered = self._gathered(binding)
+            (gathered.add if isinstance(column, (list, tuple)) else gathered.add_read)(column, size)
         for binding, gathered in self._columns.items():
             if binding not in columns:
                 gathered.skip(size)

@@ -18,7 +18,7 @@ from llmmon.formats.slots import Slot
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_KEYS: Final = 60  # an object with more different keys than this is no fixed shape
 
-_NARROW: Final[dict[Slot, Any]] = {
+NARROW: Final[dict[Slot, Any]] = {
     Slot.NUMBER: float | None,
     Slot.DURATION: float | None,
     Slot.TIME: str | None,
@@ -143,7 +143,7 @@ class _Compiler:
     def _typed(self, node: _Node, path: Path) -> tuple[Any, Extract]:
         seen = self._shape.get(path, frozenset())
         if not node.below:
-            return _leaf(node.bindings, seen)
+            return leaf(node.bindings, seen)
         if not node.bindings and seen and seen <= _LISTS and node.below.keys() == {"0"}:
             kind, extract = self._typed(node.below["0"], (*path, "0"))
             return list[kind] | None, _first(extract)  # type: ignore[valid-type]
@@ -189,7 +189,8 @@ def _spreader(struct: Any, spread: list[Extract | None]) -> Extract:
     return extract
 
 
-def _leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
+def leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
+    """The JSON type of the values at a path, and what makes columns of them; `seen` are the types in the head."""
     kinds = {binding.kind for binding in bindings}
     if len(kinds) > 1 or any(binding.unit == "count" for binding in bindings):
         return Any, _admitted(bindings)
@@ -198,7 +199,7 @@ def _leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
         return Any, _admitted(bindings)
     if kind is Slot.TIME and seen and seen <= {"int", "float", "NoneType"} and seen != {"NoneType"}:
         return int | float | None, _store(bindings)
-    return _NARROW[kind] if seen <= _USUAL.get(kind, _TEXTUAL) else _WIDE[kind], _store(bindings)
+    return NARROW[kind] if seen <= _USUAL.get(kind, _TEXTUAL) else _WIDE[kind], _store(bindings)
 
 
 def _store(bindings: list[Binding]) -> Extract:

@@ -63,7 +63,14 @@ def durations(values: Sequence[Any], unit: str) -> FloatArray:
     found = as_floats(values)
     if found is None:
         return np.array([_duration(value, unit) for value in values], np.float64)
-    return found * DURATION_UNITS_US[unit or "ms"]
+    return in_microseconds(found, unit)
+
+
+def in_microseconds(found: FloatArray, unit: str) -> FloatArray:
+    """Lengths of time in `unit` (ms where none is given) as microseconds; shape as given."""
+    with np.errstate(over="ignore"):
+        scaled: FloatArray = found * DURATION_UNITS_US[unit or "ms"]
+    return scaled
 
 
 def whole_microseconds(micros: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ def test_stamps_of_one_layout_are_read_as_the_moments_they_name(
         (when.replace(tzinfo=zone) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) for when in cut
     ]
     assert moments(texts).tolist() == expected
-    assert local_moments("".join(texts), len(texts[0])) is not None
+    assert local_moments("".join(texts).encode(), len(texts[0])) is not None
 
 
 SIGNS = st.sampled_from("0123456789:-T .Z+xé\x00/")
@@ -43,7 +43,7 @@ def test_a_damaged_stamp_among_others_is_read_as_it_is_alone(
     texts[row] = texts[row][:at] + data.draw(SIGNS) + texts[row][at + 1 :]
     alone = [int(moments([text])[0]) for text in texts]
     assert moments(texts).tolist() == alone
-    assert joined_moments("".join(texts), len(texts[0]), "", "UTC").tolist() == alone
+    assert joined_moments("".join(texts).encode(), len(texts[0]), "", "UTC").tolist() == alone
 
 
 @pytest.mark.parametrize("digits", range(1, 10))

@@ -19,18 +19,19 @@ micros = st.integers(0, (1 << VALUE_BITS) - 1) | st.integers(0, 10**7)
 groups_of_values = st.lists(st.lists(micros, max_size=30), min_size=1, max_size=5)
 
 
-def values_of(groups: list[list[int]], runs: int = 1) -> Values:
-    """The values of each group as sorted runs, as several workers would give them."""
+def values_of(groups: list[list[int]], runs: int = 1, *, ordered: bool = True) -> Values:
+    """The values of each group as runs, as several workers would give them."""
     places = np.array([number for number, group in enumerate(groups) for _ in group], np.int64)
     numbers = np.array([value for group in groups for value in group], np.float64)
     keys = keys_of(places, numbers)
-    return Values(tuple(Run(np.sort(keys[start::runs])) for start in range(runs)))
+    parts = [keys[start::runs] for start in range(runs)]
+    return Values(tuple(Run(np.sort(part)) if ordered else Run(part[::-1], ordered=False) for part in parts))
 
 
-@given(groups_of_values, st.integers(1, 4))
+@given(groups_of_values, st.integers(1, 4), st.booleans())
 @settings(max_examples=100)
-def test_quantiles_are_those_of_numpy(groups: list[list[int]], runs: int) -> None:
-    found = quantiles(values_of(groups, runs), len(groups), PS, pooled=True)
+def test_quantiles_are_those_of_numpy(groups: list[list[int]], runs: int, ordered: bool) -> None:
+    found = quantiles(values_of(groups, runs, ordered=ordered), len(groups), PS, pooled=True)
     pool = [value for group in groups for value in group]
     for row, values in zip(found, [*groups, pool], strict=True):
         if values:
@@ -74,15 +75,17 @@ def test_a_longest_value_is_kept_at_the_bound_and_nothing_is_negative() -> None:
     assert [0.0, float((1 << VALUE_BITS) - 1)] == quantiles(values, 1, (0.0, 1.0), pooled=False)[0].tolist()
 
 
-@given(groups_of_values, st.integers(1, 3), st.booleans(), st.booleans())
+@given(groups_of_values, st.integers(1, 3), st.booleans(), st.booleans(), st.sampled_from([1, 1 << 10, 1 << 20]))
 @settings(max_examples=60)
-def test_looking_up_and_selecting_give_the_same(
-    groups: list[list[int]], runs: int, counted: bool, pooled: bool
+def test_sorting_and_counting_in_bins_give_the_same(
+    groups: list[list[int]], runs: int, counted: bool, pooled: bool, bins: int
 ) -> None:
     values = coarsen(values_of(groups, runs)) if counted else values_of(groups, runs)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmmon.quantiles._MOST_BINS", bins)
+        patch.setattr("llmmon.quantiles._BLOCK", 7)
         found = []
         for few in (-1, 10**9):
-            patch.setattr("llmmon.quantiles._FEW_TARGETS", few)
+            patch.setattr("llmmon.quantiles._FEW_GROUPS", few)
             found.append(quantiles(values, len(groups), PS, pooled=pooled))
     assert found[0].tobytes() == found[1].tobytes()
