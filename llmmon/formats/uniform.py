@@ -8,7 +8,7 @@ reads. Lines of any other layout are left to it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from llmmon.columns import BoolArray, IntArray
 from llmmon.formats import mapping as mappings
 from llmmon.formats.bound import Interners
-from llmmon.formats.cell_columns import CellReader, Texts, cell_readers, windows
+from llmmon.formats.cell_columns import CellReader, Found, Texts, cell_readers, windows
+from llmmon.formats.gather import Joined
+from llmmon.formats.signs import BLOCK, signs_of
 from llmmon.formats.template import Cell, template_of
 from llmmon.formats.typed import UNREADABLE, TypedDecoder
 from llmmon.formats.word_texts import Words
 
 Bytes = NDArray[np.uint8]
-_NEWLINE, _COMMA, _QUOTE, _BACKSLASH, _SPACE = (ord(sign) for sign in '\n,"\\ ')
-_LAST: Final = 126  # of the plain characters
+_NEWLINE, _QUOTE, _SPACE = b'\n" '
 _MARGIN: Final = 128  # of the buffer: characters before and after a place may be looked at
 _LONGEST: Final = 80  # of what stands before a value
-_BLOCK: Final = 128 << 10  # characters at a time: with two masks they fit the cache
 _TRIED: Final = 5  # lines of a chunk that the template is chosen from
 LEAST_BYTES: Final = 384 << 10  # fewer are read faster line by line
 _CHANCES: Final = 3  # chunks of other layouts, after which no more are tried
@@ -62,7 +62,7 @@ class UniformReader:
         self._cells: tuple[Cell, ...] = ()
         self._readers: list[CellReader] = []
         self._buffer: Bytes = np.empty(0, np.uint8)
-        self._masks: NDArray[np.bool_] = np.empty((2, _BLOCK), np.bool_)
+        self._masks = np.empty((2, BLOCK), np.bool_)
         self._chances = _CHANCES
 
     @property
@@ -109,109 +109,65 @@ class UniformReader:
         return self._buffer[:end]
 
     def _table(self, text: Bytes) -> Table | None:
-        marks, quotes, plain = self._signs(text)
-        kinds = text[marks]
-        newlines = np.flatnonzero(kinds == _NEWLINE)
-        edges = marks[newlines]
-        fits = np.diff(newlines) == len(self._cells)
-        if text[-1] != _NEWLINE:
-            edges, fits = np.append(edges, len(text) - 1), np.append(fits, False)
-        if np.count_nonzero(kinds == _COMMA) + len(newlines) < len(marks):
-            _leave(fits, edges, marks[(kinds != _COMMA) & (kinds != _NEWLINE)])
-        if not plain:
-            _leave(fits, edges, np.flatnonzero((text > _LAST) | (text == _BACKSLASH)))
-        rows = np.flatnonzero(fits)
-        if 2 * len(rows) < len(fits) or not len(rows):
+        signs = signs_of(text, self._masks)
+        rows = np.flatnonzero(signs.lines_of(len(self._cells)))
+        if 2 * len(rows) < signs.lines or not len(rows):
             return None
-        cells, fine = self._cell_texts(text, marks, newlines, rows)
-        if len(rows) < len(fits) or not fine.all() or quotes != self._quotes(cells).sum():
-            each = np.add.reduceat(text == _QUOTE, edges[:-1], dtype=np.int64)
-            fine &= each[rows] == self._quotes(cells)
-        return self._read(rows, cells, edges, fine)
+        columns, fine, quoted = self._columns(text, *signs.cells(rows, len(self._cells)))
+        quotes = sum((cell.before + cell.after).count(b'"') for cell in self._cells) + 2 * quoted
+        if len(rows) < signs.lines or not fine.all() or signs.quotes != quotes.sum():
+            fine &= signs.quotes_by_line()[rows] == quotes  # where one holds more, a text does
+        if not fine.all():
+            rows, columns = rows[fine], {binding: _kept(column, fine) for binding, column in columns.items()}
+        others = np.ones(signs.lines, np.bool_)
+        others[rows] = False
+        return Table(rows, columns, np.flatnonzero(others), signs.edges - (_MARGIN - 1)) if len(rows) else None
 
-    def _signs(self, text: Bytes) -> tuple[IntArray, int, bool]:
-        """The places of commas and control characters, how many quotes; whether all is ASCII without backslashes."""
-        marks, quotes, plain = [], 0, True
-        for at in range(0, len(text), _BLOCK):
-            block = text[at : at + _BLOCK]
-            here, scratch = self._masks[:, : len(block)]
-            quotes += int(np.count_nonzero(np.equal(block, _QUOTE, out=here)))
-            plain = plain and not np.equal(block, _BACKSLASH, out=here).any() and block.max() <= _LAST
-            np.equal(block, _COMMA, out=here)
-            here |= np.less(block, _SPACE, out=scratch)
-            found = np.flatnonzero(here)
-            found += at
-            marks.append(found)
-        return np.concatenate(marks), quotes, plain
+    def _columns(self, text: Bytes, starts: IntArray, ends: IntArray) -> tuple[Found, BoolArray, IntArray]:
+        """The columns; the rows of which all is as it must be; and in how many cells of each a text stands."""
+        columns: Found = {}
+        fine, quoted = np.ones(starts.shape[1], np.bool_), np.zeros(starts.shape[1], np.int64)
+        for reader in self._readers:
+            texts = [
+                self._texts(text, number, reader.words, starts[number], ends[number], fine) for number in reader.cells
+            ]
+            found, bad = reader.read(texts)
+            columns.update(found)
+            for each in texts:
+                quoted += each.quoted
+            if bad is not None:
+                fine &= ~bad
+        return columns, fine, quoted
 
-    def _quotes(self, cells: Sequence[Texts]) -> IntArray:
-        """How many quotes each row has where it holds no more than those of the template and of the texts."""
-        around = sum((cell.before + cell.after).count(b'"') for cell in self._cells)
-        found: IntArray = around + 2 * np.sum([texts.quoted for texts in cells], axis=0)
+    def _texts(self, text: Bytes, number: int, count: int, starts: IntArray, ends: IntArray, fine: BoolArray) -> Texts:
+        """The texts of one cell; the rows with something else around them, or no value, are no longer fine."""
+        cell = self._cells[number]
+        begin = starts + len(cell.before)
+        size = -(-len(cell.before) // 8)
+        words = windows(self._buffer, 8 * (size + count))[begin - 8 * size].view(np.uint64).reshape(-1, size + count)
+        differing = np.empty((size, len(begin)), np.uint64)
+        for place, expected in enumerate(np.frombuffer(cell.before.rjust(8 * size, b"\0"), np.uint64)):
+            np.bitwise_xor(words[:, place], expected, out=differing[place])
+        differing[:1] >>= np.uint64(8 * (8 * size - len(cell.before)))
+        if differing.any():
+            fine &= ~differing.any(0)
+        for back, byte in enumerate(cell.after, -len(cell.after)):
+            fine &= text[ends + back] == byte
+        found = Texts(
+            self._buffer, begin, ends - begin - len(cell.after), _quoted(cell, words[:, size:]), words[:, size:]
+        )
+        fine &= _fits(text, found, cell)
         return found
 
-    def _cell_texts(
-        self, text: Bytes, marks: IntArray, newlines: IntArray, rows: IntArray
-    ) -> tuple[list[Texts], BoolArray]:
-        """The values of each cell, and the rows in which all that is around them is as in the template."""
-        size = len(self._cells)
-        if len(rows) == len(newlines) - 1:  # all lines
-            starts = marks[: newlines[-1]].reshape(-1, size).T + 1
-            ends = marks[1 : newlines[-1] + 1].reshape(-1, size).T.copy()
-        else:
-            at = newlines[rows] + np.arange(size)[:, None]
-            starts, ends = marks[at] + 1, marks[at + 1]
-        cells, differing = [], np.empty((sum(_words_in(cell.before) for cell in self._cells), len(rows)), np.uint64)
-        fine, place = np.ones(len(rows), np.bool_), 0
-        wanted = {number: reader.words for reader in self._readers for number in reader.cells}
-        for number, (cell, start, end) in enumerate(zip(self._cells, starts, ends, strict=True)):
-            for back, byte in enumerate(cell.after, -len(cell.after)):
-                fine &= text[end + back] == byte
-            begin = start + len(cell.before)
-            count = _words_in(cell.before)
-            words = self._words(cell.before, wanted[number], begin, differing[place : place + count])
-            place += count
-            texts = Texts(self._buffer, begin, end - begin - len(cell.after), _quoted(cell, words), words)
-            fine &= _fits(text, texts, cell)
-            cells.append(texts)
-        return cells, fine if not differing.any() else fine & ~differing.any(0)
 
-    def _words(self, before: bytes, count: int, begin: IntArray, differing: Words) -> Words:
-        """The first words of the texts; `differing` becomes 0 where the right text stands before them."""
-        size = len(differing)
-        found = windows(self._buffer, 8 * (size + count))[begin - 8 * size].view(np.uint64).reshape(-1, size + count)
-        for place, expected in enumerate(np.frombuffer(before.rjust(8 * size, b"\0"), np.uint64)):
-            np.bitwise_xor(found[:, place], expected, out=differing[place])
-        differing[0] >>= np.uint64(8 * (8 * size - len(before)))
-        return found[:, size:]
-
-    def _read(self, rows: IntArray, cells: Sequence[Texts], edges: IntArray, fine: BoolArray) -> Table | None:
-        if not fine.all():
-            rows, cells = rows[fine], [texts.take(fine) for texts in cells]
-            if not len(rows):
-                return None
-        columns: dict[mappings.Binding, Any] = {}
-        unread = np.zeros(len(rows), np.bool_)
-        for reader in self._readers:
-            found, bad = reader.read([cells[number] for number in reader.cells])
-            columns.update(found)
-            if bad is not None:
-                unread |= bad
-        if unread.any():
-            return self._read(rows, cells, edges, ~unread)
-        others = np.ones(len(edges) - 1, np.bool_)
-        others[rows] = False
-        return Table(rows, columns, np.flatnonzero(others), edges - (_MARGIN - 1))
-
-
-def _leave(fits: BoolArray, edges: IntArray, places: IntArray) -> None:
-    """Leave out the lines in which these places are."""
-    lines = edges.searchsorted(places) - 1
-    fits[lines[lines < len(fits)]] = False
-
-
-def _words_in(before: bytes) -> int:
-    return -(-len(before) // 8)
+def _kept(column: Any, fine: BoolArray) -> Any:
+    """Some rows of a column, in any of its forms."""
+    if column is None or isinstance(column, np.ndarray):
+        return None if column is None else column[fine]
+    if isinstance(column, Joined):
+        grid = np.frombuffer(column.text, np.uint8).reshape(-1, column.width)
+        return Joined(grid[fine].tobytes(), column.width)
+    return [value for value, is_fine in zip(column, fine.tolist(), strict=True) if is_fine]
 
 
 def _quoted(cell: Cell, words: Words) -> BoolArray:

@@ -1,0 +1,88 @@
+"""Where the signs stand that divide a chunk into lines and their cells: newlines and commas; and what else is odd."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from llmmon.columns import BoolArray, IntArray
+
+Bytes = NDArray[np.uint8]
+BLOCK: Final = 128 << 10  # characters at a time: with two masks they fit the cache
+_NEWLINE, _COMMA, _QUOTE, _BACKSLASH, _SPACE = b'\n,"\\ '
+_LAST: Final = 126  # of the plain characters
+
+
+class Signs(msgspec.Struct, frozen=True, eq=False):
+    """The signs of a text that begins with a newline.
+
+    `marks` are the places of commas and control characters, `newlines` which of them are newlines, `edges` where
+    those stand (and the end, if that is none); `quotes` is how many there are, `plain` whether all is ASCII
+    without backslashes.
+    """
+
+    text: Bytes
+    marks: IntArray
+    newlines: IntArray
+    edges: IntArray
+    quotes: int
+    plain: bool
+
+    @property
+    def lines(self) -> int:
+        """How many lines there are."""
+        return len(self.edges) - 1
+
+    def lines_of(self, cells: int) -> BoolArray:
+        """The lines of so many cells, without what might be read in two ways; shape (lines,)."""
+        found = np.zeros(self.lines, np.bool_)
+        found[: len(self.newlines) - 1] = np.diff(self.newlines) == cells
+        kinds = self.text[self.marks]
+        controls = (kinds != _COMMA) & (kinds != _NEWLINE)
+        if controls.any():
+            self._leave(found, self.marks[controls])
+        if not self.plain:
+            self._leave(found, np.flatnonzero((self.text > _LAST) | (self.text == _BACKSLASH)))
+        return found
+
+    def _leave(self, found: BoolArray, places: IntArray) -> None:
+        """Leave out the lines in which these places are."""
+        lines = self.edges.searchsorted(places) - 1
+        found[lines[lines < len(found)]] = False
+
+    def cells(self, rows: IntArray, size: int) -> tuple[IntArray, IntArray]:
+        """Where each cell of some lines, all of `size` cells, starts and ends; shapes (size, rows)."""
+        if len(rows) == self.lines:
+            ends = self.marks[1 : self.newlines[-1] + 1].reshape(-1, size).T.copy()
+            return self.marks[: self.newlines[-1]].reshape(-1, size).T + 1, ends
+        at = self.newlines[rows] + np.arange(size)[:, None]
+        return self.marks[at] + 1, self.marks[at + 1]
+
+    def quotes_by_line(self) -> IntArray:
+        """How many quotes each line holds; shape (lines,)."""
+        found: IntArray = np.add.reduceat(self.text == _QUOTE, self.edges[:-1], dtype=np.int64)
+        return found
+
+
+def signs_of(text: Bytes, masks: NDArray[np.bool_]) -> Signs:
+    """The signs of a text that begins with a newline; `masks` of shape (2, BLOCK) is room to work in."""
+    found, quotes, plain = [], 0, True
+    for at in range(0, len(text), BLOCK):
+        block = text[at : at + BLOCK]
+        here, scratch = masks[:, : len(block)]
+        quotes += int(np.count_nonzero(np.equal(block, _QUOTE, out=here)))
+        plain = plain and not np.equal(block, _BACKSLASH, out=here).any() and bool(block.max() <= _LAST)
+        np.equal(block, _COMMA, out=here)
+        here |= np.less(block, _SPACE, out=scratch)
+        places = np.flatnonzero(here)
+        places += at
+        found.append(places)
+    marks = np.concatenate(found)
+    newlines = np.flatnonzero(text[marks] == _NEWLINE)
+    edges = marks[newlines]
+    return Signs(
+        text, marks, newlines, edges if text[-1] == _NEWLINE else np.append(edges, len(text) - 1), quotes, plain
+    )
