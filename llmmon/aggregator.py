@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 
-from llmmon.collector import MetricsCollector, to_us
 from llmmon.columns import BoolArray, Columns, FloatArray, IntArray
 from llmmon.errors import UsageError
 from llmmon.evaluation import evaluate
@@ -17,6 +16,9 @@ from llmmon.grouping import Grouping
 from llmmon.metrics import AGGREGATIONS, ALIASES, METRICS, STATISTICS, statistic_called, statistic_name
 from llmmon.names import unknown
 from llmmon.partials import Group, GroupIndex, Partials, Run, Sums, Values, keys_of
+
+if TYPE_CHECKING:
+    from llmmon.collector import MetricsCollector
 
 MINUTE_US: Final = 60_000_000
 
@@ -135,6 +137,8 @@ class MetricsAggregator:
         return {group: [float(found[s][i]) for s in statistics] for i, group in enumerate(partials.groups)}
 
     def _window(self, minutes: float, now: datetime | None) -> tuple[int, int]:
+        from llmmon.collector import to_us  # whoever has no collector needs none of it
+
         end = to_us(now or self._now or self._collector.clock())
         return end - int(minutes * MINUTE_US), end
 

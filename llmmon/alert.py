@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from hashlib import sha256
 from typing import Protocol
 
 import msgspec
@@ -163,5 +162,7 @@ Alerts = Mapping[str, Alert]  # by alert_id
 
 def alert_id(configuration: str, rule: str, group: Group) -> str:
     """The same for the same configuration, rule and group, in every run."""
+    from hashlib import sha256  # loads a library, and not every command has alerts
+
     text = "\x1f".join([configuration, rule, *(f"{k}\x1e{v}" for k, v in group)])
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

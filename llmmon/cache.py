@@ -12,7 +12,6 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -218,6 +217,8 @@ def _read_span(folder: str, start: int) -> StoredSpan | None:
 
 
 def _digest(*parts: object) -> str:
+    from hashlib import sha256  # loads a library, and small logs are not kept
+
     return sha256("\0".join(map(str, parts)).encode("utf-8", "replace")).hexdigest()[:16]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -78,6 +77,8 @@ def _connected(client_of: Any, address: str) -> Iterator[Any]:
 
 def _greeted(address: str) -> None:
     """Raises `OSError` where nobody speaks first, as schedulers do: a client would wait without end."""
+    import socket  # not needed on one machine
+
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S) as connection:
         if not connection.recv(1):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Final
 
 from llmmon.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 SECOND_US: Final = 1_000_000
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -56,6 +58,8 @@ def age_text(us: int) -> str:
 
 def zone(name: str) -> ZoneInfo:
     """The time zone of a name; raises `UsageError`."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # most runs are in UTC
+
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -68,7 +68,7 @@ class _Bins:
     """The values of each group counted in bins of some share of their size; the few that matter are then sorted."""
 
     def __init__(self, runs: Sequence[Run], groups: int, pooled: bool) -> None:
-        self._blocks = [block for run in runs for block in _blocks(run)]
+        self._blocks = _blocks(runs)
         self._groups = groups
         self._pooled = pooled
         self._coarse = next(
@@ -125,6 +125,7 @@ _FINEST: Final = 15  # bits of a float32 that are left out: bins of 0.2 to 0.4 %
 _COARSEST: Final = 20
 _MOST_BINS: Final = 1 << 20
 _BLOCK: Final = 1 << 16  # values at a time, which fit the cache
+_SMALL: Final = 1 << 13  # values that are joined with others before they are counted
 
 
 def _size(coarse: int) -> int:
@@ -132,10 +133,16 @@ def _size(coarse: int) -> int:
     return (_LARGEST >> coarse) - (_SMALLEST >> coarse) + 2
 
 
-def _blocks(run: Run) -> list[Run]:
-    counts = run.counts
+def _blocks(runs: Sequence[Run]) -> list[Run]:
+    """The runs in pieces of a size that is worth counting; small ones without counts are joined."""
+    plain = [run.keys for run in runs if run.counts is None]
+    small = [keys for keys in plain if len(keys) < _SMALL]
+    whole = [*(Run(keys) for keys in plain if len(keys) >= _SMALL), *(run for run in runs if run.counts is not None)]
+    if small:
+        whole.append(Run(np.concatenate(small)))
     return [
-        Run(run.keys[at : at + _BLOCK], None if counts is None else counts[at : at + _BLOCK])
+        Run(run.keys[at : at + _BLOCK], None if run.counts is None else run.counts[at : at + _BLOCK])
+        for run in whole
         for at in range(0, len(run.keys), _BLOCK)
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,8 @@ class RejectsFile:
     """
 
     def __init__(self, path: Path) -> None:
+        import tempfile  # most runs keep no rejects
+
         self._path = path
         self._owner = os.getpid()
         self._open: dict[int, BinaryIO] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -161,6 +160,8 @@ def _system(url: str) -> tuple[Any, str]:
             raise UsageError(f"{kind}:// is no kind of storage that is known", hint="s3://, gs://, https://") from None
         if hasattr(_opened[key], "retries"):
             _opened[key].retries = _TRIES
+        import logging  # only those whom the libraries below talk to need it
+
         for talker in ("fsspec", "gcsfs", "s3fs", "aiobotocore", "botocore", "asyncio"):
             logging.getLogger(talker).setLevel(logging.CRITICAL + 1)  # what matters becomes an error
     return _opened[key], url

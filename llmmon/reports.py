@@ -6,12 +6,13 @@ Missing is None (or NaN in arrays); times are microseconds UTC until a renderer 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llmmon.alert import Alert, Group, Transition
-from llmmon.slo_standing import SloStanding
+if TYPE_CHECKING:  # few commands have them
+    from llmmon.alert import Alert, Group, Transition
+    from llmmon.slo_standing import SloStanding
 
 
 class RejectedLine(msgspec.Struct, frozen=True):

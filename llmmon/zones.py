@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from llmmon.columns import IntArray
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _QUARTER_US: Final = 900_000_000  # zones change their offset at quarters of an hour
@@ -25,6 +27,8 @@ def to_wall(moments: IntArray, zone: str) -> IntArray:
 
 
 def _offsets(times: IntArray, zone: str, *, of_wall: bool) -> IntArray:
+    from zoneinfo import ZoneInfo  # most runs are in UTC
+
     quarters, inverse = np.unique(times // _QUARTER_US, return_inverse=True)
     tz = ZoneInfo(zone)
     found = np.array([_offset_us(int(quarter), tz, of_wall=of_wall) for quarter in quarters], np.int64)

@@ -5,7 +5,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -169,6 +168,8 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
 
     With `durable` everyone can read it, and it is on the disk before it takes the place.
     """
+    import tempfile  # most runs write no file
+
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -251,20 +251,19 @@ def _starts(lines: Sequence[bytes], first: int) -> list[int]:
 
 def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> list[bool] | None:
     """Whether each row has output text, looked at only where that decides something."""
-    if not typed.output_at or (
-        _all_there(columns, "model", {str}) and _all_there(columns, "completion_tokens", {float})
-    ):
+    if not typed.output_at or all(_all_there(columns, typed.bound_to(slot), kind) for slot, kind in _SHOWN_BY):
         return None
     raw = [columns[binding] for binding in typed.output_at if binding in columns]
     return [any(_is_there(column[row]) for column in raw) for row in range(size)]
 
 
-def _all_there(columns: Mapping[Binding, Sequence[Any]], slot: str, kinds: set[type]) -> bool:
-    """Whether some binding of a slot has a usable value in every row."""
-    return any(
-        binding.slot == slot and set(map(type, column)) == kinds and "" not in column and max(column) != _ENDLESS
-        for binding, column in columns.items()
-    )
+_SHOWN_BY: Final = (("model", str), ("completion_tokens", float))  # what shows that a row is an answered call
+
+
+def _all_there(columns: Mapping[Binding, Sequence[Any]], bindings: Sequence[Binding], kind: type) -> bool:
+    """Whether one of the bindings has a usable value in every row."""
+    found = (columns[binding] for binding in bindings if binding in columns)
+    return any(set(map(type, column)) == {kind} and "" not in column and max(column) != _ENDLESS for column in found)
 
 
 _ENDLESS: Final = float("inf")

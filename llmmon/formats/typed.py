@@ -64,6 +64,11 @@ class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
     decode: Callable[[Any], Any]
     extract: Extract
     output_at: tuple[Binding, ...]
+    by_slot: dict[str, list[Binding]]
+
+    def bound_to(self, slot: str) -> list[Binding]:
+        """The bindings of a slot."""
+        return self.by_slot.get(slot, [])
 
     def columns(self, rows: Sequence[Any]) -> Columns:
         """One sequence of raw values a binding."""
@@ -77,9 +82,11 @@ def compile_decoder(mapping: Mapping, slots: frozenset[str]) -> TypedDecoder | N
     """The decoder for the bindings of the needed slots, None where the objects have no fixed shape."""
     root = _Node()
     output_at = []
+    by_slot: dict[str, list[Binding]] = {}
     for binding in mapping.bindings:
         if binding.slot in slots:
             _insert(root, binding)
+            by_slot.setdefault(binding.slot, []).append(binding)
         elif binding.slot == "output" and mapping.closed:
             output_at.append(binding)
     compiler = _Compiler(mapping, output_at)
@@ -88,7 +95,7 @@ def compile_decoder(mapping: Mapping, slots: frozenset[str]) -> TypedDecoder | N
     except (_NoFixedShapeError, ValueError):  # or keys with a quote or backslash in them
         return None
     decoder = msgspec.json.Decoder(kind)
-    return TypedDecoder(decoder.decode, extract, tuple(output_at))
+    return TypedDecoder(decoder.decode, extract, tuple(output_at), by_slot)
 
 
 class _NoFixedShapeError(Exception):
