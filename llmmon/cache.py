@@ -1,8 +1,8 @@
 """What was parsed once is kept: the columns of each span of a big log, in files that may be deleted at any time.
 
 A span is a pure function of its bytes, of the plan and of this program; the folder's name holds the latter two. The
-bytes are taken for unchanged while the file is the one that was read (device, inode, size, both times) and had
-been left alone for two seconds then; otherwise a span counts only if its checksum is that of the bytes there now.
+bytes are unchanged while the file is the one that was read (device, inode, size, both times) and had been left alone
+for two seconds then; otherwise a span counts only if its checksum is that of the bytes there now.
 """
 
 from __future__ import annotations
@@ -237,8 +237,8 @@ def _program() -> str:
 def cache_folder(environment: Mapping[str, str]) -> Path:
     """`$XDG_CACHE_HOME/llmmon`, by default below `~/.cache`."""
     named = environment.get("XDG_CACHE_HOME", "")
-    base = Path(named) if named.startswith("/") else Path(environment.get("HOME", "~")).expanduser() / ".cache"
-    return base / "llmmon"
+    home = Path(environment.get("HOME", "~")).expanduser()
+    return (Path(named) if named.startswith("/") else home / ".cache") / "llmmon"
 
 
 class ColumnCache(msgspec.Struct, frozen=True):
@@ -282,8 +282,7 @@ class ColumnCache(msgspec.Struct, frozen=True):
 
 
 def _used_ns(folder: Path) -> int:
-    index = folder / _INDEX
-    return (index if index.exists() else folder).stat().st_mtime_ns
+    return next(path for path in (folder / _INDEX, folder) if path.exists()).stat().st_mtime_ns
 
 
 def _size(folder: Path) -> int:
