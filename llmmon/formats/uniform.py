@@ -31,7 +31,7 @@ _MARGIN: Final = 128  # of the buffer: characters before and after a place may b
 _LONGEST: Final = 80  # of what stands before a value
 _TRIED: Final = 5  # lines of a chunk that the template is chosen from
 LEAST_BYTES: Final = 384 << 10  # fewer are read faster line by line
-_CHANCES: Final = 3  # chunks of other layouts, after which no more are tried
+_CHANCES: Final = 3  # chunks of other layouts in a row, after which no more are tried
 
 
 class Table(msgspec.Struct, frozen=True, eq=False):
@@ -75,8 +75,8 @@ class UniformReader:
         if not self._chances or len(chunk) < LEAST_BYTES or not (self._cells or self._learn(bytes(chunk[: 1 << 16]))):
             return None
         table = self._table(self._filled(chunk))
+        self._chances = self._chances - 1 if table is None else _CHANCES
         if table is None:
-            self._chances -= 1
             self._cells = ()
         return table
 
