@@ -28,6 +28,7 @@ class Texts(msgspec.Struct, frozen=True, eq=False):
     """The texts of one cell in many lines: where they stand, which are in quotes, and their first characters.
 
     `starts`, `lengths` and `quoted` have shape (lines,), `words` (lines, as many as the cell's reader asks for).
+    What stands in rows that are not `fine` is no matter.
     """
 
     buffer: NDArray[np.uint8]
@@ -35,24 +36,19 @@ class Texts(msgspec.Struct, frozen=True, eq=False):
     lengths: IntArray
     quoted: BoolArray
     words: Words
+    fine: BoolArray
 
     def take(self, rows: BoolArray | IntArray) -> Texts:
         """Those of some lines."""
-        return Texts(self.buffer, self.starts[rows], self.lengths[rows], self.quoted[rows], self.words[rows])
+        starts, lengths, quoted = self.starts[rows], self.lengths[rows], self.quoted[rows]
+        return Texts(self.buffer, starts, lengths, quoted, self.words[rows], self.fine[rows])
 
     def decoded(self, kind: Any) -> tuple[list[Any], BoolArray]:
         """The texts as JSON of a type, and which of them are that (None stands for the others)."""
         whole, ends = memoryview(self.buffer.data), self.starts + self.lengths
         texts = [whole[start:end] for start, end in zip(self.starts.tolist(), ends.tolist(), strict=True)]
         fine = np.ones(len(texts), np.bool_)
-        try:
-            found: list[Any] = msgspec.json.decode(b"[" + b",".join(texts) + b"]", type=list[kind])
-        except UNREADABLE:
-            found = []
-        if len(found) == len(texts):  # no text holds a comma: none is two values, and some half of one
-            return found, fine
-        decoder = msgspec.json.Decoder(kind)
-        return [_decoded(decoder, text, fine, row) for row, text in enumerate(texts)], fine
+        return _values(texts, kind, fine), fine
 
     @property
     def null(self) -> BoolArray:
@@ -61,12 +57,19 @@ class Texts(msgspec.Struct, frozen=True, eq=False):
         return found
 
 
-def _decoded(decoder: Any, text: memoryview, fine: BoolArray, row: int) -> Any:
+def _values(texts: Sequence[memoryview], kind: Any, fine: BoolArray) -> list[Any]:
+    """The texts as JSON of a type, all at once; where some are not, half by half. Says which are `fine`."""
     try:
-        return decoder.decode(text)
+        found: list[Any] = msgspec.json.decode(b"[" + b",".join(texts) + b"]", type=list[kind])
     except UNREADABLE:
-        fine[row] = False
-        return None
+        found = []
+    if len(found) == len(texts):  # no text holds a comma: none is two values, and some half of one
+        return found
+    if len(texts) == 1:
+        fine[0] = False
+        return [None]
+    half = len(texts) // 2
+    return _values(texts[:half], kind, fine[:half]) + _values(texts[half:], kind, fine[half:])
 
 
 class CellReader(Protocol):
@@ -151,10 +154,8 @@ class Unneeded:
         (mine,) = texts
         if self._is_nothing or mine.quoted.all():
             return {}, None
-        fine = mine.quoted | self._known.look_up(mine.words, mine.lengths)[1]
-        if fine.all():
-            return {}, None
-        return {}, _learnt(self._known, mine, Any, ~fine)[1]
+        rest = mine.fine & ~(mine.quoted | self._known.look_up(mine.words, mine.lengths)[1])
+        return {}, _learnt(self._known, mine, Any, rest)[1] if rest.any() else None
 
 
 class Decoded:
@@ -168,10 +169,20 @@ class Decoded:
         self._extract = extract
 
     def read(self, texts: Sequence[Texts]) -> tuple[Found, BoolArray | None]:
-        raw, fine = texts[0].decoded(self._kind)
+        (mine,) = texts
         found: Found = {}
+        values, fine = mine.take(mine.fine).decoded(self._kind)
+        raw = values if mine.fine.all() else _spread(values, mine.fine)
         self._extract(raw, found)
-        return found, ~fine
+        bad = mine.fine.copy()
+        bad[bad] = ~fine
+        return found, bad
+
+
+def _spread(values: Sequence[Any], rows: BoolArray) -> list[Any]:
+    """The values in their rows, None in all others."""
+    left = iter(values)
+    return [next(left) if here else None for here in rows.tolist()]
 
 
 class Numbers:
@@ -220,7 +231,7 @@ class Numbers:
 def _fill(texts: Texts, found: FloatArray, rest: BoolArray) -> BoolArray | None:
     """Fill in what is no plain number; the rows that cannot be."""
     found[rest] = np.nan
-    said = rest & ~texts.null
+    said = rest & texts.fine & ~texts.null
     if not said.any():
         return None
     values, fine = texts.take(said).decoded(float | None)
@@ -249,10 +260,14 @@ class Known:
         nothing = not mine.quoted.any() and bool(mine.null.all())
         for binding, known_texts in self._known.items():
             column, known = known_texts.look_up(mine.words, mine.lengths)
-            if not known.all():
-                column[~known], bad = _learnt(known_texts, mine, self._kind, ~known)
+            rest = mine.fine & ~known
+            if rest.any():
+                column[rest], bad = _learnt(known_texts, mine, self._kind, rest)
             found[binding] = None if nothing else column.tolist() if column.dtype == object else column
         return found, bad
+
+
+_LONGEST_STAMP: Final = 66  # with its quotes
 
 
 class Moments:
@@ -267,9 +282,9 @@ class Moments:
 
     def read(self, texts: Sequence[Texts]) -> tuple[Found, BoolArray | None]:
         (mine,) = texts
-        size = int(mine.lengths[0])
+        size = int(mine.lengths[mine.fine.argmax()])
         alike = mine.quoted & (mine.lengths == size)
-        if size < 3 or 10 * np.count_nonzero(alike) < 9 * len(alike):
+        if not 2 < size < _LONGEST_STAMP or 10 * np.count_nonzero(alike & mine.fine) < 9 * np.count_nonzero(mine.fine):
             return self._otherwise.read(texts)
         joined = windows(mine.buffer, size - 2)[mine.starts + 1].tobytes()
         return dict.fromkeys(self._bindings, Joined(joined, size - 2)), ~alike

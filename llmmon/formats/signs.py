@@ -61,10 +61,22 @@ class Signs(msgspec.Struct, frozen=True, eq=False):
         at = self.newlines[rows] + np.arange(size)[:, None]
         return self.marks[at] + 1, self.marks[at + 1]
 
+    def other_lines(self, rows: IntArray) -> IntArray:
+        """The lines that are not among these."""
+        others = np.ones(self.lines, np.bool_)
+        others[rows] = False
+        return np.flatnonzero(others)
+
+    def quotes_of(self, rows: IntArray) -> int:
+        """How many quotes these lines hold, which are most of all."""
+        places = self.other_lines(rows)
+        edges = zip(self.edges[places].tolist(), self.edges[places + 1].tolist(), strict=True)
+        return self.quotes - sum(self.text[a + 1 : b + 1].tobytes().count(b'"') for a, b in edges)
+
     def quotes_by_line(self) -> IntArray:
         """How many quotes each line holds; shape (lines,)."""
-        found: IntArray = np.add.reduceat(self.text == _QUOTE, self.edges[:-1], dtype=np.int64)
-        return found
+        before = np.flatnonzero(self.text == _QUOTE).searchsorted(self.edges, "right")
+        return np.diff(before)
 
 
 def signs_of(text: Bytes, masks: NDArray[np.bool_]) -> Signs:

@@ -27,10 +27,11 @@ from llmmon.formats.word_texts import Words
 
 Bytes = NDArray[np.uint8]
 _NEWLINE, _QUOTE, _SPACE = b'\n" '
-_MARGIN: Final = 128  # of the buffer: characters before and after a place may be looked at
+_MARGIN: Final = 256  # of the buffer: characters before and after a place may be looked at
 _LONGEST: Final = 80  # of what stands before a value
 _TRIED: Final = 5  # lines of a chunk that the template is chosen from
 LEAST_BYTES: Final = 384 << 10  # fewer are read faster line by line
+_LEAST_SHARE: Final = 0.9  # of the lines that must have the layout
 _CHANCES: Final = 3  # chunks of other layouts in a row, after which no more are tried
 
 
@@ -111,17 +112,18 @@ class UniformReader:
     def _table(self, text: Bytes) -> Table | None:
         signs = signs_of(text, self._masks)
         rows = np.flatnonzero(signs.lines_of(len(self._cells)))
-        if 2 * len(rows) < signs.lines or not len(rows):
+        enough = max(1.0, _LEAST_SHARE * signs.lines)
+        if len(rows) < enough:
             return None
         columns, fine, quoted = self._columns(text, *signs.cells(rows, len(self._cells)))
         quotes = sum((cell.before + cell.after).count(b'"') for cell in self._cells) + 2 * quoted
-        if len(rows) < signs.lines or not fine.all() or signs.quotes != quotes.sum():
-            fine &= signs.quotes_by_line()[rows] == quotes  # where one holds more, a text does
+        if signs.quotes_of(rows[fine]) != quotes[fine].sum():  # where a line holds more, a text does
+            fine &= signs.quotes_by_line()[rows] == quotes
+        if np.count_nonzero(fine) < enough:
+            return None
         if not fine.all():
             rows, columns = rows[fine], {binding: _kept(column, fine) for binding, column in columns.items()}
-        others = np.ones(signs.lines, np.bool_)
-        others[rows] = False
-        return Table(rows, columns, np.flatnonzero(others), signs.edges - (_MARGIN - 1)) if len(rows) else None
+        return Table(rows, columns, signs.other_lines(rows), signs.edges - (_MARGIN - 1))
 
     def _columns(self, text: Bytes, starts: IntArray, ends: IntArray) -> tuple[Found, BoolArray, IntArray]:
         """The columns; the rows of which all is as it must be; and in how many cells of each a text stands."""
@@ -153,9 +155,8 @@ class UniformReader:
             fine &= ~differing.any(0)
         for back, byte in enumerate(cell.after, -len(cell.after)):
             fine &= text[ends + back] == byte
-        found = Texts(
-            self._buffer, begin, ends - begin - len(cell.after), _quoted(cell, words[:, size:]), words[:, size:]
-        )
+        lengths, words = ends - begin - len(cell.after), words[:, size:]
+        found = Texts(self._buffer, begin, lengths, _quoted(cell, words), words, fine)
         fine &= _fits(text, found, cell)
         return found
 

@@ -30,7 +30,8 @@ _TENS: Final = 10 ** np.arange(9, dtype=np.uint64)
 def decimals(words: Words, lengths: Words, *, whole_only: bool) -> tuple[FloatArray, BoolArray]:
     """Texts of `lengths` characters as numbers, and which are plain ones.
 
-    Those are with `whole_only` up to eight digits, else up to seven, perhaps with a point and up to eight more. `words` has shape (NUMBER_WORDS, n).
+    Those are with `whole_only` up to eight digits, else up to seven, perhaps with a point and up to eight more.
+    `words` has shape (NUMBER_WORDS, n).
     A quotient of two exact numbers is rounded once, as `float` does.
     """
     first = words[0]

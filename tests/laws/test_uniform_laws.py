@@ -175,6 +175,7 @@ def read(data: bytes, chunks: list[bytes], *, as_table: bool) -> tuple[list[dict
 def tables_of_any_size() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uniform, "LEAST_BYTES", 1)
+        patch.setattr(uniform, "_LEAST_SHARE", 0.5)
         yield
 
 
