@@ -61,10 +61,9 @@ def plan_for(head: bytes, wanted: Wanted) -> ReadPlan:
     tags = tag_bindings(wanted.tags)
     if GENERIC not in rows:
         found.append(resolve([], wanted.overrides, wanted.tags, wanted.naive))
-    return ReadPlan(
+    plan = ReadPlan(
         mappings=tuple(found),
         fields=wanted.fields | {TAG_PREFIX + tag for tag in wanted.tags},
-        typed=bool(by_count) and layout.kind != "csv" and _is_typed(by_count[0], found[0], lines),
         label=label_of(rows.get(GENERIC, [])),
         forced=wanted.dialect,
         naive=wanted.naive,
@@ -73,18 +72,25 @@ def plan_for(head: bytes, wanted: Wanted) -> ReadPlan:
         extra=(*wanted.overrides, *tags),
         repeats=any(name != GENERIC and DIALECTS[name].repeats for name in rows),
     )
+    typed = bool(by_count) and layout.kind != "csv" and _is_typed(by_count[0], plan, lines)
+    return msgspec.structs.replace(plan, typed=typed)
 
 
-def _is_typed(name: str, first: Mapping, lines: Sequence[Sequence[Claimed]]) -> bool:
+def _is_typed(name: str, plan: ReadPlan, lines: Sequence[Sequence[Claimed]]) -> bool:
     """Whether most lines can be read by a decoder made of the first mapping, and no line by mistake."""
+    first = plan.mappings[0]
     if first.dialect != name or sum(len(line) for line in lines) > len(lines):
         return False
-    return _is_plain(first) if name == GENERIC else DIALECTS[name].proof is None
+    return _is_plain(first, plan.slots(GENERIC) | {"output"}) if name == GENERIC else DIALECTS[name].proof is None
 
 
-def _is_plain(mapping: Mapping) -> bool:
-    """Whether the keys of home-made objects say all: none is an envelope or text here and an object there."""
-    shape, bound = dict(mapping.shape), {binding.path for binding in mapping.bindings}
+def _is_plain(mapping: Mapping, slots: frozenset[str]) -> bool:
+    """Whether the keys of home-made objects say all: none is an envelope, or text here and an object there.
+
+    What is bound to slots that are not needed does not matter.
+    """
+    shape = dict(mapping.shape)
+    bound = {binding.path for binding in mapping.bindings if binding.slot in slots}
     above = {path[:depth] for path in bound for depth in range(1, len(path))}
     return (
         not may_open(mapping.shape)

@@ -30,7 +30,7 @@ def template_of(line: bytes) -> tuple[Cell, ...] | None:
 
     That is where a text holds a comma, a quote or a backslash, a key stands twice, or there is too much.
     """
-    values, commas = _Scan().over(line)
+    values, commas = _Scan().over(line) if line.isascii() else (None, [])
     if values is None or len(commas) != line.count(b",") or len(commas) >= _MOST_CELLS or not line.endswith(b"\n"):
         return None
     paths = [path for path, _, _ in values]

@@ -33,6 +33,7 @@ def test_elements_of_lists_are_numbered_and_what_is_empty_has_no_value() -> None
         b'{"a": "x\\ny"}\n',
         b'{"a": 1, "a": 2}\n',
         b'{"a": 1}',
+        b'{"\x80": 1}\n',
         b'{"a\\u0041": 1}\n',
         b"{" + b", ".join(b'"k%d": 1' % n for n in range(500)) + b"}\n",
     ],
