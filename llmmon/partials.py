@@ -170,26 +170,51 @@ def coarsen(values: Values) -> Values:
 
 def _coarse(run: Run) -> Run:
     """A run of which each distinct coarsened value stands once, with its count; its keys need not be sorted."""
-    keys = (run.keys & ~_MASK) | _rounded(run.keys & _MASK)
-    order = None if run.counts is None else np.argsort(keys, kind="stable")
-    keys = np.sort(keys) if order is None else keys[order]
-    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, np.int64)
-    if order is None or run.counts is None or not len(keys):
-        return Run(keys[first], np.diff(np.append(first, len(keys))))
-    return Run(keys[first], np.add.reduceat(run.counts[order], first).astype(np.int64))
+    groups = int(run.keys.max() >> _BITS) + 1 if len(run.keys) else 0
+    if groups * _BINS > _MOST_BINS:
+        return _coarse_by_sorting(run)
+    counted = np.zeros(groups * _BINS, np.int64)
+    for at in range(0, len(run.keys), _BLOCK):  # in pieces that fit the cache
+        keys = run.keys[at : at + _BLOCK]
+        counts = None if run.counts is None else run.counts[at : at + _BLOCK]
+        bins = _bins(keys & _MASK).view(np.int64) + (keys >> _BITS).view(np.int64) * _BINS
+        counted += np.bincount(bins, counts, len(counted)).astype(np.int64)
+    present = np.flatnonzero(counted)
+    keys = _middles((present % _BINS).view(np.uint64)) | ((present // _BINS).view(np.uint64) << _BITS)
+    return Run(keys, counted[present])
+
+
+def _coarse_by_sorting(run: Run) -> Run:
+    keys = (run.keys & ~_MASK) | _middles(_bins(run.keys & _MASK))
+    order = np.argsort(keys, kind="stable")
+    keys, counts = keys[order], _counts(run)[order]
+    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    return Run(keys[first], np.add.reduceat(counts, first).astype(np.int64))
 
 
 def _counts(run: Run) -> IntArray:
     return np.ones(len(run.keys), np.int64) if run.counts is None else run.counts
 
 
-def _rounded(values: KeyArray) -> KeyArray:
-    """To the middle of the bin that keeps the 7 leading bits; a middle stays where it is."""
-    exponent = np.frexp(values.astype(np.float64))[1].astype(np.int64)
-    shift = np.maximum(exponent - _KEPT_BITS, 0).astype(np.uint64)
-    half = np.where(shift > 0, np.uint64(1) << np.maximum(shift, np.uint64(1)) - np.uint64(1), np.uint64(0))
-    rounded: KeyArray = ((values >> shift) << shift) | half.astype(np.uint64)
-    return rounded
+def _bins(values: KeyArray) -> KeyArray:
+    """The bin of each value: how many bits are dropped, and the leading ones that are kept."""
+    exponents = (values.astype(np.float64).view(np.int64) >> 52) - 1022  # as frexp has them
+    dropped = np.maximum(exponents - _KEPT_BITS, 0).view(np.uint64)
+    bins: KeyArray = (dropped << np.uint64(_KEPT_BITS)) + (values >> dropped)
+    return bins
+
+
+def _middles(bins: KeyArray) -> KeyArray:
+    """The value in the middle of each bin, which is in that bin again."""
+    dropped = bins >> np.uint64(_KEPT_BITS)
+    leading = bins & np.uint64((1 << _KEPT_BITS) - 1)
+    middles: KeyArray = (leading << dropped) | ((np.uint64(1) << dropped) >> np.uint64(1))
+    return middles
+
+
+_BINS: Final = (VALUE_BITS - _KEPT_BITS + 1) << _KEPT_BITS
+_MOST_BINS: Final = 1 << 22
+_BLOCK: Final = 1 << 16
 
 
 def sorted_run(values: Values) -> Run:

@@ -4,7 +4,8 @@
 
 Writes slim.jsonl (no text, about 300 bytes a line) and fat.jsonl (prompt and output, about 3.5 KB a line; a tenth of
 the lines) into FOLDER unless they are there, then runs each tool in turn, round after round. Times are whole
-processes on a warm page cache; the ratios to DuckDB are of the same round. Memory is the sum of the process tree.
+processes on a warm page cache, by the clock and of the processors (which others that use the machine change less); the
+ratios to DuckDB are of the same round. Memory is the sum of the process tree.
 Peers that are not installed are left out, and said so. jq, which takes long, runs once and does less: counts and
 sums by model, no quantiles.
 """
@@ -23,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -98,8 +100,16 @@ def _lines(rng: np.random.Generator, start: int, size: int, whole: int, texts: l
         )
 
 
-def run(command: list[str], cache: Path | None = None) -> tuple[float, float]:
-    """Seconds and peak memory in MB (sum over the process tree, sampled) of a command."""
+class Figures(NamedTuple):
+    """What a command took: seconds by the clock, seconds of processor time, peak MB, of its whole process tree."""
+
+    seconds: float
+    processor_s: float
+    memory_mb: float
+
+
+def run(command: list[str], cache: Path | None = None) -> Figures:
+    """What a command takes; memory is sampled, with shared pages divided among those that share them."""
     # compiled modules, as an installed package has them
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if cache is not None:
@@ -109,16 +119,17 @@ def run(command: list[str], cache: Path | None = None) -> tuple[float, float]:
     peak = [0.0]
     watcher = threading.Thread(target=_watch, args=(process, peak))
     watcher.start()
-    process.wait()
+    _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
+    process.returncode = os.waitstatus_to_exitcode(status)
     watcher.join()
     if process.returncode:
         raise SystemExit(f"failed: {command}")
-    return seconds, peak[0]
+    return Figures(seconds, used.ru_utime + used.ru_stime, peak[0])
 
 
 def _watch(process: subprocess.Popen[bytes], peak: list[float]) -> None:
-    while process.poll() is None:
+    while process.returncode is None:
         peak[0] = max(peak[0], sum(map(_resident_mb, _tree(process.pid))))
         time.sleep(0.02)
 
@@ -170,9 +181,9 @@ def jobs_of(slim: Path, fat: Path) -> dict[Job, list[str]]:
     return jobs
 
 
-def measure(jobs: dict[Job, list[str]], rounds: int, cache: Path) -> dict[Job, list[tuple[float, float]]]:
-    """Seconds and MB of each job, round after round; the first round warms the caches."""
-    results: dict[Job, list[tuple[float, float]]] = {job: [] for job in jobs}
+def measure(jobs: dict[Job, list[str]], rounds: int, cache: Path) -> dict[Job, list[Figures]]:
+    """The figures of each job, round after round; the first round warms the caches."""
+    results: dict[Job, list[Figures]] = {job: [] for job in jobs}
     for number in range(rounds + 1):
         for job, command in jobs.items():
             if job[1].endswith("(once)") and number != 1:
@@ -183,15 +194,18 @@ def measure(jobs: dict[Job, list[str]], rounds: int, cache: Path) -> dict[Job, l
     return results
 
 
-def print_table(results: dict[Job, list[tuple[float, float]]]) -> None:
+def print_table(results: dict[Job, list[Figures]]) -> None:
     """One line a job and tool; ratios to DuckDB in the same round, median (least-most)."""
-    print(f"{'job':10} {'tool':10} {'seconds':>8} {'to duckdb':>19} {'MB':>6}")
+    print(f"{'job':10} {'tool':10} {'seconds':>8} {'to duckdb':>19} {'processor':>9} {'to duckdb':>19} {'MB':>6}")
     for (job, tool), runs in results.items():
-        peers = [seconds for seconds, _ in results[job, "duckdb"]]
-        ratios = [seconds / peer for (seconds, _), peer in zip(runs, peers, strict=False)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-        seconds, memory = statistics.median(s for s, _ in runs), max(m for _, m in runs)
-        print(f"{job:10} {tool:10} {seconds:8.3f} {spread:>19} {memory:6.0f}")
+        peers = results[job, "duckdb"]
+        cells = []
+        for figure in ("seconds", "processor_s"):
+            mine = [getattr(each, figure) for each in runs]
+            ratios = [one / getattr(peer, figure) for one, peer in zip(mine, peers, strict=False)]
+            spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            cells.append(f"{statistics.median(mine):8.3f} {spread:>19}")
+        print(f"{job:10} {tool:10} {cells[0]} {cells[1]:>29} {max(each.memory_mb for each in runs):6.0f}")
 
 
 def main() -> None:
