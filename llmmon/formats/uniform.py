@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from llmmon.columns import BoolArray, IntArray
 from llmmon.formats import mapping as mappings
 from llmmon.formats.bound import Interners
-from llmmon.formats.cell_columns import CellReader, Found, Texts, cell_readers, windows
+from llmmon.formats.cell_columns import CellReader, Found, cell_readers
+from llmmon.formats.cell_texts import Texts, windows
 from llmmon.formats.gather import Joined
 from llmmon.formats.signs import BLOCK, signs_of
 from llmmon.formats.template import Cell, template_of
