@@ -23,6 +23,7 @@ from llmmon.formats.accounting import Accounting
 from llmmon.formats.plan import ReadPlan
 from llmmon.packing import PackedBlock, pack, unpack
 from llmmon.source_bytes import Source
+from llmmon.whole_files import appearing
 
 FORMAT: Final = 1  # of the files; another one reads none of them
 LEAST_BYTES: Final = 8 << 20  # smaller logs are read faster than they are looked up
@@ -183,16 +184,9 @@ class Recorder:
 
 
 def _write_whole(path: Path, parts: Sequence[Any]) -> None:
-    """Write a file under another name first, so that it is there whole or not at all; raises `OSError`."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(half, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600), "wb") as file:
-            for part in parts:
-                file.write(part)
-        half.replace(path)
-    except BaseException:
-        half.unlink(missing_ok=True)
-        raise
+    """Write a file that is there whole or not at all, for its owner only; raises `OSError`."""
+    with appearing(path, mode=0o600) as file:
+        file.writelines(parts)
 
 
 def _read_index(folder: Path) -> _Index | None:

@@ -2,96 +2,90 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final
 
 from llmmon.errors import InputError
+from llmmon.whole_files import appearing
 
-
-class Kept(NamedTuple):
-    """Where a span's rejected lines were put: a worker's part, and the bytes of it."""
-
-    part: str
-    start: int
-    end: int
+Kept = tuple[tuple[int, int], ...]  # where a span's rejected lines were put: first byte and end of each piece
+_AT_ONCE: Final = 1 << 20
 
 
 class RejectsFile:
-    """Written in parts, one a worker process, which are then put together; the file appears whole or not at all.
+    """All workers add to one file without a name, which is then put in order; the result appears whole or not at all.
 
-    Raises `InputError` where the file cannot be written, before anything is read.
+    Raises `InputError` where the file cannot be written, the first time before anything is read.
     """
 
     def __init__(self, path: Path) -> None:
         import tempfile  # most runs keep no rejects
 
         self._path = path
-        self._owner = os.getpid()
-        self._open: dict[int, BinaryIO] = {}
-        try:
-            self._folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        except OSError as error:
-            raise self._failed(error) from None
-        self._whole = self._folder / "whole"
+        self._waiting = bytearray()
+        self._pieces: list[tuple[int, int]] = []  # of this process's present span
+        self._order: list[tuple[int, int]] = []
+        with self._writing():
+            self._all: BinaryIO = tempfile.TemporaryFile(dir=path.parent, buffering=0)  # noqa: SIM115 - until discarded
 
     def start(self) -> int:
-        """Where the next line will be put in this process's part."""
-        return self._part().tell()
+        """Begin a span."""
+        self._waiting.clear()
+        self._pieces = []
+        return 0
 
     def add(self, line: bytes) -> None:
         """Keep a line, which may lack its newline."""
-        self._part().write(line if line.endswith(b"\n") else line + b"\n")
+        self._waiting += line if line.endswith(b"\n") else line + b"\n"
+        if len(self._waiting) > _AT_ONCE:
+            self._put()
 
-    def kept(self, start: int) -> Kept:
-        """What this process has kept since `start`."""
-        part = self._part()
-        part.flush()
-        return Kept(str(os.getpid()), start, part.tell())
+    def kept(self, _start: int) -> Kept:
+        """What was kept of the span."""
+        self._put()
+        return tuple(self._pieces)
 
-    def collect(self, pieces: Iterable[Kept]) -> None:
-        """Put the pieces, in the order given, behind what was collected before; raises `InputError`."""
-        try:
-            with self._whole.open("ab") as out:
-                for piece in pieces:
-                    self._copy(piece, out)
-        except OSError as error:
-            raise self._failed(error) from None
+    def _put(self) -> None:
+        """Write down what waits, behind what this and the other workers have written."""
+        if not self._waiting:
+            return
+        with self._writing():
+            fcntl.lockf(self._all, fcntl.LOCK_EX)
+            try:
+                start = self._all.seek(0, os.SEEK_END)
+                left = memoryview(bytes(self._waiting))
+                while left:
+                    left = left[self._all.write(left) :]
+            finally:
+                fcntl.lockf(self._all, fcntl.LOCK_UN)
+        self._pieces.append((start, start + len(self._waiting)))
+        self._waiting.clear()
+
+    def collect(self, spans: Iterable[Kept]) -> None:
+        """Take what was kept of spans, in the order given, behind what was collected before."""
+        self._order += [piece for span in spans for piece in span]
 
     def finish(self) -> None:
-        """Let the file appear; raises `InputError`."""
-        try:
-            self._whole.touch()
-            self._whole.replace(self._path)
-        except OSError as error:
-            raise self._failed(error) from None
+        """Let the file appear."""
+        with self._writing(), appearing(self._path) as out:
+            for start, end in self._order:
+                for at in range(start, end, _AT_ONCE):
+                    out.write(os.pread(self._all.fileno(), min(_AT_ONCE, end - at), at))
 
     def discard(self) -> None:
-        """Remove the parts; in a worker, nothing."""
-        if os.getpid() == self._owner:
-            for part in self._open.values():
-                part.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Let go of what was kept."""
+        self._all.close()
 
-    def _part(self) -> BinaryIO:
-        process = os.getpid()
-        if process not in self._open:
-            self._open[process] = (self._folder / str(process)).open("wb")
-        return self._open[process]
-
-    def _copy(self, piece: Kept, out: BinaryIO) -> None:
-        with (self._folder / piece.part).open("rb") as part:
-            part.seek(piece.start)
-            left = piece.end - piece.start
-            while left and (block := part.read(min(left, 1 << 20))):
-                out.write(block)
-                left -= len(block)
-
-    def _failed(self, error: OSError) -> InputError:
-        return InputError(f"cannot write {self._path}: {(error.strerror or str(error)).lower()}")
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"cannot write {self._path}: {(error.strerror or str(error)).lower()}") from None
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from llmmon.judge import Verdict
+from llmmon.whole_files import appearing
 
 
 class VerdictCache:
@@ -44,10 +43,8 @@ class VerdictCache:
             return
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, path = tempfile.mkstemp(dir=self._folder)  # mode 0600
-            with os.fdopen(handle, "wb") as file:
+            with appearing(self._folder / f"{key}.json", mode=0o600) as file:
                 file.write(msgspec.json.encode(verdict))
-            Path(path).replace(self._folder / f"{key}.json")
 
 
 def key_of(url: str, model: str, criteria: Sequence[str], asked: str) -> str:

@@ -37,7 +37,7 @@ PURE_FLOORS = (
 )
 EFFECT_FLOORS = (
     "transport mail program outgoing notifiers/ rendered drill delivery",
-    "statelock outbox statefile journal config remote source_bytes span_bytes",
+    "statelock outbox statefile whole_files journal config remote source_bytes span_bytes",
     "fingerprints sources checkpoints rejects cache parallel cluster background screen",
     "judge verdicts judge_sample judging",
     "seeking span_worker scanning tails time_range",

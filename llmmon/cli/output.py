@@ -20,6 +20,7 @@ from llmmon.renderers.json import dumps
 from llmmon.renderers.plain import plain_lines
 from llmmon.reports import SourceReport
 from llmmon.views import View
+from llmmon.whole_files import appearing
 
 _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
 
@@ -164,27 +165,15 @@ def write_whole(path: Path, data: bytes | Iterable[bytes], *, durable: bool = Fa
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
-    """A temporary file beside `path` that takes its place at the end, if nothing went wrong; raises `InputError`.
+    """A file that takes the place of `path` at the end, if nothing went wrong; raises `InputError`.
 
     With `durable` everyone can read it, and it is on the disk before it takes the place.
     """
     import tempfile  # most runs write no file
 
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(temporary).chmod(0o644 if durable else 0o666 & ~mask)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink()
-            raise
+        with appearing(path, mode=0o644 if durable else None, durable=durable) as file:
+            yield file
     except OSError as error:
         raise InputError(f"cannot write {path}: {_why(error)}") from None
 

@@ -1,0 +1,68 @@
+"""Files that appear whole or not at all: they get their name when all is written.
+
+Where the system can, they have none until then, so that not even a killed process leaves half a file behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+_OPEN_FILES: Final = Path("/proc/self/fd")
+
+
+@contextlib.contextmanager
+def appearing(path: Path, *, mode: int | None = None, durable: bool = False) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` at the end, if nothing went wrong; raises `OSError`.
+
+    `mode` is who may do what with it, by default what the user's mask leaves; with `durable` it is on the disk before
+    it takes the place. A link is followed; a device or a pipe is written as it is.
+    """
+    if _is_special(path):
+        with path.open("wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".llmmon-{os.getpid()}-{os.urandom(4).hex()}")
+    handle, named = _opened(temporary)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(handle, _unmasked() if mode is None else mode)
+            if durable:
+                os.fsync(handle)
+            if not named:
+                os.link(_OPEN_FILES / str(handle), temporary, src_dir_fd=handle)  # so that the link is followed
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _is_special(path: Path) -> bool:
+    if path.is_relative_to("/dev") or path.is_relative_to("/proc"):
+        return True  # also where it leads to a file, as /dev/stdout may
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
+
+
+def _opened(temporary: Path) -> tuple[int, bool]:
+    """A new file in the folder of `temporary`, and whether it has that name already; raises `OSError`."""
+    if hasattr(os, "O_TMPFILE") and _OPEN_FILES.exists():
+        with contextlib.suppress(OSError):  # not every file system can, and what else is wrong shows below
+            return os.open(temporary.parent, os.O_TMPFILE | os.O_WRONLY, 0o600), False
+    return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), True
+
+
+def _unmasked() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
