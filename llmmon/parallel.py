@@ -19,6 +19,8 @@ Work = Callable[[Iterator[Any]], Any]
 
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBER: Final = struct.Struct("<I")
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOK_S: Final = 0.5
 
 
 class WorkerDiedError(InputError):
@@ -70,12 +72,12 @@ def _run_forked(work: Work, tasks: Sequence[Task], jobs: int) -> list[Any]:
 
 @contextlib.contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Ctrl-C takes effect only afterwards."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """What ends a run takes effect only afterwards."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 class _Child:
@@ -143,10 +145,12 @@ def _fork(work: Work, tasks: Sequence[Task], queue: _Queue) -> _Child:
     os.close(receive)
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        _end_with(parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         try:
-            answer: tuple[bool, Any] = (True, work(_while_alive(parent, queue.take(tasks))))
+            answer: tuple[bool, Any] = (True, work(queue.take(tasks)))
         except Exception as error:  # noqa: BLE001 - raised again in the parent
             answer = (False, error)
         _send(send, answer)
@@ -166,12 +170,15 @@ def _wide_pipe() -> tuple[int, int]:
     return receive, send
 
 
-def _while_alive(parent: int, tasks: Iterator[Task]) -> Iterator[Task]:
-    """The tasks, as long as the process that wants them is there."""
-    for task in tasks:
+def _end_with(parent: int) -> None:
+    """End this process soon after the one that wants its result is gone, as after SIGKILL."""
+
+    def look(*_: object) -> None:
         if os.getppid() != parent:
-            return
-        yield task
+            os._exit(1)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
 
 
 def _send(pipe: int, answer: tuple[bool, Any]) -> None:

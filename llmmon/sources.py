@@ -6,7 +6,7 @@ import glob
 import os
 import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -82,7 +82,7 @@ def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tu
                 if file not in _OWN_FILES:
                     (paths if is_log(file) else ignored).append(path)
     elif any(sign in name for sign in "*?[") and not os.path.lexists(name):
-        found = sorted(glob.glob(name, recursive=True))
+        found = _matching(name)
         if not found:
             unreadable.append((name, "nothing matches"))
         for path in found:
@@ -92,6 +92,28 @@ def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tu
                 paths.append(path)
     else:
         paths.append(name)
+
+
+def _matching(pattern: str) -> list[str]:
+    """The paths that a glob matches, each once. `**` enters no linked folders: those may lead in circles."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        return sorted(glob.glob(pattern))
+    at = parts.index("**")
+    tops = glob.glob("/".join(parts[:at]) or "/") if at else ["."]
+    rest = "/".join(parts[at + 1 :])
+    found: set[str] = set()
+    for folder in (folder for top in tops for folder in _folders(top)):
+        inside = _matching(os.path.normpath(os.path.join(glob.escape(folder), rest or "*")))
+        found |= {path for path in inside if rest or not os.path.isdir(path)}
+    return sorted(found)
+
+
+def _folders(top: str) -> Iterator[str]:
+    """A folder and all below it but the hidden and the linked ones."""
+    for folder, below, _ in os.walk(top):
+        below[:] = [name for name in below if not name.startswith(".")]
+        yield folder
 
 
 def _expand_url(url: str, paths: list[str], ignored: list[str], unreadable: list[tuple[str, str]]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
-from llmmon.cli import commands
-from llmmon.errors import EXIT_INPUT, EXIT_INTERRUPTED, LlmmonError
+from llmmon.cli import commands, process
+from llmmon.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError, LlmmonError
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -29,27 +29,40 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 def main() -> None:
     """Run the command line; never shows a traceback."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads cost start-up time, and nothing here uses them
-    if "--nagios" in sys.argv:
-        sys.exit(_as_plugin())
+    process.prepare()
+    try:
+        code = _as_plugin() if "--nagios" in sys.argv else _as_command()
+    finally:
+        process.finish()
+    sys.exit(code)
+
+
+def _as_command() -> int | str | None:
+    """The exit code of the run."""
     try:
         application(sys.argv[1:])(prog_name="llmmon")
+    except SystemExit as ended:
+        return ended.code
     except LlmmonError as error:
         _complain(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+        return 0
     except MemoryError:
-        typer.echo("llmmon: out of memory; try fewer files, or --jobs 1", err=True)
-        sys.exit(EXIT_INPUT)
+        _complain(InputError("out of memory", hint="fewer files, a --window, or --jobs 1"))
+        return EXIT_INPUT
     except Exception as error:
+        if (code := process.ended_by_signal()) is not None:
+            return code  # what a library made of the interruption
         if "LLMMON_DEBUG" in os.environ:
             raise
-        typer.echo(f"llmmon: internal error: {type(error).__name__}: {error}", err=True)
-        typer.echo("  try: LLMMON_DEBUG=1 shows where; please report it", err=True)
-        sys.exit(EXIT_INPUT)
+        said = f"internal error: {type(error).__name__}: {error}"
+        _complain(InputError(said, hint="LLMMON_DEBUG=1 shows where; please report it"))
+        return EXIT_INPUT
+    return 0
 
 
 def _as_plugin() -> int:
@@ -62,6 +75,7 @@ def _as_plugin() -> int:
         from llmmon.renderers.plain import plain
 
         said = error.format_message() if hasattr(error, "format_message") else str(error) or type(error).__name__
+        said = said if process.ended_by_signal() is None else "it was ended before it was done"
         typer.echo(plain(f"LLMMON UNKNOWN - {said}").replace("|", "/"))
         return 3
 
