@@ -15,6 +15,7 @@ import msgspec
 
 from llmmon.errors import InputError
 from llmmon.pipeline import Query, Read
+from llmmon.whole_files import OPEN_FILES
 
 
 class Rereadable(msgspec.Struct, frozen=True):
@@ -82,15 +83,17 @@ def comes_once(name: str) -> bool:
 
 
 def _kept(name: str, stack: contextlib.ExitStack) -> str:
-    """The path of a copy; raises `InputError`. `mkstemp` makes it readable by this user only."""
+    """The path of a copy that goes with this process, even where it is killed; raises `InputError`."""
     try:
-        handle, path = tempfile.mkstemp(prefix="llmmon-")
-        stack.callback(Path(path).unlink)
-        with os.fdopen(handle, "wb") as copy, _opened(name) as pipe:
+        nameless = Path(OPEN_FILES).exists()
+        make = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
+        copy = stack.enter_context(make(prefix="llmmon-"))
+        with _opened(name) as pipe:
             shutil.copyfileobj(pipe, copy)
+        copy.flush()
     except OSError as error:
-        raise InputError(f"{name}: {(error.strerror or str(error)).lower()}") from None
-    return path
+        raise InputError(f"{name}: cannot be kept to read it twice: {(error.strerror or str(error)).lower()}") from None
+    return f"{OPEN_FILES}/{copy.fileno()}" if nameless else str(copy.name)
 
 
 def _opened(name: str) -> BinaryIO:

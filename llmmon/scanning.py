@@ -20,6 +20,7 @@ from llmmon.reports import RejectedLine, SourceReport
 from llmmon.selection import Tally
 from llmmon.source_bytes import Source, Span, Stream, head
 from llmmon.span_worker import LEAST_TO_SHARE, POSITION_BITS, Fold, Scan, SpanResult, SpanWorker, bytes_of, why
+from llmmon.whole_files import OPEN_FILES
 
 __all__ = ["LEAST_TO_SHARE", "POSITION_BITS", "Fold", "Scan", "Scanned", "open_plans", "scan"]
 Folded = TypeVar("Folded")
@@ -97,8 +98,9 @@ def _on_cluster(plan: Scan, engine: str, spans: Sequence[Span], here: Any, make_
         if plan.progress is not None:
             plan.progress(sum(bytes_of(plan, span) for span in finished), plan.size)
 
-    piped = [span for span in spans if span.source in plan.streams]
-    others = [span for span in spans if span.source not in plan.streams]
+    own = {number for number, source in enumerate(plan.sources) if source.path.startswith(f"{OPEN_FILES}/")}
+    piped = [span for span in spans if span.source in plan.streams.keys() | own]
+    others = [span for span in spans if span.source not in plan.streams.keys() | own]
     outcomes = cluster.run(engine, there, others, done) if others else []
     return [*outcomes, here(iter(piped))] if piped else outcomes
 

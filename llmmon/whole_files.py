@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_OPEN_FILES: Final = Path("/proc/self/fd")
+OPEN_FILES: Final = "/proc/self/fd"  # where this process finds its files without a name
 
 
 @contextlib.contextmanager
@@ -37,7 +37,7 @@ def appearing(path: Path, *, mode: int | None = None, durable: bool = False) -> 
             if durable:
                 os.fsync(handle)
             if not named:
-                os.link(_OPEN_FILES / str(handle), temporary, src_dir_fd=handle)  # so that the link is followed
+                os.link(f"{OPEN_FILES}/{handle}", temporary, src_dir_fd=handle)  # so that the link is followed
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def _is_special(path: Path) -> bool:
 
 def _opened(temporary: Path) -> tuple[int, bool]:
     """A new file in the folder of `temporary`, and whether it has that name already; raises `OSError`."""
-    if hasattr(os, "O_TMPFILE") and _OPEN_FILES.exists():
+    if hasattr(os, "O_TMPFILE") and Path(OPEN_FILES).exists():
         with contextlib.suppress(OSError):  # not every file system can, and what else is wrong shows below
             return os.open(temporary.parent, os.O_TMPFILE | os.O_WRONLY, 0o600), False
     return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), True
