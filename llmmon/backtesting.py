@@ -11,7 +11,7 @@ import msgspec
 from llmmon.backtest import BacktestReport, Replay, replay, report_of
 from llmmon.checking import identity, replayed_minutes
 from llmmon.columns import Columns, IntArray, concat
-from llmmon.config import Config
+from llmmon.config import Config, read_toml
 from llmmon.errors import InputError
 from llmmon.folds import ColumnsFold
 from llmmon.history import StreamsFold, complete, fields_of
@@ -92,12 +92,9 @@ def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] |
     path = chosen or next((p for p in _beside(query.logs) if p.is_file()), None)
     if path is None:
         return None
-    import tomllib
-
     try:
-        with path.open("rb") as file:
-            return labels_of(tomllib.load(file), str(path))
-    except tomllib.TOMLDecodeError as error:
+        return labels_of(read_toml(path), str(path))
+    except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None

@@ -59,16 +59,25 @@ def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Conf
     if path is None:
         return Config()
     _check_owner(path)
-    import tomllib  # only needed where there is a file
-
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
+        table = read_toml(path)
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}", hint="see `llmmon init` for a file that works") from None
     except OSError as error:
         raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     return parse(table, path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds; raises `OSError`, or `ValueError` that says what is wrong with its text."""
+    import tomllib  # only needed where there is a file
+
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def find(chosen: str | None, environment: Mapping[str, str], here: Path) -> Path | None:

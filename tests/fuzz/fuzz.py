@@ -4,11 +4,13 @@
 
 Prints each failure with its number, by which it can be run again alone (`--seed S --first N --count 1 --show`), and
 at the end inputs, failures and time. In a process for each processor; each input is one run of the command line.
+With `--serve` it tries what it is told to, an input a line of JSON (see `test_fuzz.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import json
 import os
@@ -22,12 +24,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from tests.fuzz.mutations import damaged, samples
+from tests.fuzz.mutations import configurations, damaged, samples
 
-LONGEST_S: Final = 60
+LONGEST_S: Final = 60  # of processor time; five times as long by the clock
 _CODES: Final = {0, 1, 2, 3, 4, 5}
 _RULES: Final = Path(__file__).parents[2] / "sample_logs" / "llmmon.toml"
 _JSON: Final = ("-f", "json")
+_CONFIGURED: Final = 0.03  # of inputs
 # command, how often of all
 COMMANDS: Final[tuple[tuple[tuple[str, ...], int], ...]] = (
     (("summarize", *_JSON), 12),
@@ -44,10 +47,21 @@ COMMANDS: Final[tuple[tuple[tuple[str, ...], int], ...]] = (
     (("export", "--to", "openmetrics"), 3),
     (("export", "--to", "csv"), 4),
     (("export", "--to", "jsonl", "--keep-text"), 4),
-    (("check", "--now", "log", "--dry-run", *_JSON), 4),
-    (("rules", "backtest", "--config", str(_RULES), *_JSON), 3),
+    (("export", "--to", "otlp"), 2),
+    (("export", "--to", "prometheus", "--cumulative", "--state", "state.db"), 1),
+    (("check", "--now", "log", "--dry-run", *_JSON), 3),
+    (("check", "--now", "log", "--state", "state.db", *_JSON), 2),
+    (("rules", "backtest", "--config", str(_RULES), *_JSON), 2),
+    (("rules", "suggest", "--config", str(_RULES), *_JSON), 1),
+    (("watch", "--now", "log", "--count", "1", "-f", "jsonl"), 2),
     (("report", "-o", "out.html"), 1),
 )
+CONFIGURED: Final[tuple[tuple[str, ...], ...]] = (  # commands that a damaged configuration is given to
+    ("rules", "check", *_JSON, "--config"),
+    ("notify", "list", *_JSON, "--config"),
+    ("check", "--now", "log", "--dry-run", *_JSON, "--config"),
+)
+_WORDS, _OFTEN = [words for words, _ in COMMANDS], [often for _, often in COMMANDS]
 
 
 class Failure(NamedTuple):
@@ -67,11 +81,21 @@ def _alarm(*_: Any) -> None:
 
 
 def try_one(seed: int, number: int, logs: dict[str, bytes], *, show: bool = False) -> Failure | None:
-    """Make one input in this folder, run one command on it, judge what came; the process must be prepared."""
+    """Make one input, run one command on it, judge what came; the process must be prepared."""
     rng = Random(f"{seed}:{number}")  # noqa: S311 - to be repeatable
-    name, data = damaged(logs, rng)
+    if rng.random() < _CONFIGURED:
+        name, data = damaged(configurations(), rng, packed=False)
+        command = rng.choice(CONFIGURED)
+    else:
+        name, data = damaged(logs, rng)
+        (command,) = rng.choices(_WORDS, _OFTEN)
+    what = try_input(command, name, data, show=show)
+    return Failure(number, " ".join(command), what) if what else None
+
+
+def try_input(command: Sequence[str], name: str, data: bytes, *, show: bool = False) -> str:
+    """What is wrong with how a command takes a file of this name and content; "" if nothing."""
     Path(name).write_bytes(data)
-    (command,) = rng.choices([words for words, _ in COMMANDS], [often for _, often in COMMANDS])
     args = [*command, name]
     try:
         code, out, talk = run_here(args)
@@ -82,9 +106,16 @@ def try_one(seed: int, number: int, logs: dict[str, bytes], *, show: bool = Fals
         what = f"hangs: {_last_lines(traceback.format_exc())}"
     except Exception:  # noqa: BLE001 - that is what is looked for
         what = _last_lines(traceback.format_exc())
-    if not show:
-        Path(name).unlink()
-    return Failure(number, " ".join(command), what) if what else None
+    left = "" if show else _tidied(name)
+    return what or left
+
+
+def _tidied(name: str) -> str:
+    """Remove what the run was given and what it may make; what else it has left is wrong."""
+    for path in (Path(name), *Path().glob("state.db*"), Path("out.html")):
+        path.unlink(missing_ok=True)
+    strange = [path.name for path in Path().iterdir() if path.name not in {".cache", ".local"}]
+    return f"leaves {strange}" if strange else ""
 
 
 def _last_lines(text: str) -> str:
@@ -98,13 +129,15 @@ def run_here(args: Sequence[str]) -> tuple[int, str, str]:
     kept = sys.stdout, sys.stderr, sys.argv
     out, talk = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     sys.stdout, sys.stderr, sys.argv = out, talk, ["llmmon", *args]
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
+    signal.setitimer(signal.ITIMER_REAL, 5 * LONGEST_S)
     code: Any = 0
     try:
         main()
     except SystemExit as end:
         code = end.code or 0
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.stdout, sys.stderr, sys.argv = kept
     said = [stream.buffer.getvalue() for stream in (out, talk)]  # type: ignore[attr-defined]
@@ -150,6 +183,7 @@ def prepare(folder: Path) -> None:
     os.environ.clear()
     os.environ.update({"HOME": str(folder), "PATH": os.defpath, "LLMMON_DEBUG": "1", "PYTHONUTF8": "1"})
     signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
 
 
 def worker(seed: int, numbers: Sequence[int], pipe: int, *, show: bool) -> None:
@@ -162,6 +196,16 @@ def worker(seed: int, numbers: Sequence[int], pipe: int, *, show: bool) -> None:
             if failure is not None:
                 tell.write(json.dumps(failure) + "\n")
                 tell.flush()
+
+
+def serve() -> None:
+    """Try the inputs that come as lines of JSON, answer each with what is wrong with it."""
+    with tempfile.TemporaryDirectory(prefix="llmmon-fuzz-") as folder:
+        prepare(Path(folder))
+        for line in sys.stdin:
+            told = json.loads(line)
+            what = try_input(told["command"], told["name"], base64.b64decode(told["data"]))
+            print(json.dumps(what), flush=True)
 
 
 def fuzz(seed: int, first: int, count: int, jobs: int, *, show: bool = False) -> Iterator[Failure]:
@@ -199,7 +243,11 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--show", action="store_true", help="show commands and outputs; keep nothing")
+    parser.add_argument("--serve", action="store_true", help="try what comes on standard input")
     given = parser.parse_args()
+    if given.serve:
+        serve()
+        return 0
     before = time.monotonic()
     failures = 0
     for failure in fuzz(given.seed, given.first, given.count, min(given.jobs, given.count), show=given.show):

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import zstandard
 
+from llmmon.template import TEMPLATE
+
 SAMPLES: Final = Path(__file__).parents[1] / "samples"
 Mutation = Callable[[bytes, Random], bytes]
 
@@ -29,6 +31,15 @@ def samples() -> dict[str, bytes]:
     """The logs to begin with, by name: small ones of every dialect."""
     found = {path.name: path.read_bytes() for path in sorted(SAMPLES.iterdir()) if path.is_file()}
     return {name: _first_lines(content) for name, content in found.items()}
+
+
+def configurations() -> dict[str, bytes]:
+    """The configurations to begin with, by name: what `init` writes, all of it in use, and that of the sample logs."""
+    every = "\n".join(
+        line.removeprefix("# ") if "=" in line or "[[" in line else line for line in TEMPLATE.splitlines()
+    )
+    sample = (SAMPLES.parents[1] / "sample_logs" / "llmmon.toml").read_bytes()
+    return {"llmmon.toml": TEMPLATE.encode(), "every.toml": every.encode(), "sample.toml": sample}
 
 
 def _first_lines(content: bytes, most: int = 24_000) -> bytes:
@@ -171,15 +182,15 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
 )
 
 
-def damaged(logs: dict[str, bytes], rng: Random) -> tuple[str, bytes]:
+def damaged(logs: dict[str, bytes], rng: Random, *, packed: bool = True) -> tuple[str, bytes]:
     """A file name and content made from one of the logs by one to four mutations, at times compressed."""
     name = rng.choice(list(logs))
     data = logs[name]
     for _ in range(rng.choice((1, 1, 2, 4))):
         data = rng.choice(MUTATIONS)(data, rng)[:2_000_000]
-    packed = rng.random()
-    if packed < 0.04:
-        return f"{name}.gz", _flip(gzip.compress(data, 1), rng) if packed < 0.02 else gzip.compress(data, 1)
-    if packed < 0.06:
+    share = rng.random() if packed else 1.0
+    if share < 0.04:
+        return f"{name}.gz", _flip(gzip.compress(data, 1), rng) if share < 0.02 else gzip.compress(data, 1)
+    if share < 0.06:
         return f"{name}.zst", _truncate(zstandard.compress(data), rng)
     return name, data
