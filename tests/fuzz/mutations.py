@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -35,9 +36,8 @@ def samples() -> dict[str, bytes]:
 
 def configurations() -> dict[str, bytes]:
     """The configurations to begin with, by name: what `init` writes, all of it in use, and that of the sample logs."""
-    every = "\n".join(
-        line.removeprefix("# ") if "=" in line or "[[" in line else line for line in TEMPLATE.splitlines()
-    )
+    commented = re.compile(r"# (?=[a-z_]+ = |\[)")
+    every = "\n".join(commented.sub("", line) for line in TEMPLATE.splitlines())
     sample = (SAMPLES.parents[1] / "sample_logs" / "llmmon.toml").read_bytes()
     return {"llmmon.toml": TEMPLATE.encode(), "every.toml": every.encode(), "sample.toml": sample}
 
