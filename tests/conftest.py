@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+FIGURES: Counter[str] = Counter()  # what the tests of a process have counted since the last one ended
 
 settings.register_profile("llmmon", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("llmmon")
@@ -109,3 +112,21 @@ def write(tmp_path: Path) -> Callable[[str, Sequence[Mapping[str, Any] | str]], 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-cases", action="store_true", help="write what the golden cases give now into them")
     parser.addoption("--rewrite-readme", action="store_true", help="renew the generated parts of README")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Send what a test has counted along with its report, which may go to another process."""
+    if call.when == "call" and FIGURES:
+        item.user_properties.append(("figures", dict(FIGURES)))
+        FIGURES.clear()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what all tests have counted."""
+    total: Counter[str] = Counter()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if getattr(report, "when", None) == "call":
+            total.update(dict(report.user_properties).get("figures", {}))
+    if total:
+        terminalreporter.write_line(", ".join(f"{name}: {number:,}" for name, number in sorted(total.items())))

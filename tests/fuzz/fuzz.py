@@ -178,8 +178,9 @@ def _accounts(source: dict[str, Any]) -> str:
 
 
 def prepare(folder: Path) -> None:
-    """Make this process one that runs command lines, in a folder of its own."""
+    """Make this process one that runs command lines, in a folder of its own and without standard input."""
     os.chdir(folder)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.clear()
     os.environ.update({"HOME": str(folder), "PATH": os.defpath, "LLMMON_DEBUG": "1", "PYTHONUTF8": "1"})
     signal.signal(signal.SIGALRM, _alarm)
@@ -200,9 +201,9 @@ def worker(seed: int, numbers: Sequence[int], pipe: int, *, show: bool) -> None:
 
 def serve() -> None:
     """Try the inputs that come as lines of JSON, answer each with what is wrong with it."""
-    with tempfile.TemporaryDirectory(prefix="llmmon-fuzz-") as folder:
+    with tempfile.TemporaryDirectory(prefix="llmmon-fuzz-") as folder, os.fdopen(os.dup(0)) as asked:
         prepare(Path(folder))
-        for line in sys.stdin:
+        for line in asked:
             told = json.loads(line)
             what = try_input(told["command"], told["name"], base64.b64decode(told["data"]))
             print(json.dumps(what), flush=True)

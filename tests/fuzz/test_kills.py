@@ -12,15 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import clean_environment, llmmon_command
+from tests.conftest import FIGURES, clean_environment, llmmon_command
 from tests.fuzz.kills import JOBS
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 
 
-def test_what_is_killed_at_any_moment_leaves_nothing_behind(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_what_is_killed_at_any_moment_leaves_nothing_behind(tmp_path: Path) -> None:
     count = 3 * len(JOBS)
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tests.fuzz.kills", "--count", str(count), "--seed", str(time.time_ns())],
@@ -34,7 +32,7 @@ def test_what_is_killed_at_any_moment_leaves_nothing_behind(
     *bad, summary = [json.loads(line) for line in done.stdout.splitlines()]
     assert bad == []
     assert summary["runs"] == count
-    record_property("kills survived", summary["killed"])
+    FIGURES["kills survived"] += summary["killed"]
 
 
 def caught(pid: int) -> bool:
@@ -52,9 +50,7 @@ def wait_until(what: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8])
-def test_an_interrupt_while_the_program_is_loaded_is_quiet(
-    share: float, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_an_interrupt_while_the_program_is_loaded_is_quiet(share: float, tmp_path: Path) -> None:
     run = subprocess.Popen(
         llmmon_command("summarize", "--help"),
         stdout=subprocess.PIPE,
@@ -68,4 +64,4 @@ def test_an_interrupt_while_the_program_is_loaded_is_quiet(
     _, talk = run.communicate(timeout=60)
     assert run.returncode in {0, 130, -signal.SIGINT}
     assert talk == b""
-    record_property("kills survived", int(run.returncode != 0))
+    FIGURES["kills survived"] += run.returncode != 0
