@@ -257,8 +257,8 @@ class ColumnCache(msgspec.Struct, frozen=True):
 
     def _room(self) -> int:
         """Bytes that all columns together may take: a tenth of what is free at most."""
-        base = next((path for path in (self.root, *self.root.parents) if path.exists()), self.root)
         try:
+            base = next((path for path in (self.root, *self.root.parents) if path.exists()), self.root)
             disk = os.statvfs(base)
         except OSError:
             return 0

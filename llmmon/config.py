@@ -84,12 +84,24 @@ def find(chosen: str | None, environment: Mapping[str, str], here: Path) -> Path
     """Which configuration file applies, None for none; raises `ConfigError` for a chosen one that is not there."""
     if chosen is not None:
         path = Path(chosen)
-        if not path.is_file():
-            raise ConfigError(f"{chosen}: no such configuration file", hint="`llmmon init` writes one")
+        try:
+            path.stat()
+        except OSError as error:
+            raise ConfigError(
+                f"{chosen}: {(error.strerror or str(error)).lower()}", hint="`llmmon init` writes one"
+            ) from None
         return path
     home = environment.get("XDG_CONFIG_HOME") or (Path(environment.get("HOME", "~")) / ".config")
     candidates = [folder / FILE_NAME for folder in (here, *here.parents)]
-    return next((path for path in (*candidates, Path(home) / "llmmon" / FILE_NAME) if path.is_file()), None)
+    return next((path for path in (*candidates, Path(home) / "llmmon" / FILE_NAME) if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is there, as far as this user can see."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def _check_owner(path: Path) -> None:

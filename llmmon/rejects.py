@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from llmmon.errors import InputError
-from llmmon.whole_files import appearing
+from llmmon.whole_files import appearing, cannot_write
 
 Kept = tuple[tuple[int, int], ...]  # where a span's rejected lines were put: first byte and end of each piece
 _AT_ONCE: Final = 1 << 20
@@ -85,7 +84,7 @@ class RejectsFile:
         try:
             yield
         except OSError as error:
-            raise InputError(f"cannot write {self._path}: {(error.strerror or str(error)).lower()}") from None
+            raise cannot_write(self._path, error) from None
 
 
 @contextmanager

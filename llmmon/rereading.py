@@ -92,7 +92,8 @@ def _kept(name: str, stack: contextlib.ExitStack) -> str:
             shutil.copyfileobj(pipe, copy)
         copy.flush()
     except OSError as error:
-        raise InputError(f"{name}: cannot be kept to read it twice: {(error.strerror or str(error)).lower()}") from None
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"{name}: cannot be kept to read it twice: {why}", hint="name files, or set TMPDIR") from None
     return f"{OPEN_FILES}/{copy.fileno()}" if nameless else str(copy.name)
 
 

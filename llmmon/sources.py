@@ -75,15 +75,17 @@ def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tu
     elif remote.is_url(name):
         _expand_url(name, paths, ignored, unreadable)
     elif os.path.isdir(name):
-        for folder, below, files in os.walk(name):
+        for folder, below, files in os.walk(name, onerror=lambda error: unreadable.append(_closed(error))):
             below.sort()
             for file in sorted(files):
                 path = os.path.join(folder, file)
                 if file not in _OWN_FILES:
                     (paths if is_log(file) else ignored).append(path)
     elif any(sign in name for sign in "*?[") and not os.path.lexists(name):
-        found = _matching(name)
-        if not found:
+        closed: list[tuple[str, str]] = []
+        found = _matching(name, closed)
+        unreadable += closed
+        if not found and not closed:
             unreadable.append((name, "nothing matches"))
         for path in found:
             if os.path.isdir(path):
@@ -94,26 +96,42 @@ def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tu
         paths.append(name)
 
 
-def _matching(pattern: str) -> list[str]:
-    """The paths that a glob matches, each once. `**` enters no linked folders: those may lead in circles."""
+def _matching(pattern: str, closed: list[tuple[str, str]]) -> list[str]:
+    """The paths that a glob matches, each once; folders that cannot be looked into are added to `closed`.
+
+    `**` enters no linked folders: those may lead in circles.
+    """
     parts = pattern.split("/")
     if "**" not in parts:
-        return sorted(glob.glob(pattern))
+        found = glob.glob(pattern)
+        return sorted(found) if found else _none_in(pattern, closed)
     at = parts.index("**")
     tops = glob.glob("/".join(parts[:at]) or "/") if at else ["."]
     rest = "/".join(parts[at + 1 :])
-    found: set[str] = set()
-    for folder in (folder for top in tops for folder in _folders(top)):
-        inside = _matching(os.path.normpath(os.path.join(glob.escape(folder), rest or "*")))
-        found |= {path for path in inside if rest or not os.path.isdir(path)}
-    return sorted(found)
+    matching: set[str] = set()
+    for folder in (folder for top in tops for folder in _folders(top, closed)):
+        inside = _matching(os.path.normpath(os.path.join(glob.escape(folder), rest or "*")), [])
+        matching |= {path for path in inside if rest or not os.path.isdir(path)}
+    return sorted(matching)
 
 
-def _folders(top: str) -> Iterator[str]:
+def _none_in(pattern: str, closed: list[tuple[str, str]]) -> list[str]:
+    """Nothing matches a glob, maybe because its folder cannot be looked into."""
+    folder = os.path.dirname(pattern) or "."
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        closed.append((folder, "permission denied"))
+    return []
+
+
+def _folders(top: str, closed: list[tuple[str, str]]) -> Iterator[str]:
     """A folder and all below it but the hidden and the linked ones."""
-    for folder, below, _ in os.walk(top):
+    for folder, below, _ in os.walk(top, onerror=lambda error: closed.append(_closed(error))):
         below[:] = [name for name in below if not name.startswith(".")]
         yield folder
+
+
+def _closed(error: OSError) -> tuple[str, str]:
+    return str(error.filename), _reason(error)
 
 
 def _expand_url(url: str, paths: list[str], ignored: list[str], unreadable: list[tuple[str, str]]) -> None:

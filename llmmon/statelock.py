@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from llmmon.errors import LlmmonError
+from llmmon.errors import InputError, LlmmonError
 
 _WAIT_S: Final = 5.0
 
@@ -25,10 +25,14 @@ class BusyError(LlmmonError):
 def sole_evaluator(path: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
     """Hold the lock beside a state file, so that one evaluation runs at a time; a killed holder lets go of it.
 
-    Raises `BusyError` where another does not end within `wait_s` seconds.
+    Raises `BusyError` where another does not end within `wait_s` seconds, `InputError` where there can be no lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"state file {path}: {why}", hint="--state FILE names another") from None
     try:
         until = time.monotonic() + wait_s
         while True:

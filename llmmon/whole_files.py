@@ -6,13 +6,22 @@ Where the system can, they have none until then, so that not even a killed proce
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from llmmon.errors import InputError
+
 OPEN_FILES: Final = "/proc/self/fd"  # where this process finds its files without a name
+
+_HINTS: Final = (
+    ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "free space there, or write elsewhere; what was there is untouched"),
+    ({errno.ENOENT, errno.ENOTDIR}, "make its folder first"),
+    ({errno.EISDIR}, "name a file in it"),
+)
 
 
 @contextlib.contextmanager
@@ -42,6 +51,12 @@ def appearing(path: Path, *, mode: int | None = None, durable: bool = False) -> 
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """The error for a file that cannot be written, with what can be done about it."""
+    hint = next((hint for numbers, hint in _HINTS if error.errno in numbers), "write elsewhere")
+    return InputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", hint=hint)
 
 
 def _is_special(path: Path) -> bool:

@@ -71,6 +71,46 @@ def test_help_into_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     assert b"Traceback" not in talk
 
 
+SAMPLES = Path(__file__).parents[1] / "sample_logs"
+LOGS, RULES = str(SAMPLES), str(SAMPLES / "llmmon.toml")
+COMMANDS = [
+    ("--help",),
+    ("--version",),
+    ("summarize", LOGS),
+    ("requests", LOGS, "--limit", "0", "-f", "jsonl"),
+    ("anomalies", LOGS, "-f", "csv"),
+    ("cost", LOGS),
+    ("report", LOGS),
+    ("score", str(SAMPLES / "prompts.jsonl"), "-f", "jsonl"),
+    ("check", LOGS, "--now", "log"),
+    ("export", LOGS, "--to", "csv"),
+    ("export", LOGS, "--to", "prometheus"),
+    ("inspect", LOGS),
+    ("watch", LOGS, "--count", "2", "--interval", "0.2"),
+    ("simulate", "made", "--days", "1"),
+    ("init", "made.toml"),
+    ("alerts", "list", "--state", "state.db"),
+    ("rules", "check", "--config", RULES),
+    ("rules", "backtest", LOGS, "--config", RULES),
+    ("notify", "list", "--config", RULES),
+    ("serve", "--dry-run", "--config", RULES, "--state", "state.db"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:1] + command[-1:]))
+def test_no_command_minds_that_nobody_reads(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Once with the reader gone (`| true`), once without any standard output (`>&-`)."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    gone = started(tmp_path, *command, stdout=writing)
+    os.close(writing)
+    closed = started(tmp_path, *command, stdout=None, preexec_fn=lambda: os.close(1))
+    for run in (gone, closed):
+        _, talk = run.communicate(timeout=60)
+        assert run.returncode in ({0, 2} if command[0] == "init" else {0}), talk  # the second finds the first's file
+        assert not any(word in talk for word in (b"Traceback", b"Exception ignored", b"internal error")), talk
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 
 
@@ -159,6 +199,42 @@ def test_results_of_any_size_come_back() -> None:
         return b"x" * 3_000_000 * len(list(tasks))
 
     assert sum(map(len, parallel.run(much, range(6), 3))) == 6 * 3_000_000
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_all_processes_in_order_and_without_a_word(
+    number: signal.Signals, tmp_path: Path, big_log: Path
+) -> None:
+    run = started(tmp_path, "summarize", str(big_log), "--jobs", "3", "--rejects", "bad.txt", "-o", "out.json")
+    workers = wait_for(lambda: children_of(run.pid))
+    run.send_signal(number)
+    out, talk = run.communicate(timeout=30)
+    assert (run.returncode, out, talk) == (128 + number, b"", b"")
+    assert [worker for worker in workers if Path(f"/proc/{worker}").exists()] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".cache"] == []
+
+
+@needs_proc
+def test_workers_do_not_outlive_a_run_that_was_killed(tmp_path: Path, big_log: Path) -> None:
+    run = started(tmp_path, "summarize", str(big_log), "--jobs", "3", "--rejects", "bad.txt")
+    workers = wait_for(lambda: children_of(run.pid), 2)
+    run.kill()
+    run.communicate(timeout=30)
+    until = time.monotonic() + 5
+    while left := [worker for worker in workers if Path(f"/proc/{worker}").exists()]:
+        assert time.monotonic() < until, left
+        time.sleep(0.01)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plugin_that_is_ended_says_so_on_its_one_line(tmp_path: Path, big_log: Path) -> None:
+    run = started(tmp_path, "check", str(big_log), "--nagios", "--now", "2026-03-02T08:05:00Z")
+    time.sleep(0.4)
+    run.send_signal(signal.SIGTERM)
+    out, talk = run.communicate(timeout=30)
+    if run.returncode not in (0, 1, 2):  # it was not done yet
+        assert (out, run.returncode) == (b"LLMMON UNKNOWN - it was ended before it was done\n", 3), talk
 
 
 def test_a_disk_that_is_full_is_said_plainly(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import os
 from pathlib import Path
@@ -85,6 +86,60 @@ def test_what_is_not_there_is_unreadable(tmp_path: Path) -> None:
     found = find([str(tmp_path / "no.jsonl"), str(tmp_path / "*.jsonl")])
     assert found.sources == ()
     assert {why for _, why in found.unreadable} == {"no such file or directory", "nothing matches"}
+
+
+@pytest.mark.parametrize("name", ["logs", "logs/*", "logs/**", "logs/**/*.jsonl", "logs/other/self/self/../**/*.jsonl"])
+def test_links_that_lead_in_circles_are_no_trap(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.jsonl").write_bytes(LINE)
+    for link in ("self", "other", "third"):  # one alone would be followed forty times, several without end
+        (tmp_path / "logs" / link).symlink_to(".")
+    done = run("summarize", name, "-f", "json")
+    assert done.code == 0
+    assert done.json["data"]["totals"]["request_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "why"), [("a.jsonl", "too many levels of symbolic links"), ("gone", "no such file")]
+)
+def test_a_link_to_nothing_or_to_itself_is_reported_beside_the_rest(
+    run: Run, tmp_path: Path, target: str, why: str
+) -> None:
+    (tmp_path / "a.jsonl").symlink_to(target)
+    (tmp_path / "b.jsonl").write_bytes(LINE)
+    for name in (".", "*.jsonl"):
+        done = run("summarize", name, "-f", "json")
+        assert done.code == 3
+        assert f"a.jsonl: {why}" in done.stderr
+        assert done.json["data"]["totals"]["request_count"] == 1
+
+
+def test_a_source_that_fails_while_it_is_read_is_reported_beside_the_rest(run: Run, tmp_path: Path) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("needs a file that opens and cannot be read")
+    (tmp_path / "b.jsonl").write_bytes(LINE)
+    done = run("summarize", "/proc/self/mem", "b.jsonl", "-f", "json")
+    assert done.code == 3
+    assert "/proc/self/mem: input/output error" in done.stderr
+    assert done.json["data"]["totals"]["request_count"] == 1
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jsonl", "x/**", "**/y/*.log", "x/**/y/**/*", "x/**/nothing"])
+def test_a_glob_matches_what_it_does_elsewhere(tmp_path: Path, pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "a.jsonl",
+        "x/b.jsonl",
+        "x/y/c.log",
+        "x/y/z/y/d.log",
+        "x/.hidden/e.jsonl",
+        "x/y/.f.jsonl",
+        "w/y/g.log",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(LINE + name.encode())
+    monkeypatch.chdir(tmp_path)
+    found = {path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}  # noqa: PTH207
+    assert found == {source.path for source in find([pattern]).sources}
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.9, 0.99])

@@ -42,15 +42,14 @@ def _as_command() -> int | str | None:
     try:
         application(sys.argv[1:])(prog_name="llmmon")
     except SystemExit as ended:
-        return ended.code
+        return _nobody_reads() if isinstance(ended.__context__, BrokenPipeError) else ended.code
     except LlmmonError as error:
         _complain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        return _nobody_reads()
     except MemoryError:
         _complain(InputError("out of memory", hint="fewer files, a --window, or --jobs 1"))
         return EXIT_INPUT
@@ -59,10 +58,23 @@ def _as_command() -> int | str | None:
             return code  # what a library made of the interruption
         if "LLMMON_DEBUG" in os.environ:
             raise
-        said = f"internal error: {type(error).__name__}: {error}"
-        _complain(InputError(said, hint="LLMMON_DEBUG=1 shows where; please report it"))
+        _complain(_unforeseen(error))
         return EXIT_INPUT
     return 0
+
+
+def _nobody_reads() -> int:
+    """What is left over goes nowhere: that is no fault."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+
+
+def _unforeseen(error: Exception) -> InputError:
+    """The message for an error that nobody caught: of a file that cannot be used, or a fault of this program."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return InputError(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+    said = f"internal error: {type(error).__name__}: {error}"
+    return InputError(said, hint="LLMMON_DEBUG=1 shows where; please report it")
 
 
 def _as_plugin() -> int:

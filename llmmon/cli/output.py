@@ -20,7 +20,7 @@ from llmmon.renderers.json import dumps
 from llmmon.renderers.plain import plain_lines
 from llmmon.reports import SourceReport
 from llmmon.views import View
-from llmmon.whole_files import appearing
+from llmmon.whole_files import appearing, cannot_write
 
 _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
 
@@ -175,7 +175,7 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
         with appearing(path, mode=0o644 if durable else None, durable=durable) as file:
             yield file
     except OSError as error:
-        raise InputError(f"cannot write {path}: {_why(error)}") from None
+        raise cannot_write(path, error) from None
 
 
 def _why(error: OSError) -> str:
