@@ -18,8 +18,8 @@ from llmmon.rules import MINUTE_US
 
 MOST_VALUES: Final = 60 * 24 * 400
 USUAL_CALLS: Final = 60
-_NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_RANGE: Final = re.compile(rf"(?P<start>{_NUMBER})(?:(?P<step>[-+](?:\d+\.?\d*|\.\d+)))?x(?P<times>\d+)")
+_NUMBER: Final = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_RANGE: Final = re.compile(rf"(?P<start>{_NUMBER})(?:(?P<step>[-+](?:\d+(?:\.\d*)?|\.\d+)))?x(?P<times>\d+)")
 _GAP: Final = re.compile(r"_(?:x(?P<times>\d+))?")
 _EVENTS: Final = {"error": ("status", "error", "ok"), "truncated": ("finish_reason", "length", "stop")} | {
     "refused": ("finish_reason", "content_filter", "stop")

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from llmmon import remote
-from llmmon.formats.accounting import LONGEST_LINE, LongLine
+from llmmon.formats.accounting import LONGEST_LINE, LONGEST_UNPACKED, LongLine
 
 CHUNK_BYTES: Final = 256 << 10
 SPAN_BYTES: Final = 8 << 20
@@ -197,6 +197,8 @@ class Stream:
             self._ended = not block
             cut = block.find(b"\n") + 1
             size += cut or len(block)
+            if size > LONGEST_UNPACKED:
+                raise OSError(f"a line of more than {LONGEST_UNPACKED >> 30} GB: what follows is not read")
             self._pending = block[cut:] if cut else b""
         return LongLine(size)
 

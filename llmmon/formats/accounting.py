@@ -8,6 +8,7 @@ import msgspec
 
 MOST_REJECTS_SHOWN: Final = 5
 LONGEST_LINE: Final = 64 << 20  # bytes; a longer one is rejected, and never held as a whole
+LONGEST_UNPACKED: Final = 1 << 30  # bytes of a line of a stream; there its reading ends: a few bytes may unpack to this
 
 
 class LongLine(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -113,7 +114,7 @@ def _readings(text: str) -> Iterator[tuple[str, Any]]:
         return
     except orjson.JSONDecodeError:
         pass
-    fenced = [_decode(text, match.end()) for match in FENCE.finditer(text)][:_MOST_STARTS]
+    fenced = [_decode(text, match.end()) for match in islice(FENCE.finditer(text), _MOST_STARTS)]
     yield from (("fenced" if form == "embedded" else form, value) for form, value, _ in filter(None, fenced))
     at, tried = 0, 0
     while tried < _MOST_STARTS and (match := START.search(text, at)):
