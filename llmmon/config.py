@@ -86,10 +86,10 @@ def find(chosen: str | None, environment: Mapping[str, str], here: Path) -> Path
         path = Path(chosen)
         try:
             path.stat()
+        except FileNotFoundError:
+            raise ConfigError(f"{chosen}: no such configuration file", hint="`llmmon init` writes one") from None
         except OSError as error:
-            raise ConfigError(
-                f"{chosen}: {(error.strerror or str(error)).lower()}", hint="`llmmon init` writes one"
-            ) from None
+            raise ConfigError(f"{chosen}: {(error.strerror or str(error)).lower()}") from None
         return path
     home = environment.get("XDG_CONFIG_HOME") or (Path(environment.get("HOME", "~")) / ".config")
     candidates = [folder / FILE_NAME for folder in (here, *here.parents)]

@@ -22,8 +22,11 @@ _FIRST_BYTES: Final = 256 << 10  # the head of a log is often all that is read o
 _CONNECT_S, _READ_S = 5, 30
 _TRIES: Final = 2
 _OF_EXTRA: Final = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_NO_CREDENTIALS: Final = (
+    "no credentials found, as in $AWS_PROFILE, $AWS_ACCESS_KEY_ID or $GOOGLE_APPLICATION_CREDENTIALS"
+)
 _REASONS: Final = (  # names of exceptions of any library, and what they mean
-    (("NoCredentials", "PartialCredentials", "DefaultCredentials", "TokenRetrieval"), "no credentials found"),
+    (("NoCredentials", "PartialCredentials", "DefaultCredentials", "TokenRetrieval"), _NO_CREDENTIALS),
     (("EndpointConnection", "ClientConnector", "ConnectionRefused"), "cannot connect to the server"),
     (("Timeout",), "timed out"),
     (("ConnectionClosed", "ServerDisconnected", "ConnectionError"), "the connection was closed"),
@@ -142,6 +145,8 @@ def _system(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it; raises `UsageError`."""
     kind, _, rest = url.partition("://")
     kind = kind.lower()
+    if not rest.strip("/"):
+        raise UsageError(f"{url} names no bucket", hint=f"{kind}://BUCKET/logs/*.jsonl")
     if "@" in rest.split("/")[0]:
         raise UsageError("a URL with a user or password in it", hint="credentials come from the environment")
     if kind.startswith("http") and "?" in rest:

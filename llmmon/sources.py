@@ -240,4 +240,5 @@ def _checksum(source: Source) -> int:
 
 
 def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]

@@ -67,7 +67,7 @@ class StateFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+    def __exit__(self, _kind: object = None, error: BaseException | None = None, _trace: object = None) -> None:
         self._db.close()
         if isinstance(error, sqlite3.OperationalError):
             raise self._unusable(error) from None

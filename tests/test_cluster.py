@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,9 @@ def address() -> Iterator[str]:
         ("summarize", "--every", "1d", "-f", "json"),
         ("requests", "--where", "error", "--limit", "0", "-f", "jsonl"),
         ("anomalies", "-f", "json"),
+        ("cost", "-f", "json"),
+        ("score", "-f", "jsonl"),
+        ("export", "--to", "jsonl"),
         ("inspect", "-f", "json"),
     ],
     ids=" ".join,
@@ -130,6 +134,33 @@ def test_what_a_worker_raises_is_one_message(address: str) -> None:
 
     with pytest.raises(InputError, match=r"the Dask cluster at .* failed: ZeroDivisionError: by zero"):
         cluster.run(address, fail, [1, 2], lambda _: None)
+
+
+def test_a_cluster_that_goes_away_is_said(tmp_path: Path) -> None:
+    program = [sys.executable, "-P", str(Path(__file__).with_name("dask_cluster.py"))]
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
+
+    def slow(_: Any) -> None:
+        time.sleep(2)
+
+    with subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=quiet,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert running.stdout is not None
+        there = running.stdout.readline().strip()
+        end = threading.Timer(1.0, os.killpg, (running.pid, signal.SIGKILL))
+        end.start()
+        before = time.monotonic()
+        with pytest.raises(InputError, match=r"the Dask cluster at .* failed: "):
+            cluster.run(there, slow, range(40), lambda _: None)
+        assert time.monotonic() - before < 30
+        end.join()
 
 
 def test_a_scheduler_that_does_not_answer_is_said_within_seconds(run: Run) -> None:

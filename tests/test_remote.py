@@ -17,6 +17,7 @@ from tests.conftest import Ran, Run, clean_environment, llmmon_command
 pytest.importorskip("s3fs", reason="needs the extra 'remote'")
 pytest.importorskip("moto", reason="needs moto's S3 server")
 SAMPLES = Path(__file__).parents[1] / "sample_logs"
+TEXTS = str(SAMPLES / "prompts.jsonl")
 SECRET = "s3cr3t-never-shown"
 
 
@@ -153,6 +154,38 @@ def test_a_log_that_is_followed_must_be_on_this_machine(run: Run, bucket: Bucket
     done = run("check", env=bucket.environment)
     assert done.code == EXIT_INPUT
     assert "only logs on this machine can be followed" in done.stderr
+
+
+def test_without_credentials_where_they_come_from_is_said(run: Run, bucket: Bucket) -> None:
+    bare = {name: value for name, value in bucket.environment.items() if "KEY" not in name}
+    done = run("summarize", "s3://logs/app/", TEXTS, env={**bare, "AWS_EC2_METADATA_DISABLED": "true"})
+    assert done.code == EXIT_INPUT
+    assert "s3://logs/app/: no credentials found, as in $AWS_PROFILE" in done.stderr
+    assert "40 lines of 1 file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("watch", "s3://logs/app/"), "only logs on this machine can be followed"),
+        (("summarize", TEXTS, "-o", "s3://logs/x.json"), "files are written on this machine only"),
+        (("summarize", "s3://"), "s3:// names no bucket"),
+    ],
+)
+def test_what_cannot_be_done_with_a_url_is_a_usage_error(command: tuple[str, ...], said: str, run: Run) -> None:
+    done = run(*command)
+    assert done.code == EXIT_USAGE
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("pattern", ["s3://logs/deep/**/*.jsonl", "s3://logs/deep/*/y/*.gz"])
+def test_globs_are_those_of_paths(pattern: str, run: Run, bucket: Bucket) -> None:
+    content = (SAMPLES / "2026-03-03.jsonl").read_bytes()
+    bucket.put("deep/x/y/a.jsonl.gz", gzip.compress(content))
+    bucket.put("deep/x/b.jsonl", content[: content.find(b"\n") + 1])
+    done = run("summarize", pattern, "-f", "json", env=bucket.environment)
+    expected = {"**/*.jsonl": 1, "*.gz": content.count(b"\n")}
+    assert done.json["source"]["requests"] == next(n for end, n in expected.items() if pattern.endswith(end))
 
 
 def test_the_environment_names_urls_beside_paths(run: Run, bucket: Bucket) -> None:

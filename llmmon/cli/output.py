@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 import msgspec
 import typer
 
-from llmmon.errors import EXIT_FOUND, InputError, first_exit_code
+from llmmon.errors import EXIT_FOUND, InputError, UsageError, first_exit_code
 from llmmon.names import lookup
+from llmmon.remote import is_url
 from llmmon.renderers import ENDINGS, RENDERERS, Page, renderer
 from llmmon.renderers.json import dumps
 from llmmon.renderers.plain import plain_lines
@@ -40,6 +41,8 @@ class Output(msgspec.Struct, frozen=True):
         """From `--format`, `-o` and `--quiet`; raises `UsageError`."""
         if name is not None:
             lookup(RENDERERS, name, "format")
+        if file is not None and is_url(file):
+            raise UsageError(f"-o {file}: files are written on this machine only", hint="-o - into a pipe, or copy it")
         path = Path(file) if file not in (None, "-") else None
         return cls(name or ENDINGS.get(path.suffix.lower() if path else "", "table"), path, quiet)
 

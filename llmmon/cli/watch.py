@@ -94,6 +94,8 @@ def _plan(
         raise UsageError("watch: --now is wall or log")
     if query.rejects is not None:
         raise UsageError("watch keeps no rejected lines", hint="llmmon inspect LOGS --rejects FILE")
+    if remote := next((name for name in query.logs if "://" in name), None):
+        raise UsageError(f"{remote}: only logs on this machine can be followed", hint="llmmon summarize shows it once")
     if "-" in query.logs:
         raise UsageError("watch follows files", hint="llmmon watch LOGS...; a stream can be kept by `tee app.jsonl`")
     if output.format not in ("table", "json", "jsonl") or output.file is not None:
