@@ -172,7 +172,6 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
 
     With `durable` everyone can read it, and it is on the disk before it takes the place.
     """
-    import tempfile  # most runs write no file
 
     try:
         with appearing(path, mode=0o644 if durable else None, durable=durable) as file:

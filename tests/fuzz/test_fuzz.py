@@ -64,7 +64,7 @@ def mutated(data: bytes, steps: Sequence[tuple[int, int]]) -> bytes:
 
 
 @pytest.mark.parametrize("command", WORDS, ids=lambda words: " ".join(words[:3]))
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(name=st.sampled_from(sorted(LOGS)), steps=damages)
 def test_a_command_survives_damaged_logs(
     command: Sequence[str], name: str, steps: list[tuple[int, int]], fuzzing: Fuzzing
@@ -73,9 +73,9 @@ def test_a_command_survives_damaged_logs(
 
 
 @pytest.mark.parametrize("name", sorted(LOGS))
-def test_a_damaged_log_of_a_dialect_is_survived_by_every_command(name: str, fuzzing: Fuzzing) -> None:
+def test_damaged_logs_of_a_dialect_are_survived_by_any_command(name: str, fuzzing: Fuzzing) -> None:
     rng = Random()  # noqa: S311 - other damage every time
-    for command in WORDS:
+    for command in rng.sample(WORDS, len(WORDS) // 2):
         seed = rng.getrandbits(64)
         packed_name, data = damaged({name: LOGS[name]}, Random(seed))  # noqa: S311
         assert fuzzing.wrong(command, packed_name, data[:200_000]) == "", (command, seed)
