@@ -1,6 +1,10 @@
 """`llmmon`, also as `python -m llmmon`."""
 
+import atexit
+import os
 import signal
+import sys
+import threading
 
 
 def main() -> None:
@@ -9,7 +13,23 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from llmmon.cli import main as run
 
-    run()
+    try:
+        run()
+    except SystemExit as ended:
+        if isinstance(ended.code, int) and threading.active_count() == 1:
+            _leave(ended.code)
+        raise
+
+
+def _leave(code: int) -> None:
+    """End the process once all is written, without taking apart what it held: that takes as long as a small log."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # said where streams are closed in the usual way
+    atexit._run_exitfuncs()  # noqa: SLF001 - as the interpreter would
+    os._exit(code)
 
 
 if __name__ == "__main__":
