@@ -203,4 +203,5 @@ def bytes_of(plan: Scan, span: Span) -> int:
 
 
 def why(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+    known = getattr(error, "strerror", None)
+    return known.lower() if known else str(error) or type(error).__name__.lower()

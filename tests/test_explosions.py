@@ -227,7 +227,7 @@ def test_a_line_that_never_ends_is_not_read_further(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_bytes(CALL)
     done = within_bounds(tmp_path, "summarize", "a.jsonl.zst", "b.jsonl", "-f", "json")
     assert done.code == EXIT_INPUT
-    assert "a.jsonl.zst: a line of more than 1 gb: what follows is not read" in done.stderr
+    assert "a.jsonl.zst: a line of more than 1 GB: what follows is not read" in done.stderr
     assert done.json["source"]["requests"] == 2
 
 

@@ -143,6 +143,8 @@ class SpanReader:
         """As a table where the lines share a layout, else line by line."""
         if self._uniform is not None and (table := self._uniform.read(chunk)) is not None:
             self._read_table(table, chunk)
+        elif bytes(chunk[:1]).isspace() and bytes(chunk).isspace():
+            self.accounting.blank += len(self._numbered(len(BytesIO(chunk).readlines())))
         else:
             lines = BytesIO(chunk).readlines()
             self._read_each(lines, self._numbered(len(lines)), partial(_starts, lines, self._bytes_before))
