@@ -11,28 +11,15 @@ and the change of a total per unit of time, T = W M, adds the volume (Kitagawa, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from llmmon.series import FloatArray, IntArray
+from llmmon.series import FloatArray
 
-BoolArray = NDArray[np.bool_]
-
-MISSING: Final = -1
 _LEAST_SHARE: Final = 0.1  # of the change, under which a part is not named
 _TINY: Final = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Dimension:
-    """One field: `codes` int (rows) into `names`, -1 for missing."""
-
-    field: str
-    codes: IntArray
-    names: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +67,7 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Sums per part of a dimension over one period; each (parts). The last part is "missing"."""
+    """Calls and the sum of the metric over them, by part of a dimension, in one period; each (parts)."""
 
     calls: FloatArray
     total: FloatArray
@@ -91,6 +78,16 @@ class Parts:
         """Per call, NaN where there is none."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(self.calls > 0, self.total / self.calls, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field before and now: `names` are its parts, None for calls that have none."""
+
+    field: str
+    names: Sequence[str | None]
+    before: Parts
+    now: Parts
 
 
 def split(before: Parts, now: Parts, *, total: bool = False) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -109,83 +106,34 @@ def split(before: Parts, now: Parts, *, total: bool = False) -> tuple[FloatArray
 
 
 def contributors(
-    dimensions: Sequence[Dimension],
-    count: ArrayLike,
-    amount: ArrayLike,
-    before: BoolArray,
-    now: BoolArray,
-    lengths: tuple[float, float],
-    *,
-    total: bool = False,
-    min_calls: int = 10,
-    limit: int = 3,
-    request_ids: Sequence[str | None] | None = None,
+    changes: Sequence[Change], *, total: bool = False, min_calls: int = 10, limit: int = 3
 ) -> list[Contribution]:
     """The parts with the largest shares of the change between two periods, largest first.
 
-    Rows are calls (`count` 1) or cells: `count` calls (rows) and the sum `amount` of the metric over them
-    (rows); `before` and `now` bool (rows); `lengths` of the two periods in one unit of time. `total` asks
-    for the change of the total (cost, requests) instead of the mean (latency, error rate). Parts with
-    fewer than `min_calls` calls in both periods are not named, nor dimensions of a single part.
+    `total` asks for the change of the total (cost, requests) instead of the mean (latency, error rate). Parts
+    with fewer than `min_calls` calls in both periods are not named, nor dimensions of a single part.
     """
-    n, x = np.asarray(count, np.float64), np.asarray(amount, np.float64)
-    known = np.isfinite(x) & np.isfinite(n)
-    n, x = np.where(known, n, 0.0), np.where(known, x, 0.0)
-    found: list[Contribution] = []
-    for dimension in dimensions:
-        periods = [_parts(dimension, n, x, rows, length) for rows, length in zip((before, now), lengths, strict=True)]
-        found.extend(_of_dimension(dimension, periods[0], periods[1], total=total, min_calls=min_calls))
+    found = [part for change in changes for part in _of_change(change, total=total, min_calls=min_calls)]
     found.sort(key=lambda c: (-c.share, c.field, c.name or ""))
-    return [_with_examples(c, dimensions, x, n, now, request_ids) for c in found[:limit]]
+    return found[:limit]
 
 
-def _parts(dimension: Dimension, n: FloatArray, x: FloatArray, rows: BoolArray, length: float) -> Parts:
-    size = len(dimension.names) + 1
-    codes = np.where(dimension.codes == MISSING, size - 1, dimension.codes)[rows]
-    calls = np.bincount(codes, n[rows], minlength=size).astype(np.float64)
-    amounts = np.bincount(codes, x[rows], minlength=size).astype(np.float64)
-    return Parts(calls, amounts, max(length, _TINY))
-
-
-def _of_dimension(
-    dimension: Dimension, before: Parts, now: Parts, *, total: bool, min_calls: int
-) -> list[Contribution]:
+def _of_change(change: Change, *, total: bool, min_calls: int) -> list[Contribution]:
+    before, now = change.before, change.now
     rate, mix, volume = split(before, now, total=total)
     part = rate + mix + volume
-    change = float(part.sum())
-    if abs(change) < _TINY or np.count_nonzero((before.calls > 0) | (now.calls > 0)) < 2:
+    whole = float(part.sum())
+    if abs(whole) < _TINY or np.count_nonzero((before.calls > 0) | (now.calls > 0)) < 2:
         return []
-    share = part / change
+    share = part / whole
     supported = np.maximum(before.calls, now.calls) >= min_calls
+    numbers = np.stack([share, rate, mix, volume, _shown(before, total), _shown(now, total)], axis=1)
     out = []
     for k in np.flatnonzero(supported & (share >= _LEAST_SHARE)).tolist():
-        name = dimension.names[k] if k < len(dimension.names) else None
-        numbers = (share, rate, mix, volume, _shown(before, total), _shown(now, total))
-        a, b, c, d, e, f = (float(number[k]) for number in numbers)
-        out.append(Contribution(dimension.field, name, a, b, c, d, e, f, int(now.calls[k])))
+        a, b, c, d, e, f = numbers[k].tolist()
+        out.append(Contribution(change.field, change.names[k], a, b, c, d, e, f, int(now.calls[k])))
     return out
 
 
 def _shown(parts: Parts, total: bool) -> FloatArray:
     return parts.total / parts.length if total else parts.mean
-
-
-def _with_examples(
-    contribution: Contribution,
-    dimensions: Sequence[Dimension],
-    x: FloatArray,
-    n: FloatArray,
-    now: BoolArray,
-    request_ids: Sequence[str | None] | None,
-) -> Contribution:
-    """The same with the ids of its most telling calls: the largest where the metric rose, else the smallest."""
-    if request_ids is None:
-        return contribution
-    dimension = next(d for d in dimensions if d.field == contribution.field)
-    code = MISSING if contribution.name is None else list(dimension.names).index(contribution.name)
-    rows = np.flatnonzero(now & (dimension.codes == code) & (n > 0))
-    rose = contribution.rate + contribution.mix + contribution.volume > 0
-    order = rows[np.argsort(-x[rows] if rose else x[rows], kind="stable")]
-    ids = [request_ids[row] for row in order[:20].tolist()]
-    named = tuple(name for name in ids if name)[:3]
-    return replace(contribution, examples=named)

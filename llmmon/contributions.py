@@ -1,8 +1,11 @@
-"""What contributed to incidents: the calls around them are read once more, and their change decomposed."""
+"""What contributed to incidents: the calls around them are read once more, and their change decomposed.
+
+Of the calls only sums by field are kept, and of each incident a few calls to take examples from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,15 +13,18 @@ import msgspec
 import numpy as np
 
 from llmmon import sources
-from llmmon.attribution import Dimension, contributors
-from llmmon.columns import BoolArray, Columns, concat
+from llmmon.aggregator import Measures
+from llmmon.attribution import Change, Contribution, Parts, contributors
+from llmmon.columns import EMPTY, BoolArray, Columns, concat
 from llmmon.detectors.anomaly import micros
 from llmmon.durations import iso
-from llmmon.folds import ColumnsFold
+from llmmon.folds import EXACT_VALUES, PartialsFold
 from llmmon.formats.tagging import tags_in
+from llmmon.grouping import Grouping
 from llmmon.incidents import Anomaly
 from llmmon.metrics import METRICS, needed_fields, statistic_name
 from llmmon.panels import LEVELS, PROPORTIONS
+from llmmon.partials import Partials, Sums, merge
 from llmmon.pipeline import Query, read
 from llmmon.record import TAG_PREFIX
 from llmmon.source_bytes import head
@@ -27,9 +33,36 @@ _FIELDS: Final = ("model", "user", "feature", "error_type", "prompt_version", "p
 _MOST_TAGS: Final = 12
 _MOST_VALUES: Final = 200  # of one tag: an id says nothing about what calls have in common
 _MOST_SHARE: Final = 1.5
+_MOST_EXAMPLES: Final = 3
+_SAMPLE: Final = 2000  # calls of an incident that examples are taken from
 _BEFORE_US: Final = 24 * 3_600_000_000
 _TOTALS: Final = frozenset({"requests", "cost_usd"})
 _TAILS: Final = {"latency_p99_ms": "latency_ms", "output_tokens_per_second": "output_tokens_per_second"}
+
+
+class _Case(msgspec.Struct, frozen=True):
+    """An incident, the metric of single calls behind it, and its two periods in microseconds."""
+
+    anomaly: Anomaly
+    metric: str
+    before_us: int
+    start_us: int
+    end_us: int
+    fields: tuple[str, ...]
+
+    @property
+    def hours(self) -> tuple[float, float]:
+        """The lengths of the time before and of the incident."""
+        return (self.start_us - self.before_us) / 3.6e9, (self.end_us - self.start_us) / 3.6e9
+
+
+class _Tally(msgspec.Struct, frozen=True):
+    """Of one incident: by field the sums before and in it, some of its calls, and the fields that are ids."""
+
+    before: tuple[Partials, ...]
+    now: tuple[Partials, ...]
+    calls: Columns
+    ids: frozenset[str]
 
 
 def attributed(query: Query, anomalies: Sequence[Anomaly], step_us: int) -> dict[str, Anomaly]:
@@ -37,20 +70,25 @@ def attributed(query: Query, anomalies: Sequence[Anomaly], step_us: int) -> dict
 
     The day before an incident is what it is compared with.
     """
-    found = {a.id: a for a in anomalies if _metric(a) is not None}
-    if not found:
+    cases = list(_cases(anomalies, step_us, [TAG_PREFIX + tag for tag in _tags(query)]))
+    if not cases:
         return {}
-    periods = {a.id: _periods(a, step_us) for a in found.values()}
-    metrics = {name for a in found.values() if (name := _metric(a)) is not None}
-    first, last = min(p[0] for p in periods.values()), max(p[2] for p in periods.values())
+    first, last = min(case.before_us for case in cases), max(case.end_us for case in cases)
     around = msgspec.structs.replace(query, since=iso(first), until=iso(last), say=lambda _: None, progress=None)
-    fields = needed_fields([statistic_name(METRICS[name], "count") for name in metrics])
-    groups = {field for a in found.values() for field, _ in a.group}
-    ranges = [(start, end) for start, _, end in periods.values()]
-    tags = {TAG_PREFIX + tag for tag in _tags(query)}
-    calls = concat(read(around, fields | {*_FIELDS, *tags, *groups, "request_id"}, lambda: _RangesFold(ranges)).results)
-    calls = calls.take(np.argsort(calls.timestamp, kind="stable"))  # however the log was ordered
-    return {key: _with_contributors(a, calls, periods[key]) for key, a in found.items()}
+    fields = needed_fields([statistic_name(METRICS[case.metric], "count") for case in cases])
+    fields |= {name for case in cases for name in (*case.fields, *dict(case.anomaly.group), "request_id")}
+    found = zip(*read(around, fields, lambda: _CasesFold(cases)).results, strict=True)
+    return {case.anomaly.id: _with_contributors(case, _joined(parts)) for case, parts in zip(cases, found, strict=True)}
+
+
+def _cases(anomalies: Sequence[Anomaly], step_us: int, tags: Sequence[str]) -> Iterator[_Case]:
+    for anomaly in anomalies:
+        if (metric := _metric(anomaly)) is not None:
+            start = micros(anomaly.start or anomaly.timestamp)
+            end = max(micros(anomaly.end or anomaly.timestamp), start + step_us)
+            fixed = {*dict(anomaly.group), *(() if anomaly.metric_name == "error_rate" else ("error_type",))}
+            fields = tuple(field for field in (*_FIELDS, *tags) if field not in fixed)
+            yield _Case(anomaly, metric, start - _BEFORE_US, start, end, fields)
 
 
 def _tags(query: Query) -> list[str]:
@@ -64,19 +102,72 @@ def _tags(query: Query) -> list[str]:
     return sorted(found)[:_MOST_TAGS]
 
 
-class _RangesFold(ColumnsFold):
-    """The calls within any of some ranges of time."""
+class _CasesFold:
+    """A tally of every incident."""
 
-    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        super().__init__()
-        self._ranges = ranges
+    def __init__(self, cases: Sequence[_Case]) -> None:
+        self._folds = [_CaseFold(case) for case in cases]
 
-    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
-        kept = np.zeros(columns.size, np.bool_)
-        for start, end in self._ranges:
-            kept |= (columns.timestamp >= start) & (columns.timestamp < end)
-        if kept.any():
-            super().add(columns.take(kept), samples)
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
+        for fold in self._folds:
+            fold.add(columns)
+
+    def result(self) -> list[_Tally]:
+        """In the order of the incidents."""
+        return [fold.result() for fold in self._folds]
+
+
+class _CaseFold:
+    """A tally of one incident."""
+
+    def __init__(self, case: _Case) -> None:
+        self._case = case
+        plans = [(Measures((case.metric,), ()), Grouping((field,))) for field in case.fields]
+        self._before, self._now = PartialsFold(plans, EXACT_VALUES), PartialsFold(plans, EXACT_VALUES)
+        self._calls, self._ids = EMPTY, set[str]()
+
+    def add(self, columns: Columns) -> None:
+        """Take a block in."""
+        case, times = self._case, columns.timestamp
+        inside = np.flatnonzero((times >= case.before_us) & (times < case.end_us))
+        if not len(inside):
+            return
+        mine = columns.take(inside)
+        mine = self._without_ids(mine.take(_in_group(mine, case.anomaly)))
+        now = mine.timestamp >= case.start_us
+        self._before.add(mine.take(~now), [])
+        self._now.add(happening := mine.take(now), [])
+        self._calls = _few(concat([self._calls, _few(happening)]))
+
+    def _without_ids(self, columns: Columns) -> Columns:
+        """Without tags of which nearly every call has another: they say nothing, and are many."""
+        tags = [name for name in columns.names if name.startswith(TAG_PREFIX)]
+        self._ids |= {name for name in tags if len(columns.names[name].values) > _MOST_VALUES}
+        names = {name: column for name, column in columns.names.items() if name not in self._ids}
+        return msgspec.structs.replace(columns, names=names)
+
+    def result(self) -> _Tally:
+        """What the calls add up to."""
+        return _Tally(tuple(self._before.result()), tuple(self._now.result()), self._calls, frozenset(self._ids))
+
+
+def _few(calls: Columns) -> Columns:
+    """At most `_SAMPLE` of the calls, chosen by a hash of their times, so that any split of them gives the same."""
+    order = calls.timestamp.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return calls.take(np.sort(np.argsort(order, kind="stable")[:_SAMPLE])).without_unused_names()
+
+
+def _joined(parts: Sequence[_Tally]) -> _Tally:
+    before, now = ([merge(those) for those in zip(*periods, strict=True)] for periods in _periods(parts))
+    calls = concat([part.calls for part in parts])
+    calls = _few(calls.take(np.argsort(calls.timestamp, kind="stable")))  # however the log was ordered
+    return _Tally(tuple(before), tuple(now), calls, frozenset().union(*(part.ids for part in parts)))
+
+
+def _periods(parts: Sequence[_Tally]) -> Iterator[list[tuple[Partials, ...]]]:
+    yield [part.before for part in parts]
+    yield [part.now for part in parts]
 
 
 def _metric(anomaly: Anomaly) -> str | None:
@@ -86,34 +177,49 @@ def _metric(anomaly: Anomaly) -> str | None:
     return known.get(name) or (name if name in METRICS else None)
 
 
-def _periods(anomaly: Anomaly, step_us: int) -> tuple[int, int, int]:
-    """When the time before begins, when the incident begins, when it ends."""
-    start = micros(anomaly.start or anomaly.timestamp)
-    end = max(micros(anomaly.end or anomaly.timestamp), start + step_us)
-    return start - _BEFORE_US, start, end
-
-
-def _with_contributors(anomaly: Anomaly, calls: Columns, period: tuple[int, int, int]) -> Anomaly:
-    name = _metric(anomaly)
-    rows = METRICS[name].rows(calls) if name else None
-    if rows is None or name is None:
-        return anomaly
-    first, start, end = period
-    mine = _in_group(calls, anomaly)
-    before = mine & (calls.timestamp >= first) & (calls.timestamp < start)
-    now = mine & (calls.timestamp >= start) & (calls.timestamp < end)
-    parts = contributors(
-        _dimensions(calls, anomaly),
-        np.ones(calls.size),
-        rows / METRICS[name].scale,
-        before,
-        now,
-        ((start - first) / 3.6e9, (end - start) / 3.6e9),
-        total=anomaly.metric_name in _TOTALS,
-        request_ids=calls.name("request_id").texts(),
-    )
+def _with_contributors(case: _Case, tally: _Tally) -> Anomaly:
+    changes = [
+        change
+        for field, before, now in zip(case.fields, tally.before, tally.now, strict=True)
+        if field not in tally.ids
+        and (change := _change(field, before, now, case)) is not None
+        and (len(change.names) <= _MOST_VALUES or not field.startswith(TAG_PREFIX))
+    ]
+    parts = contributors(changes, total=case.anomaly.metric_name in _TOTALS)
     # parts that outdo the whole change cancel each other: they say nothing
-    return replace(anomaly, contributors=tuple(_rounded(part.to_dict()) for part in parts if part.share <= _MOST_SHARE))
+    shown = [replace(part, examples=_examples(part, case, tally.calls)) for part in parts if part.share <= _MOST_SHARE]
+    return replace(case.anomaly, contributors=tuple(_rounded(part.to_dict()) for part in shown))
+
+
+def _change(field: str, before: Partials, now: Partials, case: _Case) -> Change | None:
+    """One field's sums of both periods side by side; None where no call has the metric."""
+    names = sorted({group[0] for part in (before, now) for group in part.groups}, key=lambda name: (name is None, name))
+    if not any(case.metric in part.sums for part in (before, now)):
+        return None
+    place = {name: k for k, name in enumerate(names)}
+    periods = [_parts(part, case.metric, place, length) for part, length in zip((before, now), case.hours, strict=True)]
+    return Change(field, names, *periods)
+
+
+def _parts(partials: Partials, metric: str, place: Mapping[str | None, int], length: float) -> Parts:
+    calls, total = np.zeros(len(place)), np.zeros(len(place))
+    at = [place[group[0]] for group in partials.groups]
+    nothing = np.zeros(len(at), np.int64)
+    sums = partials.sums.get(metric, Sums(nothing, nothing))
+    calls[at], total[at] = sums.count, sums.total / METRICS[metric].scale
+    return Parts(calls, total, length)
+
+
+def _examples(part: Contribution, case: _Case, calls: Columns) -> tuple[str, ...]:
+    """Ids of the part's most telling calls: the largest where the metric rose, else the smallest."""
+    rows = METRICS[case.metric].rows(calls)
+    if rows is None:
+        return ()
+    mine = np.flatnonzero(_named(calls, part.field, part.name) & ~np.isnan(rows))
+    rose = part.rate + part.mix + part.volume > 0
+    order = mine[np.argsort(-rows[mine] if rose else rows[mine], kind="stable")]
+    ids = calls.take(order).name("request_id").texts()
+    return tuple(name for name in ids if name)[:_MOST_EXAMPLES]
 
 
 def _rounded(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,23 +230,14 @@ def _rounded(part: Mapping[str, Any]) -> dict[str, Any]:
 def _in_group(calls: Columns, anomaly: Anomaly) -> BoolArray:
     mine = np.ones(calls.size, np.bool_)
     for field, value in anomaly.group:
-        if field == "error_type":  # its rate is of all calls
-            continue
-        names = calls.name(field)
-        code = -1 if value is None else names.values.index(value) if value in names.values else -2
-        mine &= names.codes == code
+        if field != "error_type":  # its rate is of all calls
+            mine &= _named(calls, field, value)
     return mine
 
 
-def _dimensions(calls: Columns, anomaly: Anomaly) -> list[Dimension]:
-    fixed = {field for field, _ in anomaly.group}
-    tags = [
-        name for name in calls.names if name.startswith(TAG_PREFIX) and len(calls.names[name].values) <= _MOST_VALUES
-    ]
-    return [
-        Dimension(field, calls.names[field].codes.astype(np.int64), calls.names[field].values)
-        for field in (*_FIELDS, *sorted(tags))
-        if field in calls.names
-        and field not in fixed
-        and (field != "error_type" or anomaly.metric_name == "error_rate")
-    ]
+def _named(calls: Columns, field: str, value: str | None) -> BoolArray:
+    """Which calls have this name in a field."""
+    names = calls.name(field)
+    code = -1 if value is None else names.values.index(value) if value in names.values else -2
+    mine: BoolArray = names.codes == code
+    return mine

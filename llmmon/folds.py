@@ -126,7 +126,8 @@ class TopFold:
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
         self._found += columns.size
-        self._kept.append(columns.take(top(columns, self._key, self._limit, ascending=self._ascending)))
+        first = columns.take(top(columns, self._key, self._limit, ascending=self._ascending))
+        self._kept.append(first.without_unused_names())
         if len(self._kept) > _MERGE_EVERY:
             self._shrink()
 

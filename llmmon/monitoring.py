@@ -13,25 +13,35 @@ from llmmon.columns import MISSING_TIME, Columns
 from llmmon.contributions import attributed
 from llmmon.detectors import DETECTORS, Sensitivity, ThresholdAnomalyDetector, Verdicts, judge, judge_samples
 from llmmon.detectors.anomaly import micros
+from llmmon.digests import digested
 from llmmon.durations import duration_us, iso, moment_us
 from llmmon.errors import UsageError
 from llmmon.excluding import bridged
-from llmmon.folds import ALONE, Beside, PartialsFold
+from llmmon.folds import ALONE, EXACT_VALUES, Beside, PartialsFold
 from llmmon.formats.stamps import moments
 from llmmon.grouping import Grouping
 from llmmon.incidents import Anomaly, incidents, merged, score_rows
 from llmmon.metrics import METRICS as ALL_METRICS
 from llmmon.metrics import needed_fields, statistic_called, statistic_name
 from llmmon.names import lookup, unknown
-from llmmon.panels import LEVELS, METRICS_READ, PROPORTIONS, levels_of_successes, of_late, panel_of, statistic_series
-from llmmon.partials import merge
+from llmmon.panels import (
+    COUNTED,
+    LEVELS,
+    METRICS_READ,
+    PROPORTIONS,
+    levels_of_successes,
+    of_late,
+    panel_of,
+    statistic_series,
+)
+from llmmon.partials import Partials, merge
 from llmmon.pipeline import Query, Read, read
 from llmmon.reports import AnomaliesReport, IncidentReport, MonitoredSeries, Window
-from llmmon.series import Panel, Series, samples
+from llmmon.series import Panel, Series, panel, samples
 
 STEP_US: Final = 300_000_000
 MOST_GROUPS: Final = 50
-_MOST_VALUES: Final = 2_000_000  # of a worker; beyond it values are binned, which the monitor does not mind
+_MERGE_EVERY: Final = 16  # blocks; then their values become a few numbers a bucket
 _ERRORS: Final = Measures(sums=("error",), values=())
 MOST_BUCKETS: Final = 400 * 288  # of a history: 400 days
 _COURSE: Final = 24  # buckets shown around an incident
@@ -56,21 +66,23 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     grouping = Grouping(plan.by, STEP_US)
     measures = measures_of(plan)
     history = msgspec.structs.replace(query, window=None, since=None)
-    fields = needed_fields([s for name in measures.sums for s in (statistic_name(ALL_METRICS[name], "count"),)])
+    names = dict.fromkeys([*measures.sums, *measures.values])
+    fields = needed_fields([statistic_name(ALL_METRICS[name], "count") for name in names])
     fields |= {"error_type", *plan.by, *beside.fields}
-    found = read(history, fields, lambda: beside.wrap(_MonitorFold(measures, grouping, plan)))
+    found = read(history, fields, lambda: beside.wrap(MonitorFold(measures, grouping, plan)))
     partials, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
     calls, partials, by_error = len(partials.groups), of_late(partials, MOST_BUCKETS), of_late(by_error, MOST_BUCKETS)
     if len(partials.groups) < calls:
         query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // 86_400_000_000} days back")
-    panel = _selected(panel_of(partials, grouping, MOST_GROUPS, by_error), plan)
+    whole = panel(()) if plan.thresholds else panel_of(partials, grouping, MOST_GROUPS, by_error)
+    watched = _selected(whole, plan)
     sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)
     now_us = found.source.now_us or 0
-    verdicts = _judged(panel, sampled, partials, grouping, plan, now_us)
+    verdicts = _judged(watched, sampled, partials, grouping, plan, now_us)
     window = _window(query, found, now_us)
     every = merged(anomaly for one in verdicts for anomaly in incidents(one))
     shown = [a for a in every if _overlaps(a, window) and not _excluded(a, plan.exclude)]
-    explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], panel.step_us)
+    explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], STEP_US)
     report = AnomaliesReport(
         window=window,
         incidents=tuple(incident_report(explained.get(a.id, a), verdicts) for a in shown),
@@ -84,12 +96,12 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     return report, found
 
 
-class _MonitorFold(PartialsFold):
+class MonitorFold(PartialsFold):
     """Partials by bucket and group, and the metric samples as they are."""
 
     def __init__(self, measures: Measures, grouping: Grouping, plan: MonitorPlan) -> None:
         by_error = (_ERRORS, Grouping(("error_type",), STEP_US))
-        super().__init__([(measures, grouping), by_error], _MOST_VALUES, merge_every=16)
+        super().__init__([(measures, grouping), by_error], EXACT_VALUES, _MERGE_EVERY)
         self._plan = plan
         self._samples: list[dict[str, Any]] = []
 
@@ -100,6 +112,9 @@ class _MonitorFold(PartialsFold):
         super().add(columns if self._plan.thresholds else levels_of_successes(columns), samples)
         self._samples += samples
 
+    def _bounded(self, partials: Partials) -> Partials:
+        return super()._bounded(partials) if self._plan.thresholds else digested(partials)
+
     def result(self) -> Any:
         return super().result(), self._samples
 
@@ -107,20 +122,21 @@ class _MonitorFold(PartialsFold):
 def measures_of(plan: MonitorPlan) -> Measures:
     """What a plan needs of the calls."""
     wanted = [statistic_called(name) for name, _, _ in plan.thresholds]
-    extra = [s.metric.name for s in wanted]
-    values = dict.fromkeys([*LEVELS.values(), *(s.metric.name for s in wanted if s.needs_values)])
-    return Measures(sums=tuple(dict.fromkeys([*METRICS_READ, *extra])), values=tuple(values))
+    if not wanted:
+        return Measures(sums=METRICS_READ, values=tuple(LEVELS.values()))
+    names = tuple(dict.fromkeys([COUNTED, *(s.metric.name for s in wanted)]))
+    return Measures(sums=names, values=tuple(dict.fromkeys(s.metric.name for s in wanted if s.needs_values)))
 
 
-def _selected(panel: Panel, plan: MonitorPlan) -> Panel:
-    panel = bridged(panel, plan.exclude)
+def _selected(whole: Panel, plan: MonitorPlan) -> Panel:
+    whole = bridged(whole, plan.exclude)
     if not plan.metrics:
-        return panel
+        return whole
     known = {*LEVELS, *PROPORTIONS, "requests", "cost_usd"}
     for name in plan.metrics:
-        if name not in known and not any(name == one.metric for one in panel.series):
+        if name not in known and not any(name == one.metric for one in whole.series):
             raise UsageError("--metric: " + unknown("metric", name, known))
-    return Panel(panel.starts, panel.step_us, tuple(s for s in panel.series if s.metric in plan.metrics))
+    return Panel(whole.starts, whole.step_us, tuple(s for s in whole.series if s.metric in plan.metrics))
 
 
 def _selected_samples(found: list[Series], plan: MonitorPlan) -> list[Series]:

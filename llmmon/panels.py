@@ -8,12 +8,13 @@ from typing import Final
 import numpy as np
 
 from llmmon.columns import Columns, FloatArray, IntArray
+from llmmon.digests import LOG, PLAIN, TAIL, digested, moments
 from llmmon.evaluation import evaluate
 from llmmon.grouping import Grouping
 from llmmon.metrics import METRICS
 from llmmon.outcome_masks import errors
 from llmmon.partials import VALUE_BITS, Partials, Run, Values, only, rolled_up, sorted_run
-from llmmon.series import Group, Kind, Panel, Series, Table, cells_to_levels, counts, panel, proportions, totals
+from llmmon.series import Group, Kind, Panel, Series, Table, counts, level, panel, proportions, tables, totals
 
 # series -> the metric it is made of
 LEVELS: Final = {
@@ -65,6 +66,7 @@ def panel_of(partials: Partials, grouping: Grouping, most_groups: int, by_error:
     """
     if not partials.groups:
         return panel(())
+    partials = digested(partials)
     everything = rolled_up(partials, [(group[0],) for group in partials.groups])
     found = [*_series(everything, Grouping((), grouping.every_us, grouping.tz), [()])]
     if grouping.by:
@@ -98,11 +100,8 @@ def _largest(partials: Partials, most: int) -> list[tuple[str | None, ...]]:
 def _series(partials: Partials, grouping: Grouping, keys: Sequence[tuple[str | None, ...]]) -> Iterator[Series]:
     cells = _Cells(partials, grouping, keys)
     for name, metric in LEVELS.items():
-        if metric in partials.values and len(partials.values[metric]):
-            scale = METRICS[metric].scale
-            table = cells.table(partials.values[metric], scale)
-            log = name != "quality_score"
-            yield from cells_to_levels(name, cells.groups, cells.starts, grouping.every_us, table, log=log)
+        if LOG + metric in partials.sums and partials.sums[LOG + metric].count.any():
+            yield from _levels(name, metric, partials, cells, grouping.every_us)
     calls = cells.spread(partials.sums[COUNTED].count)
     for name, metric in PROPORTIONS.items():
         if metric in partials.sums:
@@ -115,6 +114,16 @@ def _series(partials: Partials, grouping: Grouping, keys: Sequence[tuple[str | N
         spent = cells.spread(partials.sums[TOTALS].total) / METRICS[TOTALS].scale
         for k, group in enumerate(cells.groups):
             yield totals(TOTALS, cells.starts, grouping.every_us, spent[k], calls[k], group)
+
+
+def _levels(name: str, metric: str, partials: Partials, cells: _Cells, every_us: int) -> Iterator[Series]:
+    count, mean, spread = (cells.spread(column) for column in moments(partials, metric))
+    tails = partials.values.get(TAIL + metric)
+    shown = None if tails is None else tables(cells.table(tails, METRICS[metric].scale), cells.width)
+    for k, group in enumerate(cells.groups):
+        table = None if shown is None else shown[k]
+        log = metric not in PLAIN
+        yield level(name, cells.starts, every_us, (count[k], mean[k], spread[k]), group, log=log, table=table)
 
 
 class _Cells:
@@ -132,7 +141,7 @@ class _Cells:
         )
         self.kept = self.places < self.size
 
-    def spread(self, column: IntArray) -> FloatArray:
+    def spread(self, column: IntArray | FloatArray) -> FloatArray:
         """A number per partial group over the grid, 0 where there is none; shape (groups, buckets)."""
         out = np.zeros(self.size)
         out[self.places[self.kept]] = column[self.kept]

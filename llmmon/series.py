@@ -92,8 +92,9 @@ class Series:
 
     `starts` int64 epoch microseconds, ascending: half-open buckets of `step_us`, or stamps of samples
     (`step_us` None). `count` is how many calls a bucket rests on. `value` is what is shown: the typical
-    value, rate, count or total of the bucket, NaN for a gap. `hits` (proportions) is the numerator;
-    `table` (levels) the values themselves, in public units.
+    value, rate, count or total of the bucket, NaN for a gap. `hits` (proportions) is the numerator; `spread`
+    (levels) the variance within a bucket, of logarithms where `value` is a geometric mean; `table` the values
+    themselves in public units, of a metric whose tail is watched.
     """
 
     metric: str
@@ -104,6 +105,7 @@ class Series:
     group: Group = ()
     step_us: int | None = None
     hits: FloatArray | None = None
+    spread: FloatArray | None = None
     table: Table | None = None
 
     def __len__(self) -> int:
@@ -130,6 +132,7 @@ class Series:
             self.group,
             self.step_us,
             None if self.hits is None else self.hits[cut],
+            None if self.spread is None else self.spread[cut],
             table,
         )
 
@@ -143,8 +146,23 @@ def levels(
     metric: str, starts: ArrayLike, step_us: int, table: Table, group: Group = (), *, log: bool = True
 ) -> Series:
     """A series of distributions; shown by the geometric mean of each bucket, or the mean without `log`."""
-    count, mean, _ = table.moments(log=log)
-    return Series(metric, Kind.LEVEL, _ints(starts), np.exp(mean) if log else mean, count, group, step_us, None, table)
+    return level(metric, starts, step_us, table.moments(log=log), group, log=log, table=table)
+
+
+def level(
+    metric: str,
+    starts: ArrayLike,
+    step_us: int,
+    moments: tuple[FloatArray, FloatArray, FloatArray],
+    group: Group = (),
+    *,
+    log: bool = True,
+    table: Table | None = None,
+) -> Series:
+    """The same of (count, mean, variance) of each bucket's values, or of their logarithms."""
+    count, mean, spread = moments
+    value = np.where(count > 0, np.exp(mean) if log else mean, np.nan)
+    return Series(metric, Kind.LEVEL, _ints(starts), value, count, group, step_us, spread=spread, table=table)
 
 
 def proportions(
@@ -178,25 +196,14 @@ def samples(metric: str, stamps: ArrayLike, values: ArrayLike, group: Group = ()
     return Series(metric, Kind.SAMPLES, times, readings, np.isfinite(readings).astype(np.float64), group)
 
 
-def cells_to_levels(
-    metric: str,
-    groups: Iterable[Group],
-    starts: ArrayLike,
-    step_us: int,
-    cells: Table,
-    *,
-    log: bool = True,
-) -> list[Series]:
-    """One series per group from one table over all (group, bucket) cells, group the slower index."""
-    grid = _ints(starts)
-    width = len(grid)
+def tables(cells: Table, width: int) -> list[Table]:
+    """One table of `width` buckets per group from one over all (group, bucket) cells, group the slower index."""
     out = []
-    for k, group in enumerate(groups):
-        edges = cells.offsets[k * width : (k + 1) * width + 1]
+    for first in range(0, len(cells.offsets) - 1, width):
+        edges = cells.offsets[first : first + width + 1]
         low, high = int(edges[0]), int(edges[-1])
         weights = None if cells.weights is None else cells.weights[low:high]
-        table = Table(edges - low, cells.values[low:high], weights)
-        out.append(levels(metric, grid, step_us, table, group, log=log))
+        out.append(Table(edges - low, cells.values[low:high], weights))
     return out
 
 

@@ -21,7 +21,7 @@ PURE_FLOORS = (
     "errors clock",
     "names money durations record",
     "columns packing",
-    "zones outcome_masks partials quantiles metrics evaluation grouping series panels excluding",
+    "zones outcome_masks partials quantiles metrics evaluation grouping series digests panels excluding",
     "formats/",
     "rates modelnames pricelist pricedata prices usage quoting pricing disagreements logged_costs whatif",
     "cost_block cost_tally cost_report costs",

@@ -11,13 +11,13 @@ from llmmon.series import (
     Kind,
     Panel,
     Table,
-    cells_to_levels,
     counts,
     group_of,
     levels,
     panel,
     proportions,
     samples,
+    tables,
     totals,
 )
 
@@ -90,12 +90,10 @@ def test_samples_are_put_in_order_and_keep_their_own_stamps() -> None:
     assert series.count.tolist() == [1.0, 0.0, 1.0]
 
 
-def test_cells_of_many_groups_become_a_series_each() -> None:
-    groups = [(("model", "a"),), (("model", "b"),)]
-    made = cells_to_levels("latency_ms", groups, [0, STEP], STEP, table([[1.0], [2.0, 8.0], [], [5.0]]))
-    assert [s.group for s in made] == groups
-    np.testing.assert_allclose(made[0].value, [1.0, 4.0])
-    np.testing.assert_allclose(made[1].value, [np.nan, 5.0])
+def test_cells_of_many_groups_become_a_table_each() -> None:
+    made = tables(table([[1.0], [2.0, 8.0], [], [5.0]]), 2)
+    np.testing.assert_allclose(made[0].moments(log=True)[1], np.log([1.0, 4.0]))
+    np.testing.assert_allclose(made[1].moments(log=True)[1], [np.nan, np.log(5.0)])
 
 
 def test_a_panel_needs_one_grid_without_holes() -> None:

@@ -228,8 +228,11 @@ def _table(series: Series) -> Table:
 def _fill(out: Matrices, j: int, series: Series, column: Column, watch: Watch) -> None:
     match column.detector:
         case "level":
-            count, mean, spread = _table(series).moments(log=watch.log)
-            out.count[:, j], out.x[:, j], out.spread[:, j] = count, np.nan_to_num(mean), spread
+            known = series.count > 0
+            with np.errstate(invalid="ignore"):
+                x = np.log(series.value) if watch.log else series.value
+            out.count[:, j], out.x[:, j] = series.count, np.where(known, x, 0.0)
+            out.spread[:, j] = 0.0 if series.spread is None else series.spread
         case "rate":
             hits = np.zeros(len(series)) if series.hits is None else series.hits
             out.count[:, j], out.x[:, j] = series.count, hits

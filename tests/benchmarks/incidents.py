@@ -18,12 +18,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from llmmon.columns import Columns, Names
 from llmmon.detectors import judge
 from llmmon.detectors.anomaly import micros
+from llmmon.grouping import Grouping
 from llmmon.incidents import incidents
-from llmmon.series import FloatArray, Group, IntArray, Panel, Series, Table, counts, levels, panel, proportions, totals
+from llmmon.monitoring import MOST_GROUPS, STEP_US, MonitorFold, MonitorPlan, measures_of
+from llmmon.panels import panel_of
+from llmmon.record import MICROSECONDS, NANO_DOLLARS, SCORE_UNITS
+from llmmon.series import Panel
 
-STEP_US = 300_000_000
+BLOCK = 30_000  # calls
 FIRST_SEED = 9000
 CREEPING = ("error_creep", "cost_creep")
 TARGETS = {1.0: 0.97, 0.5: 0.85}
@@ -37,68 +42,46 @@ FAMILIES = {
 Log = Mapping[str, Any]
 
 
-def measures(log: Log) -> dict[str, FloatArray]:
-    """The values of every call by metric, NaN where it has none."""
-    ok = log["success"]
-    first = np.nan_to_num(log["time_to_first_token_ms"])
-    writing = np.maximum(log["latency_ms"] - first, 1e-3)
-    found = {
-        "latency_ms": log["latency_ms"],
-        "output_tokens_per_second": log["completion_tokens"] * 1000 / writing,
-        "completion_tokens": log["completion_tokens"],
-        "cost_per_request_usd": log["cost_usd"],
-        "cost_per_token_usd": log["cost_usd"] / np.maximum(log["total_tokens"], 1),
+def columns_of(log: Log) -> Columns:
+    """The calls as they are held once a log is read."""
+    numbers = {
+        "latency_ms": np.rint(log["latency_ms"] * MICROSECONDS),
+        "time_to_first_token_ms": np.rint(log["time_to_first_token_ms"] * MICROSECONDS),
+        "cost_usd": np.rint(log["cost_usd"] * NANO_DOLLARS),
+        "quality_score": np.rint(log["quality_score"] * SCORE_UNITS),
+        **{name: log[name].astype(np.float64) for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
     }
-    of_successes = {name: np.where(ok, values, np.nan) for name, values in found.items()}
-    rest = ("time_to_first_token_ms", "prompt_tokens", "quality_score")
-    return {**of_successes, **{name: log[name].astype(np.float64) for name in rest}}
+    names = {
+        "model": log["model"],
+        "status": np.where(log["success"], "ok", "error"),
+        "error_type": log["error_type"],
+    }
+    stamps = (log["t"] * 1e6).astype(np.int64)
+    return Columns(len(stamps), stamps, numbers, {name: names_of(column) for name, column in names.items()})
 
 
-def table_of(bucket: IntArray, values: FloatArray, size: int) -> Table:
-    """Sorted values by bucket."""
-    known = np.isfinite(values)
-    bucket, values = bucket[known], values[known]
-    order = np.lexsort((values, bucket))
-    return Table(np.searchsorted(bucket[order], np.arange(size + 1)).astype(np.int64), values[order])
+def names_of(column: Any) -> Names:
+    """A column of texts as codes; the empty text is missing."""
+    values, codes = np.unique(column, return_inverse=True)
+    places = np.cumsum(values != "") - 1
+    kept = [str(value) for value in values if value != ""]
+    return Names(np.where(values == "", -1, places)[codes].astype(np.int32), kept)
 
 
-def group_series(
-    log: Log, values: Mapping[str, FloatArray], rows: Any, grid: IntArray, bucket: IntArray, group: Group
-) -> list[Series]:
-    """Every default metric of the calls in `rows`."""
-    size, mine = len(grid), bucket[rows]
-    calls = np.bincount(mine, minlength=size)
-    failed = np.bincount(mine, ~log["success"][rows], minlength=size)
-    cost = np.bincount(mine, log["cost_usd"][rows], minlength=size)
-    shown = [
-        levels(name, grid, STEP_US, table_of(mine, v[rows], size), group, log=name != "quality_score")
-        for name, v in values.items()
-    ]
-    return [
-        *shown,
-        proportions("error_rate", grid, STEP_US, failed, calls, group),
-        counts("requests", grid, STEP_US, calls, group),
-        totals("cost_usd", grid, STEP_US, cost, calls, group),
-    ]
+def panel_of_calls(columns: Columns) -> Panel:
+    """Overall and by model, as `anomalies` makes it from blocks of calls."""
+    plan = MonitorPlan()
+    grouping = Grouping(plan.by, STEP_US)
+    fold = MonitorFold(measures_of(plan), grouping, plan)
+    for first in range(0, columns.size, BLOCK):
+        fold.add(columns.take(np.arange(first, min(first + BLOCK, columns.size))), [])
+    (partials, by_error), _ = fold.result()
+    return panel_of(partials, grouping, MOST_GROUPS, by_error)
 
 
-def panel_of(log: Log, epoch: float) -> Panel:
-    """Overall and by model; without the last, incomplete bucket."""
-    bucket = ((log["t"] - epoch) * 1e6 // STEP_US).astype(np.int64)
-    size = int(bucket[-1])
-    keep = bucket < size
-    log, bucket = {name: column[keep] for name, column in log.items()}, bucket[keep]
-    grid = int(epoch) * 1_000_000 + STEP_US * np.arange(size, dtype=np.int64)
-    values = measures(log)
-    found = group_series(log, values, slice(None), grid, bucket, ())
-    for model in np.unique(log["model"]):
-        found += group_series(log, values, log["model"] == model, grid, bucket, (("model", str(model)),))
-    return panel(found)
-
-
-def detections(series: Panel) -> list[tuple[float, str, str]]:
+def detections(columns: Columns) -> list[tuple[float, str, str]]:
     """(unix seconds, metric, model) of every incident raised."""
-    found = incidents(judge(series))
+    found = incidents(judge(panel_of_calls(columns), until_us=int(columns.timestamp[-1])))
     return [(micros(a.timestamp) / 1e6 - 1, a.metric_name, dict(a.group).get("model") or "") for a in found]
 
 
@@ -108,10 +91,10 @@ def pooled(generator: Any, seeds: Sequence[int], per_day: float, strength: float
     false, wrong, seconds = [], 0, 0.0
     for seed in seeds:
         log, labels = generator.generate(seed, per_day=per_day, clean=clean, strength=strength)
-        series = panel_of(log, generator.EPOCH)
-        began = time.perf_counter()
-        found = detections(series)
-        seconds = max(seconds, time.perf_counter() - began)
+        columns = columns_of(log)
+        began = time.process_time()
+        found = detections(columns)
+        seconds = max(seconds, time.process_time() - began)
         result = generator.score(found, labels, 28)
         false.append(result["false_per_day"])
         wrong += result["wrong_model"]
