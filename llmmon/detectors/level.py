@@ -24,6 +24,11 @@ _SPREAD_H: Final = 72.0
 _SEASON_SD: Final = 0.1  # of log levels between hours, before anything is known
 _WEEK_SD: Final = 0.05
 _WEEKS: Final = 3 * 168
+_BOLD: Final = 3.0  # standard deviations of one call beyond which it says no more
+_WARY: Final = 2.0  # the same where single calls are known to stray
+_FEW: Final = 600.0  # buckets of few calls that are assumed ...
+_STRAYS: Final = 0.004  # ... and the share of them that stray: of normal ones 0.0005 do
+_FAR: Final = 3.5  # standard deviations
 _READY_H: Final = 24
 _READY_CALLS: Final = 60
 _TINY: Final = 1e-12
@@ -40,6 +45,7 @@ class LevelJudge:
         unit = np.array([1.0 if w.log else w.shifts[0] / 0.25 for w in watches])
         self.season_var, self.week_var = (_SEASON_SD * unit) ** 2, (_WEEK_SD * unit) ** 2
         self.shifts = _shifts(watches)
+        self.few, self.stray = np.full(size, _FEW), np.full(size, _FEW * _STRAYS)
         self.up = np.array([w.bad is not Bad.DOWN for w in watches], np.bool_)
         self.down = np.array([w.bad is not Bad.UP for w in watches], np.bool_)
         index = np.array(given, np.int64)
@@ -87,6 +93,19 @@ class LevelJudge:
         variance = self.within * left / np.maximum(block.count, 1.0)
         return np.where(block.count > 0, raw - explained, 0.0), raw, variance, explained
 
+    def _trust(self) -> FloatArray:
+        """Standard deviations that a single call may speak for: fewer, the more calls stray; shape (columns)."""
+        share = (self.stray / self.few - 0.001) / (_STRAYS - 0.001)
+        trust: FloatArray = _BOLD - (_BOLD - _WARY) * np.clip(share, 0.0, 1.5)
+        return trust
+
+    def _learn_strays(self, r: FloatArray, sampling: FloatArray, used: FloatArray) -> None:
+        some = (used > 0) & (used <= 12) & (self.hours > 24)
+        far = some & (r * r > _FAR * _FAR * (sampling + self.between))
+        keep = 0.5 ** (1.0 / (4 * _LIFE_H))
+        self.few = keep * self.few + some.sum(axis=0)
+        self.stray = keep * self.stray + far.sum(axis=0)
+
     def _doubt(self, block: Block) -> FloatArray:
         """How far the baseline with its season may be off: one standard deviation; shape (columns)."""
         noise = np.maximum(self.within, _TINY)
@@ -101,7 +120,7 @@ class LevelJudge:
         variance = sampling + lasting + _TINY
         sd = np.sqrt(variance)
         z = r / sd
-        bound = np.minimum(8.0, 2.0 * np.sqrt(block.count))
+        bound = self._trust() * np.minimum(np.sqrt(block.count), 4.0)
         shift = np.clip(z, -bound, bound) * sd
         doubt = self._doubt(block)
         d = self.shifts
@@ -151,6 +170,7 @@ class LevelJudge:
         rate = settled / _SPREAD_H
         self.between = np.maximum(self.between + rate * (excess - self.between), 0.0)
         self._learn_hourly(r, sampling, used, rate)
+        self._learn_strays(r, sampling, used)
 
     def _learn_hourly(self, r: FloatArray, sampling: FloatArray, used: FloatArray, rate: FloatArray) -> None:
         """Variance of whole hours beyond what independent buckets explain: slow wandering."""

@@ -23,6 +23,7 @@ _READY_H: Final = 168
 _LEAST: Final = 0.3  # expected events a bucket under which silence says nothing
 _ROUGH: Final = 0.03  # squared relative error of an expectation, to begin with
 
+_OF_ONE_BUCKET: Final = 7.0  # nats at most for a total, which a single dear call can make: two buckets must agree
 _ALIKE: Final = 100.0  # events for which it counts that days have the same course
 
 _MEMORY_US: Final = HOUR_US // 2  # over which wandering adds up before it is let go
@@ -84,6 +85,7 @@ class TrafficJudge:
         steps = (k3 * np.log(f) - e3 * (f - 1)) / np.where(_SMALL, slow[:, None, :], spread[:, None, :])
         enough = (e * self.unit > 0) & (e > _LEAST)
         steps = np.where(enough[:, None, :], steps, np.minimum(steps, 0.0))
+        steps = np.where(self.sums, np.minimum(steps, _OF_ONE_BUCKET), steps)
         root = np.sqrt(spread)
         z = np.where(e * self.unit > 1e-6, 2 * (np.sqrt(k + 0.375) - np.sqrt(e + 0.375)) / root, 0.0)
         reach = 3 * np.sqrt(e * spread)
