@@ -22,6 +22,7 @@ _LEAST: Final = 48  # samples before the first verdict
 _REFRACTORY: Final = 120  # samples
 _CALM: Final = math.log(1 / 0.08)  # nats beyond log(samples): false alarms per e-fold of history
 _DAY_US: Final = 26 * HOUR_US
+_FADES: Final = 0.5 ** (1 / 24)  # of a surprise, a sample: what follows one belongs to it
 _YOUNG: Final = 3.0  # nats more while the series has not seen a day
 
 
@@ -32,7 +33,7 @@ class _Novelty:
         self.stamps: list[int] = []
         self.values: list[float] = []
         self.features: Features | None = None
-        self.rarity = Ranks()
+        self.rarity, self.lately, self.held = Ranks(), Ranks(), 0.0
         self.seen, self.quiet_until = 0, 0
         self.low, self.high = math.inf, -math.inf
 
@@ -47,8 +48,9 @@ class _Novelty:
         if self.low == self.high:  # never a change: nothing to be surprised at
             return Point(0.0, low, high, 0.0)
         feature, most = max(found.items(), key=lambda item: item[1])
-        score = self.rarity.add(most)
-        nats = -math.log(1.0 - score)
+        nats = -math.log(1.0 - self.rarity.add(most))
+        self.held = max(most, self.held * _FADES)
+        score = self.lately.add(self.held)
         way = -1.0 if value < (low + high) / 2 else 1.0
         alarm = nats > self._limit(stamp_us) and self.seen >= self.quiet_until
         text = self._alarm(feature, value) if alarm else ""
