@@ -84,7 +84,7 @@ def _incident(verdicts: Verdicts, j: int, first: int, stop: int) -> Anomaly:
     onset = min(max(int(verdicts.onset[first, j]), 0), first)
     peak = _strongest(verdicts.z[first:stop, j])
     low, high, value = (float(m[first, j]) for m in (verdicts.low, verdicts.high, verdicts.value))
-    end = int(verdicts.ends[stop - 1])
+    end = int(verdicts.ends[_last(verdicts, j, onset, first, stop)])
     return Anomaly(
         column.metric,
         value,
@@ -99,6 +99,19 @@ def _incident(verdicts: Verdicts, j: int, first: int, stop: int) -> Anomaly:
         score=_known(verdicts.score[first, j]),
         id=incident_id(column.metric, column.group, int(verdicts.ends[first])),
     )
+
+
+def _last(verdicts: Verdicts, j: int, onset: int, first: int, stop: int) -> int:
+    """The bucket with which it ended: the evidence from its onset to there stands out most (sum / sqrt(n)).
+
+    That it is over is only known when its evidence has gone, which takes long where calls are few. One that is
+    open at the end of the log is taken to last.
+    """
+    if stop == len(verdicts.starts) or verdicts.columns[j].detector not in _KIND:
+        return stop - 1
+    running = np.cumsum(np.nan_to_num(verdicts.z[onset:stop, j]))
+    apart = running * np.sign(running[first - onset]) / np.sqrt(np.arange(1, stop - onset + 1))
+    return first + int(apart[first - onset :].argmax())
 
 
 def _strongest(z: FloatArray) -> float:

@@ -31,7 +31,7 @@ _LEAST_SERIES: Final = 24  # that share the budget of false alarms: a few series
 _LIVELY: Final = 0.25  # chances a bucket of the liveliest sums
 _SLOWEST: Final = 0.05  # nats a bucket
 _PACE_H: Final = 72.0  # hours over which the pace of sums is learned
-_CREEPING_CHANCES: Final = 1500  # a week and series: slow sums have few independent chances to alarm
+_CREEPING_CHANCES: Final = 4000  # a week and series: slow sums have few independent chances to alarm
 
 Judge: TypeAlias = LevelJudge | RateJudge | TrafficJudge
 
@@ -131,7 +131,7 @@ class Monitor:
         creeping = np.log(slow / self.sensitivity.false_alarms_per_week)
         # no share of the budget is larger than the budget: with few series all have the same
         sooner = np.minimum(self._sooner, np.log(max(ready.sum() / _EQUALS, 1.0)))
-        usual = np.where(self.layout.creeping, creeping, limit - sooner)
+        usual = np.where(self.layout.creeping, creeping, limit) - sooner
         limits: FloatArray = np.where(np.isinf(self.layout.off), np.inf, usual)
         return limits
 
