@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from llmmon.detectors.anomaly import spoken
 from llmmon.series import FloatArray
 
 _LEAST_SHARE: Final = 0.1  # of the change, under which a part is not named
@@ -45,7 +46,7 @@ class Contribution:
         name = "missing" if self.name is None else self.name
         return (
             f"{self.field} {name} contributed {self.share:.0%} of the change, mostly by {mostly}"
-            f" ({self.before:.4g} before, {self.now:.4g} now)"
+            f" ({spoken(self.before)} before, {spoken(self.now)} now)"
         )
 
     def to_dict(self) -> Mapping[str, Any]:

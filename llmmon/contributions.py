@@ -22,7 +22,7 @@ from llmmon.folds import EXACT_VALUES, PartialsFold
 from llmmon.formats.tagging import tags_in
 from llmmon.grouping import Grouping
 from llmmon.incidents import Anomaly
-from llmmon.metrics import METRICS, needed_fields, statistic_name
+from llmmon.metrics import METRICS, QUANTILES, STATISTICS, needed_fields, statistic_name
 from llmmon.panels import LEVELS, PROPORTIONS
 from llmmon.partials import Partials, Sums, merge
 from llmmon.pipeline import Query, read
@@ -36,6 +36,7 @@ _MOST_SHARE: Final = 1.5
 _MOST_EXAMPLES: Final = 3
 _SAMPLE: Final = 2000  # calls of an incident that examples are taken from
 _BEFORE_US: Final = 24 * 3_600_000_000
+_OF_CALLS: Final = frozenset({"avg", *QUANTILES})  # statistics that a change of the mean explains
 _TOTALS: Final = frozenset({"requests", "cost_usd"})
 _TAILS: Final = {"latency_p99_ms": "latency_ms", "output_tokens_per_second": "output_tokens_per_second"}
 
@@ -174,6 +175,8 @@ def _metric(anomaly: Anomaly) -> str | None:
     """The metric of single calls behind a series; None for metric samples."""
     name = anomaly.metric_name
     known = {**LEVELS, **PROPORTIONS, **_TAILS}
+    if name in STATISTICS and STATISTICS[name].aggregation in _OF_CALLS:
+        known[name] = STATISTICS[name].metric.name
     return known.get(name) or (name if name in METRICS else None)
 
 

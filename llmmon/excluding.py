@@ -8,10 +8,23 @@ from typing import Final
 import numpy as np
 
 from llmmon.columns import BoolArray, FloatArray
+from llmmon.durations import moment_us
+from llmmon.errors import UsageError
 from llmmon.series import HOUR_US, Kind, Panel, Series
 
 _WEEK_US: Final = 168 * HOUR_US
 _DAY_US: Final = 24 * HOUR_US
+
+
+def parse_range(text: str, tz: str, wall_us: int) -> tuple[int, int]:
+    """`START/END` from `--exclude`; raises `UsageError`."""
+    start, slash, end = text.partition("/")
+    if not slash:
+        raise UsageError(f"--exclude {text!r} is no START/END", hint="2026-01-31T08:00/2026-01-31T09:00")
+    first, last = moment_us(start, wall_us, tz), moment_us(end, wall_us, tz)
+    if last <= first:
+        raise UsageError(f"--exclude {text!r} ends before it begins", hint="START/END")
+    return first, last
 
 
 def bridged(panel: Panel, ranges: Sequence[tuple[int, int]]) -> Panel:

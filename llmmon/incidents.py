@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.detectors.anomaly import Anomaly, Severity, micros, moment, severity_of
+from llmmon.detectors.anomaly import Anomaly, Severity, micros, moment, severity_of, spoken
 from llmmon.detectors.verdicts import Verdicts
 from llmmon.series import FloatArray, Group
 
@@ -105,13 +105,15 @@ def _last(verdicts: Verdicts, j: int, onset: int, first: int, stop: int) -> int:
     """The bucket with which it ended: the evidence from its onset to there stands out most (sum / sqrt(n)).
 
     That it is over is only known when its evidence has gone, which takes long where calls are few. One that is
-    open at the end of the log is taken to last.
+    open at the end of the log is taken to last, unless it has been calm for longer than it lasted.
     """
-    if stop == len(verdicts.starts) or verdicts.columns[j].detector not in _KIND:
+    if verdicts.columns[j].detector not in _KIND:
         return stop - 1
     running = np.cumsum(np.nan_to_num(verdicts.z[onset:stop, j]))
     apart = running * np.sign(running[first - onset]) / np.sqrt(np.arange(1, stop - onset + 1))
-    return first + int(apart[first - onset :].argmax())
+    last = first + int(apart[first - onset :].argmax())
+    lasts = stop == len(verdicts.starts) and stop - last <= last - onset
+    return stop - 1 if lasts else last
 
 
 def _strongest(z: FloatArray) -> float:
@@ -135,16 +137,16 @@ def _sentence(verdicts: Verdicts, j: int, first: int, onset: int) -> str:
     whom = "".join(f" of {field} {name if name is not None else 'unknown'}" for field, name in column.group)
     since = moment(int(verdicts.starts[onset])).strftime("%Y-%m-%d %H:%M")
     if column.detector not in _KIND:
-        return f"{column.metric}{whom} is {value:.4g}, unlike anything usual, by the {column.detector} detector."
+        return f"{column.metric}{whom} is {spoken(value)}, unlike anything usual, by the {column.detector} detector."
     if np.isfinite(value) and low <= value <= high:
         way = "above" if verdicts.z[onset : first + 1, j].sum() > 0 else "below"
         return (
             f"{column.metric}{whom} has kept {way} its usual {_KIND[column.detector]} since {since}"
-            f" ({value:.4g} now, expected {low:.4g} to {high:.4g})."
+            f" ({spoken(value)} now, expected {spoken(low)} to {spoken(high)})."
         )
     way = "above" if value > high else "below"
     bound = high if value > high else low
-    return f"{column.metric}{whom} is {value:.4g}, {way} the expected {bound:.4g}, since {since}."
+    return f"{column.metric}{whom} is {spoken(value)}, {way} the expected {spoken(bound)}, since {since}."
 
 
 def score_rows(verdicts: Verdicts) -> list[ScoreRow]:

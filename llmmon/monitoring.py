@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,13 +14,20 @@ from llmmon.contributions import attributed
 from llmmon.detectors import DETECTORS, Sensitivity, ThresholdAnomalyDetector, Verdicts, judge, judge_samples
 from llmmon.detectors.anomaly import micros
 from llmmon.digests import digested
-from llmmon.durations import duration_us, iso, moment_us
+from llmmon.durations import duration_us, moment_us
 from llmmon.errors import UsageError
 from llmmon.excluding import bridged
 from llmmon.folds import ALONE, EXACT_VALUES, Beside, PartialsFold
 from llmmon.formats.stamps import moments
 from llmmon.grouping import Grouping
-from llmmon.incidents import Anomaly, incidents, merged, score_rows
+from llmmon.incident_reports import (
+    asked_for,
+    bucket_scores,
+    explained_buckets,
+    incident_report,
+    monitored_series,
+)
+from llmmon.incidents import Anomaly, incidents, merged
 from llmmon.metrics import METRICS as ALL_METRICS
 from llmmon.metrics import needed_fields, statistic_called, statistic_name
 from llmmon.names import lookup, unknown
@@ -36,7 +43,7 @@ from llmmon.panels import (
 )
 from llmmon.partials import Partials, merge
 from llmmon.pipeline import Query, Read, read
-from llmmon.reports import AnomaliesReport, IncidentReport, MonitoredSeries, Window
+from llmmon.reports import AnomaliesReport, Window
 from llmmon.series import Panel, Series, panel, samples
 
 STEP_US: Final = 300_000_000
@@ -44,7 +51,6 @@ MOST_GROUPS: Final = 50
 _MERGE_EVERY: Final = 16  # blocks; then their values become a few numbers a bucket
 _ERRORS: Final = Measures(sums=("error",), values=())
 MOST_BUCKETS: Final = 400 * 288  # of a history: 400 days
-_COURSE: Final = 24  # buckets shown around an incident
 _MOST_ATTRIBUTED: Final = 20
 
 
@@ -82,16 +88,18 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     window = _window(query, found, now_us)
     every = merged(anomaly for one in verdicts for anomaly in incidents(one))
     shown = [a for a in every if _overlaps(a, window) and not _excluded(a, plan.exclude)]
+    if plan.explain:
+        shown = [asked_for(plan.explain, every)]
     explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], STEP_US)
     report = AnomaliesReport(
         window=window,
         incidents=tuple(incident_report(explained.get(a.id, a), verdicts) for a in shown),
-        monitored=tuple(_monitored(verdicts)),
+        monitored=monitored_series(verdicts),
         sensitivity=str(plan.sensitivity),
         false_alarms_per_week=Sensitivity(plan.sensitivity).false_alarms_per_week,
         methods=plan.methods,
-        scores=tuple(_scores(verdicts, window)) if plan.with_scores else (),
-        explained=_explained(plan.explain, every, verdicts) if plan.explain else (),
+        scores=bucket_scores(verdicts, window) if plan.with_scores else (),
+        explained=explained_buckets(shown[0], verdicts) if plan.explain else (),
     )
     return report, found
 
@@ -200,95 +208,6 @@ def _excluded(anomaly: Anomaly, ranges: Sequence[tuple[int, int]]) -> bool:
     return any(start <= at <= end + STEP_US for start, end in ranges)
 
 
-def incident_report(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> IncidentReport:
-    """An incident in public units, with the metric's course around its beginning."""
-    where = _place(anomaly, verdicts)
-    course: tuple[float | None, ...] = ()
-    if where is not None:
-        one, j = where
-        at = int(np.searchsorted(one.ends, micros(anomaly.timestamp)))
-        around = one.value[max(0, at - _COURSE // 2) : at + _COURSE // 2, j]
-        course = tuple(_known(value) for value in around.tolist())
-    low, high = anomaly.expected_range
-    return IncidentReport(
-        id=anomaly.id,
-        metric_name=anomaly.metric_name,
-        group=dict(anomaly.group),
-        value=_known(anomaly.value),
-        low=_known(low),
-        high=_known(high),
-        severity=anomaly.severity.value,
-        score=anomaly.score,
-        detector=anomaly.detector,
-        timestamp_us=micros(anomaly.timestamp),
-        start_us=micros(anomaly.start or anomaly.timestamp),
-        end_us=micros(anomaly.end or anomaly.timestamp),
-        description=anomaly.description,
-        contributors=tuple(anomaly.contributors),
-        course=course,
-    )
-
-
-def _place(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> tuple[Verdicts, int] | None:
-    for one in verdicts:
-        for j, column in enumerate(one.columns):
-            if (column.metric, column.group, column.detector) == (
-                anomaly.metric_name,
-                anomaly.group,
-                anomaly.detector,
-            ):
-                return one, j
-    return None
-
-
-def _known(number: float) -> float | None:
-    return float(number) if np.isfinite(number) else None
-
-
-def _monitored(verdicts: Sequence[Verdicts]) -> Iterable[MonitoredSeries]:
-    for one in verdicts:
-        for row in one.monitored:
-            yield MonitoredSeries(row.metric_name, dict(row.group), row.buckets, row.season, row.judged, row.reason)
-
-
-def _scores(verdicts: Sequence[Verdicts], window: Window) -> Iterable[Mapping[str, Any]]:
-    for one in verdicts:
-        for row in score_rows(one):
-            if window.start_us is None or row.timestamp_us >= window.start_us:
-                yield {
-                    "timestamp": iso(row.timestamp_us),
-                    "metric_name": row.metric_name,
-                    "group": dict(row.group),
-                    "value": _known(row.value),
-                    "expected_range": [_known(bound) for bound in row.expected_range],
-                    "score": row.score,
-                }
-
-
-def _explained(wanted: str, every: Sequence[Anomaly], verdicts: Sequence[Verdicts]) -> tuple[Mapping[str, Any], ...]:
-    """Bucket by bucket around one incident; raises `UsageError` for an id that is not there."""
-    anomaly = next((a for a in every if a.id.startswith(wanted)), None)
-    where = None if anomaly is None else _place(anomaly, verdicts)
-    if anomaly is None or where is None:
-        raise UsageError("--explain: " + unknown("incident", wanted, [a.id for a in every] or ["none was found"]))
-    one, j = where
-    first = int(np.searchsorted(one.ends, micros(anomaly.start or anomaly.timestamp)))
-    last = int(np.searchsorted(one.ends, micros(anomaly.end or anomaly.timestamp)))
-    rows = range(max(0, first - _COURSE // 2), min(len(one.starts), last + _COURSE // 4))
-    return tuple(
-        {
-            "start": iso(int(one.starts[i])),
-            "value": _known(one.value[i, j]),
-            "low": _known(one.low[i, j]),
-            "high": _known(one.high[i, j]),
-            "z": _known(one.z[i, j]),
-            "score": _known(one.score[i, j]),
-            "alarm": bool(one.alarm[i, j]),
-        }
-        for i in rows
-    )
-
-
 def parse_threshold(text: str) -> tuple[str, str, float]:
     """`latency_p95_ms>5000` from `--threshold`; raises `UsageError`."""
     for sign in (">", "<"):
@@ -299,11 +218,3 @@ def parse_threshold(text: str) -> tuple[str, str, float]:
             except ValueError:
                 break
     raise UsageError(f"--threshold {text!r} is no limit", hint="for example --threshold 'latency_p95_ms>5000'")
-
-
-def parse_range(text: str, tz: str, wall_us: int) -> tuple[int, int]:
-    """`START/END` from `--exclude`; raises `UsageError`."""
-    start, slash, end = text.partition("/")
-    if not slash:
-        raise UsageError(f"--exclude {text!r} is no START/END", hint="2026-01-31T08:00/2026-01-31T09:00")
-    return moment_us(start, wall_us, tz), moment_us(end, wall_us, tz)

@@ -16,9 +16,10 @@ from llmmon.durations import iso
 from llmmon.errors import LlmmonError
 from llmmon.folds import PartialsFold
 from llmmon.grouping import Grouping
+from llmmon.incident_reports import incident_report
 from llmmon.incidents import incidents, merged
 from llmmon.metrics import METRICS, needed_fields, statistic_name
-from llmmon.monitoring import MOST_GROUPS, STEP_US, MonitorPlan, incident_report, measures_of
+from llmmon.monitoring import MOST_GROUPS, STEP_US, MonitorPlan, measures_of
 from llmmon.panels import levels_of_successes, panel_of
 from llmmon.partials import Partials, Values, coarsen, merge, sorted_run
 from llmmon.pipeline import Query, read

@@ -32,7 +32,7 @@ PURE_FLOORS = (
     "incident_labels backtest rule_text suggestion template",
     "scorers/ quality scored score_folds judge_report score_report",
     "simulation",
-    "reports live_report overview histograms tallies accumulating exposition semconv normalised",
+    "reports incident_reports live_report overview histograms tallies accumulating exposition semconv normalised",
     "views/ renderers/ prometheus",
 )
 EFFECT_FLOORS = (

@@ -9,8 +9,6 @@ from llmmon.cli.options import with_logs
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
     from llmmon.pipeline import Query
-    from llmmon.reports import AnomaliesReport
-
 
 Texts = list[str] | None
 By = Annotated[
@@ -48,9 +46,10 @@ def anomalies(
     """
     from llmmon.conditions import any_met
     from llmmon.detectors import Sensitivity, Severity
-    from llmmon.monitoring import MonitorPlan, find_anomalies, parse_range, parse_threshold
+    from llmmon.excluding import parse_range
+    from llmmon.monitoring import MonitorPlan, find_anomalies, parse_threshold
     from llmmon.names import lookup
-    from llmmon.views.anomalies import view_anomalies
+    from llmmon.views.anomalies import nothing_judged, view_anomalies
 
     lookup({level.value: level for level in Sensitivity}, sensitivity, "sensitivity")
     plan = MonitorPlan(
@@ -64,13 +63,8 @@ def anomalies(
         with_scores=scores,
     )
     report, found = find_anomalies(query, plan)
-    _say_if_nothing_was_judged(report, output)
+    if reason := nothing_judged(report):
+        output.say(reason)
     figures = {"severity": {row.severity for row in report.incidents}, "incidents": len(report.incidents)}
     failed = any_met(fail_on or (), figures, {"severity": [severity.value for severity in Severity]})
     return output.finish("anomalies", view_anomalies(report, found.source), found.source, {found.exit_code}, failed)
-
-
-def _say_if_nothing_was_judged(report: "AnomaliesReport", output: "Output") -> None:
-    if not any(row.judged for row in report.monitored):
-        reason = report.monitored[0].reason if report.monitored else "there are no calls with a time"
-        output.say(f"nothing could be judged: {reason}")

@@ -65,3 +65,8 @@ def micros(time: datetime) -> int:
     """A time as epoch microseconds; one without a zone is UTC."""
     aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1_000_000)
+
+
+def spoken(number: float) -> str:
+    """A number in a sentence: four digits, thousands with separators."""
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e12 else f"{number:.4g}"

@@ -17,6 +17,10 @@ from llmmon.series import FloatArray, Kind, Panel, Series, Table
 
 _USUAL_RATE: Final = 0.01
 _TRAFFIC: Final = (Kind.COUNT, Kind.TOTAL)
+_NEEDS: Final = {  # hours, and what else
+    "level": (24, "24 hours", "60 values that differ are needed"),
+    "traffic": (168, "7 days", ""),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,7 @@ class Layout:
         for j, column in enumerate(self.columns):
             season = "none" if column.detector in {"rate", "tail"} else "hour of day"
             season = "hour of week" if weekly[j] else season
-            reason = "" if ready[j] else _reason(column, hours[j])
+            reason = "" if ready[j] else _reason(column, hours[j], panel.series[column.series])
             row = Monitored(column.metric, column.group, len(panel), season, bool(ready[j]), reason)
             known = found.get((column.metric, column.group))
             if known is None or (row.judged and not known.judged):
@@ -200,11 +204,13 @@ def _looks_down(watch: Watch, column: Column) -> bool:
     return watch.bad is not Bad.UP and column.detector in {"level", "traffic"}
 
 
-def _reason(column: Column, hours: float) -> str:
-    if hours == 0 and column.detector != "tail":
+def _reason(column: Column, hours: float, series: Series) -> str:
+    if not len(series):
+        return "too little history: no bucket is complete"
+    if not series.count.any():
         return "no values"
-    needs = {"level": "24 hours and 60 values that differ", "traffic": "7 days"}
-    return f"too little history: {hours:.0f} hours, needs {needs.get(column.detector, '12 hours and 100 calls')}"
+    needed, long, more = _NEEDS.get(column.detector, (12, "12 hours", "100 calls are needed"))
+    return more if hours >= needed else f"too little history: {hours:.0f} hours, needs {long}"
 
 
 def _given(levels: Sequence[Series]) -> tuple[int, ...]:

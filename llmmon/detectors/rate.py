@@ -55,7 +55,10 @@ class RateJudge:
     def _usual(self) -> tuple[FloatArray, FloatArray]:
         """(the usual rate, the same with its own doubt added); shape (columns)."""
         rate = np.clip(self.hits / self.calls, _LEAST, 0.999)
-        return rate, np.clip(rate + np.sqrt(rate * (1 - rate) / self.calls), _LEAST, 0.9995)
+        # what was assumed before any call was seen makes no log in which most calls fail look worse than usual
+        seen = (self.hits - _PRIOR_CALLS * self.usual) / np.maximum(self.calls - _PRIOR_CALLS, 1.0)
+        doubtful = np.maximum(rate + np.sqrt(rate * (1 - rate) / self.calls), seen)
+        return rate, np.clip(doubtful, _LEAST, 0.9995)
 
     def judge(self, block: Block) -> Judged:
         """Evidence of a block against the rates as they were before it."""

@@ -143,7 +143,8 @@ def verdicts_of(series: Series, name: str, points: list[Point]) -> Verdicts:
     begins = alarm & ~np.append(False, alarm[:-1]) if len(alarm) else alarm
     onset = np.maximum.accumulate(np.where(begins, np.arange(len(points)), 0)) if len(alarm) else begins
     known = bool(np.isfinite(table[:, 0]).any())
-    reason = "" if known else ("no values" if not np.isfinite(series.value).any() else "too little history")
+    values = int(np.isfinite(series.value).sum())
+    reason = "" if known else f"too little history: {values} values" if values else "no values"
     row = Monitored(series.metric, series.group, len(series), "none", known, reason)
     return Verdicts(
         series.starts,

@@ -128,7 +128,8 @@ def figure(metric: str, value: float | None) -> str:
 def _sentences(report: AnomaliesReport) -> list[str]:
     """A sentence an incident, and what contributed where one was asked to be explained."""
     if report.explained:
-        return [f"{part['text']}{_examples(part)}" for row in report.incidents for part in row.contributors]
+        parts = [f"{part['text']}{_examples(part)}" for row in report.incidents for part in row.contributors]
+        return [*(row.description for row in report.incidents), *parts]
     if len(report.incidents) > _MOST_SENTENCES:
         return []
     return [row.description for row in report.incidents]
@@ -145,6 +146,7 @@ def _contributed(row: IncidentReport) -> str:
 
 
 def _explanation(report: AnomaliesReport) -> Table:
+    metric = report.incidents[0].metric_name
     columns = (
         Column("bucket", right=False),
         Column("value"),
@@ -156,9 +158,9 @@ def _explanation(report: AnomaliesReport) -> Table:
     rows = tuple(
         (
             str(row["start"]).replace("T", " ").rstrip("Z"),
-            _plain(row["value"]),
-            f"{_plain(row['low'])} to {_plain(row['high'])}",
-            _plain(row["z"]),
+            figure(metric, row["value"]),
+            f"{figure(metric, row['low'])} to {figure(metric, row['high'])}",
+            MISSING if row["z"] is None else f"{row['z']:.1f}",
             _plain(row["score"]),
             "incident" if row["alarm"] else "",
         )
@@ -172,13 +174,26 @@ def _plain(value: float | None) -> str:
 
 
 def _unjudged(report: AnomaliesReport) -> list[str]:
+    """What could not be judged and why, where anything could; else the command says so."""
     missing = [row for row in report.monitored if not row.judged]
-    if not missing:
+    if not missing or len(missing) == len(report.monitored):
         return []
-    if len(missing) == len(report.monitored):
-        return [f"nothing could be judged: {missing[0].reason}"]
-    reasons = {row.reason for row in missing}
-    names = ", ".join(sorted({row.metric_name for row in missing}))
-    return [
-        f"{len(missing)} of {len(report.monitored)} series could not be judged ({names}): {'; '.join(sorted(reasons))}"
-    ]
+    names: dict[str, set[str]] = {}
+    for row in missing:
+        names.setdefault(_short(row.reason), set()).add(row.metric_name)
+    why = "; ".join(f"{reason} ({', '.join(sorted(those))})" for reason, those in sorted(names.items()))
+    return [f"{len(missing)} of {len(report.monitored)} series could not be judged: {why}"]
+
+
+def _short(reason: str) -> str:
+    """`needs 24 hours`: how long each series goes back differs a little."""
+    _, needs, length = reason.partition(", needs ")
+    return f"needs {length}" if needs else reason
+
+
+def nothing_judged(report: AnomaliesReport) -> str | None:
+    """Why nothing at all could be judged, of the series that had anything to judge; None where something was."""
+    if any(row.judged for row in report.monitored):
+        return None
+    reasons = sorted((row.reason for row in report.monitored), key=lambda reason: reason == "no values")
+    return f"nothing could be judged: {reasons[0] if reasons else 'there are no calls with a time'}"
