@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.aggregator import Measures
+from llmmon.aggregator import Measures, aggregate
 from llmmon.columns import MISSING_TIME, Columns
 from llmmon.contributions import attributed
 from llmmon.detectors import DETECTORS, Sensitivity, ThresholdAnomalyDetector, Verdicts, judge, judge_samples
@@ -48,7 +48,7 @@ from llmmon.series import Panel, Series, panel, samples
 
 STEP_US: Final = 300_000_000
 MOST_GROUPS: Final = 50
-_MERGE_EVERY: Final = 16  # blocks; then their values become a few numbers a bucket
+_MERGE_EVERY: Final = 64  # blocks
 _ERRORS: Final = Measures(sums=("error",), values=())
 MOST_BUCKETS: Final = 400 * 288  # of a history: 400 days
 _MOST_ATTRIBUTED: Final = 20
@@ -104,27 +104,46 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     return report, found
 
 
-class MonitorFold(PartialsFold):
-    """Partials by bucket and group, and the metric samples as they are."""
+class MonitorFold:
+    """Digests by bucket and group, errors by type, and the metric samples as they are.
+
+    Hard limits have partials instead: they are on the statistics as everywhere else, failed calls and all.
+    """
 
     def __init__(self, measures: Measures, grouping: Grouping, plan: MonitorPlan) -> None:
-        by_error = (_ERRORS, Grouping(("error_type",), STEP_US))
-        super().__init__([(measures, grouping), by_error], EXACT_VALUES, _MERGE_EVERY)
+        plans = [(measures, grouping), (_ERRORS, Grouping(("error_type",), STEP_US))]
+        self._parts = PartialsFold(plans, EXACT_VALUES) if plan.thresholds else _Digests(plans)
         self._plan = plan
         self._samples: list[dict[str, Any]] = []
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
         for start, end in self._plan.exclude:
             columns = columns.take((columns.timestamp < start) | (columns.timestamp >= end))
-        # hard limits are on the statistics as everywhere else, failed calls and all
-        super().add(columns if self._plan.thresholds else levels_of_successes(columns), samples)
+        self._parts.add(columns if self._plan.thresholds else levels_of_successes(columns), samples)
         self._samples += samples
 
-    def _bounded(self, partials: Partials) -> Partials:
-        return super()._bounded(partials) if self._plan.thresholds else digested(partials)
+    def result(self) -> tuple[list[Partials], list[dict[str, Any]]]:
+        """One partials a grouping, and the samples."""
+        return self._parts.result(), self._samples
 
-    def result(self) -> Any:
-        return super().result(), self._samples
+
+class _Digests:
+    """Digests under several groupings; each block is digested at once, so that its values need not be sorted."""
+
+    def __init__(self, plans: list[tuple[Measures, Grouping]]) -> None:
+        self._plans = plans
+        self._pending: list[list[Partials]] = [[] for _ in plans]
+
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        if columns.size:
+            for (measures, grouping), pending in zip(self._plans, self._pending, strict=True):
+                pending.append(digested(aggregate(columns, measures, grouping, in_order=False)))
+                if len(pending) == _MERGE_EVERY:
+                    pending[:] = [digested(merge(pending))]
+
+    def result(self) -> list[Partials]:
+        return [digested(merge(pending)) for pending in self._pending]
 
 
 def measures_of(plan: MonitorPlan) -> Measures:

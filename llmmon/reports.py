@@ -174,6 +174,11 @@ class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
     scores: tuple[Mapping[str, Any], ...] = ()
     explained: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `--fail-on` can ask for."""
+        return {"severity": {row.severity for row in self.incidents}, "incidents": len(self.incidents)}
+
 
 class NotificationRow(msgspec.Struct, frozen=True):
     """A message to one channel: event trigger, acknowledge, resolve; status sent, queued, suppressed.

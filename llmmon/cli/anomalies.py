@@ -65,6 +65,5 @@ def anomalies(
     report, found = find_anomalies(query, plan)
     if reason := nothing_judged(report):
         output.say(reason)
-    figures = {"severity": {row.severity for row in report.incidents}, "incidents": len(report.incidents)}
-    failed = any_met(fail_on or (), figures, {"severity": [severity.value for severity in Severity]})
+    failed = any_met(fail_on or (), report.figures, {"severity": [severity.value for severity in Severity]})
     return output.finish("anomalies", view_anomalies(report, found.source), found.source, {found.exit_code}, failed)

@@ -194,14 +194,14 @@ class LevelJudge:
         part = np.where(calls > 0, np.clip(mean, low, high), 0.0)
         self.weight = self.weight * 0.5 ** (1.0 / _LIFE_H) + calls
         self.base = self.base + calls / np.maximum(self.weight, 1.0) * part
-        self.recent_weight = self.recent_weight * 0.5 ** (1.0 / _RECENT_H) + calls
-        self.recent = self.recent + calls / np.maximum(self.recent_weight, 1.0) * (part - self.recent)
-        self._learn_season(block, calls, part)
+        warm = np.where(settled, calls, 0.0)  # before that, what is left over is the baseline's
+        self.recent_weight = self.recent_weight * 0.5 ** (1.0 / _RECENT_H) + warm
+        self.recent = self.recent + warm / np.maximum(self.recent_weight, 1.0) * (part - self.recent)
+        self._learn_season(block, warm, part)
 
-    def _learn_season(self, block: Block, calls: FloatArray, part: FloatArray) -> None:
+    def _learn_season(self, block: Block, warm: FloatArray, part: FloatArray) -> None:
         noise = np.maximum(self.within, _TINY)
         h, w = block.of_day, block.of_week
-        warm = np.where(self.hours > 12, calls, 0.0)
         self.day_weight[h] = self.day_weight[h] * 0.9 + warm
         self.day[h] += warm / (self.day_weight[h] + noise / self.season_var + _TINY) * part
         self.week_weight[w] = self.week_weight[w] * 0.8 + warm
