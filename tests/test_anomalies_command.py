@@ -78,11 +78,44 @@ def test_the_tag_that_broke_is_named_and_a_tag_of_ids_is_not(run: Run, tmp_path:
 def test_excluded_time_is_neither_reported_nor_learned_from(run: Run) -> None:
     kept = found(run, SAMPLES, "--exclude", "2026-03-06T12:00/2026-03-06T15:00")["anomalies"]
     assert not [a for a in kept if a["start"].startswith("2026-03-06")]
+    backwards = run("anomalies", SAMPLES, "--exclude", "2026-03-06T15:00/2026-03-06T12:00")
+    assert (2, True) == (backwards.code, "ends before it begins" in backwards.stderr)
+
+
+def test_an_incident_ends_when_what_was_planted_did(run: Run) -> None:
+    slow = [a for a in found(run, SAMPLES)["anomalies"] if a["metric_name"] == "latency_ms"]
+    assert {"2026-03-05T14:30:00Z", "2026-03-09T14:10:00Z"} == {a["end"] for a in slow}
+
+
+def test_the_examples_of_a_contributor_are_its_most_telling_calls(run: Run, tmp_path: Path) -> None:
+    rows = [
+        {
+            "request_id": f"r{i}",
+            "timestamp": (START + timedelta(minutes=3 * i)).isoformat(),
+            "model": "m" if i % 2 else "n",
+            "latency_ms": (100 + i * 7919 % 40) * (20 if i > 1400 and i % 2 else 1),
+        }
+        for i in range(1440)
+    ]
+    (tmp_path / "slow.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    every = found(run, "slow.jsonl")["anomalies"]
+    overall = next(a for a in every if a["metric_name"] == "latency_ms" and not a["group"])
+    (part,) = [part for part in overall["contributors"] if part["field"] == "model"]
+    assert "m" == part["name"]
+    assert 3 == len(part["examples"])
+    assert all(int(name[1:]) > 1400 and int(name[1:]) % 2 for name in part["examples"])
+
+
+def test_what_could_not_be_judged_is_said_by_reason(run: Run) -> None:
+    ran = run("anomalies", f"{SAMPLES}/2026-03-02.jsonl", "-f", "table")
+    assert "needs 7 days (cost_usd, requests)" in " ".join(ran.stdout.split())
 
 
 def test_explain_shows_an_incident_bucket_by_bucket(run: Run) -> None:
     first = found(run, SAMPLES)["anomalies"][0]
-    rows = found(run, SAMPLES, "--explain", first["id"][:7])["explained"]
+    data = found(run, SAMPLES, "--explain", first["id"][:7])
+    rows = data["explained"]
+    assert [first["id"]] == [a["id"] for a in data["anomalies"]]
     assert any(row["alarm"] for row in rows)
     assert {"start", "value", "low", "high", "z", "score", "alarm"} == set(rows[0])
     assert 2 == run("anomalies", SAMPLES, "--explain", "no-such-id").code

@@ -58,6 +58,25 @@ def test_an_incident_still_open_at_the_end_is_reported() -> None:
     assert len(incidents(verdicts_of([0, 1, 1]))) == 1
 
 
+@pytest.mark.parametrize(
+    ("calm", "end"),
+    [(3, 9), (12, 6)],  # open still: it lasts, unless it has been calm for longer than it lasted
+)
+def test_an_incident_ends_where_its_evidence_does(calm: int, end: int) -> None:
+    made = verdicts_of([0, 0, *[1] * (4 + calm)])
+    z = np.array([0.0, 0.0, *[6.0] * 4, *[0.0] * calm])[:, None]
+    (found,) = incidents(replace(made, z=z))
+    assert found.end is not None
+    assert micros(found.end) == end * STEP_US
+
+
+def test_the_end_of_a_closed_incident_is_estimated() -> None:
+    z = np.array([0.0, 6.0, 6.0, 6.0, 0.1, -0.2, 0.0, 0.0])[:, None]
+    (found,) = incidents(replace(verdicts_of([0, 1, 1, 1, 1, 1, 0, 0]), z=z))
+    assert found.end is not None
+    assert micros(found.end) == 4 * STEP_US
+
+
 def test_the_id_is_the_same_when_more_of_the_log_is_known() -> None:
     whole = watched_service(days=10, latency=between(9.3, 9.6, 3.0))
     early = incidents(judge(whole[: round(9.4 * 288)]))

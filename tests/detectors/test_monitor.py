@@ -8,7 +8,7 @@ import pytest
 from llmmon.detectors import Monitor, Verdicts, judge
 from llmmon.detectors.anomaly import Anomaly, micros
 from llmmon.incidents import incidents
-from llmmon.series import HOUR_US, Table, counts, levels, panel, proportions
+from llmmon.series import HOUR_US, Table, counts, level, levels, panel, proportions, totals
 from tests.synth import STEP_US, between, hour_us, service, starts_of, watched_service
 
 MATRICES = ("value", "low", "high", "score", "z", "alarm", "onset")
@@ -60,6 +60,15 @@ def test_an_ordinary_fortnight_is_silent(seed: int) -> None:
 def test_a_planted_incident_is_found_while_it_lasts(effects: dict[str, object], metric: str) -> None:
     found = incidents(judge(watched_service(2, 12, **effects)))
     assert metric in during(found, 10.35, 10.6)
+
+
+@pytest.mark.parametrize("effects", [{"latency": between(10.4, 10.55, 2.0)}, {"errors": between(10.4, 10.55, 30.0)}])
+def test_the_end_of_an_incident_is_near_the_end_of_what_was_planted(effects: dict[str, object]) -> None:
+    metric = "latency_ms" if "latency" in effects else "error_rate"
+    found = incidents(judge(watched_service(2, 12, **effects)))
+    mine = next(a for a in found if a.metric_name == metric and micros(a.timestamp) > hour_us(10.35))
+    assert mine.end is not None
+    assert abs(micros(mine.end) - (hour_us(0) + 10.55 * 24 * HOUR_US)) <= 6 * STEP_US
 
 
 def test_an_incident_names_its_onset_its_range_and_its_group() -> None:
@@ -115,6 +124,44 @@ def test_all_errors_from_the_first_call_on_is_no_news() -> None:
     calls = np.full(len(grid), 20.0)
     verdicts = judge(panel([proportions("error_rate", grid, STEP_US, calls, calls)]))
     assert not verdicts.alarm.any()
+
+
+def test_a_few_calls_of_which_all_fail_from_the_first_on_are_no_news() -> None:
+    grid = starts_of(5)
+    calls = np.where(np.arange(len(grid)) % 2 == 0, 3.0, 0.0)
+    assert not judge(panel([proportions("error_rate", grid, STEP_US, calls, calls)])).alarm.any()
+
+
+def test_the_first_days_of_a_busy_log_are_silent() -> None:
+    rng = np.random.default_rng(0)
+    grid = starts_of(5)
+    size, calls = len(grid), 1000.0
+    logs = rng.normal(-5.5, 0.7 / np.sqrt(calls), size)
+    made = (np.full(size, calls), logs, np.full(size, 0.49))
+    verdicts = judge(
+        panel([level(metric, grid, STEP_US, made) for metric in ("cost_per_request_usd", "prompt_tokens")])
+    )
+    assert not verdicts.alarm.any()
+    assert all(row.judged for row in verdicts.monitored)
+
+
+def test_calls_that_stray_are_not_taken_at_their_word() -> None:
+    rng = np.random.default_rng(0)
+    grid = starts_of(21)
+    size = len(grid)
+    table = Table(np.arange(size + 1) * 3, np.sort(np.exp(0.3 * rng.standard_t(3, (size, 3))), axis=1).ravel())
+    assert len(incidents(judge(panel([levels("time_to_first_token_ms", grid, STEP_US, table)])))) <= 2
+
+
+def test_one_dear_call_is_no_incident_of_a_total() -> None:
+    grid = starts_of(10)
+    size = len(grid)
+    rng = np.random.default_rng(0)
+    calls = rng.poisson(10.0, size).astype(np.float64)
+    spent = 0.01 * calls
+    spent[-50] += 20.0
+    (last,) = judge(panel([totals("cost_usd", grid, STEP_US, spent, calls)])).alarm.T
+    assert not last.any()
 
 
 def test_a_constant_panel_is_silent() -> None:
