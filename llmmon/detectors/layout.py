@@ -274,6 +274,6 @@ def _share_of_budget(column: Column) -> float:
         return 0.0 if not column.group else -3.0
     if column.detector == "traffic":
         return 0.0 if not column.group else -1.0
-    if column.group:
-        return 0.0
-    return 2.0 if column.metric == "error_rate" else 1.0
+    if column.metric == "error_rate":  # when many calls fail is the first thing to know
+        return 3.0 if not column.group else 1.5 if column.group[0][0] == "error_type" else 0.0
+    return 0.0 if column.group else 1.0

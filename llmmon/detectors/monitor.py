@@ -47,7 +47,7 @@ class Sensitivity(StrEnum):
     def false_alarms_per_week(self) -> float:
         """How many alarms to expect in a week in which nothing happens, over all series together.
 
-        Measured on simulated quiet logs of 1,500 to 20,000 calls a day: 0.3 to 0.5, 0.5 to 1, 2 to 5.
+        Measured on simulated quiet logs of 1,500 to 20,000 calls a day: 0.2 to 0.4, 0.4 to 1.1, 3 to 5.
         """
         return {"low": 0.25, "medium": 1.0, "high": 5.0}[self.value]
 

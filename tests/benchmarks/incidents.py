@@ -29,7 +29,7 @@ from llmmon.record import MICROSECONDS, NANO_DOLLARS, SCORE_UNITS
 from llmmon.series import Panel
 
 BLOCK = 30_000  # calls
-FIRST_SEED = 31000
+FIRST_SEED = 47000
 CREEPING = ("error_creep", "cost_creep")
 TARGETS = {1.0: 0.97, 0.5: 0.85}
 FAMILIES = {
