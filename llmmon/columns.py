@@ -35,6 +35,12 @@ class Interner(dict[str | None, int]):
         self.values_seen.append(name)
         return code
 
+    def forget(self) -> None:
+        """Begin anew; columns made before keep their names."""
+        self.clear()
+        self.update({None: MISSING_CODE, "": MISSING_CODE})
+        self.values_seen = []
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _interner_of, (self.values_seen,)
 

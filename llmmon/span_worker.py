@@ -91,7 +91,8 @@ class SpanWorker:
         self._caches = caches
 
     def read(self, span: Span) -> SpanResult:
-        self._interners.pop("request_id", None)  # ids hardly ever come back: they are not worth remembering
+        if "request_id" in self._interners:
+            self._interners["request_id"].forget()  # ids hardly ever come back
         cache = self._caches.get(span.source)
         stored = None if cache is None else self._stored(cache, span)
         result = self._parsed(span, cache) if stored is None else self._replayed(span, stored)

@@ -98,3 +98,12 @@ def test_codes_move_to_another_interner() -> None:
 
 def test_nothing_laid_end_to_end_is_nothing() -> None:
     assert 0 == concat([]).size == concat([EMPTY, EMPTY]).size
+
+
+def test_an_interner_that_forgot_leaves_older_columns_alone() -> None:
+    interner = Interner()
+    before = columns_of(["a", "b"], interner)
+    interner.forget()
+    after = columns_of([None, "c"], interner)
+    assert [before.name("model").texts(), after.name("model").texts()] == [["a", "b"], [None, "c"]]
+    assert concat([before, after]).name("model").texts() == ["a", "b", None, "c"]
