@@ -88,10 +88,10 @@ def _list(report: AnomaliesReport, tz: str) -> Table:
         Column("severity", right=False),
         Column("metric", right=False),
         Column("group", right=False),
-        Column("value"),
-        Column("expected", rank=1),
-        Column("around it", right=False, rank=4),
-        Column("contributed", right=False, rank=3),
+        Column("value", rank=1),
+        Column("expected", rank=3),
+        Column("around it", right=False, rank=5),
+        Column("contributed", right=False, rank=4),
         Column("id", right=False),
     )
     rows = tuple(
