@@ -43,7 +43,8 @@ def test_a_damaged_stamp_among_others_is_read_as_it_is_alone(
     texts[row] = texts[row][:at] + data.draw(SIGNS) + texts[row][at + 1 :]
     alone = [int(moments([text])[0]) for text in texts]
     assert moments(texts).tolist() == alone
-    assert joined_moments("".join(texts).encode(), len(texts[0]), "", "UTC").tolist() == alone
+    if texts[row].isascii():
+        assert joined_moments("".join(texts).encode(), len(texts[0]), "", "UTC").tolist() == alone
 
 
 @pytest.mark.parametrize("digits", range(1, 10))
