@@ -178,7 +178,7 @@ def _coarse(run: Run) -> Run:
         keys = run.keys[at : at + _BLOCK]
         counts = None if run.counts is None else run.counts[at : at + _BLOCK]
         bins = _bins(keys & _MASK).view(np.int64) + (keys >> _BITS).view(np.int64) * _BINS
-        counted += np.bincount(bins, counts, len(counted)).astype(np.int64)
+        counted += np.bincount(bins, counts, len(counted)).astype(np.int64, copy=False)
     present = np.flatnonzero(counted)
     keys = _middles((present % _BINS).view(np.uint64)) | ((present // _BINS).view(np.uint64) << _BITS)
     return Run(keys, counted[present])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -77,7 +77,7 @@ class _Bins:
         self._size = _size(self._coarse)
         counted = np.zeros(groups * self._size, np.int64)
         for block in self._blocks:
-            counted += np.bincount(self._bins(block.keys), block.counts, len(counted)).astype(np.int64)
+            counted += np.bincount(self._bins(block.keys), block.counts, len(counted)).astype(np.int64, copy=False)
         by_group = counted.reshape(groups, self._size)
         self._counted = np.concatenate([by_group, by_group.sum(0, keepdims=True)]) if pooled else by_group
         self.count: IntArray = self._counted.sum(1)
@@ -125,7 +125,6 @@ _FINEST: Final = 15  # bits of a float32 that are left out: bins of 0.2 to 0.4 %
 _COARSEST: Final = 20
 _MOST_BINS: Final = 1 << 20
 _BLOCK: Final = 1 << 16  # values at a time, which fit the cache
-_SMALL: Final = 1 << 13  # values that are joined with others before they are counted
 
 
 def _size(coarse: int) -> int:
@@ -134,17 +133,23 @@ def _size(coarse: int) -> int:
 
 
 def _blocks(runs: Sequence[Run]) -> list[Run]:
-    """The runs in pieces of a size that is worth counting; small ones without counts are joined."""
-    plain = [run.keys for run in runs if run.counts is None]
-    small = [keys for keys in plain if len(keys) < _SMALL]
-    whole = [*(Run(keys) for keys in plain if len(keys) >= _SMALL), *(run for run in runs if run.counts is not None)]
-    if small:
-        whole.append(Run(np.concatenate(small)))
-    return [
-        Run(run.keys[at : at + _BLOCK], None if run.counts is None else run.counts[at : at + _BLOCK])
-        for run in whole
-        for at in range(0, len(run.keys), _BLOCK)
-    ]
+    """The runs in pieces of a size that is worth counting; smaller ones without counts are joined."""
+    blocks: list[Run] = []
+    waiting: list[KeyArray] = []
+    for run in runs:
+        if run.counts is None and len(run.keys) < _BLOCK:
+            waiting.append(run.keys)
+            if sum(map(len, waiting)) >= _BLOCK:
+                blocks.append(Run(np.concatenate(waiting)))
+                waiting = []
+        else:
+            blocks += _pieces(run)
+    return [*blocks, Run(np.concatenate(waiting))] if waiting else blocks
+
+
+def _pieces(run: Run) -> Iterator[Run]:
+    for at in range(0, len(run.keys), _BLOCK):
+        yield Run(run.keys[at : at + _BLOCK], None if run.counts is None else run.counts[at : at + _BLOCK])
 
 
 def _by_value(run: Run) -> Run:
