@@ -13,15 +13,13 @@ from llmmon.columns import BoolArray, IntArray
 Bytes = NDArray[np.uint8]
 BLOCK: Final = 128 << 10  # characters at a time: with two masks they fit the cache
 _NEWLINE, _COMMA, _QUOTE, _BACKSLASH, _SPACE = b'\n,"\\ '
-_LAST: Final = 126  # of the plain characters
 
 
 class Signs(msgspec.Struct, frozen=True, eq=False):
     """The signs of a text that begins with a newline.
 
-    `marks` are the places of commas and control characters, `newlines` which of them are newlines, `edges` where
-    those stand (and the end, if that is none); `quotes` is how many there are, `plain` whether all is ASCII
-    without backslashes.
+    `marks` are the places of commas and of all that is no plain ASCII, `newlines` which of them are newlines, `edges`
+    where those stand (and the end, if that is none); `quotes` is how many there are, `escapes` whether any may be.
     """
 
     text: Bytes
@@ -29,7 +27,7 @@ class Signs(msgspec.Struct, frozen=True, eq=False):
     newlines: IntArray
     edges: IntArray
     quotes: int
-    plain: bool
+    escapes: bool
 
     @property
     def lines(self) -> int:
@@ -41,11 +39,11 @@ class Signs(msgspec.Struct, frozen=True, eq=False):
         found = np.zeros(self.lines, np.bool_)
         found[: len(self.newlines) - 1] = np.diff(self.newlines) == cells
         kinds = self.text[self.marks]
-        controls = (kinds != _COMMA) & (kinds != _NEWLINE)
-        if controls.any():
-            self._leave(found, self.marks[controls])
-        if not self.plain:
-            self._leave(found, np.flatnonzero((self.text > _LAST) | (self.text == _BACKSLASH)))
+        odd = (kinds != _COMMA) & (kinds != _NEWLINE)
+        if odd.any():
+            self._leave(found, self.marks[odd])
+        if self.escapes:
+            self._leave(found, np.flatnonzero(self.text == _BACKSLASH))
         return found
 
     def _leave(self, found: BoolArray, places: IntArray) -> None:
@@ -79,16 +77,15 @@ class Signs(msgspec.Struct, frozen=True, eq=False):
         return np.diff(before)
 
 
-def signs_of(text: Bytes, masks: NDArray[np.bool_]) -> Signs:
+def signs_of(text: Bytes, masks: NDArray[np.bool_], *, escapes: bool) -> Signs:
     """The signs of a text that begins with a newline; `masks` of shape (2, BLOCK) is room to work in."""
-    found, quotes, plain = [], 0, True
+    found, quotes = [], 0
     for at in range(0, len(text), BLOCK):
         block = text[at : at + BLOCK]
         here, scratch = masks[:, : len(block)]
         quotes += int(np.count_nonzero(np.equal(block, _QUOTE, out=here)))
-        plain = plain and not np.equal(block, _BACKSLASH, out=here).any() and bool(block.max() <= _LAST)
         np.equal(block, _COMMA, out=here)
-        here |= np.less(block, _SPACE, out=scratch)
+        here |= np.less(block.view(np.int8), _SPACE, out=scratch)  # what is no ASCII is negative
         places = np.flatnonzero(here)
         places += at
         found.append(places)
@@ -96,5 +93,5 @@ def signs_of(text: Bytes, masks: NDArray[np.bool_]) -> Signs:
     newlines = np.flatnonzero(text[marks] == _NEWLINE)
     edges = marks[newlines]
     return Signs(
-        text, marks, newlines, edges if text[-1] == _NEWLINE else np.append(edges, len(text) - 1), quotes, plain
+        text, marks, newlines, edges if text[-1] == _NEWLINE else np.append(edges, len(text) - 1), quotes, escapes
     )

@@ -63,7 +63,8 @@ class UniformReader:
         self._about = mapping, slots, interners, naive
         self._cells: tuple[Cell, ...] = ()
         self._readers: list[CellReader] = []
-        self._buffer: Bytes = np.empty(0, np.uint8)
+        self._room = bytearray()
+        self._buffer: Bytes = np.frombuffer(self._room, np.uint8)
         self._masks = np.empty((2, BLOCK), np.bool_)
         self._chances = _CHANCES
 
@@ -105,13 +106,14 @@ class UniformReader:
         """The buffer up to the end of the chunk, which stands behind a newline."""
         end = _MARGIN + len(chunk)
         if len(self._buffer) < end + _MARGIN:
-            self._buffer = np.full(end + len(chunk) // 8 + _MARGIN, _SPACE, np.uint8)
-            self._buffer[_MARGIN - 1] = _NEWLINE
+            self._room = bytearray(b" " * (end + len(chunk) // 8 + _MARGIN))
+            self._room[_MARGIN - 1] = _NEWLINE
+            self._buffer = np.frombuffer(self._room, np.uint8)
         self._buffer[_MARGIN:end] = np.frombuffer(chunk, np.uint8)
         return self._buffer[:end]
 
     def _table(self, text: Bytes) -> Table | None:
-        signs = signs_of(text, self._masks)
+        signs = signs_of(text, self._masks, escapes=self._room.find(b"\\", _MARGIN, len(text)) >= 0)
         rows = np.flatnonzero(signs.lines_of(len(self._cells)))
         enough = max(1.0, _LEAST_SHARE * signs.lines)
         if len(rows) < enough:
