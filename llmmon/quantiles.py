@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.columns import FloatArray, IntArray
+from llmmon.columns import CodeArray, FloatArray, IntArray
 from llmmon.partials import VALUE_BITS, KeyArray, Run, Values, sorted_run
 
 _BITS: Final = np.uint64(VALUE_BITS)
@@ -76,8 +76,11 @@ class _Bins:
         )
         self._size = _size(self._coarse)
         counted = np.zeros(groups * self._size, np.int64)
+        self._binned: list[CodeArray] = []
         for block in self._blocks:
-            counted += np.bincount(self._bins(block.keys), block.counts, len(counted)).astype(np.int64, copy=False)
+            bins = self._bins(block.keys)
+            counted += np.bincount(bins, block.counts, len(counted)).astype(np.int64, copy=False)
+            self._binned.append(bins.astype(np.int32))
         by_group = counted.reshape(groups, self._size)
         self._counted = np.concatenate([by_group, by_group.sum(0, keepdims=True)]) if pooled else by_group
         self.count: IntArray = self._counted.sum(1)
@@ -113,8 +116,8 @@ class _Bins:
         if self._pooled:
             wanted[:-1] |= wanted[-1]
         kept = []
-        for block in self._blocks:
-            mine = np.flatnonzero(wanted.ravel().take(self._bins(block.keys)))
+        for block, binned in zip(self._blocks, self._binned, strict=True):
+            mine = np.flatnonzero(wanted.ravel().take(binned))
             kept.append(Run(block.keys[mine], None if block.counts is None else block.counts[mine], ordered=False))
         return sorted_run(Values(tuple(kept)))
 
