@@ -1,6 +1,7 @@
 """`llmmon check`."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from llmmon.reports import CheckReport
 
 
-@with_logs
+@partial(with_logs, without={"engine"})  # what is new is read here
 def check(
     query: "Query",
     output: "Output",

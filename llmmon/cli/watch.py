@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,7 @@ NoAnomalies = Annotated[bool, typer.Option("--no-anomalies", help="Do not look f
 _SHORTEST_S = 0.1
 
 
-@with_logs
+@partial(with_logs, without={"engine"})  # what is new is read here
 def watch(
     query: "Query",
     output: "Output",
