@@ -17,7 +17,7 @@ from llmmon import remote
 from llmmon.formats.accounting import LONGEST_LINE, LONGEST_UNPACKED, LongLine
 
 CHUNK_BYTES: Final = 256 << 10
-SPAN_BYTES: Final = 8 << 20
+SPAN_BYTES: Final = 16 << 20
 HEAD_BYTES: Final = 256 << 10
 _PACKED_BYTES: Final = 1 << 10  # of zstd at a time, which may become 32 MB
 

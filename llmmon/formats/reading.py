@@ -27,9 +27,9 @@ from llmmon.formats.uniform import Table, UniformReader
 
 __all__ = ["BLOCK_BYTES", "CHUNK_BYTES", "GENERIC", "Block", "ReadPlan", "SpanReader"]
 _OUTCOME_FIELDS: Final = frozenset({"status", "error_type", "error_message", "status_code"})
-CHUNK_BYTES: Final = 256 << 10  # with the rows made of it, it fits the level-2 cache
+CHUNK_BYTES: Final = 512 << 10  # with the rows made of it, it fits the level-2 cache
 TABLE_BYTES: Final = 2048 << 10  # enough lines that the calls of numpy do not count
-BLOCK_BYTES: Final = 12 << 20  # input that becomes one block of columns: a span and what its last line adds
+BLOCK_BYTES: Final = 24 << 20  # input that becomes one block of columns: a span and what its last line adds
 
 
 class Block(msgspec.Struct, eq=False):
