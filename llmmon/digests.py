@@ -6,7 +6,6 @@ however many calls it holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -14,7 +13,7 @@ import numpy as np
 
 from llmmon.columns import FloatArray, IntArray
 from llmmon.metrics import METRICS
-from llmmon.partials import VALUE_BITS, KeyArray, Partials, Run, Sums, Values
+from llmmon.partials import VALUE_BITS, Partials, Run, Sums, Values, counts_of, distinct
 
 LOG, SQUARE, TAIL = "log ", "square ", "tail "  # before the name of a metric
 TAILS: Final = ("latency_ms", "output_tokens_per_second")  # of which the tail is watched
@@ -79,27 +78,14 @@ def _added(known: Sums | None, more: Sums) -> Sums:
 
 def _binned(run: Run) -> Run:
     """The values of a run in the middle of their bins, each once with its count."""
-    groups, numbers, weights = _parts(run)
+    groups, numbers, _ = _parts(run)
     middles = np.rint(np.exp(np.rint(np.log(np.maximum(numbers, 1.0)) * _BINS) / _BINS))
     keys = (groups.astype(np.uint64) << _BITS) | middles.astype(np.uint64)
-    return _distinct([keys], [np.ones(len(keys), np.int64) if weights is None else weights])
+    return distinct(keys, counts_of(run))
 
 
 def _few_runs(values: Values) -> Values:
     if len(values.runs) < _MOST_RUNS:
         return values
-    runs = values.runs
-    return Values((_distinct([run.keys for run in runs], [_counts(run) for run in runs]),))
-
-
-def _counts(run: Run) -> IntArray:
-    return np.ones(len(run.keys), np.int64) if run.counts is None else run.counts
-
-
-def _distinct(keys: Iterable[KeyArray], counts: Iterable[IntArray]) -> Run:
-    """Sorted keys, each once, with the sum of its counts."""
-    every, weights = np.concatenate([*keys]), np.concatenate([*counts])
-    order = np.argsort(every, kind="stable")
-    every = every[order]
-    first = np.flatnonzero(np.diff(every, prepend=~every[:1]))
-    return Run(every[first], np.add.reduceat(weights[order], first) if len(first) else weights)
+    keys, counts = (np.concatenate(parts) for parts in zip(*((r.keys, counts_of(r)) for r in values.runs), strict=True))
+    return Values((distinct(keys, counts),))

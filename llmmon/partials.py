@@ -162,7 +162,7 @@ def coarsen(values: Values) -> Values:
     runs = [_coarse(run) for run in values.runs]  # one by one: together they would need several times their memory
     if len(runs) > 1:
         keys, counts = (
-            np.concatenate(parts) for parts in zip(*((run.keys, _counts(run)) for run in runs), strict=True)
+            np.concatenate(parts) for parts in zip(*((run.keys, counts_of(run)) for run in runs), strict=True)
         )
         runs = [_coarse(Run(keys, counts))]
     return Values(tuple(runs) or (Run(np.empty(0, np.uint64), np.empty(0, np.int64)),), exact=False)
@@ -172,7 +172,7 @@ def _coarse(run: Run) -> Run:
     """A run of which each distinct coarsened value stands once, with its count; its keys need not be sorted."""
     groups = int(run.keys.max() >> _BITS) + 1 if len(run.keys) else 0
     if groups * _BINS > _MOST_BINS:
-        return _coarse_by_sorting(run)
+        return distinct((run.keys & ~_MASK) | _middles(_bins(run.keys & _MASK)), counts_of(run))
     counted = np.zeros(groups * _BINS, np.int64)
     for at in range(0, len(run.keys), _BLOCK):  # in pieces that fit the cache
         keys = run.keys[at : at + _BLOCK]
@@ -184,15 +184,16 @@ def _coarse(run: Run) -> Run:
     return Run(keys, counted[present])
 
 
-def _coarse_by_sorting(run: Run) -> Run:
-    keys = (run.keys & ~_MASK) | _middles(_bins(run.keys & _MASK))
+def distinct(keys: KeyArray, counts: IntArray) -> Run:
+    """The keys in order, each once, with the sum of its counts."""
     order = np.argsort(keys, kind="stable")
-    keys, counts = keys[order], _counts(run)[order]
-    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    return Run(keys[first], np.add.reduceat(counts, first).astype(np.int64))
+    keys, counts = keys[order], counts[order]
+    first = np.flatnonzero(np.diff(keys, prepend=~keys[:1]))
+    return Run(keys[first], np.add.reduceat(counts, first) if len(first) else counts)
 
 
-def _counts(run: Run) -> IntArray:
+def counts_of(run: Run) -> IntArray:
+    """How often each key of a run counts."""
     return np.ones(len(run.keys), np.int64) if run.counts is None else run.counts
 
 
@@ -225,7 +226,7 @@ def sorted_run(values: Values) -> Run:
     if all(run.counts is None for run in values.runs):
         keys.sort()  # faster than merging: the sort is vectorised
         return Run(keys)
-    counts = np.concatenate([_counts(run) for run in values.runs])
+    counts = np.concatenate([counts_of(run) for run in values.runs])
     order = np.argsort(keys, kind="stable")
     return Run(keys[order], counts[order])
 

@@ -13,12 +13,12 @@ from llmmon.columns import Columns, in_log_order, without_impossible_times
 from llmmon.errors import InputError
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners
-from llmmon.formats.reading import CHUNK_BYTES, Block, ReadPlan, SpanReader, uniform_reader
+from llmmon.formats.reading import Block, ReadPlan, SpanReader, uniform_reader
 from llmmon.formats.slots import CALL_KEY, COMPLETENESS
 from llmmon.formats.uniform import UniformReader
 from llmmon.rejects import Kept, RejectsFile
 from llmmon.selection import Selection, Tally
-from llmmon.source_bytes import SPAN_BYTES, Source, Span, Stream, line_at, spans_of
+from llmmon.source_bytes import CHUNK_BYTES, SPAN_BYTES, Source, Span, Stream, line_at, spans_of
 from llmmon.span_bytes import SpanBytes
 
 Result = TypeVar("Result", covariant=True)

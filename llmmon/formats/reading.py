@@ -25,10 +25,10 @@ from llmmon.formats.rows import Rows
 from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
 from llmmon.formats.uniform import Table, UniformReader
 
-__all__ = ["BLOCK_BYTES", "CHUNK_BYTES", "GENERIC", "Block", "ReadPlan", "SpanReader"]
+__all__ = ["BLOCK_BYTES", "GENERIC", "Block", "ReadPlan", "SpanReader"]
 _OUTCOME_FIELDS: Final = frozenset({"status", "error_type", "error_message", "status_code"})
-CHUNK_BYTES: Final = 512 << 10  # with the rows made of it, it fits the level-2 cache
-TABLE_BYTES: Final = 2048 << 10  # enough lines that the calls of numpy do not count
+ROWS_BYTES: Final = 512 << 10  # with the rows made of it, it fits the level-2 cache
+TABLE_BYTES: Final = 2 << 20  # enough lines that the calls of numpy do not count
 BLOCK_BYTES: Final = 24 << 20  # input that becomes one block of columns: a span and what its last line adds
 
 
@@ -85,7 +85,7 @@ class SpanReader:
     @property
     def chunk_bytes(self) -> int:
         """How much is best read at a time."""
-        return TABLE_BYTES if self._uniform is not None and self._uniform.is_hopeful else CHUNK_BYTES
+        return TABLE_BYTES if self._uniform is not None and self._uniform.is_hopeful else ROWS_BYTES
 
     def feed(self, chunk: Any) -> Block | None:
         """Read a chunk (bytes-like, or a `LongLine`); a block when enough has come together."""

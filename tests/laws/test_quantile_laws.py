@@ -53,6 +53,19 @@ def test_coarsening_loses_no_value(groups: list[list[int]]) -> None:
     assert sum(map(len, groups)) == len(coarsen(values_of(groups, 2)))
 
 
+@given(groups_of_values, st.booleans())
+def test_coarsening_is_the_same_by_counting_and_by_sorting(groups: list[list[int]], again: bool) -> None:
+    values = coarsen(values_of(groups, 2)) if again else values_of(groups, 2, ordered=False)
+    (counted,) = coarsen(values).runs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmmon.partials._MOST_BINS", -1)
+        (by_sorting,) = coarsen(values).runs
+    assert counted.keys.tolist() == by_sorting.keys.tolist() == sorted(set(counted.keys.tolist()))
+    assert counted.counts is not None
+    assert by_sorting.counts is not None
+    assert counted.counts.tolist() == by_sorting.counts.tolist()
+
+
 @given(st.lists(micros, min_size=1, max_size=200), st.integers(1, 6))
 def test_repeated_values_count_as_often_as_they_occur(values: list[int], times: int) -> None:
     keys = np.sort(keys_of(np.zeros(len(values), np.int64), np.array(values, np.float64)))
