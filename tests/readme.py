@@ -74,38 +74,57 @@ def _commands(folder: str = "docs/commands/") -> str:
 
 def _shared_options() -> str:
     """The options of every command that reads logs."""
-    shared = _shared()
-    return _option_table(click_commands()["summarize"], lambda name: name in shared)
+    return _option_table([option for option in _taken(click_commands()["summarize"]) if _flags_of(option) in _shared()])
 
 
 def _options(name: str) -> str:
-    """The options that a command has of its own; of a group of commands, those of each."""
-    shared = _shared()
+    """The options that a command has of its own, and which of the shared ones; of a group, those of each command."""
     command = click_commands()[name]
     members = getattr(command, "commands", {})
     if not members:
-        return _option_table(command, lambda option: option not in shared)
-    tables = {inner: _option_table(member, lambda option: option not in shared) for inner, member in members.items()}
+        return _own_options(command)
+    tables = {inner: _own_options(member) for inner, member in members.items()}
     return "\n".join(f"`llmmon {name} {inner}`:\n\n{table}" for inner, table in tables.items() if table)
 
 
-def _shared() -> set[str]:
+def _own_options(command: Any) -> str:
+    shared, taken = _shared(), _taken(command)
+    common = [option for option in taken if _flags_of(option) in shared]
+    if len(common) < len(shared) / 2:
+        return _option_table(taken)
+    table = _option_table([option for option in taken if option not in common])
+    missing = [flags for flags in shared if flags not in {_flags_of(option) for option in common}]
+    tail = ", except " + ", ".join(f"`{flags[-1]}`" for flags in missing) if missing else ""
+    return f"{table}\n{'And the' if table else 'The'} [shared options](README.md#shared-options){tail}.\n".lstrip("\n")
+
+
+def _shared() -> list[tuple[str, ...]]:
     from llmmon.cli.options import READING, WRITING
 
-    return {option.name for option in (*READING, *WRITING)}
+    names = {option.name for option in (*READING, *WRITING)}
+    return [_flags_of(option) for option in _taken(click_commands()["summarize"]) if option.name in names]
 
 
-def _option_table(command: Any, wanted: Callable[[str], bool]) -> str:
-    rows = [_option_row(p) for p in command.params if p.param_type_name == "option" and wanted(p.name)]
-    return _table("option | meaning", [row for row in rows if row])
+def _taken(command: Any) -> list[Any]:
+    hidden = {"help", "install_completion", "show_completion"}
+    return [p for p in command.params if p.param_type_name == "option" and p.name not in hidden]
 
 
-def _option_row(parameter: Any) -> str:
-    if parameter.name in {"help", "install_completion", "show_completion"}:
-        return ""
-    metavar = f" {parameter.metavar}" if parameter.metavar else ""
-    names = ", ".join(f"`{name}`" for name in parameter.opts)
-    return f"| {names}{metavar} | {(parameter.help or '').replace('|', chr(92) + '|')} |"
+def _flags_of(option: Any) -> tuple[str, ...]:
+    return tuple(option.opts)
+
+
+def _option_table(options: list[Any]) -> str:
+    return _table("option | meaning", [_option_row(option) for option in options])
+
+
+def _option_row(option: Any) -> str:
+    metavar = f" {option.metavar}" if option.metavar else ""
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    text = (option.help or "").replace("|", "\\|")
+    shown = option.show_default and type(option.default) in {int, float, str} and "Default" not in text
+    default = f" Default: {option.default}." if shown and option.default != "" else ""
+    return f"| {names}{metavar} | {text}{default} |"
 
 
 def _table(heads: str, rows: list[str]) -> str:

@@ -46,7 +46,7 @@ def test_every_command_has_a_page_with_its_options_and_an_example_that_is_run() 
         text = (DOCS / "commands" / f"{name}.md").read_text(encoding="utf-8")
         assert text.startswith(f"# `llmmon {name}`\n")
         assert re.search(rf"```console\n\$ llmmon {name}\b", text), f"no example of {name}"
-        assert f"<!-- begin options: {name} -->" in text or "shared options" in text, name
+        assert f"<!-- begin options: {name} -->" in text, name
 
 
 def test_every_command_says_in_its_help_what_it_does_and_gives_an_example() -> None:
