@@ -98,13 +98,13 @@ def _dialects() -> str:
 
 
 def _fields() -> str:
-    from llmmon.record import FIELDS
+    from llmmon.metrics.record import FIELDS
 
     return _table("field", "meaning", [f"| `{name}` | {field.help} |" for name, field in FIELDS.items()])
 
 
 def _metrics() -> str:
-    from llmmon.metrics import METRICS
+    from llmmon.metrics.definitions import METRICS
 
     rows = [f"| `{name}` | {m.help}{f' ({m.unit})' if m.unit else ''} |" for name, m in METRICS.items()]
     return _table("metric", "meaning", rows)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llmmon.alerting.notifiers import NOTIFIERS
 from llmmon.config import parse
-from llmmon.notifiers import NOTIFIERS
 from tests.readme import README, _click_commands, rewritten
 
 
