@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from llmmon.durations import duration_us, zone
+from llmmon.alerting.rules import DEFAULT_RULES, AlertRule
 from llmmon.errors import ConfigError, UsageError
-from llmmon.names import nearest, unknown
+from llmmon.text.names import nearest, unknown
+from llmmon.text.times import duration_us, zone
 
 if TYPE_CHECKING:
-    from llmmon.notifiers import Channel
-    from llmmon.rule_tests import RuleTest
-    from llmmon.slos import Slo
-from llmmon.rules import DEFAULT_RULES, AlertRule
+    from llmmon.alerting.notifiers import Channel
+    from llmmon.alerting.objectives import Slo
+    from llmmon.alerting.rule_tests import RuleTest
+
 
 FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset(
@@ -165,7 +166,7 @@ def _serve(faults: _Faults, table: Mapping[str, Any], folder: Path) -> Serve:
 def _rules(faults: _Faults, table: Mapping[str, Any]) -> tuple[AlertRule, ...]:
     if "rules" not in table:
         return ()
-    from llmmon.rule_tables import rules_of
+    from llmmon.alerting.rule_config import rules_of
 
     return rules_of(table["rules"], faults.found)
 
@@ -173,7 +174,7 @@ def _rules(faults: _Faults, table: Mapping[str, Any]) -> tuple[AlertRule, ...]:
 def _slos(faults: _Faults, table: Mapping[str, Any]) -> tuple[Slo, ...]:
     if "slos" not in table:
         return ()
-    from llmmon.slos import slos_of
+    from llmmon.alerting.objectives import slos_of
 
     return slos_of(table["slos"], faults.found)
 
@@ -182,7 +183,7 @@ def _all_rules(faults: _Faults, table: Mapping[str, Any], config: Config) -> tup
     """The rules, those of objectives and those of budgets; no two have the same name."""
     found = [*config.rules, *(rule for slo in config.slos for rule in slo.rules)]
     if "budgets" in table:
-        from llmmon.budgets import budgets_of
+        from llmmon.alerting.objectives import budgets_of
 
         budgets = budgets_of(table["budgets"], config.timezone, faults.found)
         found += [rule for budget in budgets for rule in budget.rules]
@@ -203,7 +204,7 @@ def _check_notify(faults: _Faults, rules: Sequence[AlertRule], channels: Mapping
 def _tests(faults: _Faults, table: Mapping[str, Any], rules: tuple[AlertRule, ...]) -> tuple[RuleTest, ...]:
     if "tests" not in table:
         return ()
-    from llmmon.rule_test_tables import tests_of
+    from llmmon.alerting.rule_tests import tests_of
 
     return tests_of(table["tests"], rules or DEFAULT_RULES, faults.found)
 
@@ -212,7 +213,7 @@ def _channels(faults: _Faults, table: Mapping[str, Any], folder: Path) -> tuple[
     tables = faults.table(table, "notify")
     if not tables:
         return ()
-    from llmmon.notifiers import anchored, channel_of  # few runs need them
+    from llmmon.alerting.notifiers import anchored, channel_of
 
     found = [channel_of(name, one) for name, one in tables.items()]
     faults.found += [fault for _, those in found for fault in those]

@@ -53,7 +53,7 @@ class CommandServer:
     """A process that runs command lines (see `command_server.py`)."""
 
     def __init__(self, home: Path) -> None:
-        program = [sys.executable, "-P", str(Path(__file__).with_name("command_server.py"))]
+        program = [sys.executable, "-P", str(Path(__file__).parent / "support" / "command_server.py")]
         self._process = subprocess.Popen(
             program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment(home), text=True
         )

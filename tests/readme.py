@@ -140,13 +140,13 @@ def _dialects() -> str:
 
 
 def _fields() -> str:
-    from llmmon.record import FIELDS
+    from llmmon.metrics.record import FIELDS
 
     return _table("field | meaning", [f"| `{name}` | {field.help} |" for name, field in FIELDS.items()])
 
 
 def _metrics() -> str:
-    from llmmon.metrics import METRICS
+    from llmmon.metrics.definitions import METRICS
 
     rows = [f"| `{name}` | {m.help}{f' ({m.unit})' if m.unit else ''} |" for name, m in METRICS.items()]
     return _table("metric | meaning", rows)
@@ -154,7 +154,7 @@ def _metrics() -> str:
 
 def _statistics() -> str:
     """The statistics that have a name of their own."""
-    from llmmon.metrics import STATISTICS, statistic_name
+    from llmmon.metrics.definitions import STATISTICS, statistic_name
 
     own = {name: s for name, s in STATISTICS.items() if name != statistic_name(s.metric, s.aggregation)}
     return _table(
@@ -164,7 +164,7 @@ def _statistics() -> str:
 
 
 def _flags() -> str:
-    from llmmon.scorers.flags import FLAGS
+    from llmmon.quality.scorers.flags import FLAGS
 
     rows = [
         f"| `{name}` | {flag.help} | {flag.dimension or '-'} | {flag.threshold:g} |" for name, flag in FLAGS.items()

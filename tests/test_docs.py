@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from llmmon import config
+from llmmon.alerting.backtest import labels_of
+from llmmon.alerting.notifiers import _SHARED, NOTIFIERS
 from llmmon.config import Serve, parse
-from llmmon.incident_labels import labels_of
-from llmmon.notifiers import _SHARED, NOTIFIERS
-from llmmon.rates import KINDS
-from llmmon.rule_tables import RuleTable
+from llmmon.pricing.price_list import KINDS
+from llmmon.text.tables import RuleTable
 from tests.readme import DOCS, PAGES, README, ROOT, click_commands, name_of, rewritten
 
 MOST_README_BYTES = 20_000

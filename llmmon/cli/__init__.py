@@ -3,13 +3,102 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 import typer
 
-from llmmon.cli import commands, process
+from llmmon import __version__
 from llmmon.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError, LlmmonError
+
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+_AGAIN_S: Final = 0.001
+_received: list[int] = []
+
+
+def prepare() -> None:
+    """Make the process fit for a run; signals that whoever started it wants ignored stay so."""
+    _received.clear()
+    _open_streams()
+    for number in (signal.SIGINT, *_ENDING):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _ended)
+    sys.unraisablehook = _unraisable
+
+
+def ended_by_signal() -> int | None:
+    """The exit code where a signal has ended the run, None where none came."""
+    return 128 + _received[0] if _received else None
+
+
+def finish() -> None:
+    """From here on a signal ends the process as it would any other: there is nothing left to be put in order."""
+    for number in (signal.SIGINT, *_ENDING):
+        if signal.getsignal(number) == _ended:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _open_streams() -> None:
+    """Standard streams that are closed lead nowhere, so that no file that is opened takes their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the first number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _ended(number: int, _frame: FrameType | None) -> NoReturn:
+    _received.append(number)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def _unraisable(found: Any) -> None:
+    """A signal that came while an object was let go of would be lost here: it comes once more, a moment later."""
+    if isinstance(found.exc_value, KeyboardInterrupt | SystemExit) and _received:
+        signal.signal(signal.SIGALRM, lambda *_: _ended(_received[0], None))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+    elif "LLMMON_DEBUG" in os.environ:
+        sys.__unraisablehook__(found)
+
+
+# each is the function, or the group of commands, of its name in the module of its name
+COMMANDS: Final = (
+    *("summarize", "requests", "anomalies", "cost", "report", "score", "check", "export", "inspect", "watch"),
+    *("serve", "simulate", "init", "alerts", "rules", "notify"),
+)
+
+
+def register(app: typer.Typer, arguments: Sequence[str] = ()) -> None:
+    """Add `--version` and the commands: only the one that the arguments name, since making options takes time."""
+    app.callback()(_top)
+    named = next((text for text in arguments if not text.startswith("-")), "")
+    alone = named in COMMANDS and "_LLMMON_COMPLETE" not in os.environ
+    for name in (named,) if alone else COMMANDS:
+        member = getattr(import_module(f"llmmon.cli.{name}"), name)
+        if isinstance(member, typer.Typer):
+            app.add_typer(member)
+        else:
+            app.command()(member)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmmon {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -22,18 +111,18 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    commands.register(app, arguments)
+    register(app, arguments)
     return app
 
 
 def main() -> None:
     """Run the command line; never shows a traceback."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads cost start-up time, and nothing here uses them
-    process.prepare()
+    prepare()
     try:
         code = _as_plugin() if "--nagios" in sys.argv else _as_command()
     finally:
-        process.finish()
+        finish()
     sys.exit(code)
 
 
@@ -54,7 +143,7 @@ def _as_command() -> int | str | None:
         _complain(InputError("out of memory", hint="fewer files, a --window, or --jobs 1"))
         return EXIT_INPUT
     except Exception as error:
-        if (code := process.ended_by_signal()) is not None:
+        if (code := ended_by_signal()) is not None:
             return code  # what a library made of the interruption
         if "LLMMON_DEBUG" in os.environ:
             raise
@@ -84,16 +173,16 @@ def _as_plugin() -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BaseException as error:  # noqa: BLE001 - a plugin that ends otherwise would be taken for an alert
-        from llmmon.renderers.plain import plain
+        from llmmon.text.figures import plain
 
         said = error.format_message() if hasattr(error, "format_message") else str(error) or type(error).__name__
-        said = said if process.ended_by_signal() is None else "it was ended before it was done"
+        said = said if ended_by_signal() is None else "it was ended before it was done"
         typer.echo(plain(f"LLMMON UNKNOWN - {said}").replace("|", "/"))
         return 3
 
 
 def _complain(error: LlmmonError) -> None:
-    from llmmon.renderers.plain import plain_lines
+    from llmmon.text.figures import plain_lines
 
     typer.echo(plain_lines(f"llmmon: {error}"), err=True)
     if error.hint:

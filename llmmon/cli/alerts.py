@@ -13,10 +13,11 @@ from llmmon.cli.options import StateOption
 from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
-    from llmmon.alert import Alert
+    from llmmon.alerting.alert import Alert
+    from llmmon.alerting.state import StateFile
     from llmmon.cli.output import Output
     from llmmon.config import Config
-    from llmmon.statefile import StateFile
+
 
 alerts: Final = typer.Typer(
     name="alerts",
@@ -45,10 +46,10 @@ def list_alerts(
 
     Example: llmmon alerts list --all
     """
+    from llmmon.alerting.actions import standing
     from llmmon.cli.output import Output
-    from llmmon.desk import standing
-    from llmmon.reports import SourceReport
-    from llmmon.views.checks import view_alerts
+    from llmmon.ingest.report import SourceReport
+    from llmmon.output.views.alerts import view_alerts
 
     output = Output.of(output_format, None, quiet=False)
     with _open(config, state, output) as (store, found):
@@ -63,7 +64,7 @@ def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile =
 
     Example: llmmon alerts ack 3f2a --why 'looking into it'
     """
-    from llmmon.desk import acknowledge
+    from llmmon.alerting.actions import acknowledge
 
     with _open(config, state) as (store, found):
         for alert in acknowledge(store, ids, why, _now_us(), found.channels, os.environ):
@@ -76,7 +77,7 @@ def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFi
 
     Example: llmmon alerts resolve 3f2a --why 'known, fixed in the next release'
     """
-    from llmmon.desk import resolve as resolve_by_hand
+    from llmmon.alerting.actions import resolve as resolve_by_hand
 
     with _open(config, state) as (store, found):
         for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ):
@@ -98,8 +99,8 @@ def silence(
 
     Example: llmmon alerts silence rule=slow model='gpt-4*' --for 2h --why deploy
     """
-    from llmmon.desk import add_silence
-    from llmmon.durations import duration_us, local
+    from llmmon.alerting.actions import add_silence
+    from llmmon.text.times import duration_us, local
 
     pairs = [text.partition("=") for text in matchers]
     if bad := next((text for text, (name, sign, _) in zip(matchers, pairs, strict=True) if not sign or not name), None):
@@ -116,7 +117,7 @@ def unsilence(ids: Ids, state: StateOption = None, config: ConfigFile = None) ->
 
     Example: llmmon alerts unsilence 1b9c
     """
-    from llmmon.desk import drop_silences
+    from llmmon.alerting.actions import drop_silences
 
     with _open(config, state) as (store, _):
         for silence_id in drop_silences(store, ids):
@@ -128,11 +129,10 @@ def _open(
     chosen: str | None, state: Path | None, output: "Output | None" = None
 ) -> "Iterator[tuple[StateFile, Config]]":
     """The state file of the configuration, while no evaluation runs."""
-    from llmmon.checking import state_path
+    from llmmon.alerting.check import state_path
+    from llmmon.alerting.state import StateFile, sole_evaluator
     from llmmon.cli.options import load_config
     from llmmon.cli.output import Output
-    from llmmon.statefile import StateFile
-    from llmmon.statelock import sole_evaluator
 
     output = output or Output.of(None, None, quiet=False)
     found = load_config(chosen, output)
@@ -148,6 +148,6 @@ def _now_us() -> int:
 
 
 def _said(what: str, alert: "Alert") -> None:
-    from llmmon.renderers.plain import plain
+    from llmmon.text.figures import plain
 
     typer.echo(plain(f"{what}: {alert.alert_id} {alert.title}"))

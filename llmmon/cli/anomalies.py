@@ -8,7 +8,8 @@ from llmmon.cli.options import with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.pipeline import Query
+    from llmmon.ingest.query import Query
+
 
 Texts = list[str] | None
 By = Annotated[
@@ -44,12 +45,12 @@ def anomalies(
 
     Example: llmmon anomalies sample_logs/ --window 1d
     """
-    from llmmon.conditions import any_met
-    from llmmon.detectors import Sensitivity, Severity
-    from llmmon.excluding import parse_range
-    from llmmon.monitoring import MonitorPlan, find_anomalies, parse_threshold
-    from llmmon.names import lookup
-    from llmmon.views.anomalies import nothing_judged, view_anomalies
+    from llmmon.anomaly.analysis import MonitorPlan, find_anomalies, parse_threshold
+    from llmmon.anomaly.detectors import Sensitivity, Severity
+    from llmmon.anomaly.panel import parse_range
+    from llmmon.metrics.filters import any_met
+    from llmmon.output.views.anomalies import nothing_judged, view_anomalies
+    from llmmon.text.names import lookup
 
     lookup({level.value: level for level in Sensitivity}, sensitivity, "sensitivity")
     plan = MonitorPlan(

@@ -11,9 +11,9 @@ from llmmon.cli.options import StateOption, with_logs
 from llmmon.errors import EXIT_DELIVERY, EXIT_FOUND, EXIT_INPUT, EXIT_OK, first_exit_code
 
 if TYPE_CHECKING:
+    from llmmon.alerting.check import CheckReport
     from llmmon.cli.output import Output
-    from llmmon.pipeline import Query
-    from llmmon.reports import CheckReport
+    from llmmon.ingest.query import Query
 
 
 @partial(with_logs, without={"engine"})  # what is new is read here
@@ -35,7 +35,7 @@ def check(
 
     Example: llmmon check --now log sample_logs/
     """
-    from llmmon.renderers.nagios import nagios_line, nagios_status
+    from llmmon.output.views.alerts import nagios_line, nagios_status
 
     report = _checked(query, output, state, explain, dry_run=dry_run)
     if report is None:
@@ -54,8 +54,8 @@ def check(
 def _checked(
     query: "Query", output: "Output", state: Path | None, explain: str | None, *, dry_run: bool
 ) -> "CheckReport | None":
-    from llmmon.checking import CheckPlan, check, state_path
-    from llmmon.statelock import BusyError
+    from llmmon.alerting.check import CheckPlan, check, state_path
+    from llmmon.alerting.state import BusyError
 
     plan = CheckPlan(state=state, dry_run=dry_run, explain=explain, environment=os.environ)
     if not query.config.rules:
@@ -70,7 +70,7 @@ def _checked(
 
 
 def _codes(report: "CheckReport") -> set[int]:
-    from llmmon.alert import State
+    from llmmon.alerting.alert import State
 
     codes = {report.exit_code}
     if any(row.status == "queued" and row.reason != "dry run" for row in report.notifications):
@@ -81,7 +81,7 @@ def _codes(report: "CheckReport") -> set[int]:
 
 
 def _shown(report: "CheckReport", query: "Query", output: "Output", codes: set[int]) -> int:
-    from llmmon.views.checks import view_check
+    from llmmon.output.views.alerts import view_check
 
     for path, why in report.source.failed:
         output.say(f"{path}: {why}")
@@ -96,7 +96,7 @@ def _shown(report: "CheckReport", query: "Query", output: "Output", codes: set[i
 
 def _ping(url: str, output: "Output", code: int) -> int:
     from llmmon.errors import DeliveryError
-    from llmmon.transport import ping
+    from llmmon.http_client import ping
 
     try:
         ping(url)

@@ -8,7 +8,7 @@ from llmmon.cli.options import By, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.pipeline import Query
+    from llmmon.ingest.query import Query
 
 
 @with_logs
@@ -30,9 +30,9 @@ def cost(
     """
     import msgspec
 
-    from llmmon.conditions import any_met
-    from llmmon.cost_audit import audit_costs
-    from llmmon.views.costs import view_costs
+    from llmmon.metrics.filters import any_met
+    from llmmon.output.views.costs import view_costs
+    from llmmon.reports.costs import audit_costs
 
     fields = tuple(field for text in by or ["model"] for field in text.split(","))
     report, found = audit_costs(query, by=fields, as_models=tuple(as_model or ()))

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmmon.cli.output import Output
-    from llmmon.exporting import Made
-    from llmmon.pipeline import Query
-    from llmmon.recording import Wanted
+    from llmmon.ingest.query import Query
+    from llmmon.output.export.metrics import Made
+    from llmmon.output.export.rows import Wanted
+
 
 To = Annotated[
     str | None,
@@ -65,11 +66,11 @@ def export(
 
     Example: llmmon export logs/ -o /var/lib/node_exporter/llmmon.prom
     """
-    from llmmon import exporting, otlp_sending
-    from llmmon.recording import ROW_FORMATS, Wanted
-    from llmmon.statelock import BusyError
+    from llmmon.alerting.state import BusyError
+    from llmmon.output.export import metrics, otlp
+    from llmmon.output.export.rows import ROW_FORMATS, Wanted
 
-    kind = exporting.format_called(to, output.file, output.format, sending=endpoint is not None)
+    kind = metrics.format_called(to, output.file, output.format, sending=endpoint is not None)
     of_rows = {"--keep-text": keep_text, "--tag": tag, "--fill-costs": fill_costs}
     of_metrics = {"--cumulative": cumulative, "--state": state}
     _check_meaning(kind, of_metrics if kind in ROW_FORMATS else of_rows)
@@ -77,7 +78,7 @@ def export(
         raise UsageError("--endpoint sends and -o writes", hint="one run for each")
     if kind in ROW_FORMATS:
         return _rows(query, output, kind, Wanted(keep_text, tuple(tag or ()), fill_costs))
-    request = None if endpoint is None else otlp_sending.endpoint(endpoint, os.environ)
+    request = None if endpoint is None else otlp.endpoint(endpoint, os.environ)
     try:
         made = _metrics(query, kind, label_limit, state, cumulative=cumulative)
     except BusyError as error:
@@ -85,7 +86,7 @@ def export(
         return 0
     if request is None:
         output.write(made.text, durable=True)
-    elif refused := otlp_sending.send(request, made.text):
+    elif refused := otlp.send(request, made.text):
         output.say(f"{request.host}: {refused}")
     return output.account(made.source, {made.exit_code})
 
@@ -98,24 +99,24 @@ def _check_meaning(kind: str, options: "Mapping[str, object]") -> None:
 
 
 def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *, cumulative: bool) -> "Made":
-    from llmmon import exporting
-    from llmmon.checking import state_path
+    from llmmon.alerting.check import state_path
+    from llmmon.output.export import metrics
 
     if not cumulative:
         if kind != "otlp" and (query.window or query.since):
             query.say("counters are of this time only and fall as it moves on: --cumulative keeps them growing")
-        return exporting.export_metrics(query, kind, label_limit)
+        return metrics.export_metrics(query, kind, label_limit)
     for name in ("window", "since", "until"):
         if getattr(query, name) is not None:
             raise UsageError(f"--cumulative counts all calls, --{name} only some", hint=f"leave --{name} away")
     path = state_path(query.config, state, os.environ)
     if path is None:
         raise UsageError("--cumulative needs a state file", hint="--state llmmon-state.db, or a configuration")
-    return exporting.export_cumulative(query, kind, label_limit, path)
+    return metrics.export_cumulative(query, kind, label_limit, path)
 
 
 def _rows(query: "Query", output: "Output", kind: str, wanted: "Wanted") -> int:
-    from llmmon.recording import export_records
+    from llmmon.output.export.rows import export_records
 
     with output.sink() as write:
         written = export_records(query, kind, wanted, write)

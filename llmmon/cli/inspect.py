@@ -6,7 +6,7 @@ from llmmon.cli.options import with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.pipeline import Query
+    from llmmon.ingest.query import Query
 
 
 @with_logs
@@ -15,8 +15,8 @@ def inspect(query: "Query", output: "Output") -> int:
 
     Example: llmmon inspect sample_logs/
     """
-    from llmmon.inspection import inspect_logs
-    from llmmon.views.inspection import view_inspection
+    from llmmon.output.views.requests import view_inspection
+    from llmmon.reports.inspection import inspect_logs
 
     report, source, code = inspect_logs(query)
     return output.finish("inspect", view_inspection(report), source, {code})

@@ -10,8 +10,9 @@ import typer
 from llmmon.errors import ConfigError, DeliveryError
 
 if TYPE_CHECKING:
+    from llmmon.alerting.notifiers import Channel, Notification
     from llmmon.config import Config
-    from llmmon.notifiers import Channel, Notification
+
 
 notify: Final = typer.Typer(
     name="notify",
@@ -34,8 +35,7 @@ def prove(
 
     Example: llmmon notify test oncall
     """
-    from llmmon.delivery import build, deliver
-    from llmmon.drill import drill_notifications
+    from llmmon.alerting.delivery import build, deliver, drill_notifications
 
     found = _channel(_load(config), channel)
     ends = drill_notifications(time.time_ns() // 1000)[: 2 if resolve else 1]
@@ -52,9 +52,9 @@ def prove(
 
 
 def _send(channel: "Channel", notification: "Notification", *, first: bool) -> None:
-    from llmmon.delivery import deliver
-    from llmmon.notifiers import NOTIFIERS
-    from llmmon.renderers.plain import plain
+    from llmmon.alerting.delivery import deliver
+    from llmmon.alerting.notifiers import NOTIFIERS
+    from llmmon.text.figures import plain
 
     if not first:
         time.sleep(NOTIFIERS[channel.type].GAP_S)
@@ -79,15 +79,15 @@ def list_channels(config: ConfigFile = None) -> None:
 
     Example: llmmon notify list
     """
-    from llmmon.renderers.plain import plain
+    from llmmon.text.figures import plain
 
     for row in _aligned(_rows(_load(config))):
         typer.echo(plain(row))
 
 
 def _rows(config: "Config") -> list[tuple[str, ...]]:
-    from llmmon.delivery import readiness
-    from llmmon.notifiers import NOTIFIERS
+    from llmmon.alerting.delivery import readiness
+    from llmmon.alerting.notifiers import NOTIFIERS
 
     if not config.channels:
         typer.echo("no channel is configured: add [notify.NAME] with one of these types", err=True)
@@ -112,7 +112,7 @@ def _load(chosen: str | None) -> "Config":
 def _channel(config: "Config", name: str) -> "Channel":
     names = [channel.name for channel in config.channels]
     if name not in names:
-        from llmmon.names import nearest
+        from llmmon.text.names import nearest
 
         where = f"{config.path} names no channel" if config.path else "there is no llmmon.toml"
         if not names:

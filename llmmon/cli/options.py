@@ -21,7 +21,7 @@ from llmmon.errors import UsageError
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
     from llmmon.config import Config
-    from llmmon.pipeline import Query
+    from llmmon.ingest.query import Query
 
 
 class Shared(NamedTuple):
@@ -118,10 +118,10 @@ def _output(given: dict[str, Any]) -> "Output":
 
 
 def _query(given: dict[str, Any], output: "Output", *, optional: bool = False) -> "Query":
-    from llmmon.cache import ColumnCache, cache_folder
-    from llmmon.durations import zone
-    from llmmon.names import lookup
-    from llmmon.pipeline import Query
+    from llmmon.ingest.cache import ColumnCache, cache_folder
+    from llmmon.ingest.query import Query
+    from llmmon.text.names import lookup
+    from llmmon.text.times import zone
 
     config = load_config(given["config"], output)
     mode = given["cost"] or "auto"

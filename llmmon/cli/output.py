@@ -14,14 +14,14 @@ import msgspec
 import typer
 
 from llmmon.errors import EXIT_FOUND, InputError, UsageError, first_exit_code
-from llmmon.names import lookup
-from llmmon.remote import is_url
-from llmmon.renderers import ENDINGS, RENDERERS, Page, renderer
-from llmmon.renderers.json import dumps
-from llmmon.renderers.plain import plain_lines
-from llmmon.reports import SourceReport
-from llmmon.views import View
-from llmmon.whole_files import appearing, cannot_write
+from llmmon.files import appearing, cannot_write
+from llmmon.ingest.remote import is_url
+from llmmon.ingest.report import SourceReport
+from llmmon.output.renderers import ENDINGS, RENDERERS, Page, renderer
+from llmmon.output.renderers.json import dumps
+from llmmon.output.views import View
+from llmmon.text.figures import plain_lines
+from llmmon.text.names import lookup
 
 _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
 
@@ -55,7 +55,7 @@ class Output(msgspec.Struct, frozen=True):
         """A progress bar in bytes, on a terminal."""
         if self.quiet or not sys.stderr.isatty():
             return None
-        from llmmon.renderers.progress import Progress
+        from llmmon.output.renderers.terminal import Progress
 
         progress = Progress(_SMALL)
         atexit.register(progress.close)  # an interrupted bar would leave the terminal without its cursor

@@ -12,8 +12,8 @@ from llmmon.cli.options import StateOption, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.overview import Overview
-    from llmmon.pipeline import Query
+    from llmmon.ingest.query import Query
+    from llmmon.reports.overview_fold import Overview
 
 
 @with_logs
@@ -35,10 +35,10 @@ def report(
     Example: llmmon report sample_logs/ -o report.html
     """
     from llmmon import __version__
-    from llmmon.durations import duration_us
-    from llmmon.reporting import ReportPlan, make_report
-    from llmmon.rereading import rereadable
-    from llmmon.summaries import check_every
+    from llmmon.ingest.reread import rereadable
+    from llmmon.reports.overview import ReportPlan, make_report
+    from llmmon.reports.summary import check_every
+    from llmmon.text.times import duration_us
 
     _check(output)
     plan = ReportPlan(
@@ -59,11 +59,11 @@ def _write(overview: "Overview", output: "Output") -> None:
     from importlib.resources import files
 
     from llmmon.cli.output import accounting
-    from llmmon.renderers.html import render
-    from llmmon.views.figures import size
-    from llmmon.views.report import view_report
+    from llmmon.output.renderers.html import render
+    from llmmon.output.views.overview import view_report
+    from llmmon.text.figures import size
 
-    parts = files("llmmon.renderers.html")
+    parts = files("llmmon.output.renderers.html")
     page = render(view_report(overview), *((parts / name).read_text("utf-8") for name in ("page.css", "page.js")))
     output.write(page)
     if output.file is not None:
@@ -73,7 +73,7 @@ def _write(overview: "Overview", output: "Output") -> None:
 
 def _state(query: "Query", chosen: Path | None) -> Path | None:
     """Where alerts are remembered, if anywhere; raises `UsageError` for a file that was named and is not there."""
-    from llmmon.checking import state_path
+    from llmmon.alerting.check import state_path
     from llmmon.errors import UsageError
 
     if chosen is not None and not chosen.exists():

@@ -8,7 +8,7 @@ from llmmon.cli.options import with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.pipeline import Query
+    from llmmon.ingest.query import Query
 
 
 @with_logs
@@ -26,8 +26,8 @@ def requests(
 
     Example: llmmon requests sample_logs/ --where error --sort latency_ms
     """
-    from llmmon.calls import list_requests
-    from llmmon.views.requests import view_requests
+    from llmmon.output.views.requests import view_requests
+    from llmmon.reports.requests import list_requests
 
     report, found = list_requests(query, sort=sort, limit=limit, show_text=show_text, ascending=ascending)
     return output.finish("requests", view_requests(report), found.source, {found.exit_code})

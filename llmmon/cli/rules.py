@@ -11,10 +11,11 @@ from llmmon.cli.options import with_logs
 from llmmon.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
+    from llmmon.alerting.rules import AlertRule
     from llmmon.cli.output import Output
     from llmmon.config import Config
-    from llmmon.pipeline import Query
-    from llmmon.rules import AlertRule
+    from llmmon.ingest.query import Query
+
 
 rules: Final = typer.Typer(
     name="rules",
@@ -42,11 +43,11 @@ def _check(
 
     Example: llmmon rules check sample_logs/
     """
-    from llmmon.backtesting import read_for
-    from llmmon.durations import duration_us
-    from llmmon.reports import SourceReport
-    from llmmon.rule_lint import lint, lint_seen
-    from llmmon.views.rules import view_lint
+    from llmmon.alerting.lint import lint, lint_seen
+    from llmmon.alerting.suggest import read_for
+    from llmmon.ingest.report import SourceReport
+    from llmmon.output.views.rules import view_lint
+    from llmmon.text.times import duration_us
 
     config = _config(query, rules_file)
     chosen = _rules(config, output)
@@ -79,11 +80,11 @@ def prove(
 
     Example: llmmon rules test
     """
+    from llmmon.alerting.rule_tests import run_tests
     from llmmon.cli.options import load_config
     from llmmon.cli.output import Output
-    from llmmon.reports import SourceReport
-    from llmmon.rule_testing import run_tests
-    from llmmon.views.rules import view_tests
+    from llmmon.ingest.report import SourceReport
+    from llmmon.output.views.rules import view_tests
 
     output = Output.of(output_format, output_file, quiet=quiet)
     found = load_config(str(file) if file is not None else config, output)
@@ -105,8 +106,8 @@ def _backtest(
 
     Example: llmmon rules backtest sample_logs/
     """
-    from llmmon.backtesting import backtest
-    from llmmon.views.backtest import view_backtest
+    from llmmon.alerting.suggest import backtest
+    from llmmon.output.views.backtest import view_backtest
 
     config = _config(query, rules_file)
     found = backtest(query, _rules(config, output), config, labels)
@@ -134,11 +135,10 @@ def _suggest(
 
     Example: llmmon rules suggest sample_logs/ --budget 2/week
     """
-    from llmmon.backtesting import suggestions
+    from llmmon.alerting.suggest import noise_budget, suggestions
     from llmmon.cli.output import write_whole
-    from llmmon.names import lookup
-    from llmmon.suggestion import noise_budget
-    from llmmon.views.suggestion import toml_of, view_suggestions
+    from llmmon.output.views.rules import toml_of, view_suggestions
+    from llmmon.text.names import lookup
 
     bearable = noise_budget(budget)
     known = {one.name: one for one in _rules(_config(query, rules_file), output)}
@@ -166,7 +166,7 @@ def _config(query: "Query", file: Path | None) -> "Config":
 
 
 def _rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
-    from llmmon.rules import DEFAULT_RULES
+    from llmmon.alerting.rules import DEFAULT_RULES
 
     if not config.rules:
         output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")

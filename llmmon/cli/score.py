@@ -9,8 +9,8 @@ from llmmon.cli.options import with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.pipeline import Query
-    from llmmon.scoring import Judging
+    from llmmon.ingest.query import Query
+    from llmmon.quality.scoring import Judging
 
 
 Overall = Annotated[str, typer.Option(help="How the overall score is made: defects or weighted.", metavar="FORMULA")]
@@ -60,10 +60,10 @@ def score(
 
     Example: llmmon score sample_logs/prompts.jsonl -o scored.jsonl
     """
-    from llmmon.conditions import any_met
     from llmmon.errors import EXIT_DELIVERY
-    from llmmon.scoring import check_flags, score_calls
-    from llmmon.views.scores import view_scores
+    from llmmon.metrics.filters import any_met
+    from llmmon.output.views.scores import view_scores
+    from llmmon.quality.scoring import check_flags, score_calls
 
     check_flags(fail_on or ())
     limits = (judge_sample, judge_max_calls, judge_max_usd, judge_concurrency)
@@ -79,11 +79,9 @@ def score(
 def _judging(query: "Query", url: str | None, model: str | None, criteria: list[str] | None, limits: Any) -> "Judging":
     """The judge that the options describe; raises `UsageError`."""
     from llmmon.errors import UsageError
-    from llmmon.judge import DEFAULT_CRITERIA
-    from llmmon.judge_sample import Sample
-    from llmmon.judging import Judge
-    from llmmon.scoring import Judging, prices_of
-    from llmmon.verdicts import VerdictCache
+    from llmmon.quality.judge import DEFAULT_CRITERIA, Sample
+    from llmmon.quality.judge_client import Judge, VerdictCache
+    from llmmon.quality.scoring import Judging, prices_of
 
     if not url or not model:
         raise UsageError(

@@ -11,8 +11,9 @@ from llmmon.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.pipeline import Query
-    from llmmon.server.plan import ServePlan
+    from llmmon.ingest.query import Query
+    from llmmon.live.server.settings import ServePlan
+
 
 _LEFT_OUT: Final = frozenset(
     {"window", "since", "until", "now", "jobs", "engine", "rejects", "no_cache", "format", "output_file"}
@@ -46,8 +47,8 @@ def _serve(
 
     Example: llmmon serve --dry-run --state state.db
     """
-    from llmmon.durations import duration_us
-    from llmmon.server.plan import ServePlan
+    from llmmon.live.server.settings import ServePlan
+    from llmmon.text.times import duration_us
 
     known = query.config.serve
     kept = _state(query, state)
@@ -66,7 +67,7 @@ def _serve(
     if dry_run:
         output.write(_described(plan, every))
     else:
-        from llmmon.server.running import serve as run
+        from llmmon.live.server.app import serve as run
 
         run(plan, output.say)
     return 0
@@ -74,7 +75,7 @@ def _serve(
 
 def _need_extra() -> None:
     try:
-        import llmmon.server.running  # noqa: F401 - what it stands on may be missing
+        import llmmon.live.server.app  # noqa: F401 - what it stands on may be missing
     except ModuleNotFoundError as error:
         if error.name not in {"fastapi", "uvicorn", "starlette"}:
             raise
@@ -92,9 +93,9 @@ def _following(query: "Query") -> "Query":
 
 
 def _described(plan: "ServePlan", every: str) -> str:
-    from llmmon.added_rules import configured_rules
-    from llmmon.renderers.plain import plain
-    from llmmon.server.running import address, check
+    from llmmon.alerting.actions import configured_rules
+    from llmmon.live.server.app import address, check
+    from llmmon.text.figures import plain
 
     check(plan)
     rows = {
@@ -110,14 +111,14 @@ def _described(plan: "ServePlan", every: str) -> str:
 
 def _state(query: "Query", chosen: Path | None) -> Path:
     """The state of `check`; without a configuration one of the server's own."""
-    from llmmon.checking import state_home, state_path
+    from llmmon.alerting.check import state_home, state_path
 
     return state_path(query.config, chosen, os.environ) or state_home(os.environ) / "serve.db"
 
 
 def _token(named: str) -> str | None:
-    from llmmon.delivery import resolve_secret
-    from llmmon.notifiers.settings import is_reference
+    from llmmon.alerting.delivery import resolve_secret
+    from llmmon.alerting.notifiers.channel import is_reference
 
     if not named:
         return os.environ.get("LLMMON_TOKEN") or None

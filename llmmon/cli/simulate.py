@@ -18,11 +18,11 @@ def simulate(
 
     Example: llmmon simulate /tmp/drill --days 14
     """
+    from llmmon.anomaly.simulation import DAY_S, jsonl, labels_toml
+    from llmmon.anomaly.simulation import simulate as run
     from llmmon.cli.output import write_whole
-    from llmmon.durations import moment_us
     from llmmon.errors import InputError
-    from llmmon.simulation import DAY_S, jsonl, labels_toml
-    from llmmon.simulation import simulate as run
+    from llmmon.text.times import moment_us
 
     start_s = moment_us(start, 0, "UTC") // 1_000_000
     incidents, calls = run(seed, start_s, days, per_day, quiet_days)
@@ -39,6 +39,6 @@ def simulate(
 
 
 def _date(seconds: int) -> str:
-    from llmmon.durations import local
+    from llmmon.text.times import local
 
     return local(seconds * 1_000_000, "UTC")[:10]

@@ -8,7 +8,7 @@ from llmmon.cli.options import By, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.pipeline import Query
+    from llmmon.ingest.query import Query
 
 
 @with_logs
@@ -32,16 +32,16 @@ def summarize(
 
     Example: llmmon summarize sample_logs/ --by user --every 1d
     """
-    from llmmon.conditions import any_met
-    from llmmon.durations import duration_us
-    from llmmon.summaries import check_every
-    from llmmon.summaries import summarize as run
-    from llmmon.views.summary import view_summary
+    from llmmon.metrics.filters import any_met
+    from llmmon.output.views.summary import view_summary
+    from llmmon.reports.summary import check_every
+    from llmmon.reports.summary import summarize as run
+    from llmmon.text.times import duration_us
 
     fields = tuple(field for text in by or ["model"] for field in text.split(","))
     every_us = check_every(duration_us(every, plain="m")) if every else None
     if score:
-        from llmmon.scoring import with_quality
+        from llmmon.quality.scoring import with_quality
 
         query = with_quality(query)
     report, found = run(

@@ -13,10 +13,10 @@ from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
-    from llmmon.live_report import LiveReport
-    from llmmon.pipeline import Query
-    from llmmon.screen import LiveScreen
-    from llmmon.watching import Watcher, WatchPlan
+    from llmmon.ingest.query import Query
+    from llmmon.live.screen import LiveScreen
+    from llmmon.live.watcher import LiveReport, Watcher, WatchPlan
+
 
 Sort = Annotated[
     str, typer.Option(help="request_count, error_rate, latency_p95_ms or cost_total_usd.", metavar="METRIC")
@@ -47,7 +47,7 @@ def watch(
     """
     import sys
 
-    from llmmon.watching import Watcher
+    from llmmon.live.watcher import Watcher
 
     live = output.format == "table" and output.file is None and sys.stdout.isatty()
     every_s = _interval(interval, live=live)
@@ -59,7 +59,7 @@ def watch(
                 output.say(f"no log there yet, waiting for {', '.join(query.logs)}")
             _print(watcher, output, every_s, count)
             return 0
-        from llmmon.screen import LiveScreen
+        from llmmon.live.screen import LiveScreen
 
         with LiveScreen() as screen:
             _Display(watcher, screen, colour=output.colour()).run(every_s, count)
@@ -69,7 +69,7 @@ def watch(
 
 
 def _interval(text: str | None, *, live: bool) -> float:
-    from llmmon.durations import duration_us
+    from llmmon.text.times import duration_us
 
     seconds = duration_us(text, plain="s") / 1e6 if text else 1.0 if live else 10.0
     if seconds < _SHORTEST_S:
@@ -82,12 +82,11 @@ def _plan(
 ) -> "WatchPlan":
     import os
 
-    from llmmon.checking import state_path
-    from llmmon.durations import duration_us
-    from llmmon.live_report import SORTS
-    from llmmon.names import lookup
-    from llmmon.recent import LONGEST_US, SECOND_US
-    from llmmon.watching import WatchPlan, names_of
+    from llmmon.alerting.check import state_path
+    from llmmon.live.rolling import LONGEST_US, SECOND_US
+    from llmmon.live.watcher import SORTS, WatchPlan, names_of
+    from llmmon.text.names import lookup
+    from llmmon.text.times import duration_us
 
     if query.since or query.until:
         raise UsageError("watch shows the last --window; --since and --until do not apply")
@@ -116,9 +115,9 @@ def _plan(
 
 def _print(watcher: "Watcher", output: "Output", every_s: float, count: int | None) -> None:
     """One line every so often, until the reader is gone."""
-    from llmmon.renderers.json import dumps
-    from llmmon.renderers.plain import plain
-    from llmmon.views.live import line_of, row_of
+    from llmmon.live.display import line_of, row_of
+    from llmmon.output.renderers.json import dumps
+    from llmmon.text.figures import plain
 
     started = time.monotonic()
     number = 0
@@ -196,7 +195,7 @@ class _Display:
             self._report = watcher.report()
 
     def _draw(self) -> None:
-        from llmmon.renderers.live import Screen, frame
+        from llmmon.live.display import Screen, frame
 
         width, height = self._screen.size
         self._screen.draw(frame(self._report, Screen(width, height, self._colour, self._help)))

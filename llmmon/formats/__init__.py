@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llmmon.formats.bodies import RAW
 from llmmon.formats.dialect import Dialect
 from llmmon.formats.dialects.aider import AIDER
 from llmmon.formats.dialects.anthropic_batch import ANTHROPIC_BATCH
 from llmmon.formats.dialects.azure import AZURE_APIM_GATEWAY, AZURE_APIM_LLM, AZURE_OPENAI
 from llmmon.formats.dialects.bedrock import BEDROCK
+from llmmon.formats.dialects.bodies import RAW
 from llmmon.formats.dialects.claude_code import CLAUDE_CODE
 from llmmon.formats.dialects.cloudflare import CLOUDFLARE, CLOUDFLARE_LOGPUSH
 from llmmon.formats.dialects.codex import CODEX
@@ -26,10 +26,10 @@ from llmmon.formats.dialects.openai_batch import OPENAI_BATCH
 from llmmon.formats.dialects.openrouter import OPENROUTER
 from llmmon.formats.dialects.otlp import OTLP, OTLP_OTHER
 from llmmon.formats.dialects.portkey import PORTKEY
+from llmmon.formats.dialects.public_traces import AZURE_TRACE, BURSTGPT, MOONCAKE_TRACE
 from llmmon.formats.dialects.servers import FASTCHAT, TGI, VLLM_BENCH
 from llmmon.formats.dialects.sglang import SGLANG, SGLANG_METRICS
 from llmmon.formats.dialects.spans import OTEL_CONSOLE, PHOENIX, PHOENIX_FRAME
-from llmmon.formats.dialects.traces import AZURE_TRACE, BURSTGPT, MOONCAKE_TRACE
 from llmmon.formats.dialects.vertex import VERTEX
 from llmmon.formats.dialects.weave import WEAVE
 

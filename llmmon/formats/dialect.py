@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llmmon.formats.mapping import Binding, Mark, Path, Test, passes
-from llmmon.formats.slots import CALL_KEY, SLOTS
+from llmmon.formats.mapping import CALL_KEY, SLOTS, Binding, Mark, Path, Test, passes
 
 Object = dict[str, Any]
 Row = dict[str, Any]  # "slot" or "slot:unit" -> value: one call; "tags" -> an object of more

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.dialect import Dialect, Object
-from llmmon.formats.lines import UnreadableError, object_of, stamped, text_object
+from llmmon.formats.layouts import UnreadableError, object_of, stamped, text_object
 from llmmon.formats.mapping import Shape
 
 Claimed = tuple[Dialect | None, Object]

@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.columns import MISSING_CODE, BoolArray, CodeArray, FloatArray, Names
 from llmmon.formats import values
 from llmmon.formats.mapping import embedded
-from llmmon.record import Status
+from llmmon.metrics.columns import MISSING_CODE, BoolArray, CodeArray, FloatArray, Names
+from llmmon.metrics.record import Status
 
 STATUSES: Final[list[str]] = [status.value for status in Status]
 _OK, _ERROR, _CANCELLED, _UNKNOWN = range(4)

@@ -12,8 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import astuple
 
-from llmmon.formats.mapping import Binding, Mapping, Path, Test, admit, value_at
-from llmmon.formats.slots import Slot
+from llmmon.formats.mapping import Binding, FieldMapping, Path, Slot, Test, admit, value_at
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_KEYS: Final = 60  # an object with more different keys than this is no fixed shape
@@ -78,7 +77,7 @@ class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
 
 
 @lru_cache(maxsize=64)  # every span needs it
-def compile_decoder(mapping: Mapping, slots: frozenset[str]) -> TypedDecoder | None:
+def compile_decoder(mapping: FieldMapping, slots: frozenset[str]) -> TypedDecoder | None:
     """The decoder for the bindings of the needed slots, None where the objects have no fixed shape."""
     root = _Node()
     output_at = []
@@ -115,7 +114,7 @@ _Field = tuple[str, Any, Extract | None]  # the key, its type, what to do with i
 class _Compiler:
     """Types and extracting functions for the nodes of one mapping."""
 
-    def __init__(self, mapping: Mapping, output_at: Sequence[Binding]) -> None:
+    def __init__(self, mapping: FieldMapping, output_at: Sequence[Binding]) -> None:
         self._shape = dict(mapping.shape)
         self._closed = mapping.closed
         self._required = {test.key: test for test in mapping.required}

@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from llmmon.columns import CodeArray, FloatArray, Interner
 from llmmon.formats.mapping import embedded
-from llmmon.formats.stamps import DURATION_UNITS_US, duration_us
+from llmmon.formats.timestamps import DURATION_UNITS_US, duration_us
+from llmmon.metrics.columns import CodeArray, FloatArray, Interner
 
 _TRUE: Final = frozenset({"true", "yes", "1", "y", "hit", "success", "ok"})
 _FALSE: Final = frozenset({"false", "no", "0", "n", "miss", "failure", "failed", "error"})

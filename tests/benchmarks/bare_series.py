@@ -17,9 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from llmmon.detectors import judge_samples
-from llmmon.incidents import incidents
-from llmmon.series import FloatArray, samples
+from llmmon.anomaly.detectors import judge_samples
+from llmmon.anomaly.incidents import incidents
+from llmmon.anomaly.series import FloatArray, samples
 
 START_US: Final = 1_767_571_200_000_000
 STEP_US: Final = 300_000_000

@@ -19,7 +19,7 @@ import orjson
 
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
-from llmmon.formats.reading import SpanReader
+from llmmon.formats.reader import SpanReader
 
 CHUNK_BYTES = 256 << 10
 ROUNDS = 5

@@ -18,15 +18,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from llmmon.columns import Columns, Names
-from llmmon.detectors import judge
-from llmmon.detectors.anomaly import micros
-from llmmon.grouping import Grouping
-from llmmon.incidents import incidents
-from llmmon.monitoring import MOST_GROUPS, STEP_US, MonitorFold, MonitorPlan, measures_of
-from llmmon.panels import panel_of
-from llmmon.record import MICROSECONDS, NANO_DOLLARS, SCORE_UNITS
-from llmmon.series import Panel
+from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorFold, MonitorPlan, measures_of
+from llmmon.anomaly.detectors import judge
+from llmmon.anomaly.detectors.detector import micros
+from llmmon.anomaly.incidents import incidents
+from llmmon.anomaly.panel import panel_of
+from llmmon.anomaly.series import Panel
+from llmmon.metrics.columns import Columns, Names
+from llmmon.metrics.grouping import Grouping
+from llmmon.metrics.record import MICROSECONDS, NANO_DOLLARS, SCORE_UNITS
 
 BLOCK = 30_000  # calls
 FIRST_SEED = 47000

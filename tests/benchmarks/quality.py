@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from llmmon.quality import QualityColumns, score_texts
-from llmmon.scorers.corpus import Corpus, Lexicon
-from llmmon.scorers.texts import Texts
-from llmmon.scorers.words import term_ids, words
+from llmmon.quality.scorers.corpus import Corpus, Lexicon
+from llmmon.quality.scorers.texts import Texts, term_ids, words
+from llmmon.quality.scores import QualityColumns, score_texts
 
 Row = dict[str, Any]
 RANDOM = random.Random(20)  # test data, the same at every run

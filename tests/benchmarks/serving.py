@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from tests.server_process import Served, served
+from tests.support.server_process import Served, served
 
 BATCH: Final = 100
 CLIENTS: Final = 4

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmmon.columns import concat
-from llmmon.formats.duplicates import keep_most_complete
-from tests.log_samples import SAMPLES, calls, calls_in, lines, plan, read
+from llmmon.ingest.selection import keep_most_complete
+from llmmon.metrics.columns import concat
+from tests.support.log_samples import SAMPLES, calls, calls_in, lines, plan, read
 
 CHAT: dict[str, Any] = {"object": "chat.completion", "created": 1773479820, "model": "gpt-5", "choices": []}
 CLAUDE: dict[str, Any] = {"type": "message", "model": "claude-sonnet-4-5", "stop_reason": "end_turn"}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.formats.documents import DocumentSplitter
-from tests.log_samples import SAMPLES, calls_in, lines, objects, plan, read
+from llmmon.formats.layouts import DocumentSplitter
+from tests.support.log_samples import SAMPLES, calls_in, lines, objects, plan, read
 
 CALL: dict[str, Any] = {"timestamp": "2026-03-14T09:17:00Z", "model": "gpt-5", "prompt_tokens": 7, "latency_ms": 90}
 BARE: dict[str, Any] = {key: value for key, value in CALL.items() if key != "timestamp"}

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.formats import signs
-from llmmon.formats.signs import Signs, signs_of
+from llmmon.formats.tabular import scan
+from llmmon.formats.tabular.scan import Signs, signs_of
 
 
 def signs_in(text: bytes) -> Signs:
-    return signs_of(np.frombuffer(text, np.uint8), np.empty((2, signs.BLOCK), np.bool_), escapes=b"\\" in text)
+    return signs_of(np.frombuffer(text, np.uint8), np.empty((2, scan.BLOCK), np.bool_), escapes=b"\\" in text)
 
 
 @given(st.text('ab,"\n\\é\t', max_size=60).map(str.encode), st.integers(1, 9))
 def test_signs_are_those_of_each_line_however_large_the_blocks(text: bytes, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signs, "BLOCK", block)
+        patch.setattr(scan, "BLOCK", block)
         found = signs_in(b"\n" + text)
     lines = [line + b"\n" for line in text.split(b"\n")]
     lines = lines[:-1] if text.endswith(b"\n") or not text else [*lines[:-1], lines[-1][:-1]]

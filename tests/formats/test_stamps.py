@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.columns import MISSING_TIME
-from llmmon.formats.fixed_stamps import local_moments
-from llmmon.formats.stamps import joined_moments, moments
+from llmmon.formats.timestamps import joined_moments, local_moments, moments
+from llmmon.metrics.columns import MISSING_TIME
 
 WIDTHS = [f"%Y-%m-%d{t}%H:%M:%S{fraction}{zone}" for t in "T " for fraction in ("", ".%f") for zone in ("", "Z", "%z")]
 WHEN = st.datetimes(datetime(1971, 1, 1), datetime(2199, 1, 1))  # noqa: DTZ001  # the zone is added

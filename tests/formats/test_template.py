@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.formats.template import Cell, template_of
+from llmmon.formats.tabular.scan import Cell, template_of
 
 
 def test_a_line_is_cut_at_its_commas() -> None:

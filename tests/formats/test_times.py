@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.log_samples import SAMPLES, calls_in, lines, read
+from tests.support.log_samples import SAMPLES, calls_in, lines, read
 
 
 def test_litellm_response_time_is_no_latency() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llmmon.formats.explain import explain
 from llmmon.formats.mapping import parse_override
-from tests.log_samples import SAMPLES, calls_in, lines, plan, read
+from llmmon.reports.inspection import explain
+from tests.support.log_samples import SAMPLES, calls_in, lines, plan, read
 
 
 def only(row: Any, **wanted: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.columns import IntArray
-from llmmon.formats.word_texts import NUMBER_WORDS, KnownTexts, Words, decimals
+from llmmon.formats.tabular.scan import NUMBER_WORDS, KnownTexts, Words, decimals
+from llmmon.metrics.columns import IntArray
 
 
 def words_of(texts: list[str], count: int) -> tuple[Words, IntArray]:

@@ -22,8 +22,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from tests.command_server import load_everything, run
-from tests.growing import CONFIGURATION
+from tests.support.appending_log import CONFIGURATION
+from tests.support.command_server import load_everything, run
 
 OLD: Final = b"as it was before\n"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import zstandard
 
-from llmmon.template import TEMPLATE
+from llmmon.cli.init import TEMPLATE
 
 SAMPLES: Final = Path(__file__).parents[1] / "samples"
 Mutation = Callable[[bytes, Random], bytes]

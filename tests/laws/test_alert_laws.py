@@ -8,9 +8,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.alert import Alert, Reading, Silence, Tell, Transition
-from llmmon.alerts import step
-from llmmon.rules import AlertRule
+from llmmon.alerting.alert import Alert, Reading, Silence, Tell, Transition
+from llmmon.alerting.lifecycle import step
+from llmmon.alerting.rules import AlertRule
 
 MINUTE = 60_000_000
 GROUPS = tuple((("model", name),) for name in "abc")

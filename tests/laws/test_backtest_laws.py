@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmmon.alert import Tell
-from llmmon.backtest import Episode, Message, episode_of
-from llmmon.backtesting import backtest
-from llmmon.checking import CheckPlan, check
+from llmmon.alerting.alert import Tell
+from llmmon.alerting.backtest import Episode, Message, episode_of
+from llmmon.alerting.check import CheckPlan, check
+from llmmon.alerting.state import StateFile
+from llmmon.alerting.suggest import backtest
 from llmmon.config import Config, parse
-from llmmon.pipeline import Query
-from llmmon.statefile import StateFile
-from tests.growing import at
+from llmmon.ingest.query import Query
+from tests.support.appending_log import at
 
 MINUTES = 30
 

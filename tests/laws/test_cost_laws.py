@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.columns import concat
-from llmmon.cost_report import CostReport
-from llmmon.costs import CostPlan, merge_tallies, report, tally
-from llmmon.pricing import CostMode, price
-from tests.priced_calls import OWN, calls
+from llmmon.metrics.columns import concat
+from llmmon.pricing.audit import CostPlan, merge_tallies, tally
+from llmmon.pricing.costs import CostMode, price
+from llmmon.reports.costs import CostReport, report
+from tests.support.priced_calls import OWN, calls
 
 TOKENS = st.one_of(st.none(), st.integers(0, 400_000))
 CALL = st.fixed_dictionaries(

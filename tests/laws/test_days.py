@@ -12,16 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.aggregator import Measures, aggregate
-from llmmon.columns import Columns
-from llmmon.durations import iso as iso_us
-from llmmon.durations import moment_us
-from llmmon.evaluation import evaluate
-from llmmon.grouping import Grouping
-from llmmon.metrics import SUMMARY
-from llmmon.selection import Selection
-from llmmon.zones import from_wall, to_wall
-from tests.made_up import columns_of, iso
+from llmmon.ingest.selection import Selection
+from llmmon.metrics.aggregation import Measures, aggregate, evaluate
+from llmmon.metrics.columns import Columns
+from llmmon.metrics.definitions import SUMMARY
+from llmmon.metrics.grouping import Grouping, from_wall, to_wall
+from llmmon.text.times import iso as iso_us
+from llmmon.text.times import moment_us
+from tests.support.columns_factory import columns_of, iso
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US

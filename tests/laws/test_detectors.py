@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.detectors import DETECTORS, Detector, Verdicts
-from llmmon.detectors.anomaly import moment
-from llmmon.detectors.threshold import ThresholdAnomalyDetector
-from llmmon.series import Series, samples
-from tests.synth import START_US, noise
+from llmmon.anomaly.detectors import DETECTORS, Detector, Verdicts
+from llmmon.anomaly.detectors.detector import moment
+from llmmon.anomaly.detectors.threshold import ThresholdAnomalyDetector
+from llmmon.anomaly.series import Series, samples
+from tests.support.synth import START_US, noise
 
 NAMES = sorted(DETECTORS)
 UNIT_FREE = ("statistical", "trend", "novelty", "shift", "composite")

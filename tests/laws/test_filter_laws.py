@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.columns import Columns
 from llmmon.errors import UsageError
-from llmmon.filters import parse
-from llmmon.record import FIELDS
-from tests.made_up import calls, columns_of
+from llmmon.metrics.columns import Columns
+from llmmon.metrics.filters import parse
+from llmmon.metrics.record import FIELDS
+from tests.support.columns_factory import calls, columns_of
 
 Row = dict[str, Any]
 NAMES = ("model", "user", "finish_reason", "error_type", "tag.team")

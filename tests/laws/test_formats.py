@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.accounting import Accounting
-from tests.log_samples import FOLDER, SAMPLES, calls, dialect_of, objects, plan, read
+from tests.support.log_samples import FOLDER, SAMPLES, calls, dialect_of, objects, plan, read
 
 HOME_MADE = {"generic", "llmmon", "wrapped"}
 JSON_SAMPLES = sorted(name for name, path in SAMPLES.items() if path.suffix != ".csv")

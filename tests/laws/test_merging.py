@@ -8,12 +8,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.aggregator import Measures, aggregate
-from llmmon.columns import Columns, concat
-from llmmon.grouping import Grouping
-from llmmon.metrics import METRICS
-from llmmon.partials import EMPTY, GroupIndex, Partials, coarsen, merge, normalised
-from tests.made_up import calls, columns_of, logs
+from llmmon.metrics.aggregates import EMPTY, GroupIndex, Partials, coarsen, merge, normalised
+from llmmon.metrics.aggregation import Measures, aggregate
+from llmmon.metrics.columns import Columns, concat
+from llmmon.metrics.definitions import METRICS
+from llmmon.metrics.grouping import Grouping
+from tests.support.columns_factory import calls, columns_of, logs
 
 MEASURES = Measures(tuple(METRICS), tuple(METRICS))
 groupings = st.sampled_from(

@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.alert import Tell
-from llmmon.mail import Mail
-from llmmon.notifiers import NOTIFIERS, Notification, Notifier
-from llmmon.notifiers.alertmanager import AlertmanagerNotifier
-from llmmon.program import Program
-from llmmon.rendered import rendered
-from llmmon.rules import AlertSeverity
-from llmmon.transport import Request
-from tests.alerts_made import alert
+from llmmon.alerting.alert import Tell
+from llmmon.alerting.delivery import rendered
+from llmmon.alerting.notifiers import NOTIFIERS, Notification, Notifier
+from llmmon.alerting.notifiers.alertmanager import AlertmanagerNotifier
+from llmmon.alerting.rules import AlertSeverity
+from llmmon.alerting.senders import Mail, Program
+from llmmon.http_client import Request
+from tests.support.alerts_factory import alert
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "slack": {"url": "https://hooks.example.com/x"},

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.aggregator import Measures, aggregate
-from llmmon.columns import Columns
-from llmmon.grouping import Grouping
-from llmmon.partials import VALUE_BITS, Run, Values, coarsen, keys_of
-from llmmon.quantiles import quantiles
+from llmmon.metrics.aggregates import VALUE_BITS, Run, Values, coarsen, keys_of
+from llmmon.metrics.aggregation import Measures, aggregate
+from llmmon.metrics.columns import Columns
+from llmmon.metrics.grouping import Grouping
+from llmmon.metrics.quantiles import quantiles
 
 PS = (0.0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0)
 
@@ -58,7 +58,7 @@ def test_coarsening_is_the_same_by_counting_and_by_sorting(groups: list[list[int
     values = coarsen(values_of(groups, 2)) if again else values_of(groups, 2, ordered=False)
     (counted,) = coarsen(values).runs
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmmon.partials._MOST_BINS", -1)
+        patch.setattr("llmmon.metrics.aggregates._MOST_BINS", -1)
         (by_sorting,) = coarsen(values).runs
     assert counted.keys.tolist() == by_sorting.keys.tolist() == sorted(set(counted.keys.tolist()))
     assert counted.counts is not None
@@ -95,10 +95,10 @@ def test_sorting_and_counting_in_bins_give_the_same(
 ) -> None:
     values = coarsen(values_of(groups, runs)) if counted else values_of(groups, runs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmmon.quantiles._MOST_BINS", bins)
-        patch.setattr("llmmon.quantiles._BLOCK", 7)
+        patch.setattr("llmmon.metrics.quantiles._MOST_BINS", bins)
+        patch.setattr("llmmon.metrics.quantiles._BLOCK", 7)
         found = []
         for few in (-1, 10**9):
-            patch.setattr("llmmon.quantiles._FEW_GROUPS", few)
+            patch.setattr("llmmon.metrics.quantiles._FEW_GROUPS", few)
             found.append(quantiles(values, len(groups), PS, pooled=pooled))
     assert found[0].tobytes() == found[1].tobytes()

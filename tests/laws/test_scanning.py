@@ -13,20 +13,20 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llmmon import seeking, source_bytes
-from llmmon.columns import concat, in_log_order
-from llmmon.filters import parse
 from llmmon.formats.accounting import Accounting
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
-from llmmon.formats.reading import SpanReader
-from llmmon.reports import SourceReport
-from llmmon.scanning import Scanned
-from llmmon.selection import Selection
-from llmmon.source_bytes import head
-from llmmon.sources import find
-from llmmon.time_range import TimeOptions, TimeRange
-from tests.made_up import ALL_FIELDS, MINUTE_US, START_US, as_rows, files, iso, jsonl, logs, scanned
+from llmmon.formats.reader import SpanReader
+from llmmon.ingest import spans, time_range
+from llmmon.ingest.report import SourceReport
+from llmmon.ingest.scan import Scanned
+from llmmon.ingest.selection import Selection
+from llmmon.ingest.sources import find
+from llmmon.ingest.spans import head
+from llmmon.ingest.time_range import TimeOptions, TimeRange
+from llmmon.metrics.columns import concat, in_log_order
+from llmmon.metrics.filters import parse
+from tests.support.columns_factory import ALL_FIELDS, MINUTE_US, START_US, as_rows, files, iso, jsonl, logs, scanned
 
 counted = ("lines", "blank", "used", "skipped", "rejected")
 
@@ -174,9 +174,9 @@ def searched(path: Path, **asked: Any) -> tuple[list[dict[str, Any]], TimeRange,
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search small files as if they were big."""
-    monkeypatch.setattr(seeking, "_PROBE_BYTES", 512)
-    monkeypatch.setattr(seeking, "_TAIL_BYTES", 4096)
-    monkeypatch.setattr(seeking, "_CLOSE_ENOUGH", 1024)
+    monkeypatch.setattr(time_range, "_PROBE_BYTES", 512)
+    monkeypatch.setattr(time_range, "_TAIL_BYTES", 4096)
+    monkeypatch.setattr(time_range, "_CLOSE_ENOUGH", 1024)
 
 
 @given(
@@ -202,9 +202,9 @@ def test_a_searched_window_holds_what_a_scanned_one_holds(
 def small_steps_of_module() -> Any:
     """Search small files as if they were big, in every example of a law."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seeking, "_PROBE_BYTES", 512)
-        patch.setattr(seeking, "_TAIL_BYTES", 4096)
-        patch.setattr(seeking, "_CLOSE_ENOUGH", 1024)
+        patch.setattr(time_range, "_PROBE_BYTES", 512)
+        patch.setattr(time_range, "_TAIL_BYTES", 4096)
+        patch.setattr(time_range, "_CLOSE_ENOUGH", 1024)
         yield
 
 
@@ -235,7 +235,7 @@ def test_a_log_that_is_not_in_order_is_read_whole_and_that_is_said(small_steps: 
 
 
 def test_lines_longer_than_a_chunk_are_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(source_bytes, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(spans, "CHUNK_BYTES", 64)
     path = tmp_path / "a.jsonl"
     path.write_bytes(jsonl([{"model": "m" * size, "latency_ms": 1} for size in (1, 50, 64, 200, 1000, 3)]))
     assert [len(row["model"]) for row in rows_of(scanned([path]))] == [1, 50, 64, 200, 1000, 3]

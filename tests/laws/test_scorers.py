@@ -13,14 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import llmmon.judge
-import llmmon.scorers
-from llmmon.quality import QualityColumns, score_texts
-from llmmon.scorers import SCORERS
-from llmmon.scorers.corpus import Corpus, Lexicon
-from llmmon.scorers.findings import Finding
-from llmmon.scorers.flags import SIGNALS
-from llmmon.scorers.texts import Batch, Texts
+import llmmon.quality.judge
+import llmmon.quality.scorers
+from llmmon.quality.scorers import SCORERS
+from llmmon.quality.scorers.corpus import Corpus, Lexicon
+from llmmon.quality.scorers.flags import SIGNALS, Finding
+from llmmon.quality.scorers.texts import Batch, Texts
+from llmmon.quality.scores import QualityColumns, score_texts
 
 LEXICON = Lexicon.of(Corpus.empty())
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
@@ -125,9 +124,10 @@ def test_ten_megabytes_take_bounded_time(piece: str) -> None:
 
 def patterns() -> dict[str, re.Pattern[str]]:
     """Every compiled pattern of the scorers and the judge, those inside tables and signs too."""
-    names = [f"llmmon.scorers.{module.name}" for module in pkgutil.iter_modules(llmmon.scorers.__path__)]
+    package = llmmon.quality.scorers
+    names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
     found: dict[str, re.Pattern[str]] = {}
-    for module in [importlib.import_module(name) for name in names] + [llmmon.judge]:
+    for module in [importlib.import_module(name) for name in names] + [llmmon.quality.judge]:
         for name, value in vars(module).items():
             for i, pattern in enumerate(compiled(value)):
                 found[f"{module.__name__}.{name}.{i}"] = pattern

@@ -10,15 +10,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.backtest import notified, replay
+from llmmon.alerting.backtest import LabelledIncident, notified, replay
+from llmmon.alerting.evaluation import reaches, sight_of
+from llmmon.alerting.history import StreamsFold, complete
+from llmmon.alerting.rule_config import rule_toml
+from llmmon.alerting.rule_tests import GivenSeries, calls_of
+from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.suggest import Parts, noise_budget, suggest
 from llmmon.config import parse
-from llmmon.history import StreamsFold, complete
-from llmmon.incident_labels import LabelledIncident
-from llmmon.kinds import reaches, sight_of
-from llmmon.rule_series import GivenSeries, calls_of
-from llmmon.rule_text import rule_toml
-from llmmon.rules import MINUTE_US, AlertRule
-from llmmon.suggestion import Parts, noise_budget, suggest
 
 START = 1440
 MINUTES = 900

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.columns import concat, in_log_order
-from llmmon.formats import uniform
 from llmmon.formats.accounting import Accounting
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
-from llmmon.formats.reading import SpanReader, uniform_reader
-from tests.made_up import ALL_FIELDS, as_rows
+from llmmon.formats.reader import SpanReader, uniform_reader
+from llmmon.formats.tabular import reader
+from llmmon.metrics.columns import concat, in_log_order
+from tests.support.columns_factory import ALL_FIELDS, as_rows
 
 ODD_NUMBERS = [
     *("-1", "0", "007", "1.", ".5", "1e5", "2.5E-05", "1e400", "00.5", "1.5.2", "0x1", "+1", "1_0", "NaN", "12345678"),
@@ -174,8 +174,8 @@ def read(data: bytes, chunks: list[bytes], *, as_table: bool) -> tuple[list[dict
 @pytest.fixture(autouse=True, scope="module")
 def tables_of_any_size() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uniform, "LEAST_BYTES", 1)
-        patch.setattr(uniform, "_LEAST_SHARE", 0.5)
+        patch.setattr(reader, "LEAST_BYTES", 1)
+        patch.setattr(reader, "_LEAST_SHARE", 0.5)
         yield
 
 

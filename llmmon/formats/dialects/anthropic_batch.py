@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmmon.formats.bodies import body_row, object_in
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
+from llmmon.formats.dialects.bodies import body_row, object_in
 
 _OUTCOMES: Final = {"succeeded": "ok", "errored": "error", "expired": "expired", "canceled": "canceled"}
 

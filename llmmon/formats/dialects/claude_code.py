@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llmmon.formats.bodies import object_in, row_of
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
 from llmmon.formats.dialects.anthropic import USAGE
+from llmmon.formats.dialects.bodies import object_in, row_of
 
 
 def _open() -> Feed:

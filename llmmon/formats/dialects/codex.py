@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llmmon.formats.bodies import object_in
 from llmmon.formats.dialect import Dialect, Object, Row, marks
+from llmmon.formats.dialects.bodies import object_in
 
 _COUNTS: Final = {
     "input_tokens": "prompt_tokens",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llmmon.formats.bodies import object_in
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
+from llmmon.formats.dialects.bodies import object_in
 
 _CALLS: Final = ("GENERATION", "EMBEDDING")
 _CACHE_KEYS: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")

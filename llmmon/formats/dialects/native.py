@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
-from llmmon.record import FIELDS
+from llmmon.metrics.record import FIELDS
 
 CALL_MARK: Final = "llmmon_call"  # true in a row that llmmon wrote and that carries nothing else of a call
 OWN_KEYS: Final = frozenset({*FIELDS, "success", "tags", CALL_MARK})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
-from llmmon.formats.genai import add_event, call_of, is_call, leaves, settle
+from llmmon.formats.dialects.genai import add_event, call_of, is_call, leaves, settle
 
 _FAILED: Final = (2, "2", "STATUS_CODE_ERROR")
 

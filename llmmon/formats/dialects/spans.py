@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from llmmon.formats.bodies import object_in
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
-from llmmon.formats.genai import Attributes, add_event, call_of, flattened, is_call, settle
+from llmmon.formats.dialects.bodies import object_in
+from llmmon.formats.dialects.genai import Attributes, add_event, call_of, flattened, is_call, settle
 
 
 def _row(found: Object, attributes: Attributes, *, failed: bool, message: Any) -> Row:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from llmmon.formats.bodies import body_row, object_in
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
+from llmmon.formats.dialects.bodies import body_row, object_in
 
 _CLIENTS: Final = frozenset(
     (

@@ -1,0 +1,195 @@
+"""What people do with alerts: acknowledge, resolve, silence. The same for the command line and the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from llmmon.alerting.alert import Alert, Silence, State, Transition
+from llmmon.alerting.lifecycle import acknowledged, resolved
+from llmmon.alerting.outbox import post, send_due
+from llmmon.alerting.rule_config import rules_of
+from llmmon.alerting.rules import DEFAULT_RULES, AlertRule
+from llmmon.alerting.state import StateFile
+from llmmon.config import Config
+from llmmon.errors import ConfigError, UsageError
+from llmmon.text.names import lookup, unknown
+from llmmon.text.times import iso
+
+if TYPE_CHECKING:
+    from llmmon.alerting.notifiers import Channel
+
+
+MOST_ADDED: Final = 200
+_FACT: Final = "added_rules"
+Table = Mapping[str, Any]  # as one of `[[rules]]`
+
+
+class FaultyRuleError(ConfigError):
+    """A rule that cannot be; `faults` as `metric: unknown metric ...`."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def configured_rules(config: Config) -> tuple[AlertRule, ...]:
+    """The rules of the configuration, the default ones where it has none."""
+    return config.rules or DEFAULT_RULES
+
+
+def added_rules(state: StateFile) -> tuple[AlertRule, ...]:
+    """The rules that were added, oldest first; those that this version does not know are left out."""
+    found: list[AlertRule] = []
+    for table in _tables(state):
+        faults: list[str] = []
+        rules = rules_of([table], faults)
+        found += () if faults else rules
+    return tuple(found)
+
+
+def all_rules(config: Config, state: StateFile) -> tuple[AlertRule, ...]:
+    """Every rule that is evaluated; one of the configuration outranks an added one of the same name."""
+    known = configured_rules(config)
+    names = {rule.name for rule in known}
+    return (*known, *(rule for rule in added_rules(state) if rule.name not in names))
+
+
+def add_rule(state: StateFile, table: Table, config: Config) -> None:
+    """Add a rule, or replace the added one of its name.
+
+    Raises `FaultyRuleError`, and `UsageError` for the name of a configured rule or where there are too many.
+    """
+    _check(table, config)
+    if any(table["name"] == one.name for one in configured_rules(config)):
+        raise UsageError(f"{table['name']!r} is a rule of the configuration", hint="choose another name")
+    with state.transaction():
+        others = [one for one in _tables(state) if one["name"] != table["name"]]
+        if len(others) >= MOST_ADDED:
+            raise UsageError(f"{MOST_ADDED} rules were added already", hint="put rules into llmmon.toml")
+        _save(state, [*others, table])
+
+
+def _check(table: Table, config: Config) -> None:
+    faults: list[str] = []
+    rules = rules_of([table], faults)
+    channels = {channel.name for channel in config.channels}
+    strange = [name for rule in rules for name in rule.notify or () if name not in channels]
+    faults += [f"notify: there is no channel {name!r}" for name in strange]
+    if faults:
+        raise FaultyRuleError([fault.removeprefix("rules[1].") for fault in faults])
+
+
+def drop_rule(state: StateFile, name: str) -> None:
+    """Take an added rule back; its alerts are resolved at the next evaluation. Raises `UsageError` if there is none."""
+    with state.transaction():
+        known = {table["name"]: table for table in _tables(state)}
+        if not known:
+            raise UsageError(f"no rule {name!r}: none was added")
+        del known[lookup({one: one for one in known}, name, "rule")]
+        _save(state, list(known.values()))
+
+
+def _tables(state: StateFile) -> list[dict[str, Any]]:
+    text = state.fact(_FACT)
+    return [] if text is None else msgspec.json.decode(text, type=list[dict[str, Any]])
+
+
+def _save(state: StateFile, tables: list[Table]) -> None:
+    state.remember(_FACT, msgspec.json.encode(tables).decode())
+
+
+Moved = tuple[Alert, list[Transition]]
+
+
+def standing(state: StateFile, now_us: int, *, every: bool) -> tuple[list[Alert], list[dict[str, Any]]]:
+    """The open alerts (with `every` all that are remembered), worst first, and the silences that still hold."""
+    known = [a for a in state.alerts().values() if not a.resolved or (every and a.fired_us is not None)]
+    known.sort(key=lambda a: (a.resolved, -a.severity.rank, -a.since_us, a.alert_id))
+    held = [one for one in state.silences() if one.until_us > now_us]
+    return known, [
+        {**msgspec.to_builtins(one), "until": iso(one.until_us), "created": iso(one.created_us)} for one in held
+    ]
+
+
+def acknowledge(
+    state: StateFile, ids: Iterable[str], why: str, now_us: int, channels: Sequence[Channel], env: Mapping[str, str]
+) -> list[Alert]:
+    """Acknowledge open alerts, and tell the services that want to know; raises `UsageError` for unknown ids."""
+    reason = f"acknowledged{': ' * bool(why)}{why}"
+    return _moved(state, ids, lambda alert: acknowledged(alert, now_us, reason), now_us, channels, env)
+
+
+def resolve(
+    state: StateFile, ids: Iterable[str], why: str, now_us: int, channels: Sequence[Channel], env: Mapping[str, str]
+) -> list[Alert]:
+    """Resolve open alerts by hand until their condition has cleared; raises `UsageError` for unknown ids."""
+
+    def move(alert: Alert) -> Moved:
+        if alert.state is not State.FIRING:
+            held = msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, held=True)
+            return (alert if alert.resolved else held), []
+        found: list[Transition] = []
+        return resolved(alert, now_us, f"resolved by hand{': ' * bool(why)}{why}", found, held=True), found
+
+    return _moved(state, ids, move, now_us, channels, env)
+
+
+def _moved(
+    state: StateFile,
+    ids: Iterable[str],
+    move: Callable[[Alert], Moved],
+    now_us: int,
+    channels: Sequence[Channel],
+    env: Mapping[str, str],
+) -> list[Alert]:
+    by_name = {channel.name: channel for channel in channels}
+    with state.transaction():
+        before = state.alerts()
+        chosen = [_called(before, text) for text in ids]
+        after = dict(before)
+        transitions: list[Transition] = []
+        for alert in chosen:
+            after[alert.alert_id], found = move(after[alert.alert_id])
+            transitions += found
+        state.save_alerts(before, after)
+        post(state.outbox, transitions, by_name, now_us)
+    send_due(state.outbox, by_name, [], now_us, env)
+    return [after[alert.alert_id] for alert in chosen]
+
+
+def _called(known: Mapping[str, Alert], text: str) -> Alert:
+    found = [alert for name, alert in known.items() if name.startswith(text)]
+    open_ones = [alert for alert in found if not alert.resolved]
+    if len(found) == 1 or len(open_ones) == 1:
+        return (open_ones or found)[0]
+    if found:
+        raise UsageError(f"{text!r} is the beginning of {len(found)} alert ids", hint="give more of it")
+    open_ids = [name for name, alert in known.items() if not alert.resolved]
+    raise UsageError(unknown("alert", text, open_ids) if open_ids else f"no alert {text!r}: none is open")
+
+
+def add_silence(state: StateFile, matchers: Mapping[str, str], until_us: int, why: str, now_us: int) -> Silence:
+    """Silence the alerts that fit until a moment."""
+    text = "\x1f".join([str(now_us), *(f"{k}={v}" for k, v in sorted(matchers.items()))])
+    made = Silence(sha256(text.encode()).hexdigest()[:8], dict(matchers), until_us, why, now_us)
+    with state.transaction():
+        state.save_silence(made)
+    return made
+
+
+def drop_silences(state: StateFile, ids: Iterable[str]) -> list[str]:
+    """Take silences back, by their ids or the beginnings of them; raises `UsageError` for unknown ones."""
+    dropped = []
+    with state.transaction():
+        for text in ids:
+            known = [one.silence_id for one in state.silences()]
+            found = [name for name in known if name.startswith(text)]
+            if len(found) != 1:
+                raise UsageError(unknown("silence", text, known) if known else f"no silence {text!r}: there is none")
+            state.drop_silence(found[0])
+            dropped.append(found[0])
+    return dropped

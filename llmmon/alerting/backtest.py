@@ -1,0 +1,340 @@
+"""What rules would have done over a past: episodes, messages, weeks, and which labelled incidents they caught."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.alerting.alert import Alert, Group, Listener, State, Tell, Transition
+from llmmon.alerting.evaluation import evaluate_minutes
+from llmmon.alerting.evaluation.windows import Sight
+from llmmon.alerting.history import statistic_of
+from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn
+from llmmon.errors import InputError
+from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.metrics.definitions import METRICS, STATISTICS
+from llmmon.metrics.grouping import Grouping
+from llmmon.text.names import nearest
+from llmmon.text.times import to_us
+
+_KEYS: Final = frozenset({"kind", "start", "end", "metric", "group"})
+
+
+class LabelledIncident(msgspec.Struct, frozen=True):
+    """An incident over [start, end), the base metric that it shows in, the group it hits (empty: everything)."""
+
+    kind: str
+    start_us: int
+    end_us: int
+    metric: str
+    group: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    def concerns(self, group: Group) -> bool:
+        """Whether an alert of a group can be about it: no field that both name differs."""
+        return all(self.group.get(field, name) == name for field, name in group)
+
+
+def labels_of(table: Mapping[str, Any], path: str) -> tuple[LabelledIncident, ...]:
+    """The incidents of a labels file's table, in order of time; raises `InputError`."""
+    rows = table.get("incidents", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: incidents must be tables, each as [[incidents]]")
+    found = [_incident(row, f"{path}: incidents[{number}]") for number, row in enumerate(rows, 1)]
+    return tuple(sorted(found, key=lambda one: one.start_us))
+
+
+def _incident(row: Mapping[str, Any], place: str) -> LabelledIncident:
+    for key in row:
+        if key not in _KEYS:
+            guess = nearest(key, _KEYS)
+            raise InputError(f"{place}.{key}: unknown key" + (f", did you mean {guess!r}?" if guess else ""))
+    group = row.get("group", {})
+    if not isinstance(group, dict):
+        raise InputError(f'{place}.group: must be a table, as {{ model = "gpt-4o" }}')
+    start, end = _time(row, "start", place), _time(row, "end", place)
+    if end <= start:
+        raise InputError(f"{place}.end: must be after its start")
+    names = {str(field): str(value) for field, value in group.items()}
+    return LabelledIncident(
+        str(row.get("kind", "incident")), start, end, base_metric(str(row.get("metric", ""))), names
+    )
+
+
+def _time(row: Mapping[str, Any], key: str, place: str) -> int:
+    value = row.get(key)
+    if not isinstance(value, datetime):
+        raise InputError(f"{place}.{key}: must be a time, such as {key} = 2026-03-05T09:00:00Z")
+    return to_us(value if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+def base_metric(name: str) -> str:
+    """The base metric of a metric's or statistic's name; an unknown name stays."""
+    if name in METRICS:
+        return name
+    return STATISTICS[name].metric.name if name in STATISTICS else name
+
+
+def metric_of_rule(rule: AlertRule) -> str:
+    """The base metric that a rule watches; failures for burn rates, empty for an anomaly rule of any metric."""
+    if rule.measured:
+        return statistic_of(rule).metric.name
+    return "error" if isinstance(rule.basis, Burn) else base_metric(rule.metric_name)
+
+
+_DAY_US: Final = 86_400_000_000
+ALWAYS: Final = 0.99  # share of the time from which on a rule fires always
+_MOST_CELLS: Final = 36  # of a timeline
+
+
+class Episode(msgspec.Struct, frozen=True):
+    """One time that an alert fired: since when its condition held, when it fired, when it was over (None: not yet)."""
+
+    rule: str
+    group: Group
+    severity: str
+    since_us: int
+    fired_us: int
+    resolved_us: int | None
+    peak: float | None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message about one alert; without any channel configured `channel` is empty."""
+
+    at_us: int
+    channel: str
+    event: Tell
+    rule: str
+    group: Group
+    repeated: bool = False
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """All that happened over a past whose minutes are `ends`."""
+
+    ends: IntArray
+    episodes: tuple[Episode, ...]
+    messages: tuple[Message, ...]
+
+
+class Week(msgspec.Struct, frozen=True):
+    """How often one rule would have told that it fires (repeats too), in the week that begins then."""
+
+    start_us: int
+    notifications: int
+
+
+class Caught(msgspec.Struct, frozen=True):
+    """A labelled incident, the rule that fired first for it (empty: none), and how long after its start."""
+
+    incident: LabelledIncident
+    rule: str = ""
+    delay_us: int | None = None
+
+
+class RuleBacktest(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one rule; times are of any of its groups, `caught` of the `incidents` of its metric."""
+
+    rule: str
+    severity: str
+    notifications: int
+    weeks: tuple[Week, ...]
+    episodes: int
+    firing_us: int
+    firing_share: float
+    longest_us: int
+    caught: int = 0
+    incidents: int = 0
+    delay_us: int | None = None  # the median of those caught
+
+
+class Strip(msgspec.Struct, frozen=True):
+    """When one group of one rule fired: its share of each cell of the days from the first to the last call's."""
+
+    rule: str
+    group: Group
+    shares: tuple[float, ...]
+
+
+class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`llmmon rules backtest`. `messages` is by channel what would have been sent, those of one run as one message."""
+
+    start_us: int
+    end_us: int
+    rules: tuple[RuleBacktest, ...]
+    episodes: tuple[Episode, ...]
+    strips: tuple[Strip, ...]
+    strips_us: tuple[int, int]  # the time that they cover, in whole days
+    messages: Mapping[str, int]
+    incidents: tuple[Caught, ...] | None = None
+
+
+def replay(sights: Sequence[Sight], channels: Sequence[Listener] = (), configuration: str = "") -> Replay:
+    """The state machine over all minutes of the sights, as `check` would have run it every minute."""
+    ends = sights[0].ends if sights else np.empty(0, np.int64)
+    after, found = evaluate_minutes({}, sights, configuration=configuration)
+    return Replay(ends, _episodes(found, after), tuple(_messages(found, channels)))
+
+
+def _episodes(found: Sequence[Transition], after: Mapping[str, Alert]) -> tuple[Episode, ...]:
+    last: dict[tuple[str, int], Alert] = {}
+    for alert in (*(one.alert for one in found), *after.values()):
+        if alert.fired_us is not None:
+            last[alert.alert_id, alert.episode] = alert
+    return tuple(sorted(map(episode_of, last.values()), key=lambda e: (e.fired_us, e.rule, str(e.group))))
+
+
+def episode_of(alert: Alert) -> Episode:
+    """The episode of an alert that fires or has fired."""
+    over = alert.resolved_us if alert.state is State.RESOLVED else None
+    return Episode(alert.rule, alert.group, alert.severity.value, alert.since_us, alert.fired_us or 0, over, alert.peak)
+
+
+def _messages(found: Sequence[Transition], channels: Sequence[Listener]) -> list[Message]:
+    """Who would have been told what; an end is told where the beginning was."""
+    messages: list[Message] = []
+    told: dict[tuple[str, int], list[str]] = {}
+    for one in found:
+        if one.tell is None:
+            continue
+        alert, key = one.alert, (one.alert.alert_id, one.alert.episode)
+        repeated = key in told and one.tell is Tell.TRIGGER
+        if key not in told:
+            told[key] = [channel.name for channel in channels if channel.takes(alert)] if channels else [""]
+        messages += [Message(one.at_us, to, one.tell, alert.rule, alert.group, repeated) for to in told[key]]
+    return messages
+
+
+def notified(messages: Sequence[Message]) -> list[tuple[int, str, Group]]:
+    """When which alert was told to fire, whoever was told."""
+    return sorted({(m.at_us, m.rule, m.group) for m in messages if m.event is Tell.TRIGGER})
+
+
+def report_of(
+    done: Replay, rules: Sequence[AlertRule], tz: str, incidents: Sequence[LabelledIncident] | None, together: set[str]
+) -> BacktestReport:
+    """Figures of a replay; the channels `together` take all that one run tells as one message."""
+    start, end = (int(done.ends[0]) - 1) * MINUTE_US, int(done.ends[-1]) * MINUTE_US
+    told = notified(done.messages) if done.messages else []
+    weeks, days = _weeks(start, end, tz), _days(start, end, tz)
+    return BacktestReport(
+        start_us=start,
+        end_us=end,
+        rules=tuple(_of_rule(rule, done, told, weeks, incidents or (), (start, end)) for rule in rules),
+        episodes=done.episodes,
+        strips=_strips(done.episodes, rules, days, end),
+        strips_us=(days[0], days[-1]),
+        messages=_sent(done.messages, together),
+        incidents=None if incidents is None else tuple(_first(one, done.episodes, rules) for one in incidents),
+    )
+
+
+def _weeks(start: int, end: int, tz: str) -> list[int]:
+    """The starts of all weeks (Mondays) that the time touches."""
+    grouping = Grouping((), 7 * _DAY_US, tz)
+    first, last = (int(n) for n in grouping.numbers(np.array([start, max(start, end - 1)])))
+    return [grouping.bucket_start(number) for number in range(first, last + 1)]
+
+
+def _of_rule(
+    rule: AlertRule,
+    done: Replay,
+    told: Sequence[tuple[int, str, Group]],
+    weeks: Sequence[int],
+    incidents: Sequence[LabelledIncident],
+    bounds: tuple[int, int],
+) -> RuleBacktest:
+    start, end = bounds
+    mine = [episode for episode in done.episodes if episode.rule == rule.name]
+    times = np.array([at for at, name, _ in told if name == rule.name], np.int64)
+    place = np.searchsorted(np.array(weeks), times, "right") - 1
+    firing = _covered([(e.fired_us, end if e.resolved_us is None else e.resolved_us) for e in mine])
+    relevant = [one for one in incidents if one.metric == metric_of_rule(rule)]
+    delays = [delay for one in relevant if (delay := delay_of(one, mine, rule)) is not None]
+    return RuleBacktest(
+        rule=rule.name,
+        severity=rule.severity.value,
+        notifications=len(times),
+        weeks=tuple(Week(at, int((place == i).sum())) for i, at in enumerate(weeks)),
+        episodes=len(mine),
+        firing_us=firing,
+        firing_share=firing / max(1, end - start),
+        longest_us=max(((end if e.resolved_us is None else e.resolved_us) - e.fired_us for e in mine), default=0),
+        caught=len(delays),
+        incidents=len(relevant),
+        delay_us=round(float(np.median(delays))) if delays else None,
+    )
+
+
+def _covered(spans: Sequence[tuple[int, int]]) -> int:
+    """The length of the union of spans."""
+    total, reached = 0, -(1 << 62)
+    for start, end in sorted(spans):
+        total += max(0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def delay_of(incident: LabelledIncident, episodes: Sequence[Episode], rule: AlertRule) -> int | None:
+    """How long after an incident's start the rule first fired for it; None where it did not."""
+    until = incident.end_us + rule.window_us + rule.for_us
+    hits = [
+        e.fired_us - incident.start_us
+        for e in episodes
+        if incident.start_us <= e.since_us and e.fired_us <= until and incident.concerns(e.group)
+    ]
+    return min(hits, default=None)
+
+
+def _first(incident: LabelledIncident, episodes: Sequence[Episode], rules: Sequence[AlertRule]) -> Caught:
+    """The rule that fired first for an incident, whatever its metric."""
+    by_rule = ((rule, [e for e in episodes if e.rule == rule.name]) for rule in rules)
+    hits = [(d, rule.name) for rule, mine in by_rule if (d := delay_of(incident, mine, rule)) is not None]
+    if not hits:
+        return Caught(incident)
+    delay, name = min(hits)
+    return Caught(incident, name, delay)
+
+
+def _days(start: int, end: int, tz: str) -> list[int]:
+    """The midnights from the day of the first call to the one after the last."""
+    grouping = Grouping((), _DAY_US, tz)
+    first, last = (int(n) for n in grouping.numbers(np.array([start, max(start, end - 1)])))
+    return [grouping.bucket_start(number) for number in range(first, last + 2)]
+
+
+def _strips(
+    episodes: Sequence[Episode], rules: Sequence[AlertRule], days: Sequence[int], end: int
+) -> tuple[Strip, ...]:
+    rows: dict[tuple[str, Group], list[Episode]] = {}
+    for episode in episodes:
+        rows.setdefault((episode.rule, episode.group), []).append(episode)
+    order = {rule.name: i for i, rule in enumerate(rules)}
+    keys = sorted(rows, key=lambda key: (order.get(key[0], len(order)), str(key[1])))
+    number = len(days) - 1
+    cells = max(1, _MOST_CELLS // number) * number if number < _MOST_CELLS else _MOST_CELLS
+    edges = np.interp(np.linspace(0, number, cells + 1), np.arange(number + 1), days)
+    return tuple(Strip(*key, tuple(_shares(rows[key], edges, end).tolist())) for key in keys)
+
+
+def _shares(episodes: Sequence[Episode], edges: FloatArray, end: int) -> FloatArray:
+    """The share of each of the cells between edges in which one of the episodes fired; shape (cells,)."""
+    shares = np.zeros(len(edges) - 1)
+    for episode in episodes:
+        until = end if episode.resolved_us is None else max(episode.resolved_us, episode.fired_us + MINUTE_US)
+        shares += np.clip(np.minimum(until, edges[1:]) - np.maximum(episode.fired_us, edges[:-1]), 0, None)
+    found: FloatArray = np.minimum(shares / np.diff(edges), 1.0)
+    return found
+
+
+def _sent(messages: Sequence[Message], together: set[str]) -> dict[str, int]:
+    """Messages by channel."""
+    found: dict[str, int] = {}
+    for name in dict.fromkeys(m.channel for m in messages):
+        mine = [m for m in messages if m.channel == name]
+        found[name] = len({m.at_us for m in mine}) if name in together else len(mine)
+    return found

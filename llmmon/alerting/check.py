@@ -1,0 +1,410 @@
+"""`check`: what the logs grew by -> history -> readings -> alerts -> outbox, in one transaction; then delivery.
+
+A replay (`--now log`) and a run without a configuration do the same in memory, and touch no state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.alerting.actions import all_rules
+from llmmon.alerting.alert import Alert, State, Transition, alert_id
+from llmmon.alerting.evaluation import evaluate_minutes, needs, reaches, sight_of
+from llmmon.alerting.evaluation.windows import KEEP, Sight
+from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
+from llmmon.alerting.lifecycle import without_rules
+from llmmon.alerting.objectives import SloStanding
+from llmmon.alerting.outbox import NotificationRow, post, send_due
+from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.state import HOUR, StateFile, sole_evaluator
+from llmmon.config import Config
+from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
+from llmmon.ingest import parallel
+from llmmon.ingest.checkpoints import Checkpoint
+from llmmon.ingest.follow import Growth, read_growth
+from llmmon.ingest.query import Query, adding, wanted_of
+from llmmon.ingest.report import SourceReport
+from llmmon.ingest.scan import Scan, open_plans, scan
+from llmmon.ingest.selection import Selection
+from llmmon.ingest.sources import open_source
+from llmmon.ingest.time_range import TimeIndex
+from llmmon.metrics.aggregates import Partials, merge
+from llmmon.metrics.columns import IntArray
+from llmmon.metrics.filters import all_of
+from llmmon.text.names import lookup
+from llmmon.text.times import age_text, moment_us
+
+if TYPE_CHECKING:
+    from llmmon.alerting.alert import Group
+
+
+class ExplainedRow(msgspec.Struct, frozen=True):
+    """What a rule saw of one group at one minute."""
+
+    minute_us: int
+    group: Group
+    value: float | None
+    threshold: float
+    count: int
+    met: bool | None
+    note: str
+    state: str
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`llmmon check`: the alerts that are open or were resolved in this run, what happened, what was told."""
+
+    alerts: tuple[Alert, ...]
+    transitions: tuple[Transition, ...]
+    notifications: tuple[NotificationRow, ...]
+    minutes: int  # evaluated
+    until_us: int | None
+    last_event_us: int | None
+    source: SourceReport
+    pending_bytes: int = 0
+    exit_code: int = 0
+    explained: tuple[ExplainedRow, ...] = ()
+    slos: tuple[SloStanding, ...] = ()
+
+
+_SPARE: Final = 2 * HOUR  # minutes kept beyond what is needed
+
+
+class Grown(msgspec.Struct, frozen=True):
+    """What one run read: the growth of the logs, and each stream's new minutes."""
+
+    growth: Growth
+    parts: Mapping[Stream, Partials]
+    backfilled: Mapping[Stream, Partials]
+
+
+def joined(parts: Iterable[Partials]) -> Partials:
+    """Minutes merged, each bounded as a whole."""
+    return bounded(merge(parts))
+
+
+def read_past(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> Grown:
+    """Read what the logs grew by, and for streams that are new what lies before (calls from `since_us` on)."""
+    checkpoints: tuple[Checkpoint, ...] = state.checkpoints(Checkpoint)
+    growth = read_growth(
+        query, fields_of(streams), lambda: StreamsFold(streams), checkpoints, None if checkpoints else since_us
+    )
+    known = state.streams()
+    new = [stream for stream in streams if stream.name not in known]
+    parts = _by_stream(streams, growth.results)
+    behind = _read_behind(query, new, checkpoints, since_us) if new and checkpoints else []
+    return Grown(growth, parts, _by_stream(new, behind) if behind else {})
+
+
+def _by_stream(streams: Sequence[Stream], results: Sequence[list[Partials]]) -> dict[Stream, Partials]:
+    return {stream: joined(result[i] for result in results) for i, stream in enumerate(streams)}
+
+
+def _read_behind(
+    query: Query, streams: Sequence[Stream], checkpoints: Sequence[Checkpoint], since_us: int | None
+) -> list[list[Partials]]:
+    """What was read before, up to the checkpoints, once more for other streams."""
+    where = all_of(query.where)
+    fields = fields_of(streams)
+    files = [c for c in checkpoints if _is_there(c)]
+    sources = [
+        msgspec.structs.replace(source, size=min(source.size, c.offset)) if c.plain else source
+        for c in files
+        for source in (open_source(c.path),)
+    ]
+    readable, plans, streams_open, _ = open_plans(sources, wanted_of(query, fields, where))
+    starts = []
+    for source, plan in zip(readable, plans, strict=True):
+        searchable = source.splittable and plan.splittable and since_us is not None
+        index = TimeIndex(source, plan) if searchable else None
+        usable = index is not None and index.last_us is not None and index.in_order()
+        starts.append(index.offset_before(since_us) if usable and index is not None and since_us is not None else 0)
+    done = scan(
+        Scan(
+            sources=readable,
+            plans=plans,
+            ranges=tuple((start, None) for start in starts),
+            selection=Selection(None, None, where),
+            price=adding(query, fields),
+            jobs=query.jobs or parallel.cpu_count(),
+            streams=streams_open,
+        ),
+        lambda: StreamsFold(streams),
+    )
+    return done.results
+
+
+def _is_there(checkpoint: Checkpoint) -> bool:
+    try:
+        status = Path(checkpoint.path).stat()
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == (checkpoint.device, checkpoint.inode)
+
+
+def store(state: StateFile, grown: Grown, streams: Sequence[Stream], keep: Mapping[Stream, int], now: int) -> None:
+    """Add what was read to the history, and drop what no rule reaches any more; `now` is a minute."""
+    known = state.streams()
+    for stream in streams:
+        since, groups = known.get(stream.name, (0, ()))
+        oldest = now - keep[stream] - _SPARE
+        parts = [part for part in (grown.backfilled.get(stream), grown.parts[stream]) if part is not None]
+        groups = _add(state, stream, parts, groups)
+        state.save_stream(stream.name, since, groups)
+        state.forget_history(stream.name, oldest * MINUTE_US // stream.every_us)
+    state.forget_streams(known.keys() - {stream.name for stream in streams})
+    state.save_checkpoints(grown.growth.checkpoints)
+
+
+def _add(state: StateFile, stream: Stream, parts: Sequence[Partials], groups: Sequence[Key]) -> tuple[Key, ...]:
+    for part in parts:
+        if part.groups:
+            limited, groups = admitted(part, groups)
+            state.add_history(stream.name, limited, joined)
+    return tuple(groups)
+
+
+MOST_REPLAYED: Final = 400 * 1440  # minutes of a log's end that are replayed
+FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
+_KEPT_US: Final = 90 * 86400 * 1_000_000  # episodes and delivered messages
+_EVALUATED: Final = "evaluated_minute"
+_LAST_EVENT: Final = "last_event_us"
+_EXPLAINED: Final = 60  # minutes
+
+
+def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArray:
+    """Every minute from the first call of a log to the last, of no more than 400 days, as a stray stamp may ask for."""
+    if source.start_us is None or source.end_us is None:
+        return np.empty(0, np.int64)
+    first, last = source.start_us // MINUTE_US + 1, source.end_us // MINUTE_US + 1
+    if last - first >= MOST_REPLAYED:
+        say(f"only the last {MOST_REPLAYED // 1440} days are replayed, of {(last - first) // 1440:,}")
+    return np.arange(max(first, last - MOST_REPLAYED + 1), last + 1)
+
+
+class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What `check` was asked for; `state` None is the configuration's."""
+
+    state: Path | None = None
+    dry_run: bool = False
+    explain: str | None = None
+    environment: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+def state_path(config: Config, chosen: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """Where the state is: as chosen, as configured, else one file per configuration; None without either."""
+    if chosen is not None or config.state is not None:
+        return chosen or config.state
+    if config.path is None:
+        return None
+    name = sha256(str(config.path.resolve()).encode()).hexdigest()[:16]
+    return state_home(environment) / f"{name}.db"
+
+
+def state_home(environment: Mapping[str, str]) -> Path:
+    """The folder of states that are named nowhere."""
+    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")) / ".local" / "state")
+    return Path(home) / "llmmon"
+
+
+def identity(config: Config) -> str:
+    """What tells the alerts of one configuration from those of another."""
+    return str(config.path.resolve()) if config.path is not None else ""
+
+
+def check(query: Query, plan: CheckPlan) -> CheckReport:
+    """One run: read, evaluate every minute since the last, decide, record, send. Raises `LlmmonError`s."""
+    if query.window or query.since or query.until:
+        raise UsageError("check evaluates every minute since its last run; --window, --since and --until do not apply")
+    path = None if query.now == "log" else state_path(query.config, plan.state, plan.environment)
+    if path is None:
+        with StateFile(None) as state:
+            return _Run(query, plan, state, live=False).done()
+    with sole_evaluator(path), _state(path, plan, query) as state:
+        return _Run(query, plan, state, live=True).done()
+
+
+@contextlib.contextmanager
+def _state(path: Path, plan: CheckPlan, query: Query) -> Iterator[StateFile]:
+    """The state; a dry run works on a copy in memory."""
+    if plan.dry_run and not path.exists():
+        with StateFile(None) as state:
+            yield state
+        return
+    with StateFile(path, say=query.say) as state:
+        if not plan.dry_run:
+            yield state
+            return
+        with state.copied() as copy:
+            yield copy
+
+
+class _Run:
+    def __init__(self, query: Query, plan: CheckPlan, state: StateFile, *, live: bool) -> None:
+        self.query, self.plan, self.state, self.live = query, plan, state, live
+        self.config = query.config
+        self.rules = all_rules(self.config, state)
+        self.replay = query.now == "log"
+        self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
+        self.keep = _furthest(reaches(self.rules), *(slo.needs for slo in self.config.slos))
+        self.streams = list(self.keep)
+        self.channels = {channel.name: channel for channel in self.config.channels}
+
+    def _moment(self, text: str) -> int:
+        return moment_us(text, self.query.wall_us, self.query.tz)
+
+    def done(self) -> CheckReport:
+        grown = read_past(self.query, self.streams, self.state, self._since_us())
+        with self.state.transaction():
+            report = self._evaluated(grown)
+        if not self.live:
+            return report
+        return self._delivered(report)
+
+    def _delivered(self, report: CheckReport) -> CheckReport:
+        firing = [alert for alert in report.alerts if alert.state is State.FIRING]
+        sent = send_due(
+            self.state.outbox, self.channels, firing, self.now_us, self.plan.environment, dry_run=self.plan.dry_run
+        )
+        return msgspec.structs.replace(report, notifications=(*report.notifications, *sent))
+
+    def _since_us(self) -> int | None:
+        """From when calls matter in a first run: what it evaluates, and what its rules look back on."""
+        if self.replay:
+            return None
+        return self.now_us - (FIRST_LOOK + max(self.keep.values(), default=0)) * MINUTE_US
+
+    def _evaluated(self, grown: Grown) -> CheckReport:
+        source = grown.growth.source
+        ends = self._ends(source)
+        now_minute = int(ends[-1]) if len(ends) else self.now_us // MINUTE_US
+        store(self.state, grown, self.streams, self.keep, min(now_minute, int(ends[0])) if len(ends) else now_minute)
+        self._remember_last_event(source)
+        before = self.state.alerts()
+        silences = self.state.silences()
+        kept, removed = without_rules(before, [rule.name for rule in self.rules], self.now_us)
+        sights = [self._sight(rule, ends) for rule in self.rules] if len(ends) else []
+        after, found = evaluate_minutes(kept, sights, configuration=identity(self.config), silences=silences)
+        transitions = [*removed, *found]
+        for transition in transitions:
+            self.state.save_episode(transition.alert)
+        self.state.save_alerts(before, after)  # behind those, because an alert's peak grows after it fired
+        kept_back = post(self.state.outbox, transitions, self.channels, self.now_us)
+        if len(ends):
+            self.state.remember(_EVALUATED, str(int(ends[-1])))
+        self._forget()
+        return self._report(grown, ends, after, transitions, kept_back)
+
+    def _ends(self, source: SourceReport) -> IntArray:
+        """The minutes to evaluate: those that have ended, late lines included, since the last run."""
+        if self.replay:
+            return replayed_minutes(source, self.query.say)
+        last = (self.now_us - self.config.late_us) // MINUTE_US
+        evaluated = self.state.fact(_EVALUATED)
+        if evaluated is not None:
+            if int(evaluated) > last + 5:
+                self.query.say(f"the clock stands {age_text((int(evaluated) - last) * MINUTE_US)} before the last run")
+            return np.arange(int(evaluated) + 1, last + 1)
+        first = last if source.start_us is None else min(source.start_us // MINUTE_US + 1, last)
+        return np.arange(max(first, last - FIRST_LOOK + 1), last + 1)
+
+    def _remember_last_event(self, source: SourceReport) -> None:
+        known = int(self.state.fact(_LAST_EVENT) or 0)
+        if source.end_us is not None and source.end_us > known:
+            self.state.remember(_LAST_EVENT, str(source.end_us))
+
+    def _sight(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> Sight:
+        first, last = int(ends[0]), int(ends[-1])
+        past = {stream: self._history(stream, first - minutes, last) for stream, minutes in needs(rule).items()}
+        return sight_of(rule, past, ends, everywhere=everywhere)
+
+    def _history(self, stream: Stream, first: int, last: int) -> Partials:
+        """The minutes of a stream from `first` to `last`."""
+        width = stream.every_us // MINUTE_US
+        return self.state.history(stream.name, first // width, last // width)
+
+    def _forget(self) -> None:
+        self.state.forget_episodes(self.now_us - _KEPT_US)
+        self.state.outbox.forget(self.now_us - _KEPT_US)
+
+    def _report(
+        self,
+        grown: Grown,
+        ends: IntArray,
+        after: Mapping[str, Alert],
+        transitions: Sequence[Transition],
+        kept_back: Sequence[NotificationRow],
+    ) -> CheckReport:
+        moved = {transition.alert.alert_id for transition in transitions}
+        shown = [a for a in after.values() if not a.resolved or (a.alert_id in moved and a.fired_us is not None)]
+        last_event = self.state.fact(_LAST_EVENT)
+        return CheckReport(
+            alerts=tuple(sorted(shown, key=lambda a: (a.resolved, -a.severity.rank, a.rule, str(a.group)))),
+            transitions=tuple(transitions),
+            notifications=tuple(kept_back),
+            minutes=len(ends),
+            until_us=int(ends[-1]) * MINUTE_US if len(ends) else None,
+            last_event_us=int(last_event) if last_event else None,
+            source=msgspec.structs.replace(grown.growth.source, now_us=self.now_us),
+            pending_bytes=grown.growth.pending,
+            exit_code=EXIT_INPUT if grown.growth.failed else EXIT_OK,
+            explained=self._explained(after) if self.plan.explain else (),
+            slos=self._standings(ends),
+        )
+
+    def _standings(self, ends: IntArray) -> tuple[SloStanding, ...]:
+        """How the objectives stand at the last minute that was evaluated."""
+        evaluated = self.state.fact(_EVALUATED) if not len(ends) else ends[-1]
+        if not self.config.slos or evaluated is None:
+            return ()
+        from llmmon.alerting.objectives import standings
+
+        minute = int(evaluated)
+        wanted = {stream: reach for slo in self.config.slos for stream, reach in slo.needs.items()}
+        past = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
+        return standings(self.config.slos, past, minute)
+
+    def _explained(self, after: Mapping[str, Alert]) -> tuple[ExplainedRow, ...]:
+        """What one rule saw in the last hour, minute by minute; raises `UsageError` for a name that is none."""
+        rule = lookup({rule.name: rule for rule in self.rules}, str(self.plan.explain), "rule")
+        evaluated = self.state.fact(_EVALUATED)
+        if evaluated is None:
+            return ()
+        ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
+        sight = self._sight(rule, ends, everywhere=True)
+        return tuple(explained(sight, after, identity(self.config)))
+
+
+def _furthest(*reaches: Mapping[Stream, int]) -> dict[Stream, int]:
+    """Each stream with the furthest that anyone looks back in it."""
+    found: dict[Stream, int] = {}
+    for some in reaches:
+        for stream, minutes in some.items():
+            found[stream] = max(found.get(stream, 0), minutes)
+    return found
+
+
+def explained(sight: Sight, alerts: Mapping[str, Alert], configuration: str) -> Iterator[ExplainedRow]:
+    """What a rule saw, group by group and minute by minute, with where each alert stands."""
+    for row, group in enumerate(sight.groups):
+        alert = alerts.get(alert_id(configuration, sight.rule.name, group))
+        state = "clear" if alert is None or alert.resolved else alert.state.value
+        for at, minute in enumerate(sight.ends.tolist()):
+            seen = sight.reading(row, at)
+            yield ExplainedRow(
+                minute_us=minute * MINUTE_US,
+                group=group,
+                value=seen.value,
+                threshold=sight.rule.threshold if seen.threshold is None else seen.threshold,
+                count=seen.count or 0,
+                met=None if sight.met[row, at] == KEEP else seen.met,
+                note=seen.note,
+                state=state,
+            )

@@ -1,0 +1,295 @@
+"""What is due on each channel -> delivered or failed, channel by channel at the same time, within a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from llmmon.alerting.alert import Alert, Tell
+from llmmon.alerting.notifiers import NOTIFIERS, Channel, Notification, Notifier, notifier_of
+from llmmon.alerting.notifiers.channel import is_reference
+from llmmon.alerting.rules import AlertSeverity
+from llmmon.alerting.senders import BUDGET_S, Mail, Outgoing, Sender
+from llmmon.errors import ConfigError, DeliveryError, LlmmonError
+from llmmon.http_client import RefusedError, Request
+from llmmon.text.figures import plain_lines
+from llmmon.text.times import SECOND_US
+
+
+def rendered(message: Outgoing) -> str:
+    """`POST https://host` and the body; a mail's head and text; a program and what it reads."""
+    payload = message.payload
+    if isinstance(payload, Request):
+        return plain_lines(f"{payload.method} {payload.host}\n{_indented(payload.body)}")
+    if isinstance(payload, Mail):
+        head = f"mail by {message.place}\nFrom: {payload.sender}\nTo: {', '.join(payload.recipients)}"
+        return plain_lines(f"{head}\nSubject: {payload.subject}\n\n{payload.text}")
+    return plain_lines(f"run {payload.name}\n{_indented(payload.stdin)}")
+
+
+def _indented(body: bytes) -> str:
+    try:
+        return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        return body.decode("utf-8", "replace")
+
+
+_LASTED_US = 1 * SECOND_US
+
+
+def drill_notifications(now_us: int) -> tuple[Notification, Notification]:
+    """A test alert at a time, and that it is over; the id is of that time, so that no other is touched."""
+    alert = Alert(
+        alert_id=f"llmmon-test-{now_us}",
+        title="TEST: llmmon reaches this channel",
+        description="This is a test that someone asked for with `llmmon notify test`. Nothing is wrong.",
+        severity=AlertSeverity.INFO,
+        metric_name="error_rate",
+        value=0.5,
+        threshold=0.1,
+        timestamp=datetime.fromtimestamp(now_us / SECOND_US, UTC),
+        rule="llmmon notify test",
+        labels={"test": "true"},
+        peak=0.5,
+        episode=1,
+        since_us=now_us,
+        met_us=now_us,
+        fired_us=now_us,
+        told_us=now_us,
+    )
+    over = msgspec.structs.replace(alert, resolved=True, resolved_us=now_us + _LASTED_US)
+    return Notification(Tell.TRIGGER, alert), Notification(Tell.RESOLVE, over)
+
+
+HIDDEN: Final = "(secret)"
+_GRACE_S: Final = 0.25  # for those who end by themselves when time is up
+_LONGEST_PAUSE_S: Final = 3600.0
+_LARGEST_SECRET: Final = 1 << 16  # bytes
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one notification of a channel; `index` is its position among those that were due.
+
+    Of a failure, and of a success that was not whole, `reason` says why without any secret. `retryable` says
+    whether the same may pass later without a change of the configuration, `retry_after_s` how long the service
+    asked to be left alone. `place` is the host or program that it went to. In a dry run nothing is delivered
+    and `text` is the message.
+    """
+
+    channel: str
+    index: int
+    delivered: bool
+    reason: str = ""
+    retryable: bool = True
+    retry_after_s: float | None = None
+    place: str = ""
+    text: str = ""
+
+
+Due = Mapping[Channel, Sequence[Notification]]
+Record = Callable[[Sequence[Delivery]], None]  # told of the notifications of each message once it is delivered
+Deliveries = dict[str, tuple[Delivery, ...]]  # by the channel's name, in the order of what was due
+
+
+def deliver(
+    due: Due,
+    environment: Mapping[str, str],
+    *,
+    record: Record | None = None,
+    budget_s: float = BUDGET_S,
+    dry_run: bool = False,
+) -> Deliveries:
+    """Send all that is due; never raises for what a channel does. See `delivered`."""
+    if dry_run:
+        return {channel.name: _shown(channel, list(found), environment) for channel, found in due.items()}
+    return asyncio.run(delivered(due, environment, record=record, budget_s=budget_s))
+
+
+async def delivered(
+    due: Due, environment: Mapping[str, str], *, record: Record | None = None, budget_s: float = BUDGET_S
+) -> Deliveries:
+    """Send all that is due, every channel at the same time, and stop when `budget_s` is over.
+
+    `record` is called in this thread as soon as a message is delivered, so that a kill repeats one at most.
+    """
+    async with Sender(budget_s) as sender:
+        rounds = [_Round(channel, found, environment, sender, record) for channel, found in due.items()]
+        await asyncio.gather(*(one.run() for one in rounds))
+    return {one.channel.name: one.outcome() for one in rounds}
+
+
+class _Round:
+    """The messages of one channel, one after the other."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        notifications: Sequence[Notification],
+        environment: Mapping[str, str],
+        sender: Sender,
+        record: Record | None,
+    ) -> None:
+        self.channel = channel
+        self._notifications = notifications
+        self._environment = environment
+        self._sender = sender
+        self._record = record
+        self._found: dict[int, Delivery] = {}
+        self._left: dict[int, int] = {}  # messages that a notification still waits for
+
+    async def run(self) -> None:
+        """Send them; what fails is remembered, and nothing is raised for it."""
+        try:
+            messages = build(self.channel, self._environment).messages(self._notifications)
+        except LlmmonError as error:
+            self._fail(range(len(self._notifications)), error)
+            return
+        for message in messages:
+            for at in message.covers:
+                self._left[at] = self._left.get(at, 0) + 1
+        try:
+            async with asyncio.timeout(max(0.0, self._sender.left_s) + _GRACE_S):
+                await self._send(messages)
+        except TimeoutError:
+            self._fail(range(len(self._notifications)), DeliveryError("there was no time left for it"))
+
+    async def _send(self, messages: Sequence[Outgoing]) -> None:
+        gap = NOTIFIERS[self.channel.type].GAP_S
+        for number, message in enumerate(messages):
+            if any(at in self._found for at in message.covers):
+                continue  # its first message failed: no end without a beginning
+            if number and gap:
+                await asyncio.sleep(gap)
+            try:
+                note = await self._sender.send(message.payload)
+            except (LlmmonError, ValueError, TypeError, LookupError, OSError) as found:  # none may stop the others
+                error = found if isinstance(found, LlmmonError) else DeliveryError(f"internal error: {found!r}")
+                self._fail(message.covers, error, message.place)
+                if not isinstance(error, DeliveryError) or error.retryable:  # down or busy: the rest fares no better
+                    self._fail(range(len(self._notifications)), error, message.place)
+                    return
+            else:
+                self._deliver(message, note)
+
+    def _deliver(self, message: Outgoing, note: str) -> None:
+        for at in message.covers:
+            self._left[at] -= 1
+        told = [at for at in message.covers if self._left[at] == 0]
+        name, place = self.channel.name, message.place
+        done = [Delivery(channel=name, index=at, delivered=True, reason=note, place=place) for at in told]
+        self._found.update({one.index: one for one in done})
+        if self._record is not None and done:
+            self._record(done)
+
+    def _fail(self, indexes: Sequence[int], error: LlmmonError, place: str = "") -> None:
+        """Those that were not delivered failed, and why."""
+        for at in indexes:
+            self._found.setdefault(at, _failed(self.channel, at, error, place))
+
+    def outcome(self) -> tuple[Delivery, ...]:
+        """What became of each, in order."""
+        return tuple(self._found[at] for at in sorted(self._found))
+
+
+def _failed(channel: Channel, index: int, error: LlmmonError, place: str) -> Delivery:
+    return Delivery(
+        channel=channel.name,
+        index=index,
+        delivered=False,
+        reason=str(error),
+        retryable=error.retryable if isinstance(error, DeliveryError) else True,
+        retry_after_s=_asked_s(error),
+        place=place,
+    )
+
+
+def _asked_s(error: LlmmonError) -> float | None:
+    """How long a service asked to be left alone, within reason: nothing it says may silence a channel for good."""
+    asked_s = error.retry_after_s if isinstance(error, RefusedError) else None
+    return None if asked_s is None else min(asked_s, _LONGEST_PAUSE_S)
+
+
+def _shown(channel: Channel, found: Sequence[Notification], environment: Mapping[str, str]) -> tuple[Delivery, ...]:
+    """What would be sent; the text of a message stands at the first notification that it covers."""
+    try:
+        messages = build(channel, environment, hidden=True).messages(found)
+    except LlmmonError as error:
+        return tuple(_failed(channel, at, error, "") for at in range(len(found)))
+    texts: dict[int, list[str]] = {}
+    places: dict[int, str] = {}
+    for message in messages:
+        texts.setdefault(message.covers[0], []).append(rendered(message))
+        places |= dict.fromkeys(message.covers, message.place)
+    return tuple(
+        Delivery(
+            channel=channel.name,
+            index=at,
+            delivered=False,
+            reason="dry run",
+            place=places.get(at, ""),
+            text="\n".join(texts.get(at, [])),
+        )
+        for at in range(len(found))
+    )
+
+
+def build(channel: Channel, environment: Mapping[str, str], *, hidden: bool = False) -> Notifier:
+    """The notifier of a channel with its secrets, or with none of them; raises `ConfigError`.
+
+    Of a hidden address the host remains, where it is known: only that is ever shown.
+    """
+    known = NOTIFIERS[channel.type].SETTINGS
+    settings: dict[str, Any] = {}
+    for key, value in channel.settings.items():
+        at = f"notify.{channel.name}.{key}"
+        if hidden and known[key].secret and known[key].kind != "url":
+            settings[key] = dict.fromkeys(value, HIDDEN) if isinstance(value, dict) else HIDDEN
+        else:
+            settings[key] = _resolved(value, environment, at) if known[key].refers else value
+    return notifier_of(channel, settings)
+
+
+def readiness(channel: Channel, environment: Mapping[str, str]) -> str:
+    """Whether a channel has all that it needs to send: `yes`, or what is missing."""
+    try:
+        build(channel, environment)
+    except LlmmonError as error:
+        return f"no: {error}"
+    return "yes"
+
+
+def _resolved(value: Any, environment: Mapping[str, str], at: str) -> Any:
+    if isinstance(value, list):
+        return [_resolved(one, environment, at) for one in value]
+    if isinstance(value, dict):
+        return {name: _resolved(one, environment, f"{at}.{name}") for name, one in value.items()}
+    return resolve_secret(value, environment, at) if isinstance(value, str) else value
+
+
+def resolve_secret(text: str, environment: Mapping[str, str], at: str) -> str:
+    """What `env:NAME` or `file:PATH` stands for, or the text itself; `at` names the place for errors.
+
+    Raises `ConfigError`, which never repeats a value.
+    """
+    if not is_reference(text):
+        return text
+    kind, _, name = text.partition(":")
+    if kind == "env":
+        if not environment.get(name):
+            raise ConfigError(f"{at}: the environment variable {name} is not set", hint=f"export {name}=...")
+        return environment[name].strip()
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            held = file.read(_LARGEST_SECRET).decode().strip()
+    except (OSError, ValueError) as error:
+        why = (getattr(error, "strerror", None) or "holds no text").lower()
+        raise ConfigError(f"{at}: {name}: {why}") from None
+    if not held:
+        raise ConfigError(f"{at}: {name}: the file is empty")
+    return held

@@ -1,0 +1,123 @@
+"""Rules over time: what is seen at every minute, one `step` after the other. Check, backtest and serve run this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+
+from llmmon.alerting.alert import Alert, Alerts, Reading, Silence, Transition, alert_id
+from llmmon.alerting.evaluation.anomaly import AnomalyKind
+from llmmon.alerting.evaluation.burn import BurnKind
+from llmmon.alerting.evaluation.change import ChangeKind
+from llmmon.alerting.evaluation.level import LevelKind
+from llmmon.alerting.evaluation.rule_type import Kind, Past
+from llmmon.alerting.evaluation.spend import SpendKind
+from llmmon.alerting.evaluation.windows import CLEAR, Sight
+from llmmon.alerting.history import Stream
+from llmmon.alerting.lifecycle import step
+from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Change, Spend
+from llmmon.metrics.columns import IntArray
+
+__all__ = ["KINDS", "Kind", "Past", "kind_of", "needs", "reaches", "sight_of"]
+
+KINDS: Final[dict[type[Change | Burn | Spend] | str, Kind]] = {
+    "anomaly": AnomalyKind(),
+    "level": LevelKind(),
+    Change: ChangeKind(),
+    Burn: BurnKind(),
+    Spend: SpendKind(),
+}
+
+
+def kind_of(rule: AlertRule) -> Kind:
+    """The kind of a rule."""
+    if rule.basis is not None:
+        return KINDS[type(rule.basis)]
+    return KINDS["anomaly" if rule.anomaly else "level"]
+
+
+def needs(rule: AlertRule) -> dict[Stream, int]:
+    """The streams that a rule reads, and how many minutes before the judged one it looks back in each."""
+    return kind_of(rule).needs(rule)
+
+
+def reaches(rules: Iterable[AlertRule]) -> dict[Stream, int]:
+    """The streams that rules read, and how many minutes before the judged one any of them looks back."""
+    found: dict[Stream, int] = {}
+    for rule in rules:
+        for stream, minutes in needs(rule).items():
+            found[stream] = max(found.get(stream, 0), minutes)
+    return found
+
+
+def sight_of(rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool = False) -> Sight:
+    """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
+    return kind_of(rule).sight(rule, past, ends, everywhere=everywhere)
+
+
+def evaluate_minutes(
+    state: Alerts, sights: Sequence[Sight], *, configuration: str = "", silences: Sequence[Silence] = ()
+) -> tuple[dict[str, Alert], list[Transition]]:
+    """The alerts after all minutes of the sights (which cover the same ones), and what happened, in order of time.
+
+    Minutes at which nothing is met and no alert is open are passed over: a step would change nothing.
+    """
+    minutes = [int(end) for end in sights[0].ends] if sights else []
+    eventful = _eventful(sights)
+    rows = _Rows(sights, configuration)
+    after = dict(state)
+    found: list[Transition] = []
+    busy = any(_awake(alert) for alert in after.values())
+    for at, minute in enumerate(minutes):
+        if not busy and at not in eventful:
+            continue
+        readings = [sight.reading(row, at) for sight, row in eventful.get(at, ())]
+        if busy:
+            readings += rows.of_the_others(after, readings, at)
+        after, happened = step(after, readings, minute * MINUTE_US, configuration=configuration, silences=silences)
+        found += happened
+        busy = any(_awake(alert) for alert in after.values())
+    return after, found
+
+
+def _awake(alert: Alert) -> bool:
+    return not alert.resolved or alert.held
+
+
+def _eventful(sights: Sequence[Sight]) -> dict[int, list[tuple[Sight, int]]]:
+    """By minute the readings whose condition is met or kept."""
+    found: dict[int, list[tuple[Sight, int]]] = {}
+    for sight in sights:
+        for row, at in zip(*(places.tolist() for places in np.nonzero(sight.met != CLEAR)), strict=True):
+            found.setdefault(at, []).append((sight, row))
+    return found
+
+
+class _Rows:
+    """Where the group of an alert stands in the sights."""
+
+    def __init__(self, sights: Sequence[Sight], configuration: str) -> None:
+        self._sights = {sight.rule.name: sight for sight in sights}
+        self._places = {
+            alert_id(configuration, sight.rule.name, group): (sight, row)
+            for sight in sights
+            for row, group in enumerate(sight.groups)
+        }
+        self._configuration = configuration
+
+    def of_the_others(self, alerts: Alerts, read: Sequence[Reading], at: int) -> list[Reading]:
+        """What is seen of the alerts that are awake and not yet among the readings."""
+        done = {alert_id(self._configuration, one.rule.name, one.group) for one in read}
+        return [
+            self._reading(name, alert, at)
+            for name, alert in alerts.items()
+            if _awake(alert) and name not in done and alert.rule in self._sights
+        ]
+
+    def _reading(self, name: str, alert: Alert, at: int) -> Reading:
+        if name in self._places:
+            sight, row = self._places[name]
+            return sight.reading(row, at)
+        return Reading(self._sights[alert.rule].rule, alert.group, met=False, note="no calls of this group any more")

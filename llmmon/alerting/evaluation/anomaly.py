@@ -1,0 +1,80 @@
+"""Incidents of the anomaly monitor."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from llmmon.alerting.alert import Group
+from llmmon.alerting.evaluation.rule_type import Kind, Past
+from llmmon.alerting.evaluation.windows import CLEAR, LEARNT, MET, Sight
+from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
+from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.anomaly.detectors import Verdicts, judge
+from llmmon.anomaly.detectors.detector import micros
+from llmmon.anomaly.incidents import incidents
+from llmmon.anomaly.panel import panel_of
+from llmmon.metrics.aggregates import Partials
+from llmmon.metrics.columns import IntArray
+from llmmon.metrics.grouping import Grouping
+
+_MOST_GROUPS: Final = 50
+
+_Key = tuple[str, Group]
+
+
+def watch(history: Partials, rule: AlertRule, ends: IntArray) -> Sight:
+    """What an anomaly rule sees at consecutive minutes: the incidents that are open in the last complete bucket."""
+    panel = panel_of(history, Grouping(stream_of(rule).by, MONITOR_STEP_US), _MOST_GROUPS)
+    if not len(panel):
+        return _sight(rule, ends, {}, None)
+    verdicts = judge(panel, until_us=int(ends[-1]) * MINUTE_US)
+    watched: dict[_Key, list[int]] = {}
+    for j, column in enumerate(verdicts.columns):
+        if rule.metric_name in ("", column.metric) and verdicts.alarm[:, j].any():
+            watched.setdefault((column.metric, column.group), []).append(j)
+    return _sight(rule, ends, watched, verdicts)
+
+
+def _sight(rule: AlertRule, ends: IntArray, watched: dict[_Key, list[int]], verdicts: Verdicts | None) -> Sight:
+    shape = (len(watched), len(ends))
+    met, value, limit = np.full(shape, CLEAR), np.full(shape, np.nan), np.full(shape, np.nan)
+    notes: dict[tuple[int, int], str] = {}
+    if verdicts is not None:
+        bucket = np.searchsorted(verdicts.ends, ends * MINUTE_US, "right") - 1
+        said = _sentences(verdicts)
+        for row, (key, columns) in enumerate(watched.items()):
+            for j in columns:
+                for at in np.flatnonzero((bucket >= 0) & verdicts.alarm[bucket, j]).tolist():
+                    i = int(bucket[at])
+                    met[row, at], value[row, at] = MET, verdicts.value[i, j]
+                    above = verdicts.value[i, j] > verdicts.high[i, j]
+                    limit[row, at] = (verdicts.high if above else verdicts.low)[i, j]
+                    notes[row, at] = next(
+                        (text for since, text in reversed(said.get(key, [])) if since <= int(verdicts.ends[i])), ""
+                    )
+    groups = tuple((("metric", metric), *group) for metric, group in watched)
+    return Sight(rule, groups, ends, met, value, np.zeros(shape, np.int64), np.zeros(shape, np.bool_), limit, notes)
+
+
+def _sentences(verdicts: Verdicts) -> dict[_Key, list[tuple[int, str]]]:
+    """By metric and group the sentence of each incident, and from when it was known."""
+    found: dict[_Key, list[tuple[int, str]]] = {}
+    for anomaly in incidents(verdicts):
+        said = found.setdefault((anomaly.metric_name, anomaly.group), [])
+        said.append((micros(anomaly.timestamp), anomaly.description))
+    return found
+
+
+class AnomalyKind(Kind):
+    """`anomaly = true`."""
+
+    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+        """All that the monitor reads, as far back as it learns from."""
+        return {stream_of(rule): LEARNT}
+
+    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:  # noqa: ARG002
+        """The incidents that are open at each minute."""
+
+        return watch(past[stream_of(rule)], rule, ends)

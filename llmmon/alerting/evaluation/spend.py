@@ -1,0 +1,103 @@
+"""What is spent in the current day, week or month against an amount."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+
+from llmmon.alerting.alert import Group
+from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, keys_in
+from llmmon.alerting.evaluation.windows import CLEAR, MET, Sight
+from llmmon.alerting.history import Stream
+from llmmon.alerting.rules import MINUTE_US, AlertRule, Spend, group_text
+from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.metrics.definitions import METRICS
+from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import local, zone
+
+QUARTER: Final = 15  # minutes; midnights of every time zone fall on quarters of an hour
+PERIODS: Final = {"day": 1, "week": 7, "month": 31}  # their most days
+LEAST_ELAPSED: Final = 0.2  # of a period, before its pace says anything
+_COST: Final = "cost_usd"
+_DAY_US: Final = 86_400_000_000
+
+
+class SpendKind(Kind):
+    """The rules of `[[budgets]]`."""
+
+    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+        """Costs by the minute for the current quarter of an hour, by quarters for the rest of the period."""
+        quarters = Stream(_COST, rule.by, rule.where, step_us=QUARTER * MINUTE_US)
+        return {Stream(_COST, rule.by, rule.where): 2 * QUARTER, quarters: (PERIODS[_spend(rule).period] + 1) * 1440}
+
+    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:  # noqa: ARG002
+        """The spend since the period began; a period's last minute still belongs to it."""
+        spend = _spend(rule)
+        minutes, quarters = (past[stream] for stream in self.needs(rule))
+        keys = keys_in(quarters, minutes) if rule.by else [()]
+        groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        starts = period_starts(spend, int(ends[0]) - 1, int(ends[-1])) if len(ends) else np.zeros(2, np.int64)
+        place = np.searchsorted(starts, ends - 1, "right") - 1
+        begin, until, turn = starts[place], starts[place + 1], ends // QUARTER
+        by_quarter = Running(quarters, _COST, keys, int(starts[0]) // QUARTER, int(ends[-1]) // QUARTER)
+        spent, count = (
+            by_quarter.totals(begin // QUARTER, turn) / METRICS[_COST].scale,
+            by_quarter.counts(begin // QUARTER, turn),
+        )
+        if spend.share is None:
+            value, limit = _pace(spent, turn * QUARTER - begin, until - begin), spend.amount_usd
+        else:
+            by_minute = Running(minutes, _COST, keys, int(ends[0]) - QUARTER, int(ends[-1]))
+            rest = np.maximum(turn * QUARTER, begin)
+            value = spent + by_minute.totals(rest, ends) / METRICS[_COST].scale
+            count = count + by_minute.counts(rest, ends)
+            limit = round(spend.amount_usd * spend.share, 9)  # as exact as the costs are
+        with np.errstate(invalid="ignore"):
+            met = np.where(value > limit if spend.share is None else value >= limit, MET, CLEAR)
+        notes = Notes(met, lambda row, at: _note(spend, groups[row], float(value[row, at]), int(begin[at])))
+        gone = np.zeros(met.shape, np.bool_)
+        return Sight(rule, groups, ends, met, value, count, gone, np.full(met.shape, limit), notes)
+
+
+def _spend(rule: AlertRule) -> Spend:
+    assert isinstance(rule.basis, Spend)  # noqa: S101 - the table of kinds sends no other here
+    return rule.basis
+
+
+def _pace(spent: FloatArray, elapsed: IntArray, length: IntArray) -> FloatArray:
+    """What the whole period will have cost at its pace so far; NaN while too little of it has passed."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: FloatArray = np.where(elapsed >= LEAST_ELAPSED * length, spent * length / elapsed, np.nan)
+    return found
+
+
+def _note(spend: Spend, group: Group, value: float, begin: int) -> str:
+    whom = f" of {group_text(group)}" if group else ""
+    since = local(begin * MINUTE_US, spend.tz)[:10]
+    amount = f"{spend.amount_usd:,.2f} USD for the {spend.period} from {since}"
+    if spend.share is None:
+        return f"at its pace so far the spend{whom} will be {value:,.2f} USD, more than the {amount}"
+    return f"the spend{whom} is {value:,.2f} USD, {value / spend.amount_usd:.0%} of the {amount}".replace("%", " %")
+
+
+def period_starts(spend: Spend, first: int, last: int) -> IntArray:
+    """The minutes at which periods begin, from that of minute `first` to the one after that of `last`."""
+    if spend.period == "month":
+        return _months(spend.tz, first, last)
+    grouping = Grouping((), PERIODS[spend.period] * _DAY_US, spend.tz)
+    numbers = grouping.numbers(np.array([first, last]) * MINUTE_US).tolist()
+    starts = [grouping.bucket_start(number) // MINUTE_US for number in range(numbers[0], numbers[1] + 2)]
+    return np.array(starts, np.int64)
+
+
+def _months(tz: str, first: int, last: int) -> IntArray:
+    found: list[int] = []
+    when = datetime.fromtimestamp(first * 60, UTC).astimezone(zone(tz))
+    year, month = when.year, when.month
+    while not found or found[-1] <= last:
+        start = datetime(year, month, 1, tzinfo=zone(tz))
+        found.append(int(start.timestamp()) // 60)
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+    return np.array(found, np.int64)

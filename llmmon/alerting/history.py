@@ -1,0 +1,301 @@
+"""History as rows of a table: cut into stretches, and each as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.alerting.rules import MINUTE_US, MOST_GROUPS, OTHER, AlertRule
+from llmmon.anomaly.panel import LEVELS, METRICS_READ, levels_of_successes
+from llmmon.ingest.samples import SAMPLED, sampled_columns
+from llmmon.metrics.aggregates import (
+    VALUE_BITS,
+    Group,
+    KeyArray,
+    Partials,
+    Run,
+    Sums,
+    Values,
+    coarsen,
+    merge,
+    rolled_up,
+    sorted_run,
+)
+from llmmon.metrics.aggregation import Measures, aggregate
+from llmmon.metrics.columns import Columns, IntArray
+from llmmon.metrics.definitions import METRICS, STATISTICS, Statistic, metric_called, statistic_called, statistic_name
+from llmmon.metrics.filters import Filter, parse
+from llmmon.metrics.grouping import Grouping
+
+MONITORED: Final = "monitored"  # stands for all the metrics that the anomaly monitor reads
+MONITOR_STEP_US: Final = 5 * MINUTE_US
+EXACT_A_MINUTE: Final = 1024  # values of one group
+_BITS: Final = np.uint64(VALUE_BITS)
+_MERGE_EVERY: Final = 16
+
+Key = tuple[str | None, ...]
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One metric of the calls that `where` keeps, by minute and group; with its values where quantiles are asked.
+
+    `step_us` is the width of its buckets; for long looks back it is more than a minute.
+    """
+
+    metric: str
+    by: tuple[str, ...] = ()
+    where: str = ""
+    values: bool = False
+    step_us: int = MINUTE_US
+
+    @property
+    def name(self) -> str:
+        """A text that is the same for the same stream in every run."""
+        parts = (self.metric, "values" if self.values else "sums", ",".join(self.by), self.where)
+        return "|".join(parts if self.step_us == MINUTE_US else (*parts, str(self.step_us)))
+
+    @property
+    def every_us(self) -> int:
+        """The width of its buckets; what the anomaly monitor reads has its own."""
+        return MONITOR_STEP_US if self.metric == MONITORED else self.step_us
+
+    @property
+    def by_minute(self) -> Stream:
+        """The same by the minute; what the anomaly monitor reads stays as it is."""
+        return msgspec.structs.replace(self, step_us=MINUTE_US)
+
+    @property
+    def measures(self) -> Measures:
+        """What it keeps of the calls."""
+        if self.metric == MONITORED:
+            return Measures(METRICS_READ, tuple(LEVELS.values()))
+        return Measures((self.metric,), (self.metric,) if self.values else ())
+
+
+def statistic_of(rule: AlertRule) -> Statistic:
+    """The statistic that a rule compares; raises `UsageError` for names that do not exist."""
+    if not rule.aggregation:
+        return statistic_called(rule.metric_name)
+    return STATISTICS[statistic_name(metric_called(rule.metric_name), rule.aggregation)]
+
+
+def stream_of(rule: AlertRule) -> Stream:
+    """What a rule reads."""
+    if rule.anomaly:
+        return Stream(MONITORED, rule.by or ("model",), rule.where, values=True)
+    statistic = statistic_of(rule)
+    return Stream(statistic.metric.name, rule.by, rule.where, statistic.needs_values)
+
+
+def fields_of(streams: Iterable[Stream]) -> frozenset[str]:
+    """The record's fields that streams are made of."""
+    found: set[str] = set()
+    for stream in streams:
+        found |= set(stream.by).union(*(METRICS[name].needs for name in stream.measures.sums))
+        if stream.where:
+            found |= parse(stream.where).fields
+    return frozenset(found)
+
+
+class StreamsFold:
+    """The minutes of every stream, made while the calls are read; the result has one partials a stream."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self._streams = streams
+        shared: dict[tuple[tuple[str, ...], str, bool, int], list[Stream]] = {}
+        self._finer = {
+            stream: finer for stream in streams if (finer := stream.by_minute) in streams and finer != stream
+        }
+        for stream in streams:
+            if stream in self._finer:
+                continue
+            key = (stream.by, stream.where, stream.metric == MONITORED, stream.every_us)
+            shared.setdefault(key, []).append(stream)
+        self._plans = [
+            (Grouping(by, every_us), parse(where) if where else None, monitored, those)
+            for (by, where, monitored, every_us), those in shared.items()
+        ]
+        self._pending: dict[Stream, list[Partials]] = {stream: [] for stream in streams}
+
+    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+        """Take a block in; a sample under one of the guide's names counts in its own metric, and nowhere else."""
+        self._add(columns, self._plans)
+        if samples:
+            own = [(*plan, [one for one in streams if one.metric in SAMPLED]) for *plan, streams in self._plans]
+            self._add(sampled_columns(samples, "UTC"), [plan for plan in own if plan[-1]])
+
+    def _add(self, columns: Columns, plans: Sequence[Any]) -> None:
+        for grouping, where, monitored, streams in plans:
+            kept = _kept(columns, where)
+            if not kept.size:
+                continue
+            found = aggregate(levels_of_successes(kept) if monitored else kept, _measures(streams), grouping)
+            for stream in streams:
+                self._take(stream, of_stream(found, stream))
+
+    def _take(self, stream: Stream, part: Partials) -> None:
+        pending = self._pending[stream]
+        pending.append(part)
+        if len(pending) >= _MERGE_EVERY:
+            pending[:] = [bounded(merge(pending))]
+
+    def result(self) -> list[Partials]:
+        """The minutes of each stream, in the order in which the streams were given."""
+        made = {s: bounded(merge(pending)) for s, pending in self._pending.items() if s not in self._finer}
+        return [made[s] if s in made else _coarser(made[self._finer[s]], s) for s in self._streams]
+
+
+def _coarser(minutes: Partials, stream: Stream) -> Partials:
+    """The wider buckets of a stream, from its minutes."""
+    width = stream.every_us // MINUTE_US
+    return bounded(rolled_up(minutes, [(group[0] // width, *group[1:]) for group in minutes.groups]))
+
+
+def _measures(streams: Sequence[Stream]) -> Measures:
+    parts = [stream.measures for stream in streams]
+    return Measures(
+        tuple(dict.fromkeys(name for part in parts for name in part.sums)),
+        tuple(dict.fromkeys(name for part in parts for name in part.values)),
+    )
+
+
+def _kept(columns: Columns, where: Filter | None) -> Columns:
+    if where is None or not columns.size:
+        return columns
+    mask = where.mask(columns)
+    return columns if mask.all() else columns.take(mask)
+
+
+def of_stream(partials: Partials, stream: Stream) -> Partials:
+    """The part of partials that a stream is."""
+    return Partials(
+        partials.groups,
+        {name: partials.sums[name] for name in stream.measures.sums if name in partials.sums},
+        {name: partials.values[name] for name in stream.measures.values if name in partials.values},
+        partials.first_us,
+        partials.last_us,
+    )
+
+
+def bounded(partials: Partials) -> Partials:
+    """The same minutes, those with very many values coarsened; idempotent, and the same however they are cut."""
+    return msgspec.structs.replace(partials, values={name: _bounded(v) for name, v in partials.values.items()})
+
+
+def _bounded(values: Values) -> Values:
+    if len(values) <= EXACT_A_MINUTE:
+        return values
+    run = sorted_run(values)
+    cells = (run.keys >> _BITS).astype(np.int64)
+    held = np.bincount(cells, run.counts)
+    large = held[cells] > EXACT_A_MINUTE
+    if not large.any():
+        return Values((run,))
+    small = Run(run.keys[~large], None if run.counts is None else run.counts[~large])
+    coarse = coarsen(Values((Run(run.keys[large], None if run.counts is None else run.counts[large]),)))
+    return Values((sorted_run(Values((small, *coarse.runs))),))
+
+
+def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[Key, ...]]:
+    """At most 100 groups, first come first served; the calls of all others are the group "other"."""
+    seen = dict.fromkeys(known)
+    first: dict[Key, int] = {}
+    for group in partials.groups:
+        key = group[1:]
+        if key not in seen and first.get(key, group[0]) >= group[0]:
+            first[key] = group[0]
+    for key in sorted(first, key=lambda key: (first[key], [(name is not None, name or "") for name in key])):
+        if len(seen) < MOST_GROUPS:
+            seen[key] = None
+    if all(key in seen for key in first):
+        return partials, tuple(seen)
+    groups: list[Group] = [
+        group if group[1:] in seen else (group[0], *(OTHER,) * (len(group) - 1)) for group in partials.groups
+    ]
+    return bounded(rolled_up(partials, groups)), tuple(seen)
+
+
+def complete(streams: Sequence[Stream], results: Sequence[Sequence[Partials]]) -> dict[Stream, Partials]:
+    """The whole history of streams, from what every worker's `StreamsFold` gave."""
+    whole = {stream: bounded(merge(result[i] for result in results)) for i, stream in enumerate(streams)}
+    return {stream: admitted(part, ())[0] for stream, part in whole.items()}
+
+
+def split(partials: Partials, width: int) -> Iterator[tuple[int, Partials]]:
+    """The buckets in stretches of `width`, in order; each stretch with its number (first bucket // width)."""
+    if not partials.groups:
+        return
+    numbers = np.array([group[0] for group in partials.groups], np.int64) // width
+    order = np.argsort(numbers, kind="stable")
+    found, starts = np.unique(numbers[order], return_index=True)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+    values = {name: _split_values(v, numbers, place, found) for name, v in partials.values.items()}
+    for i, (number, start, end) in enumerate(zip(found.tolist(), starts, [*starts[1:], len(order)], strict=True)):
+        kept = order[start:end]
+        yield (
+            number,
+            Partials(
+                groups=tuple(partials.groups[j] for j in kept.tolist()),
+                sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
+                values={name: those[i] for name, those in values.items()},
+            ),
+        )
+
+
+def _split_values(values: Values, numbers: IntArray, place: IntArray, found: IntArray) -> list[Values]:
+    """The values of each stretch, under its own groups' numbers."""
+    run = sorted_run(values)
+    cells = (run.keys >> _BITS).astype(np.int64)
+    order = np.argsort(numbers[cells], kind="stable")
+    cells = cells[order]
+    low: KeyArray = run.keys[order] & np.uint64((1 << VALUE_BITS) - 1)
+    keys: KeyArray = low | (place[cells].astype(np.uint64) << _BITS)
+    edges = np.searchsorted(numbers[cells], [*found, np.iinfo(np.int64).max]).tolist()
+    counts = None if run.counts is None else run.counts[order]
+    return [
+        Values((Run(keys[a:b], None if counts is None else counts[a:b]),), values.exact) for a, b in pairwise(edges)
+    ]
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    groups: list[tuple[Any, ...]]
+    sums: Mapping[str, tuple[bytes, bytes]]
+    values: Mapping[str, tuple[bytes, bytes | None]]
+
+
+def packed(partials: Partials) -> bytes:
+    """Partials as bytes, for `unpacked`."""
+    runs = {name: sorted_run(v) for name, v in partials.values.items()}
+    return msgspec.msgpack.encode(
+        _Stored(
+            groups=list(partials.groups),
+            sums={name: (s.count.tobytes(), s.total.tobytes()) for name, s in partials.sums.items()},
+            values={
+                name: (run.keys.tobytes(), None if run.counts is None else run.counts.tobytes())
+                for name, run in runs.items()
+            },
+        )
+    )
+
+
+def unpacked(data: bytes) -> Partials:
+    """Partials from `packed` bytes; raises `msgspec.MsgspecError` or `ValueError` for anything else."""
+    stored = msgspec.msgpack.decode(data, type=_Stored)
+    return Partials(
+        groups=tuple(tuple(group) for group in stored.groups),
+        sums={
+            name: Sums(np.frombuffer(count, np.int64), np.frombuffer(total, np.int64))
+            for name, (count, total) in stored.sums.items()
+        },
+        values={
+            name: Values(
+                (Run(np.frombuffer(keys, np.uint64), None if n is None else np.frombuffer(n, np.int64)),),
+            )
+            for name, (keys, n) in stored.values.items()
+        },
+    )

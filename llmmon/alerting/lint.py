@@ -1,0 +1,159 @@
+"""What is doubtful about rules: findings with the reason, from the rules alone and from what they saw in logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from llmmon.alerting.alert import Alert, Listener, fits
+from llmmon.alerting.evaluation.windows import KEEP, MET, Sight, least_count
+from llmmon.alerting.history import statistic_of
+from llmmon.alerting.rules import MINUTE_US, SIGNS, AlertRule, Change, group_text, number_text
+from llmmon.metrics.columns import BoolArray
+from llmmon.metrics.definitions import Sort
+from llmmon.text.times import duration_text
+
+USUAL_STEP_US: Final = 5 * MINUTE_US  # between two runs of `check`
+_DAY_US: Final = 1440 * MINUTE_US
+# statistics that a few calls decide, and the windows that are too short for them
+_JUMPY: Final = {"p99": _DAY_US // 24, "p95": 15 * MINUTE_US, "p90": 15 * MINUTE_US, "max": _DAY_US, "min": _DAY_US}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One doubt: a stable code, the rule or channel that it is about, what is so, and why that matters."""
+
+    code: str
+    about: str
+    message: str
+    reason: str
+
+
+def lint(rules: Sequence[AlertRule], channels: Sequence[Listener], step_us: int = USUAL_STEP_US) -> list[Finding]:
+    """What can be said of rules and channels without any log; `step_us` lies between two runs of `check`."""
+    found = [finding for rule in rules for finding in _of_rule(rule, step_us)]
+    return [*found, *_of_channels(rules, channels)]
+
+
+def _of_rule(rule: AlertRule, step_us: int) -> Iterator[Finding]:
+    if not rule.measured:
+        return
+    if rule.window_us < step_us:
+        window, step = duration_text(rule.window_us), duration_text(step_us)
+        yield Finding(
+            "short-window",
+            rule.name,
+            f"the window of {window} is shorter than the {step} between two runs",
+            "what begins and ends between two runs is told when it is over; check more often, or take a longer window",
+        )
+    yield from _of_statistic(rule)
+
+
+def _of_statistic(rule: AlertRule) -> Iterator[Finding]:
+    statistic = statistic_of(rule)
+    counts = statistic.aggregation in {"count", "sum"} or statistic.metric.name == "requests"
+    if rule.min_count == 0 and not counts:
+        what = "a rate" if statistic.metric.sort is Sort.EVENT else f"the {statistic.aggregation}"
+        yield Finding(
+            "no-min-count",
+            rule.name,
+            f"min_count is 0, so {what} of a single call counts",
+            "one failed or slow call at night is then an alert; leave min_count out (20) or set it",
+        )
+    if rule.window_us < _JUMPY.get(statistic.aggregation, 0) and rule.for_us == 0 and rule.keep_firing_for_us == 0:
+        yield Finding(
+            "no-for",
+            rule.name,
+            f"{statistic.name} over {duration_text(rule.window_us)} fires at once and resolves at once",
+            "few calls decide it, so it comes and goes; set for (or keep_firing_for), such as 5m, or a longer window",
+        )
+    if rule.for_us > 7 * _DAY_US:
+        yield Finding("long-for", rule.name, f"for is {duration_text(rule.for_us)}", "nobody is told for a week")
+
+
+def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Listener]) -> Iterator[Finding]:
+    taken = {rule.name: [channel for channel in channels if _may_take(channel, rule)] for rule in rules}
+    for channel in channels:
+        if not any(channel in those for those in taken.values()):
+            yield Finding(
+                "unused-channel",
+                channel.name,
+                "no rule tells this channel",
+                f"by notify, min_severity ({channel.min_severity.value}) or match, it takes none of the alerts",
+            )
+    for rule in rules:
+        if channels and not taken[rule.name]:
+            why = "notify is empty" if rule.notify == () else f"its severity is {rule.severity.value}"
+            yield Finding(
+                "unheard-rule", rule.name, "no channel hears of this rule", f"{why}: nobody is told when it fires"
+            )
+
+
+def _may_take(channel: Listener, rule: AlertRule) -> bool:
+    """Whether a channel takes any alert of a rule; matchers of group fields may fit some group."""
+    if rule.notify is not None and channel.name not in rule.notify:
+        return False
+    grouped = {*rule.by, *(["metric"] if rule.anomaly else [])}
+    alert = Alert("", "", "", rule.severity, rule.metric_name, None, None, rule=rule.name, labels=rule.labels)
+    matchers = {name: wanted for name, wanted in channel.match.items() if name not in grouped}
+    return rule.severity.rank >= channel.min_severity.rank and fits(alert, matchers)
+
+
+def lint_seen(sights: Sequence[Sight]) -> list[Finding]:
+    """What logs say of rules: conditions that never or always hold, windows that never hold enough calls."""
+    return [finding for sight in sights for finding in _of_sight(sight)]
+
+
+def _of_sight(sight: Sight) -> Iterator[Finding]:
+    rule = sight.rule
+    if not len(sight.ends) or not rule.measured:
+        return
+    lasted = duration_text(len(sight.ends) * MINUTE_US)
+    statistic = statistic_of(rule)
+    least = least_count(rule, statistic)
+    if not sight.count.any() and statistic.metric.name != "requests":
+        what = f"no call{f' where {rule.where}' if rule.where else ''} has {statistic.metric.name}"
+        yield Finding("no-data", rule.name, f"{what} in these logs", "the rule cannot fire; see `llmmon inspect`")
+        return
+    judged = _judged(sight, least)
+    if not judged.any():
+        most = int(sight.count.max(initial=0))
+        message = f"no window of {duration_text(rule.window_us)} holds {least} calls (at most {most})"
+        yield Finding("never-judged", rule.name, message, "the rule cannot fire; lower min_count or widen the window")
+        return
+    if not (sight.met == MET).any():
+        reason = "fine for what should never happen, else the threshold is out of reach"
+        yield Finding("never-met", rule.name, f"never met in {lasted}: {_limit(rule)}{_extreme(sight)}", reason)
+    for row in np.flatnonzero(_always(sight, judged)).tolist():
+        whom = f" for {group_text(sight.groups[row])}" if sight.groups[row] else ""
+        message = f"always met{whom} in {lasted}: {_limit(rule)}"
+        yield Finding("always-met", rule.name, message, "an alert that never ends tells nothing; move the threshold")
+
+
+def _judged(sight: Sight, least: int) -> BoolArray:
+    judged: BoolArray = (sight.count >= least) & ~sight.gone
+    return judged
+
+
+def _always(sight: Sight, judged: BoolArray) -> BoolArray:
+    """The groups whose condition held whenever it was judged, over a day's worth of minutes or more."""
+    held: BoolArray = (~judged | (sight.met == MET) | (sight.met == KEEP)).all(axis=1) & judged.any(axis=1)
+    lasting: BoolArray = judged.sum(axis=1) >= min(1440, len(sight.ends) // 2)
+    return held & lasting
+
+
+def _limit(rule: AlertRule) -> str:
+    if isinstance(rule.basis, Change):
+        return f"{rule.aggregation} {rule.metric_name} {rule.basis.factor - 1:+.0%} against {rule.basis.versus}".strip()
+    return f"{rule.aggregation} {rule.metric_name} {SIGNS[rule.condition]} {number_text(rule.threshold)}".strip()
+
+
+def _extreme(sight: Sight) -> str:
+    """How near it came, where the values are known."""
+    known = sight.value[~np.isnan(sight.value)]
+    if not known.size:
+        return ""
+    low = sight.rule.condition in {"lt", "le"}
+    return f" (the {'lowest' if low else 'highest'} was {number_text(float(known.min() if low else known.max()))})"

@@ -1,0 +1,137 @@
+"""`AlertManager`: rules over values that a program hands in, by the same `step` as everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
+from typing import Any, Final
+
+from llmmon.alerting.alert import Alert, Group, Reading, State, Tell, Transition
+from llmmon.alerting.lifecycle import acknowledged, resolved, step
+from llmmon.alerting.rules import AlertRule
+from llmmon.metrics.collector import to_us
+from llmmon.metrics.definitions import ALIASES
+from llmmon.text.times import Clock, utc_now
+
+Handler = Callable[[Alert], Any]  # may be a coroutine function, such as a notifier's `notify`
+MOST_ALERTS: Final = 10_000  # episodes that are kept; the oldest that are over go first
+
+
+class AlertManager:
+    """Holds rules and their alerts. A rule that keeps holding is one alert, told once; so is its end.
+
+    `clock` gives the time where a call names none. `handler_errors` holds what handlers raised, newest last.
+    """
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self.rules: list[AlertRule] = []
+        self.handlers: list[Handler] = []
+        self.handler_errors: list[Exception] = []
+        self._clock = clock
+        self._state: dict[str, Alert] = {}
+        self._episodes: dict[tuple[str, int], Alert] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """Every episode that fired, oldest first, as it ended or stands."""
+        return list(self._episodes.values())
+
+    def add_rule(self, rule: AlertRule) -> None:
+        """Add a rule; one of the same name is replaced."""
+        self.rules = [one for one in self.rules if one.name != rule.name] + [rule]
+
+    def add_handler(self, handler: Handler) -> None:
+        """Add what is told of alerts that begin and end: called with the alert, awaited where it is a coroutine."""
+        self.handlers.append(handler)
+
+    def check_metric(
+        self, metric_name: str, value: float, *, group: Group = (), now: datetime | None = None
+    ) -> list[Alert]:
+        """Hand in the value of a metric now; the alerts that begin to fire by it and are told.
+
+        `for`, `keep_firing_for`, cooldown and repeat count from one value to the next.
+        """
+        name = ALIASES.get(metric_name, metric_name)
+        now_us = self._now_us(now)
+        readings = [
+            Reading(rule, group, rule.holds(value), value)
+            for rule in self.rules
+            if ALIASES.get(rule.metric_name, rule.metric_name) == name
+        ]
+        self._state, found = step(self._state, readings, now_us)
+        self._note(found)
+        return [one.alert for one in found if one.tell is Tell.TRIGGER]
+
+    def acknowledge(self, alert_id: str) -> None:
+        """Mark an open alert as seen: it is not repeated. An unknown id changes nothing."""
+        if (alert := self._state.get(alert_id)) is not None:
+            self._state[alert_id], found = acknowledged(alert, self._now_us(None), "acknowledged")
+            self._note(found)
+
+    def resolve(self, alert_id: str) -> None:
+        """Resolve a firing alert by hand, until its condition has cleared. An unknown id changes nothing."""
+        alert = self._state.get(alert_id)
+        if alert is not None and alert.state is State.FIRING:
+            found: list[Transition] = []
+            self._state[alert_id] = resolved(alert, self._now_us(None), "resolved by hand", found, held=True)
+            self._note(found)
+
+    def get_active_alerts(self) -> list[Alert]:
+        """The alerts that fire, worst first."""
+        firing = [alert for alert in self._state.values() if alert.state is State.FIRING]
+        return sorted(firing, key=lambda alert: (-alert.severity.rank, alert.since_us, alert.alert_id))
+
+    async def delivered(self) -> None:
+        """Wait until all handlers that were started in this event loop are done."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _now_us(self, now: datetime | None) -> int:
+        return to_us(now or self._clock())
+
+    def _note(self, found: list[Transition]) -> None:
+        for one in found:
+            if one.alert.fired_us is not None:
+                self._episodes[one.alert.alert_id, one.alert.episode] = one.alert
+            if one.tell in {Tell.TRIGGER, Tell.RESOLVE}:
+                self._tell(one.alert)
+        for key in [k for k, alert in self._episodes.items() if alert.resolved][: len(self._episodes) - MOST_ALERTS]:
+            del self._episodes[key]
+
+    def _tell(self, alert: Alert) -> None:
+        for handler in self.handlers:
+            try:
+                result = handler(alert)
+                if inspect.isawaitable(result):
+                    self._await(result)
+            except Exception as error:  # noqa: BLE001 - one handler must not keep the others from hearing
+                self._failed(error)
+
+    def _await(self, result: Awaitable[Any]) -> None:
+        """Run what a handler returned: in the event loop that runs, else here and now."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(_finished(result))
+            return
+        task = loop.create_task(_finished(result))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self.handler_errors = [*self.handler_errors[-99:], error]
+
+
+def _finished(result: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    async def run() -> Any:
+        return await result
+
+    return run()

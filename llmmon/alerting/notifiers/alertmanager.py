@@ -1,0 +1,105 @@
+"""Prometheus Alertmanager: all alerts of a run in one request; an alert that fires must be told again and again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Self
+
+from llmmon.alerting.alert import Alert
+from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
+from llmmon.alerting.notifiers.document import as_json
+from llmmon.alerting.notifiers.wording import clamped, figure, since_us
+from llmmon.alerting.senders import Outgoing
+from llmmon.http_client import Request
+from llmmon.text.figures import plain
+from llmmon.text.times import Clock, iso, to_us, utc_now
+from llmmon.text.times import duration_us as parsed_us
+
+PATH: Final = "/api/v2/alerts"
+HOLD: Final = "15m"
+_MOST_LABEL: Final = 200  # characters of a value
+
+
+class AlertmanagerNotifier(Notifier):
+    """Posts alerts to an Alertmanager, which groups, silences and routes them.
+
+    An alert that fires ends `hold_us` from now unless it is told again by then: three runs of cron at least.
+    """
+
+    SETTINGS: ClassVar[Mapping[str, Setting]] = {
+        "url": Setting("url", required=True, secret=True),
+        "headers": Setting("headers", secret=True),
+        "hold": Setting("duration", default=HOLD),
+        "generator_url": Setting("url"),
+    }
+    resends: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        hold_us: int | None = None,
+        generator_url: str = "",
+        clock: Clock = utc_now,
+    ) -> None:
+        self.url = url.rstrip("/").removesuffix(PATH) + PATH
+        self.headers = dict(headers or {})
+        self.hold_us = parsed_us(HOLD) if hold_us is None else hold_us
+        self.generator_url = generator_url
+        self._clock = clock
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """From a channel's settings."""
+        hold_us = parsed_us(settings.get("hold", HOLD))
+        found = settings.get("generator_url") or ""
+        return cls(settings["url"], settings.get("headers"), hold_us=hold_us, generator_url=found)
+
+    def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
+        """One request for all."""
+        if not notifications:
+            return []
+        body = as_json([self._entry(notification) for notification in notifications])
+        request = Request(url=self.url, body=body, headers={"content-type": "application/json", **self.headers})
+        return [Outgoing(request, tuple(range(len(notifications))))]
+
+    def _entry(self, notification: Notification) -> dict[str, Any]:
+        alert = notification.alert
+        now_us = to_us(self._clock())
+        start_us = since_us(alert)
+        if notification.over:
+            end_us = alert.resolved_us if alert.resolved_us is not None else now_us
+        else:
+            end_us = now_us + self.hold_us
+        entry = {
+            "labels": labels(alert),
+            "annotations": {
+                "summary": _value(alert.title),
+                "description": clamped(plain(alert.description), 2_000),
+                "value": figure(alert.metric_name, alert.value),
+                "threshold": figure(alert.metric_name, alert.threshold),
+            },
+            "startsAt": iso(start_us),
+            "endsAt": iso(max(end_us, start_us)),
+        }
+        return {**entry, "generatorURL": self.generator_url} if self.generator_url else entry
+
+
+def labels(alert: Alert) -> dict[str, str]:
+    """What identifies an alert: its rule, severity, group and labels; an empty value is no label at all."""
+    named = {**alert.labels, **{field: "(none)" if name is None else name for field, name in alert.group}}
+    found = {_name(name): _value(value) for name, value in named.items()}
+    found |= {"alertname": _value(alert.rule or alert.title), "severity": alert.severity.value}
+    return {name: value for name, value in found.items() if value}
+
+
+def _name(text: str) -> str:
+    """A name that Prometheus takes: `tag_team` for tag.team."""
+    cleaned = re.sub(r"[^a-zA-Z0-9_]", "_", text)
+    return cleaned if re.match(r"[a-zA-Z_]", cleaned) else f"_{cleaned}"
+
+
+def _value(text: str) -> str:
+    return clamped(plain(text), _MOST_LABEL)

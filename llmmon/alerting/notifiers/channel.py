@@ -1,0 +1,233 @@
+"""The interface of the family: notifications in, messages out."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Self
+
+import msgspec
+
+from llmmon.alerting.alert import Alert, Tell, fits
+from llmmon.alerting.rules import AlertSeverity
+from llmmon.alerting.senders import Outgoing, Sender
+from llmmon.errors import UsageError
+from llmmon.http_client import check_url
+from llmmon.text.names import nearest
+from llmmon.text.times import duration_us
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_REFERENCE: Final = re.compile(r"(env|file):.+", re.DOTALL)
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One key of a channel's table. A `secret` is never shown; `env:NAME` and `file:PATH` stand for what they hold."""
+
+    kind: str
+    required: bool = False
+    default: Any = None
+    secret: bool = False
+
+    @property
+    def refers(self) -> bool:
+        """Whether its value may be kept elsewhere."""
+        return self.kind in _REFERRING
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value only says where the real one is kept."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
+
+
+def fault(setting: Setting, value: Any) -> str:
+    """What is wrong with a value; empty if nothing is. Never repeats the value, which may be secret."""
+    return "" if setting.refers and is_reference(value) else KINDS[setting.kind](value)
+
+
+def table_faults(table: Mapping[str, Any], known: Mapping[str, Setting], prefix: str) -> list[str]:
+    """All that is wrong with a table, each as `prefix.key: what`."""
+    found = []
+    for key in table:
+        if key not in known:
+            guess = nearest(key, known)
+            tail = f"did you mean {guess!r}?" if guess else f"known: {', '.join(sorted(known))}"
+            found.append(f"{prefix}.{key}: unknown key, {tail}")
+    for key, setting in known.items():
+        if key not in table:
+            if setting.required:
+                found.append(f"{prefix}.{key}: is missing")
+        elif why := fault(setting, table[key]):
+            found.append(f"{prefix}.{key}: {why}")
+    return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        return "must be text"
+    return "must be one line" if _CONTROL.search(value) else ""
+
+
+def _url(value: Any) -> str:
+    if why := _text(value):
+        return why
+    try:
+        check_url(value)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _address(value: Any) -> str:
+    from email.utils import parseaddr
+
+    if _text(value) or not parseaddr(value)[1]:
+        return "must be a mail address"
+    return ""
+
+
+def _addresses(value: Any) -> str:
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not listed or any(not is_reference(one) and _address(one) for one in listed):
+        return 'must be a list of mail addresses, as ["team@example.com"]'
+    return ""
+
+
+def _argv(value: Any) -> str:
+    fine = isinstance(value, list) and value and all(isinstance(one, str) and "\0" not in one for one in value)
+    return "" if fine and value[0].strip() else 'must be a list, the program first, as ["notify-send", "llmmon"]'
+
+
+def _texts(value: Any) -> str:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        return 'must be a table of texts, as { name = "value" }'
+    return ""
+
+
+def _headers(value: Any) -> str:
+    if why := _texts(value):
+        return why
+    if any(not _HEADER.fullmatch(name) for name in value):
+        return "holds a name that no header can have"
+    if any(_CONTROL.search(text) or not text.isascii() for text in value.values()):
+        return "holds a value that no header can have"
+    return ""
+
+
+def _flag(value: Any) -> str:
+    return "" if isinstance(value, bool) else "must be true or false"
+
+
+def _port(value: Any) -> str:
+    fine = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536
+    return "" if fine else "must be a number from 1 to 65535"
+
+
+def _duration(value: Any) -> str:
+    try:
+        fine = isinstance(value, str) and duration_us(value) > 0
+    except UsageError:
+        fine = False
+    return "" if fine else "must be a duration, as 10s or 5m"
+
+
+KINDS: Final[dict[str, Callable[[Any], str]]] = {
+    "text": _text,
+    "url": _url,
+    "path": _text,
+    "address": _address,
+    "addresses": _addresses,
+    "argv": _argv,
+    "texts": _texts,
+    "headers": _headers,
+    "flag": _flag,
+    "port": _port,
+    "duration": _duration,
+}
+_REFERRING: Final = frozenset({"text", "url", "address", "addresses", "texts", "headers"})
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """What one channel is to be told about one alert.
+
+    An alert that is `resolved` with the event trigger has fired and is over already: one message for both ends.
+    `repeated` marks a reminder while it still fires.
+    """
+
+    event: Tell
+    alert: Alert
+    repeated: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it tells of an end."""
+        return self.event is Tell.RESOLVE or self.alert.resolved
+
+    @property
+    def status(self) -> str:
+        """firing, acknowledged or resolved."""
+        if self.over:
+            return "resolved"
+        return "acknowledged" if self.event is Tell.ACKNOWLEDGE else "firing"
+
+    @classmethod
+    def of(cls, alert: Alert) -> Notification:
+        """What there is to tell of an alert as it stands."""
+        if alert.resolved:
+            return cls(Tell.RESOLVE, alert)
+        return cls(Tell.ACKNOWLEDGE if alert.acknowledged else Tell.TRIGGER, alert)
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A configured channel, `[notify.NAME]`.
+
+    `settings` are checked; secrets in them still stand as `env:NAME` or `file:PATH` until something is sent.
+    Only alerts of `min_severity` or worse come here, and of them those that `match` fits (globs of group fields,
+    labels, rule, metric and severity).
+    """
+
+    name: str
+    type: str
+    settings: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    min_severity: AlertSeverity = AlertSeverity.INFO
+    match: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.type))
+
+    def takes(self, alert: Alert) -> bool:
+        """Whether an alert is routed here: by the rule's `notify`, its severity, and `match`."""
+        if alert.notify is not None and self.name not in alert.notify:
+            return False
+        return alert.severity.rank >= self.min_severity.rank and fits(alert, self.match)
+
+
+class Notifier(ABC):
+    """Makes the messages of one service; pure but for `notify`."""
+
+    SETTINGS: ClassVar[Mapping[str, Setting]]  # the keys of its table in the configuration
+    GAP_S: ClassVar[float] = 0.0  # least time between two messages
+    acknowledges: ClassVar[bool] = False  # whether the service is told that someone has seen an alert
+    resends: ClassVar[bool] = False  # whether an alert that fires must be told in every run
+    one_each: ClassVar[bool] = False  # whether every alert is a message of its own, rather than all of a run one
+
+    @classmethod
+    @abstractmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The notifier of a channel whose settings hold their secrets."""
+
+    @classmethod
+    def faults(cls, settings: Mapping[str, Any]) -> list[str]:  # noqa: ARG003 - members may need them
+        """What is wrong with settings that are each fine, as `key: what`."""
+        return []
+
+    @abstractmethod
+    def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
+        """The messages that tell of these, in the order in which they must go; together they cover all."""
+
+    async def notify(self, alert: Alert) -> None:
+        """Tell of one alert at once; raises `DeliveryError`."""
+        async with Sender() as sender:
+            for message in self.messages([Notification.of(alert)]):
+                await sender.send(message.payload)

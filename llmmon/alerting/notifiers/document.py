@@ -1,0 +1,65 @@
+"""Alerts as a JSON document: what the webhook posts and what a program reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from llmmon.alerting.notifiers.channel import Notification
+from llmmon.alerting.notifiers.wording import duration_us, headline, since_us
+from llmmon.text.times import iso
+
+SCHEMA_VERSION: Final = 1
+
+
+def document(notifications: Sequence[Notification]) -> bytes:
+    """`{"schema_version", "source", "summary", "alerts": [...]}`; missing is null, times are ISO-8601 UTC."""
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        "source": "llmmon",
+        "summary": headline(notifications),
+        "alerts": [_entry(notification) for notification in notifications],
+    }
+    return as_json(found)
+
+
+def as_json(value: Any) -> bytes:
+    """JSON of anything; halves of characters, which no JSON can carry, are question marks, NaN is null."""
+    return orjson.dumps(_encodable(value))
+
+
+def _entry(notification: Notification) -> dict[str, Any]:
+    alert = notification.alert
+    lasted = duration_us(alert)
+    return {
+        "event": notification.event.value,
+        "status": notification.status,
+        "repeated": notification.repeated,
+        "alert_id": alert.alert_id,
+        "episode": alert.episode,
+        "rule": alert.rule,
+        "title": alert.title,
+        "description": alert.description,
+        "severity": alert.severity.value,
+        "metric_name": alert.metric_name,
+        "condition": alert.condition,
+        "value": alert.value,
+        "threshold": alert.threshold,
+        "peak": alert.peak,
+        "group": dict(alert.group),
+        "labels": dict(alert.labels),
+        "start": iso(since_us(alert)),
+        "fired": iso(alert.fired_us),
+        "end": iso(alert.resolved_us),
+        "duration_s": None if lasted is None else lasted / 1_000_000,
+    }
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(item) for name, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,142 @@
+"""Mail: one for all alerts of a run, as text and HTML, in the thread of each alert's episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from html import escape
+from typing import Any, ClassVar, Final, Self
+
+from llmmon.alerting.alert import Alert
+from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
+from llmmon.alerting.notifiers.slack import COLOURS
+from llmmon.alerting.notifiers.wording import facts, headline, ranked, sentence, tag, title
+from llmmon.alerting.senders import LOCAL_HOSTS, STARTTLS_PORT, TLS_PORT, Mail, MailServer, Outgoing
+from llmmon.text.figures import plain
+
+MOST_SHOWN: Final = 100  # alerts in one mail
+_MOST_THREADS: Final = 20  # a mail can belong to many threads, but its head has a bounded length
+_OVER: Final = "#808080"
+
+
+class EmailNotifier(Notifier):
+    """Hands mail to a server: `smtp_config` has host, port, from, username, password, starttls, tls, ca_file.
+
+    STARTTLS unless `tls` (TLS from the first byte) or `starttls` says otherwise; certificates are checked.
+    """
+
+    SETTINGS: ClassVar[Mapping[str, Setting]] = {
+        "host": Setting("text", required=True),
+        "port": Setting("port"),
+        "starttls": Setting("flag"),
+        "tls": Setting("flag", default=False),
+        "username": Setting("text"),
+        "password": Setting("text", secret=True),
+        "ca_file": Setting("path"),
+        "from": Setting("address", required=True),
+        "to": Setting("addresses", required=True),
+    }
+
+    def __init__(self, smtp_config: Mapping[str, Any], recipients: Sequence[str]) -> None:
+        self.smtp_config = dict(smtp_config)
+        self.recipients = list(recipients)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """From a channel's settings."""
+        to = settings["to"]
+        return cls({k: v for k, v in settings.items() if k != "to"}, [to] if isinstance(to, str) else to)
+
+    @classmethod
+    def faults(cls, settings: Mapping[str, Any]) -> list[str]:
+        """Contradicting settings."""
+        found = []
+        server = server_of(settings)
+        if settings.get("tls") and settings.get("starttls"):
+            found.append("starttls: not together with tls = true")
+        if bool(server.username) != bool(server.password):
+            found.append(f"{'password' if server.username else 'username'}: is missing, a login takes both")
+        if server.password and not (server.tls or server.starttls) and server.host not in LOCAL_HOSTS:
+            found.append("starttls: must not be false with a password, which would be sent in the clear")
+        return found
+
+    def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
+        """One mail for all."""
+        if not notifications:
+            return []
+        threads = list(dict.fromkeys(_thread(n.alert) for n in notifications))[:_MOST_THREADS]
+        mail = Mail(
+            server=server_of(self.smtp_config),
+            sender=plain(str(self.smtp_config.get("from", "alerts@example.com"))),
+            recipients=tuple(plain(recipient) for recipient in self.recipients),
+            subject=headline(notifications),
+            text=_text(notifications),
+            html=_html(notifications),
+            message_id=_message_id(notifications),
+            references=tuple(threads),
+        )
+        return [Outgoing(mail, tuple(range(len(notifications))))]
+
+
+def server_of(settings: Mapping[str, Any]) -> MailServer:
+    """The mail server that settings describe."""
+    tls = bool(settings.get("tls"))
+    starttls = settings.get("starttls")
+    return MailServer(
+        host=str(settings["host"]),
+        port=settings.get("port") or (TLS_PORT if tls else STARTTLS_PORT),
+        starttls=not tls if starttls is None else bool(starttls),
+        tls=tls,
+        username=settings.get("username") or "",
+        password=settings.get("password") or "",
+        ca_file=settings.get("ca_file") or "",
+    )
+
+
+def _thread(alert: Alert) -> str:
+    """The id under which mail programs gather all mail about one episode of an alert."""
+    return f"<{_digest(alert.alert_id)}.{alert.episode}@llmmon>"
+
+
+def _message_id(notifications: Sequence[Notification]) -> str:
+    """The same when the same is sent again, so that a mail that came twice is shown once."""
+    parts = [
+        f"{n.event.value} {n.alert.alert_id} {n.alert.episode} {n.repeated} {n.alert.told_us}" for n in notifications
+    ]
+    return f"<{_digest(chr(10).join(parts))}@llmmon>"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _text(notifications: Sequence[Notification]) -> str:
+    parts = []
+    for notification in ranked(notifications)[:MOST_SHOWN]:
+        lines = [f"[{tag(notification)}] {title(notification.alert)}", sentence(notification), ""]
+        parts.append("\n".join([*lines, *(f"{name + ':':<11}{value}" for name, value in facts(notification))]))
+    return "\n\n".join([*parts, *_rest(notifications)]) + "\n"
+
+
+def _html(notifications: Sequence[Notification]) -> str:
+    parts = [_section(notification) for notification in ranked(notifications)[:MOST_SHOWN]]
+    rest = [f"<p>{escape(text)}</p>" for text in _rest(notifications)]
+    return f'<html><body style="font-family:sans-serif">\n{"".join(parts + rest)}</body></html>\n'
+
+
+def _section(notification: Notification) -> str:
+    colour = _OVER if notification.over else COLOURS.get(notification.alert.severity, _OVER)
+    rows = "".join(
+        f'<tr><td style="padding-right:1em;color:#555">{escape(name)}</td><td>{escape(value)}</td></tr>\n'
+        for name, value in facts(notification)
+    )
+    return (
+        f'<div style="border-left:4px solid {colour};padding-left:1em;margin-bottom:1.5em">\n'
+        f"<h3>[{escape(tag(notification))}] {escape(title(notification.alert))}</h3>\n"
+        f"<p>{escape(sentence(notification))}</p>\n<table>\n{rows}</table></div>\n"
+    )
+
+
+def _rest(notifications: Sequence[Notification]) -> list[str]:
+    more = len(notifications) - MOST_SHOWN
+    return [f"and {more:,} more"] if more > 0 else []

@@ -1,0 +1,91 @@
+"""Slack, and what takes its incoming webhooks: one message for all, an attachment in the colour of each alert."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Self
+
+from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
+from llmmon.alerting.notifiers.document import as_json
+from llmmon.alerting.notifiers.wording import clamped, facts, headline, ranked, sentence, title
+from llmmon.alerting.rules import AlertSeverity
+from llmmon.alerting.senders import Outgoing
+from llmmon.http_client import Request
+
+MOST_BLOCKS: Final = 45  # Slack takes 50
+MOST_SECTION: Final = 2_900  # characters; Slack takes 3,000
+MOST_CHARACTERS: Final = 12_000  # of the whole; Slack takes some 13,200
+_ROOM_FOR_REST: Final = 300  # characters kept for "and N more"
+
+COLOURS: Final = {
+    AlertSeverity.INFO: "#36a64f",
+    AlertSeverity.WARNING: "#ffcc00",
+    AlertSeverity.ERROR: "#ff6600",
+    AlertSeverity.CRITICAL: "#ff0000",
+}
+_OVER: Final = "#808080"
+_MENTION: Final = re.compile(r"@(?=channel|here|everyone|all\b)", re.IGNORECASE)
+_SIGNS: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+class SlackNotifier(Notifier):
+    """Posts to an incoming webhook."""
+
+    SETTINGS: ClassVar[Mapping[str, Setting]] = {"url": Setting("url", required=True, secret=True)}
+    GAP_S: ClassVar[float] = 1.0  # Slack takes one message a second
+
+    def __init__(self, webhook_url: str) -> None:
+        self.webhook_url = webhook_url
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """From a channel's settings."""
+        return cls(settings["url"])
+
+    def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
+        """One message for all."""
+        if not notifications:
+            return []
+        body = as_json(payload(notifications))
+        request = Request(url=self.webhook_url, body=body, headers={"content-type": "application/json"})
+        return [Outgoing(request, tuple(range(len(notifications))))]
+
+
+def payload(notifications: Sequence[Notification]) -> dict[str, Any]:
+    """The message: a line for notifications, and as many alerts as Slack takes."""
+    said = {"text": escaped(headline(notifications)), "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
+    attachments: list[dict[str, Any]] = []
+    room = MOST_CHARACTERS - _ROOM_FOR_REST - len(as_json(said).decode())
+    for notification in ranked(notifications):
+        attachment = _attachment(notification)
+        room -= len(as_json(attachment).decode()) + 1
+        if room < 0 or len(attachments) >= MOST_BLOCKS - 1:
+            break
+        attachments.append(attachment)
+    if rest := len(notifications) - len(attachments):
+        attachments.append(_rest(rest))
+    return {**said, "attachments": attachments}
+
+
+def _attachment(notification: Notification) -> dict[str, Any]:
+    alert = notification.alert
+    text = f"*{escaped(title(alert)).replace('*', '∗')}*\n{escaped(sentence(notification))}"
+    named = [_text(f"*{name}*\n{escaped(value)}") for name, value in facts(notification)]
+    colour = _OVER if notification.over else COLOURS.get(alert.severity, _OVER)
+    block = {"type": "section", "text": _text(text), "fields": named}
+    return {"color": colour, "fallback": escaped(headline([notification])), "blocks": [block]}
+
+
+def _rest(count: int) -> dict[str, Any]:
+    return {"color": _OVER, "blocks": [{"type": "section", "text": _text(f"and {count:,} more")}]}
+
+
+def _text(text: str) -> dict[str, Any]:
+    """Text in which Slack makes nothing a link or a mention by itself."""
+    return {"type": "mrkdwn", "text": clamped(text, MOST_SECTION), "verbatim": True}
+
+
+def escaped(text: str) -> str:
+    """Text as Slack shows it letter by letter; nobody is mentioned by it, here or in services that look alike."""
+    return _MENTION.sub("@\u200b", re.sub("[&<>]", lambda sign: _SIGNS[sign[0]], text))

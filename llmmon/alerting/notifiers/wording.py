@@ -1,0 +1,113 @@
+"""What is said of an alert, for people; text that comes from logs is on one line and holds no control characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llmmon.alerting.alert import Alert
+from llmmon.alerting.notifiers.channel import Notification
+from llmmon.alerting.rules import SIGNS, number_text
+from llmmon.errors import UsageError
+from llmmon.text.figures import milliseconds, money_text, percent, plain
+from llmmon.text.times import duration_text, local, to_us
+
+
+def clamped(text: str, most: int) -> str:
+    """The text, cut to a number of characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def tag(notification: Notification) -> str:
+    """`CRITICAL`, `RESOLVED` or `ACKNOWLEDGED`: the first word of every message."""
+    return notification.alert.severity.value.upper() if notification.status == "firing" else notification.status.upper()
+
+
+def title(alert: Alert, most: int = 200) -> str:
+    """The alert's title, harmless."""
+    return clamped(plain(alert.title), most)
+
+
+def headline(notifications: Sequence[Notification], most: int = 250) -> str:
+    """One line for all: `[CRITICAL] High Error Rate`, `[CRITICAL] 2 firing, 1 resolved: ...`."""
+    first, *others = ordered = ranked(notifications)
+    if not others:
+        return clamped(f"[{tag(first)}] {title(first.alert)}", most)
+    counts = [f"{sum(n.status == status for n in ordered)} {status}" for status in _present(ordered)]
+    names = ", ".join(dict.fromkeys(title(n.alert, 60) for n in ordered))
+    return clamped(f"[{tag(first)}] {', '.join(counts)}: {names}", most)
+
+
+def ranked(notifications: Sequence[Notification]) -> list[Notification]:
+    """In the order in which people should read them: what fires before what is over, the worst first."""
+    return sorted(notifications, key=lambda n: (n.status != "firing", -n.alert.severity.rank))
+
+
+def _present(notifications: Sequence[Notification]) -> list[str]:
+    said = {n.status for n in notifications}
+    return [status for status in ("firing", "acknowledged", "resolved") if status in said]
+
+
+def facts(notification: Notification) -> list[tuple[str, str]]:
+    """Names and values: metric, value, threshold, severity, when; of an end also the duration and the peak."""
+    alert = notification.alert
+    name = alert.metric_name
+    said = [("Metric", clamped(plain(name), 200))] if name else []
+    said.append(("Value", figure(name, alert.value)))
+    if alert.threshold is not None:
+        said.append(("Threshold", f"{SIGNS.get(alert.condition, '')} {figure(name, alert.threshold)}".strip()))
+    said.append(("Severity", alert.severity.value))
+    said.append(("Since", f"{local(since_us(alert), 'UTC')} UTC"))
+    lasted = duration_us(alert)
+    if notification.over:
+        said.append(("Lasted", "-" if lasted is None else duration_text(lasted // 1_000_000 * 1_000_000)))
+    if notification.over or notification.repeated:
+        said.append(("Peak", figure(name, alert.peak if alert.peak is not None else alert.value)))
+    return said
+
+
+def sentence(notification: Notification, most: int = 1500) -> str:
+    """The alert's description, and what has become of it since."""
+    alert = notification.alert
+    said = clamped(plain(alert.description), most)
+    if notification.repeated and not notification.over:
+        return f"Still firing. {said}"
+    if notification.status == "acknowledged":
+        return f"Acknowledged. {said}"
+    if not notification.over:
+        return said
+    lasted = duration_us(alert)
+    after = "" if lasted is None else f" after {duration_text(lasted // 1_000_000 * 1_000_000)}"
+    return f"{'Fired and is over' if notification.event == 'trigger' else 'Over'}{after}. {said}"
+
+
+def since_us(alert: Alert) -> int:
+    """When the episode began, in microseconds UTC."""
+    return alert.since_us or to_us(alert.timestamp)
+
+
+def duration_us(alert: Alert) -> int | None:
+    """How long the episode lasted; None while it lasts, or where its end is not known."""
+    return None if alert.resolved_us is None else max(0, alert.resolved_us - since_us(alert))
+
+
+def figure(metric_name: str, value: float | None) -> str:
+    """A value in the unit of its metric: `6.20 s`, `$1.23`, `35.0 %`."""
+    if value is None or value != value:
+        return "-"
+    from llmmon.metrics.definitions import Sort, statistic_called
+
+    try:
+        statistic = statistic_called(metric_name)
+    except UsageError:
+        return number_text(value)
+    if statistic.aggregation == "count":
+        return number_text(value)
+    if statistic.metric.sort is Sort.EVENT and statistic.aggregation in {"rate", "avg"}:
+        return percent(value)
+    unit = statistic.metric.unit
+    per_minute = "/min" if statistic.aggregation == "rate" else ""
+    if metric_name.endswith("_usd") or unit == "usd":
+        return money_text(value) + per_minute
+    if metric_name.endswith("_ms") and not per_minute:
+        return milliseconds(value)
+    return number_text(value) + per_minute

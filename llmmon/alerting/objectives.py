@@ -1,0 +1,282 @@
+"""`[[budgets]]`: an amount a day, week or month, as rules that each fire once a period."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.alerting.alert import Group
+from llmmon.alerting.evaluation import Past
+from llmmon.alerting.evaluation.burn import CALLS, allowed, good_and_all
+from llmmon.alerting.evaluation.rule_type import Running, keys_in
+from llmmon.alerting.evaluation.spend import PERIODS, QUARTER
+from llmmon.alerting.history import Stream
+from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity, Burn, Burning, Spend, group_text, number_text
+from llmmon.metrics.filters import parse
+from llmmon.metrics.grouping import Grouping
+from llmmon.text.tables import RuleTable, tables_of
+from llmmon.text.times import duration_text, zone
+
+
+class SloStanding(msgspec.Struct, frozen=True):
+    """How an objective stands for one group at a moment: the calls of its window, and what is left of its budget.
+
+    `good_share` and `budget_left` are None without calls; a budget that is overdrawn is negative.
+    """
+
+    slo: str
+    group: Group
+    objective: float
+    window_us: int
+    calls: int
+    failures: int
+    good_share: float | None
+    budget_left: float | None
+
+    @property
+    def sentence(self) -> str:
+        """One line for people."""
+        whom = f"{self.slo}: {group_text(self.group)}" if self.group else self.slo
+        if self.good_share is None or self.budget_left is None:
+            return f"{whom}: no calls in {duration_text(self.window_us)}"
+        left = f"{self.budget_left:.0%} of the error budget is left".replace("%", " %")
+        if self.budget_left < 0:
+            left = f"the error budget is overdrawn by {-self.budget_left:.0%}".replace("%", " %")
+        good = f"{number_text(self.good_share * 100)} % of {self.calls:,} calls were good"
+        return f"{whom}: {left} ({good} in {duration_text(self.window_us)}, objective {self.objective * 100:g} %)"
+
+
+SLO_KEYS: Final = (
+    "name",
+    "objective",
+    "good",
+    "window",
+    "by",
+    "where",
+    "min_count",
+    "min_failures",
+    "notify",
+    "labels",
+)
+USUAL_WINDOW: Final = 30 * 1440  # minutes
+LEAST_CALLS: Final = 100
+LEAST_FAILURES: Final = 3
+# long and short window in minutes and burn rate, for a window of 30 days: 2 % and 5 % of the budget, and 10 % twice
+PAGE: Final = (Burning(60, 5, 14.4), Burning(360, 30, 6.0))
+TICKET: Final = (Burning(1440, 120, 3.0), Burning(4320, 360, 1.0))
+_LEAST_WINDOW_US: Final = 86_400_000_000
+_MOST_WINDOW_US: Final = 92 * 86_400_000_000
+
+
+class Slo(msgspec.Struct, frozen=True):
+    """An objective: this share of the calls (of each group) over the window must be good."""
+
+    name: str
+    objective: float
+    good: str
+    window_us: int = USUAL_WINDOW * MINUTE_US
+    by: tuple[str, ...] = ()
+    where: str = ""
+    min_count: int = LEAST_CALLS
+    min_failures: int = LEAST_FAILURES
+    notify: tuple[str, ...] | None = None
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def rules(self) -> tuple[AlertRule, AlertRule]:
+        """The rule that pages, and the one that makes a ticket."""
+        return (
+            self._rule("page", AlertSeverity.CRITICAL, PAGE, 5),
+            self._rule("ticket", AlertSeverity.WARNING, TICKET, 60),
+        )
+
+    def _rule(self, what: str, severity: AlertSeverity, pairs: Sequence[Burning], keep: int) -> AlertRule:
+        scaled = tuple(_scaled(pair, self.window_us) for pair in pairs)
+        return AlertRule(
+            name=f"{self.name} {what}",
+            metric_name="burn_rate",
+            condition="gt",
+            threshold=scaled[0].factor,
+            severity=severity,
+            window_us=scaled[0].long * MINUTE_US,
+            keep_firing_for_us=keep * MINUTE_US,  # a rate near its limit would come and go
+            by=self.by,
+            where=self.where,
+            min_count=self.min_count,
+            notify=self.notify,
+            labels={"slo": self.name, **self.labels},
+            basis=Burn(self.objective, self.good, scaled, self.min_failures),
+        )
+
+    @property
+    def needs(self) -> dict[Stream, int]:
+        """What the standing is made of: good calls and all calls by quarters of an hour, as far as the window."""
+        streams = good_and_all(self.where, self.good, self.by, QUARTER * MINUTE_US)
+        return dict.fromkeys(streams, self.window_us // MINUTE_US + QUARTER)
+
+
+def _scaled(pair: Burning, window_us: int) -> Burning:
+    """A pair for another window than 30 days: it uses up the same part of the budget."""
+    part = window_us / MINUTE_US / USUAL_WINDOW
+    return Burning(max(1, round(pair.long * part)), max(1, round(pair.short * part)), pair.factor)
+
+
+def standings(slos: Sequence[Slo], past: Past, minute: int) -> tuple[SloStanding, ...]:
+    """How objectives stand at the end of a minute, in order of objective and group.
+
+    The window begins at the quarter of an hour in which it begins.
+    """
+    return tuple(one for slo in slos for one in _standings(slo, past, minute))
+
+
+def _standings(slo: Slo, past: Past, minute: int) -> list[SloStanding]:
+    good, every = (past[stream] for stream in slo.needs)
+    low, high = (minute - slo.window_us // MINUTE_US) // QUARTER, -(-minute // QUARTER)
+    keys = keys_in(every) if slo.by else [()]
+    fine, calls = (
+        Running(part, CALLS, keys, low, high).counts(np.array([low]), np.array([high]))[:, 0] for part in (good, every)
+    )
+    found = []
+    for key, right, all_calls in zip(keys, fine.tolist(), calls.tolist(), strict=True):
+        failures = all_calls - right
+        share = right / all_calls if all_calls else None
+        left = 1 - failures / (all_calls * allowed(slo.objective)) if all_calls else None
+        group = tuple(zip(slo.by, key, strict=True))
+        found.append(SloStanding(slo.name, group, slo.objective, slo.window_us, all_calls, failures, share, left))
+    return found
+
+
+def slos_of(tables: Any, faults: list[str]) -> tuple[Slo, ...]:
+    """The objectives of `[[slos]]`; what is wrong is added to `faults`."""
+    return tuple(_slo(read) for read in tables_of(tables, "slos", faults))
+
+
+def _slo(read: RuleTable) -> Slo:
+    read.only(SLO_KEYS)
+    count, failures = read.whole("min_count"), read.whole("min_failures")
+    slo = Slo(
+        name=read.text("name"),
+        objective=read.number("objective"),
+        good=read.text("good", "ok"),
+        window_us=read.duration("window", "30d", least_us=_LEAST_WINDOW_US),
+        by=read.texts("by"),
+        where=read.text("where"),
+        min_count=LEAST_CALLS if count is None else count,
+        min_failures=LEAST_FAILURES if failures is None else failures,
+        notify=read.texts("notify") if read.has("notify") else None,
+        labels=read.table("labels"),
+    )
+    if not slo.name.strip():
+        read.fault("name", "is missing: every objective has a name of its own")
+    if not 0 < slo.objective < 1:
+        read.fault("objective", "must be a share between 0 and 1, such as 0.999")
+    if slo.window_us > _MOST_WINDOW_US:
+        read.fault("window", "must be at most 92d")
+    read.checked("by", lambda: Grouping(slo.by))
+    read.checked("good", lambda: parse(slo.good))
+    if slo.where:
+        read.checked("where", lambda: parse(slo.where))
+    return slo
+
+
+BUDGET_KEYS: Final = (
+    "name",
+    "amount_usd",
+    "per",
+    "timezone",
+    "thresholds",
+    "projected",
+    "by",
+    "where",
+    "notify",
+    "labels",
+)
+USUAL_THRESHOLDS: Final = (50.0, 80.0, 100.0)  # percent
+_DAY: Final = 1440  # minutes
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """An amount that all calls (or those of each group) of a period may cost."""
+
+    name: str
+    amount_usd: float
+    per: str
+    tz: str = "UTC"
+    thresholds: tuple[float, ...] = USUAL_THRESHOLDS
+    projected: bool = True
+    by: tuple[str, ...] = ()
+    where: str = ""
+    notify: tuple[str, ...] | None = None
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def rules(self) -> tuple[AlertRule, ...]:
+        """One rule a threshold, and one for an overrun that the pace so far foretells."""
+        found = [
+            self._rule(f"{self.name} {percent:g} %", _severity(percent), percent / 100) for percent in self.thresholds
+        ]
+        if self.projected:
+            found.append(self._rule(f"{self.name} projected", AlertSeverity.WARNING, None))
+        return tuple(found)
+
+    def _rule(self, name: str, severity: AlertSeverity, share: float | None) -> AlertRule:
+        """A pace goes up and down: it must last a while, and its end too."""
+        period = PERIODS[self.per] * _DAY
+        return AlertRule(
+            name=name,
+            metric_name="cost_usd",
+            condition="gt" if share is None else "ge",
+            threshold=self.amount_usd * (1.0 if share is None else share),
+            severity=severity,
+            cooldown_minutes=0.0,
+            aggregation="sum",
+            window_us=period * MINUTE_US,
+            for_us=period // 96 * MINUTE_US if share is None else 0,
+            keep_firing_for_us=period // 24 * MINUTE_US if share is None else 0,
+            by=self.by,
+            where=self.where,
+            notify=self.notify,
+            labels={"budget": self.name, **self.labels},
+            basis=Spend(self.amount_usd, self.per, self.tz, share),
+        )
+
+
+def _severity(percent: float) -> AlertSeverity:
+    if percent >= 100:
+        return AlertSeverity.ERROR
+    return AlertSeverity.WARNING if percent >= 80 else AlertSeverity.INFO
+
+
+def budgets_of(tables: Any, tz: str, faults: list[str]) -> tuple[Budget, ...]:
+    """The budgets of `[[budgets]]`, in the time zone `tz` unless they say otherwise; faults are added to `faults`."""
+    return tuple(_budget(read, tz) for read in tables_of(tables, "budgets", faults))
+
+
+def _budget(read: RuleTable, tz: str) -> Budget:
+    read.only(BUDGET_KEYS)
+    budget = Budget(
+        name=read.text("name"),
+        amount_usd=read.number("amount_usd"),
+        per=read.one_of("per", {name: name for name in PERIODS}, "month"),
+        tz=read.text("timezone", tz),
+        thresholds=read.numbers("thresholds", USUAL_THRESHOLDS),
+        projected=read.flag("projected") if read.has("projected") else True,
+        by=read.texts("by"),
+        where=read.text("where"),
+        notify=read.texts("notify") if read.has("notify") else None,
+        labels=read.table("labels"),
+    )
+    if not budget.name.strip():
+        read.fault("name", "is missing: every budget has a name of its own")
+    if not budget.amount_usd > 0:
+        read.fault("amount_usd", "must be more than 0" if read.has("amount_usd") else "is missing")
+    if any(not 0 < percent <= 1000 for percent in budget.thresholds):
+        read.fault("thresholds", "must be percentages, such as [50, 80, 100]")
+    read.checked("timezone", lambda: zone(budget.tz))
+    read.checked("by", lambda: Grouping(budget.by))
+    if budget.where:
+        read.checked("where", lambda: parse(budget.where))
+    return budget

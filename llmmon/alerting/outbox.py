@@ -1,0 +1,279 @@
+"""Transitions -> messages in the outbox, one a channel; what a channel was told of an episode decides what follows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from llmmon.alerting.alert import Alert, Event, Tell, Transition
+
+if TYPE_CHECKING:
+    from llmmon.alerting.delivery import Delivery
+    from llmmon.alerting.notifiers import Channel, Notification
+
+
+class NotificationRow(msgspec.Struct, frozen=True):
+    """A message to one channel: event trigger, acknowledge, resolve; status sent, queued, suppressed.
+
+    `text` is the message itself, in a dry run.
+    """
+
+    alert_id: str
+    channel: str
+    event: str
+    status: str
+    reason: str = ""
+    text: str = ""
+
+
+class Post(msgspec.Struct, frozen=True):
+    """One message in the outbox: to whom, about which alert as it was then, and how far it got."""
+
+    id: int
+    channel: str
+    alert: Alert
+    event: str
+    status: str = "queued"  # queued, sent
+    tries: int = 0
+    due_us: int = 0
+    created_us: int = 0
+    sent_us: int | None = None
+    error: str = ""
+
+
+class Outbox:
+    """The outbox of a state file; what is written outside a transaction is written at once."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def of_episode(self, alert_id: str, episode: int) -> list[Post]:
+        """Every message about one episode, oldest first."""
+        return self._posts("alert_id = ? AND episode = ?", (alert_id, episode))
+
+    def due(self, now_us: int) -> list[Post]:
+        """The messages that wait and whose time has come, oldest first."""
+        return self._posts("status = 'queued' AND due_us <= ?", (now_us,))
+
+    def queued(self) -> list[Post]:
+        """All messages that wait, oldest first."""
+        return self._posts("status = 'queued'", ())
+
+    def _posts(self, condition: str, values: Sequence[Any]) -> list[Post]:
+        columns = "id, channel, data, event, status, tries, due_us, created_us, sent_us, error"
+        rows = self._db.execute(f"SELECT {columns} FROM outbox WHERE {condition} ORDER BY id", values).fetchall()  # noqa: S608
+        return [Post(i, c, msgspec.msgpack.decode(data, type=Alert), *more) for i, c, data, *more in rows]
+
+    def add(self, channel: str, alert: Alert, event: str, now_us: int) -> int:
+        """Queue a message; its id."""
+        row = (channel, alert.alert_id, alert.episode, event, msgspec.msgpack.encode(alert), now_us, now_us)
+        found = self._db.execute(
+            "INSERT INTO outbox (channel, alert_id, episode, event, data, due_us, created_us) VALUES (?,?,?,?,?,?,?)",
+            row,
+        )
+        return int(found.lastrowid or 0)
+
+    def change(self, post_id: int, alert: Alert) -> None:
+        """Let a message that waits speak of the alert as it is now."""
+        self._db.execute("UPDATE outbox SET data = ? WHERE id = ?", (msgspec.msgpack.encode(alert), post_id))
+
+    def drop(self, post_id: int) -> None:
+        """Take back a message that waits: another says the same."""
+        self._db.execute("DELETE FROM outbox WHERE id = ?", (post_id,))
+
+    def sent(self, post_id: int, now_us: int) -> None:
+        """Mark a message as delivered, at once."""
+        self._db.execute("UPDATE outbox SET status = 'sent', sent_us = ?, error = '' WHERE id = ?", (now_us, post_id))
+
+    def failed(self, post_id: int, due_us: int, error: str) -> None:
+        """Mark a message as tried in vain, to be tried again at `due_us`."""
+        self._db.execute(
+            "UPDATE outbox SET tries = tries + 1, due_us = ?, error = ? WHERE id = ?", (due_us, error, post_id)
+        )
+
+    def forget(self, before_us: int) -> None:
+        """Drop messages that were delivered before then."""
+        self._db.execute("DELETE FROM outbox WHERE status = 'sent' AND sent_us < ?", (before_us,))
+
+
+REPEAT: Final = "repeat"  # in the outbox: a trigger that was told before
+_FIRST_RETRY_US: Final = 60_000_000
+_LONGEST_RETRY_US: Final = 3_600_000_000
+_MOST_DOUBLINGS: Final = 10
+
+
+def post(
+    outbox: Outbox, transitions: Sequence[Transition], channels: Mapping[str, Channel], now_us: int
+) -> list[NotificationRow]:
+    """Queue what channels are to be told; what was kept back is returned."""
+    kept_back: list[NotificationRow] = []
+    for transition in transitions:
+        match transition.tell:
+            case Tell.TRIGGER:
+                _trigger(outbox, transition.alert, channels, now_us)
+            case Tell.RESOLVE:
+                _resolve(outbox, transition.alert, channels, now_us)
+            case Tell.ACKNOWLEDGE:
+                _acknowledge(outbox, transition.alert, channels, now_us)
+            case None:
+                kept_back += _kept_back(transition, channels)
+    return kept_back
+
+
+def _kept_back(transition: Transition, channels: Mapping[str, Channel]) -> list[NotificationRow]:
+    if transition.event not in {Event.FIRING, Event.SILENCED}:
+        return []
+    alert = transition.alert
+    return [
+        NotificationRow(alert.alert_id, one.name, Tell.TRIGGER, "suppressed", transition.reason)
+        for one in channels.values()
+        if one.takes(alert)
+    ]
+
+
+def _trigger(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
+    told = {one.channel: one for one in outbox.of_episode(alert.alert_id, alert.episode) if one.event != "resolve"}
+    for channel in channels.values():
+        if not channel.takes(alert):
+            continue
+        before = told.get(channel.name)
+        if before is not None and before.status == "queued":
+            outbox.change(before.id, alert)
+        else:
+            outbox.add(channel.name, alert, Tell.TRIGGER if before is None else REPEAT, now_us)
+
+
+def _resolve(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
+    """An end is told only where the beginning was; one that still waits then tells both."""
+    told: dict[str, list[Post]] = {}
+    for one in outbox.of_episode(alert.alert_id, alert.episode):
+        told.setdefault(one.channel, []).append(one)
+    for name, posts in told.items():
+        if name not in channels or any(one.event == "resolve" for one in posts):
+            continue
+        waiting = [one for one in posts if one.status == "queued"]
+        sent = any(one.status == "sent" and one.event != "acknowledge" for one in posts)
+        for one in waiting[:-1] if not sent else waiting:
+            outbox.drop(one.id)
+        if sent:
+            outbox.add(name, alert, Tell.RESOLVE, now_us)
+        elif waiting:
+            outbox.change(waiting[-1].id, alert)
+
+
+def _acknowledge(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
+    for one in outbox.of_episode(alert.alert_id, alert.episode):
+        if one.event == "trigger" and one.status == "sent" and one.channel in channels:
+            from llmmon.alerting.notifiers import NOTIFIERS
+
+            if NOTIFIERS[channels[one.channel].type].acknowledges:
+                outbox.add(one.channel, alert, Tell.ACKNOWLEDGE, now_us)
+
+
+def send_due(
+    outbox: Outbox,
+    channels: Mapping[str, Channel],
+    firing: Sequence[Alert],
+    now_us: int,
+    environment: Mapping[str, str],
+    *,
+    dry_run: bool = False,
+) -> list[NotificationRow]:
+    """Send what is due, mark what was delivered at once, put off what was not; what became of each.
+
+    Services that must hear of a firing alert in every run hear of those in `firing` too.
+    """
+    waiting = outbox.queued()
+    due: dict[str, list[Post]] = {}
+    for one in waiting:
+        if one.channel in channels and one.due_us <= now_us:
+            due.setdefault(one.channel, []).append(one)
+    batches = {name: (posts, [_notification(one) for one in posts]) for name, posts in due.items()}
+    for name, reminders in _reminders(channels, firing, due).items():
+        batches[name] = (due.get(name, []), [*batches.get(name, ([], []))[1], *reminders])
+    rows = _sent(outbox, channels, batches, now_us, environment, dry_run=dry_run) if batches else []
+    told = {one.id for posts in due.values() for one in posts}
+    return [*rows, *(_row(one, "queued", one.error) for one in waiting if one.id not in told)]
+
+
+def _reminders(
+    channels: Mapping[str, Channel], firing: Sequence[Alert], due: Mapping[str, Sequence[Post]]
+) -> dict[str, list[Notification]]:
+    if not firing or not channels:
+        return {}
+    from llmmon.alerting.notifiers import NOTIFIERS, Notification
+
+    found: dict[str, list[Notification]] = {}
+    for name, channel in channels.items():
+        if not NOTIFIERS[channel.type].resends:
+            continue
+        told = {one.alert.alert_id for one in due.get(name, ())}
+        again = [a for a in firing if a.told_us is not None and a.alert_id not in told and channel.takes(a)]
+        if again:
+            found[name] = [Notification(Tell.TRIGGER, alert, repeated=True) for alert in again]
+    return found
+
+
+def _sent(
+    outbox: Outbox,
+    channels: Mapping[str, Channel],
+    batches: Mapping[str, tuple[Sequence[Post], Sequence[Notification]]],
+    now_us: int,
+    environment: Mapping[str, str],
+    *,
+    dry_run: bool,
+) -> list[NotificationRow]:
+    from llmmon.alerting.delivery import deliver
+
+    def record(done: Sequence[Delivery]) -> None:
+        for one in done:
+            posts = batches[one.channel][0]
+            if one.index < len(posts):
+                outbox.sent(posts[one.index].id, now_us)
+
+    due = {channels[name]: notifications for name, (_, notifications) in batches.items()}
+    outcome = deliver(due, environment, record=record, dry_run=dry_run)
+    return [
+        _settled(outbox, posts, notifications, delivery, now_us, dry_run=dry_run)
+        for name, (posts, notifications) in batches.items()
+        for delivery in outcome[name]
+    ]
+
+
+def _settled(
+    outbox: Outbox,
+    posts: Sequence[Post],
+    notifications: Sequence[Notification],
+    delivery: Delivery,
+    now_us: int,
+    *,
+    dry_run: bool,
+) -> NotificationRow:
+    """The row of one notification; one that failed is put off."""
+    notification = notifications[delivery.index]
+    status = "sent" if delivery.delivered else "queued"
+    row = NotificationRow(
+        notification.alert.alert_id, delivery.channel, notification.event, status, delivery.reason, delivery.text
+    )
+    if not delivery.delivered and not dry_run and delivery.index < len(posts):
+        one = posts[delivery.index]
+        wait = min(_FIRST_RETRY_US << min(one.tries, _MOST_DOUBLINGS), _LONGEST_RETRY_US)
+        if delivery.retry_after_s is not None:
+            wait = max(wait, round(delivery.retry_after_s * 1_000_000))
+        outbox.failed(one.id, now_us + wait, delivery.reason)
+    return row
+
+
+def _notification(post: Post) -> Notification:
+    from llmmon.alerting.notifiers import Notification
+
+    repeated = post.event == REPEAT
+    return Notification(Tell.TRIGGER if repeated else Tell(post.event), post.alert, repeated=repeated)
+
+
+def _row(post: Post, status: str, reason: str) -> NotificationRow:
+    event = Tell.TRIGGER if post.event == REPEAT else Tell(post.event)
+    return NotificationRow(post.alert.alert_id, post.channel, event, status, reason)

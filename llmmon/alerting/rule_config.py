@@ -1,0 +1,201 @@
+"""Rules as the TOML that they are read from; what is as usual is left out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llmmon.alerting.rules import CONDITIONS, MINUTE_US, AlertRule, AlertSeverity, Change, NoData, unknown_places
+from llmmon.errors import UsageError
+from llmmon.text.names import unknown
+from llmmon.text.tables import _LONGEST_US, RuleTable, tables_of
+from llmmon.text.times import duration_text, duration_us
+
+KEYS: Final = (
+    *("name", "metric", "aggregation", "window", "condition", "threshold", "severity", "for", "keep_firing_for"),
+    *("cooldown", "repeat", "by", "where", "min_count", "no_data", "notify", "labels", "description", "anomaly"),
+    *("change", "versus"),
+)
+_NOT_OF_ANOMALIES: Final = frozenset({"aggregation", "window", "condition", "threshold", "min_count", "no_data"})
+_NOT_OF_CHANGES: Final = frozenset({"condition", "threshold", "anomaly"})
+_CHANGE: Final = re.compile(r"\s*([+-])\s*(\d+(?:\.\d+)?)\s*%\s*")
+_SAME_HOUR: Final = "same hour last week"
+_HOUR_US: Final = 60 * MINUTE_US
+
+
+def rules_of(tables: Any, faults: list[str]) -> tuple[AlertRule, ...]:
+    """The rules of `[[rules]]`; what is wrong is added to `faults`."""
+    names: dict[str, int] = {}
+    found = []
+    for number, read in enumerate(tables_of(tables, "rules", faults), 1):
+        rule = rule_of(read)
+        if rule.name in names:
+            read.fault("name", f"{rule.name!r} is also the name of rules[{names[rule.name]}]")
+        names.setdefault(rule.name, number)
+        found.append(rule)
+    return tuple(found)
+
+
+def rule_of(read: RuleTable) -> AlertRule:
+    """One rule of its table."""
+    read.only(KEYS)
+    anomaly = read.flag("anomaly")
+    change = _change(read)
+    condition = "gt" if change is None or change.factor > 1 else "lt"
+    rule = AlertRule(
+        name=read.text("name"),
+        metric_name=read.text("metric"),
+        condition=read.one_of("condition", {name: name for name in CONDITIONS}, condition),
+        threshold=read.number("threshold"),
+        severity=read.one_of("severity", {s.value: s for s in AlertSeverity}, "warning" if anomaly else "error"),
+        cooldown_minutes=read.duration("cooldown", "5m") / MINUTE_US,
+        aggregation=read.text("aggregation"),
+        window_us=read.duration("window", "5m", least_us=MINUTE_US),
+        for_us=read.duration("for", "0s"),
+        keep_firing_for_us=read.duration("keep_firing_for", "0s"),
+        repeat_us=read.duration("repeat", "0s"),
+        by=read.texts("by"),
+        where=read.text("where"),
+        min_count=read.whole("min_count"),
+        no_data=read.one_of("no_data", {one.value: one for one in NoData}, "ok"),
+        notify=read.texts("notify") if read.has("notify") else None,
+        labels=read.table("labels"),
+        description=read.text("description"),
+        anomaly=anomaly,
+        basis=change,
+    )
+    _check(read, rule)
+    return rule
+
+
+def _change(read: RuleTable) -> Change | None:
+    """`change = "+50%"` and `versus`, where they are there."""
+    if not read.has("change"):
+        if read.has("versus"):
+            read.fault("versus", 'goes together with change = "+50%"')
+        return None
+    for key in _NOT_OF_CHANGES:
+        if read.has(key):
+            read.fault(key, "does not go together with change")
+    found = _CHANGE.fullmatch(read.text("change"))
+    percent = float(found[1] + found[2]) if found else 0.0
+    if not percent or percent <= -100:
+        read.fault("change", f"must be such as +50% or -30%, not {read.text('change')!r}")
+    return Change(1 + percent / 100, _earlier(read))
+
+
+def _earlier(read: RuleTable) -> int:
+    """How long the earlier time of a change is; 0 for the same hour last week."""
+    versus = read.text("versus")
+    if versus == _SAME_HOUR:
+        return 0
+    try:
+        found = duration_us(versus.removeprefix("previous "))
+    except UsageError:
+        found = 0
+    if not versus.startswith("previous ") or not 0 < found <= _LONGEST_US or found % _HOUR_US:
+        read.fault("versus", f'must be "previous 7d" (whole hours) or "{_SAME_HOUR}", not {versus!r}')
+        return 7 * 24 * _HOUR_US
+    return found
+
+
+def _check(read: RuleTable, rule: AlertRule) -> None:
+    """What can be said only of the rule as a whole."""
+    from llmmon.alerting.history import statistic_of
+    from llmmon.metrics.filters import parse
+    from llmmon.metrics.grouping import Grouping
+
+    if not rule.name.strip():
+        read.fault("name", "is missing: every rule has a name of its own")
+    if rule.window_us % MINUTE_US:
+        read.fault("window", "must be whole minutes: rules are evaluated every minute")
+    read.checked("by", lambda: Grouping(rule.by))
+    if rule.where:
+        read.checked("where", lambda: parse(rule.where))
+    for place in unknown_places(rule):
+        read.fault("description", f"nothing fills {{{place}}}")
+    if rule.anomaly:
+        for key in _NOT_OF_ANOMALIES:
+            if read.has(key):
+                read.fault(key, "does not go together with anomaly = true")
+        return
+    if not rule.metric_name:
+        read.fault("metric", 'is missing, such as metric = "latency_ms"')
+    elif _aggregates(read, rule):
+        read.checked("metric", lambda: statistic_of(rule))
+    if not read.has("threshold") and not read.has("change"):
+        read.fault("threshold", "is missing")
+
+
+def _aggregates(read: RuleTable, rule: AlertRule) -> bool:
+    from llmmon.metrics.definitions import AGGREGATIONS, ALIASES, METRICS, STATISTICS
+
+    if rule.aggregation and rule.aggregation not in AGGREGATIONS:
+        read.fault("aggregation", unknown("aggregation", rule.aggregation, AGGREGATIONS))
+        return False
+    name = ALIASES.get(rule.metric_name, rule.metric_name)
+    if rule.aggregation and name in STATISTICS and name not in METRICS:
+        read.fault("aggregation", f"{rule.metric_name} is a statistic already")
+        return False
+    return True
+
+
+_USUAL: Final = AlertRule("")
+
+
+def rule_toml(rule: AlertRule) -> str:
+    """A `[[rules]]` table of a rule on a threshold, a change or anomalies."""
+    lines = [f"{key} = {_value(value)}" for key, value in _keys(rule).items()]
+    return "\n".join(["[[rules]]", *lines])
+
+
+def _keys(rule: AlertRule) -> dict[str, Any]:
+    keys: dict[str, Any] = {"name": rule.name}
+    keys |= _unless_usual(rule, metric="metric_name", aggregation="aggregation")
+    if isinstance(rule.basis, Change):
+        keys["change"] = f"{(rule.basis.factor - 1) * 100:+.10g}%"
+        earlier = rule.basis.earlier_us
+        keys["versus"] = f"previous {duration_text(earlier)}" if earlier else "same hour last week"
+    elif rule.anomaly:
+        keys["anomaly"] = True
+    else:
+        keys |= {"condition": rule.condition} if rule.condition != "gt" else {}
+        keys["threshold"] = rule.threshold
+    spans = {"window": "window_us", "for": "for_us", "keep_firing_for": "keep_firing_for_us", "repeat": "repeat_us"}
+    keys |= {key: duration_text(us) for key, us in _unless_usual(rule, **spans).items()}
+    if rule.cooldown_minutes != _USUAL.cooldown_minutes:
+        keys["cooldown"] = duration_text(round(rule.cooldown_minutes * MINUTE_US))
+    keys |= _unless_usual(rule, by="by", where="where", min_count="min_count")
+    if rule.severity is not (AlertSeverity.WARNING if rule.anomaly else _USUAL.severity):
+        keys["severity"] = rule.severity.value
+    if rule.no_data is not NoData.OK:
+        keys["no_data"] = rule.no_data.value
+    return keys | _unless_usual(rule, notify="notify", labels="labels", description="description")
+
+
+def _unless_usual(rule: AlertRule, **fields: str) -> dict[str, Any]:
+    found = {key: getattr(rule, field) for key, field in fields.items()}
+    return {key: value for key, value in found.items() if value != getattr(_USUAL, fields[key])}
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        case int():
+            return str(value)
+        case Mapping():
+            return "{" + ", ".join(f"{_text(key)} = {_value(one)}" for key, one in value.items()) + "}"
+        case str():
+            return _text(value)
+        case _:
+            return "[" + ", ".join(_value(one) for one in value) + "]"
+
+
+def _text(text: str) -> str:
+    """A basic string: JSON's escapes are TOML's, but for the one character that JSON leaves alone."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,214 @@
+"""What makes an alert: `AlertRule`, the severities, the conditions, and the two default rules."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from llmmon.text.times import duration_text
+
+MINUTE_US: Final = 60_000_000
+MOST_GROUPS: Final = 100  # of one rule; the calls of all others are the group "other"
+OTHER: Final = "other"
+
+CONDITIONS: Final[dict[str, Callable[[float, float], bool]]] = {
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "lt": operator.lt,
+    "le": operator.le,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
+SIGNS: Final = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠"}
+PLACEHOLDERS: Final = ("rule", "metric", "value", "threshold", "count", "window", "severity", "group", "note")
+_PLACE: Final = re.compile(r"\{([\w.]+)\}")
+
+
+class AlertSeverity(StrEnum):
+    """How bad it is, from info to critical."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for info to 3 for critical."""
+        return list(AlertSeverity).index(self)
+
+
+class NoData(StrEnum):
+    """What a rule makes of a window in which there is nothing to judge."""
+
+    OK = "ok"  # as if the condition did not hold
+    ALERT = "alert"  # as if it did
+    KEEP = "keep"  # as before
+
+
+class Change(msgspec.Struct, frozen=True, tag="change"):
+    """The threshold is the same statistic at an earlier time, times `factor` (1.5 for +50 %).
+
+    The earlier time is the `earlier_us` before the window, or with 0 the same hours a week earlier.
+    """
+
+    factor: float
+    earlier_us: int = 0
+
+    @property
+    def versus(self) -> str:
+        """How the earlier time is called."""
+        return f"the previous {duration_text(self.earlier_us)}" if self.earlier_us else "the same hour last week"
+
+
+class Burning(msgspec.Struct, frozen=True):
+    """A burn rate that must be exceeded over a long and a short window, in minutes."""
+
+    long: int
+    short: int
+    factor: float
+
+
+class Burn(msgspec.Struct, frozen=True, tag="burn"):
+    """The pace at which calls that are not `good` use up what an objective allows; 1 uses it up in its window.
+
+    One of `pairs` must be exceeded, with at least `min_failures` such calls in its long window.
+    """
+
+    objective: float
+    good: str
+    pairs: tuple[Burning, ...]
+    min_failures: int = 0
+
+
+class Spend(msgspec.Struct, frozen=True, tag="spend"):
+    """What is spent in a day, week or month of a time zone, against a `share` of an amount.
+
+    `share` None compares what the whole period will have cost at its pace so far with the amount.
+    """
+
+    amount_usd: float
+    period: str
+    tz: str = "UTC"
+    share: float | None = None
+
+
+class AlertRule(msgspec.Struct, frozen=True):
+    """A condition on one statistic, by group, that must hold for some time.
+
+    `metric_name` is a statistic or, with `aggregation`, a base metric. Every `_us` is a duration in
+    microseconds; `cooldown_minutes` is the least time from resolved to the next firing message. `min_count`
+    None takes 20 calls for rates, averages and quantiles, and none for counts and sums. `notify` None is
+    every channel. An `anomaly` rule fires on incidents of the anomaly monitor, not on a threshold; `basis` is what
+    else a rule may rest on than a fixed threshold.
+    """
+
+    name: str
+    metric_name: str = ""
+    condition: str = "gt"
+    threshold: float = 0.0
+    severity: AlertSeverity = AlertSeverity.ERROR
+    cooldown_minutes: float = 5.0
+    aggregation: str = ""
+    window_us: int = 5 * MINUTE_US
+    for_us: int = 0
+    keep_firing_for_us: int = 0
+    repeat_us: int = 0
+    by: tuple[str, ...] = ()
+    where: str = ""
+    min_count: int | None = None
+    no_data: NoData = NoData.OK
+    notify: tuple[str, ...] | None = None
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    description: str = ""
+    anomaly: bool = False
+    basis: Change | Burn | Spend | None = None
+
+    @property
+    def cooldown_us(self) -> int:
+        """`cooldown_minutes` in microseconds."""
+        return round(self.cooldown_minutes * MINUTE_US)
+
+    @property
+    def measured(self) -> bool:
+        """Whether it compares a statistic of a metric: no anomalies, burn rates or budgets."""
+        return not self.anomaly and not isinstance(self.basis, (Burn, Spend))
+
+    def holds(self, value: float) -> bool:
+        """Whether the condition holds for a value."""
+        return CONDITIONS[self.condition](value, self.threshold)
+
+
+# the guide's two, as windowed statistics
+DEFAULT_RULES: Final = (
+    AlertRule("High Latency", "latency_ms", "gt", 5000, AlertSeverity.ERROR, aggregation="avg"),
+    AlertRule("High Error Rate", "error_rate", "gt", 0.1, AlertSeverity.CRITICAL),
+)
+
+
+def titled(rule: AlertRule, group: Sequence[tuple[str, str | None]]) -> str:
+    """`slow: model gpt-4o`."""
+    return f"{rule.name}: {group_text(group)}" if group else rule.name
+
+
+def group_text(group: Sequence[tuple[str, str | None]]) -> str:
+    """`model gpt-4o, user ann`; `all calls` for no group."""
+    return ", ".join(f"{field} {name if name is not None else '(none)'}" for field, name in group) or "all calls"
+
+
+def described(
+    rule: AlertRule,
+    group: Sequence[tuple[str, str | None]],
+    value: float | None,
+    threshold: float | None,
+    count: int | None,
+    note: str = "",
+) -> str:
+    """The rule's description with its places filled in, or a plain sentence; no code is evaluated."""
+    limit = rule.threshold if threshold is None else threshold
+    if not rule.description:
+        return note or _sentence(rule, group, value, limit, count)
+    known = {
+        "rule": rule.name,
+        "metric": rule.metric_name,
+        "value": number_text(value),
+        "threshold": number_text(limit),
+        "count": number_text(count),
+        "window": duration_text(rule.window_us),
+        "severity": rule.severity.value,
+        "group": group_text(group),
+        "note": note,
+        **rule.labels,
+        **{field: name if name is not None else "(none)" for field, name in group},
+    }
+    return _PLACE.sub(lambda place: known.get(place[1], place[0]), rule.description)
+
+
+def unknown_places(rule: AlertRule) -> list[str]:
+    """The places of a description that nothing fills."""
+    known = {*PLACEHOLDERS, *rule.labels, *rule.by}
+    return [name for name in _PLACE.findall(rule.description) if name not in known]
+
+
+def _sentence(
+    rule: AlertRule, group: Sequence[tuple[str, str | None]], value: float | None, limit: float, count: int | None
+) -> str:
+    whom = f" of {group_text(group)}" if group else ""
+    calls = f" ({count:,} calls)" if count is not None else ""
+    beyond = f"{SIGNS[rule.condition]} {number_text(limit)}"
+    what = f"{rule.aggregation} {rule.metric_name}".strip()
+    return f"{what}{whom} is {number_text(value)}, {beyond} over {duration_text(rule.window_us)}{calls}"
+
+
+def number_text(value: float | None) -> str:
+    """A number for people: four significant digits, thousands separated; `-` for none."""
+    if value is None:
+        return "-"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"

@@ -1,0 +1,354 @@
+"""What leaves the machine: a request, a mail, or what a program is given; and the sending of one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from typing import IO, TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from llmmon.errors import DeliveryError
+from llmmon.http_client import Client, RefusedError, Request, Retries
+
+if TYPE_CHECKING:
+    import smtplib
+    import ssl
+    from asyncio.subprocess import Process
+    from email.message import EmailMessage
+
+
+STARTTLS_PORT: Final = 587
+TLS_PORT: Final = 465
+LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class MailServer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where mail is handed in. `tls` is TLS from the first byte, `starttls` TLS after the greeting.
+
+    Certificates are checked; `ca_file` names the authorities that are trusted instead of the system's.
+    """
+
+    host: str
+    port: int
+    starttls: bool = True
+    tls: bool = False
+    username: str = ""
+    password: str = ""
+    ca_file: str = ""
+
+    @property
+    def address(self) -> str:
+        """`smtp.example.com:587`."""
+        return f"{self.host}:{self.port}"
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """One mail, as text and as HTML; `references` are the ids of the threads that it belongs to."""
+
+    server: MailServer
+    sender: str
+    recipients: tuple[str, ...]
+    subject: str
+    text: str
+    html: str
+    message_id: str
+    references: tuple[str, ...] = ()
+
+    def message(self) -> EmailMessage:
+        """As it goes out. The library refuses a header that holds a line break."""
+        from email.message import EmailMessage
+        from email.policy import SMTP
+        from email.utils import format_datetime
+
+        from llmmon.text.times import utc_now
+
+        found = EmailMessage(policy=SMTP)
+        found["From"] = self.sender
+        found["To"] = ", ".join(self.recipients)
+        found["Subject"] = self.subject
+        found["Date"] = format_datetime(utc_now())
+        found["Message-ID"] = self.message_id
+        if self.references:
+            found["References"] = " ".join(self.references)
+            found["In-Reply-To"] = self.references[0]
+        found["Auto-Submitted"] = "auto-generated"  # so that no one's absence note answers
+        found.set_content(self.text, cte="quoted-printable")  # lines of any length, over servers of any age
+        found.add_alternative(self.html, subtype="html", cte="quoted-printable")
+        return found
+
+
+async def send_mail(mail: Mail, timeout_s: float) -> str:
+    """Hand a mail in; says which recipients were refused while others were not. Raises `DeliveryError`.
+
+    smtplib waits, so it does so in a thread of its own, which is cut off when time is up: its socket is closed.
+    """
+    import asyncio
+    import threading
+
+    attempt = _Attempt(mail, timeout_s)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[str] = loop.create_future()
+
+    def finish(note: str, error: Exception | None) -> None:
+        if not done.done():
+            done.set_result(note) if error is None else done.set_exception(error)
+
+    def work() -> None:
+        note, error = "", None
+        try:
+            note = attempt.run()
+        except Exception as found:  # noqa: BLE001 - it is raised where it is awaited
+            error = found
+        with contextlib.suppress(RuntimeError):  # nobody waits any more, the loop is closed
+            loop.call_soon_threadsafe(finish, note, error)
+
+    threading.Thread(target=work, name="llmmon-mail", daemon=True).start()
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await done
+    except TimeoutError:
+        raise DeliveryError(f"{mail.server.address} did not answer within {timeout_s:g} s") from None
+    finally:
+        attempt.cut_off()
+
+
+class _Attempt:
+    """One conversation with a mail server."""
+
+    def __init__(self, mail: Mail, timeout_s: float) -> None:
+        self._mail = mail
+        self._timeout_s = timeout_s + 1  # of one word; when time is up the socket is closed, which says it better
+        self._smtp: smtplib.SMTP | None = None
+
+    def run(self) -> str:
+        """Connect, secure, log in, send; raises `DeliveryError`."""
+        import smtplib
+        import ssl
+
+        where = self._mail.server.address
+        try:
+            return self._converse()
+        except ssl.SSLCertVerificationError as error:
+            raise DeliveryError(f"{where}: its certificate is not trusted: {error.verify_message}") from None
+        except ssl.SSLError as error:
+            raise DeliveryError(f"{where}: no TLS: {error.reason or 'the handshake failed'}") from None
+        except smtplib.SMTPNotSupportedError as error:
+            raise DeliveryError(f"{where}: {error}", retryable=False) from None
+        except smtplib.SMTPAuthenticationError as error:
+            passing = 400 <= error.smtp_code < 500
+            raise DeliveryError(f"{where} refused the login ({error.smtp_code})", retryable=passing) from None
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = sorted({code for code, _ in error.recipients.values()})
+            passing = any(code < 500 for code in codes)
+            names = "/".join(map(str, codes))
+            raise DeliveryError(f"{where} refused the recipients ({names})", retryable=passing) from None
+        except smtplib.SMTPResponseException as error:
+            passing = not 500 <= error.smtp_code < 600
+            raise DeliveryError(f"{where} answered {error.smtp_code}", retryable=passing) from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise DeliveryError(f"{where}: {_reason(error)}") from None
+        except ValueError:
+            raise DeliveryError(f"{where}: the mail cannot be written", retryable=False) from None
+
+    def cut_off(self) -> None:
+        """Close the socket under a conversation that still goes on."""
+        import socket
+
+        sock = getattr(self._smtp, "sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _converse(self) -> str:
+        import smtplib
+
+        mail, server = self._mail, self._mail.server
+        message = mail.message()  # before connecting: what cannot be written is no server's fault
+        if server.tls:
+            self._smtp = smtplib.SMTP_SSL(timeout=self._timeout_s, context=_context(server))
+        else:
+            self._smtp = smtplib.SMTP(timeout=self._timeout_s)
+        self._smtp._host = server.host  # type: ignore[attr-defined]  # noqa: SLF001 - TLS checks the name against it
+        try:
+            self._smtp.connect(server.host, server.port)
+            if server.starttls and not server.tls:
+                self._smtp.starttls(context=_context(server))
+            if server.username:
+                self._smtp.login(server.username, server.password)
+            refused = self._smtp.send_message(message, mail.sender, mail.recipients)
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                self._smtp.quit()  # the mail is taken already
+        finally:
+            self._smtp.close()
+        return f"{len(refused)} of {len(mail.recipients)} recipients were refused" if refused else ""
+
+
+def _context(server: MailServer) -> ssl.SSLContext:
+    import ssl
+
+    return ssl.create_default_context(cafile=server.ca_file or None)
+
+
+def _reason(error: Exception) -> str:
+    """What happened, in words without any text of the server's."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "the connection was closed" if "Disconnected" in type(error).__name__ else type(error).__name__
+
+
+_SHOWN: Final = 200  # characters of what it says went wrong
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A program with its arguments, run without a shell."""
+
+    argv: tuple[str, ...]
+    stdin: bytes
+    timeout_s: float = 10.0
+
+    @property
+    def name(self) -> str:
+        """The program's file name; its arguments may hold secrets."""
+        return self.argv[0].rpartition("/")[2]
+
+
+async def run_program(program: Program) -> None:
+    """Run it to its end; raises `DeliveryError` with the first line of its standard error where it fails."""
+    import asyncio
+    import tempfile
+
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:  # files: no pipe can fill up or hang
+        given.write(program.stdin)
+        given.seek(0)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *program.argv, stdin=given, stdout=asyncio.subprocess.DEVNULL, stderr=said, start_new_session=True
+            )
+        except (OSError, ValueError) as error:
+            why = (getattr(error, "strerror", None) or "cannot be run").lower()
+            raise DeliveryError(f"{program.name}: {why}", retryable=False) from None
+        try:
+            async with asyncio.timeout(program.timeout_s):
+                code = await process.wait()
+        except TimeoutError:
+            raise DeliveryError(f"{program.name} did not end within {program.timeout_s:g} s") from None
+        finally:
+            await _end(process)
+        if code != 0:
+            raise DeliveryError(f"{program.name} {_outcome(code)}{_first_line(said)}")
+
+
+async def _end(process: Process) -> None:
+    """Stop a program that still runs, with all that it started."""
+    if process.returncode is None:
+        import signal
+
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _outcome(code: int) -> str:
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _first_line(said: IO[bytes]) -> str:
+    said.seek(0)
+    lines = said.read(4096).decode("utf-8", "replace").strip().splitlines()
+    return f": {lines[0].strip()[:_SHOWN]}" if lines else ""
+
+
+TRY_S: Final = 8.0  # how long one try may take
+BUDGET_S: Final = 20.0
+_LEAST_S: Final = 0.25  # kept for telling what failed
+_RETRIES: Final = Retries(attempts=3, timeout_s=TRY_S, first_wait_s=0.4)
+
+Payload = Request | Mail | Program
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One message; `covers` are the positions of the notifications that it tells of."""
+
+    payload: Payload
+    covers: tuple[int, ...]
+
+    @property
+    def place(self) -> str:
+        """Where it goes, without anything secret: a host, or a program's name."""
+        payload = self.payload
+        if isinstance(payload, Request):
+            return payload.host
+        return payload.server.address if isinstance(payload, Mail) else payload.name
+
+
+class Sender:
+    """Sends messages, each tried a few times while there is time; use as `async with`."""
+
+    def __init__(self, budget_s: float = BUDGET_S) -> None:
+        self._budget_s = budget_s
+        self._client: Client | None = None
+        self._ends = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._ends = time.monotonic() + self._budget_s
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._client is not None:
+            await self._client.__aexit__(*error)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left for all that is to be sent."""
+        return self._ends - time.monotonic()
+
+    async def send(self, payload: Payload) -> str:
+        """Send one message; what is to be said of it though it was delivered.
+
+        Raises `DeliveryError` once it failed for good, or as often as there was time.
+        """
+        import asyncio
+
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                return await self._try(payload)
+            except DeliveryError as error:
+                asked = error.retry_after_s if isinstance(error, RefusedError) else None
+                chance = random.random()  # noqa: S311 - only spreads tries
+                wait = asked if asked is not None else _RETRIES.wait_s(tried, None, chance)
+                if not error.retryable or tried >= _RETRIES.attempts or wait >= self.left_s - _LEAST_S:
+                    raise
+            await asyncio.sleep(wait)
+
+    async def _try(self, payload: Payload) -> str:
+        limit = max(_LEAST_S, min(TRY_S, self.left_s - _LEAST_S))
+        if isinstance(payload, Mail):
+            return await send_mail(payload, limit)
+        if isinstance(payload, Request):
+            await self._request(payload, limit)
+        else:
+            await run_program(
+                msgspec.structs.replace(payload, timeout_s=min(payload.timeout_s, self.left_s - _LEAST_S))
+            )
+        return ""
+
+    async def _request(self, request: Request, limit: float) -> None:
+        import asyncio
+
+        client = await self._open()
+        try:
+            async with asyncio.timeout(limit):
+                await client.send(request)
+        except TimeoutError:
+            raise DeliveryError(f"{request.host} did not answer within {limit:.2g} s") from None
+
+    async def _open(self) -> Client:
+        if self._client is None:
+            self._client = Client(Retries(attempts=1, timeout_s=max(_LEAST_S, min(TRY_S, self._budget_s))))
+            await self._client.__aenter__()
+        return self._client

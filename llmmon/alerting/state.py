@@ -1,0 +1,291 @@
+"""What `check` and `serve` remember between runs, in SQLite: how far logs were read, history, alerts, the outbox.
+
+Everything that one evaluation decides is written in one transaction, messages to be sent included. A kill at
+any instant therefore loses nothing; what was sent and not yet marked is sent again under the same key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+from llmmon.alerting.alert import Alert, Silence
+from llmmon.alerting.history import Key, packed, split, unpacked
+from llmmon.alerting.outbox import Outbox
+from llmmon.errors import InputError, LlmmonError
+from llmmon.metrics.aggregates import EMPTY, Partials, merge
+
+_WAIT_S: Final = 5.0
+
+
+class BusyError(LlmmonError):
+    """Another evaluation of the same state is running."""
+
+    exit_code = 0
+
+
+@contextlib.contextmanager
+def sole_evaluator(path: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
+    """Hold the lock beside a state file, so that one evaluation runs at a time; a killed holder lets go of it.
+
+    Raises `BusyError` where another does not end within `wait_s` seconds, `InputError` where there can be no lock.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"state file {path}: {why}", hint="--state FILE names another") from None
+    try:
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= until:
+                    raise BusyError(f"another evaluation of {path} is running; it will do this one's work") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)
+
+
+HOUR: Final = 60  # minutes in a row of history
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE checkpoints (path TEXT NOT NULL, device INTEGER, inode INTEGER, data BLOB NOT NULL);
+    CREATE TABLE streams (name TEXT PRIMARY KEY, since_minute INTEGER NOT NULL, groups BLOB NOT NULL);
+    CREATE TABLE history (stream TEXT NOT NULL, hour INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (stream, hour))
+        WITHOUT ROWID;
+    CREATE TABLE alerts (alert_id TEXT PRIMARY KEY, data BLOB NOT NULL);
+    CREATE TABLE episodes (alert_id TEXT NOT NULL, episode INTEGER NOT NULL, fired_us INTEGER NOT NULL,
+        data BLOB NOT NULL, PRIMARY KEY (alert_id, episode)) WITHOUT ROWID;
+    CREATE TABLE silences (silence_id TEXT PRIMARY KEY, data BLOB NOT NULL);
+    CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, alert_id TEXT NOT NULL,
+        episode INTEGER NOT NULL, event TEXT NOT NULL, data BLOB NOT NULL, status TEXT NOT NULL DEFAULT 'queued',
+        tries INTEGER NOT NULL DEFAULT 0, due_us INTEGER NOT NULL, created_us INTEGER NOT NULL, sent_us INTEGER,
+        error TEXT NOT NULL DEFAULT '');
+    CREATE INDEX outbox_of_episode ON outbox (alert_id, episode, channel);
+    CREATE INDEX outbox_due ON outbox (status, due_us);
+    """,
+)
+
+
+class StateFile:
+    """An open state file; use as a context manager. Raises `InputError` where it cannot be opened or written."""
+
+    def __init__(self, path: Path | None, *, say: Callable[[str], None] = lambda _: None) -> None:
+        """Open or make it (None: in memory); one that is corrupt is set aside, said, and begun anew."""
+        self.path = path
+        try:
+            self._db = sqlite3.connect(":memory:", isolation_level=None) if path is None else _opened(path, say)
+            _migrate(self._db)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise InputError(f"state file {path}: {error}", hint="--state FILE names another") from None
+        self.outbox = Outbox(self._db)
+
+    def copied(self) -> StateFile:
+        """A copy in memory, for what must not be kept."""
+        copy = StateFile(None)
+        self._db.backup(copy._db)
+        return copy
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object = None, error: BaseException | None = None, _trace: object = None) -> None:
+        self._db.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> InputError:
+        return InputError(f"state file {self.path}: {error}", hint="free space or permit it, or --state FILE")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is written at once, or not at all."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk may have ended it already
+                self._db.execute("ROLLBACK")
+            raise
+
+    # facts
+
+    def fact(self, name: str) -> str | None:
+        """A small text that was remembered."""
+        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def remember(self, name: str, value: str) -> None:
+        """Remember a small text."""
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    # how far logs were read
+
+    def checkpoints(self, kind: type[Any]) -> tuple[Any, ...]:
+        """The checkpoints, as values of `kind`."""
+        rows = self._db.execute("SELECT data FROM checkpoints ORDER BY rowid").fetchall()
+        return tuple(msgspec.msgpack.decode(data, type=kind) for (data,) in rows)
+
+    def save_checkpoints(self, checkpoints: Iterable[Any]) -> None:
+        """Replace the checkpoints."""
+        self._db.execute("DELETE FROM checkpoints")
+        self._db.executemany(
+            "INSERT INTO checkpoints VALUES (?, ?, ?, ?)",
+            [(c.path, _signed(c.device), _signed(c.inode), msgspec.msgpack.encode(c)) for c in checkpoints],
+        )
+
+    # history
+
+    def streams(self) -> dict[str, tuple[int, tuple[Key, ...]]]:
+        """By name of the stream: the first minute that it covers, and the groups that were admitted."""
+        rows = self._db.execute("SELECT name, since_minute, groups FROM streams").fetchall()
+        kind = list[tuple[str | None, ...]]
+        return {name: (since, tuple(msgspec.msgpack.decode(groups, type=kind))) for name, since, groups in rows}
+
+    def save_stream(self, name: str, since_minute: int, groups: Sequence[Key]) -> None:
+        """Remember that a stream is kept, since when, and its groups."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?)", (name, since_minute, msgspec.msgpack.encode(groups))
+        )
+
+    def forget_streams(self, names: Iterable[str]) -> None:
+        """Drop streams that no rule reads any more."""
+        for name in names:
+            self._db.execute("DELETE FROM streams WHERE name = ?", (name,))
+            self._db.execute("DELETE FROM history WHERE stream = ?", (name,))
+
+    def history(self, stream: str, first_minute: int, end_minute: int) -> Partials:
+        """The minutes of a stream from `first_minute` up to `end_minute`, in whole hours."""
+        rows = self._db.execute(
+            "SELECT data FROM history WHERE stream = ? AND hour >= ? AND hour <= ? ORDER BY hour",
+            (stream, first_minute // HOUR, end_minute // HOUR),
+        )
+        return merge(unpacked(data) for (data,) in rows)
+
+    def add_history(self, stream: str, part: Partials, joined: Callable[[Iterable[Partials]], Partials]) -> None:
+        """Add minutes to a stream; `joined` merges them with those that are there."""
+        for hour, new in split(part, HOUR):
+            row = self._db.execute("SELECT data FROM history WHERE stream = ? AND hour = ?", (stream, hour)).fetchone()
+            old = EMPTY if row is None else unpacked(row[0])
+            self._db.execute(
+                "INSERT OR REPLACE INTO history VALUES (?, ?, ?)", (stream, hour, packed(joined([old, new])))
+            )
+
+    def forget_history(self, stream: str, before_minute: int) -> None:
+        """Drop what lies before a minute, in whole hours."""
+        self._db.execute("DELETE FROM history WHERE stream = ? AND hour < ?", (stream, before_minute // HOUR))
+
+    # alerts
+
+    def alerts(self) -> dict[str, Alert]:
+        """All alerts that are remembered, by id."""
+        rows = self._db.execute("SELECT data FROM alerts ORDER BY alert_id").fetchall()
+        found = [msgspec.msgpack.decode(data, type=Alert) for (data,) in rows]
+        return {alert.alert_id: alert for alert in found}
+
+    def save_alerts(self, before: Mapping[str, Alert], after: Mapping[str, Alert]) -> None:
+        """Write the alerts that differ; the episodes of those that have fired are kept as history."""
+        for name in before.keys() - after.keys():
+            self._db.execute("DELETE FROM alerts WHERE alert_id = ?", (name,))
+        for name, alert in after.items():
+            if before.get(name) != alert:
+                self._db.execute("INSERT OR REPLACE INTO alerts VALUES (?, ?)", (name, msgspec.msgpack.encode(alert)))
+                self.save_episode(alert)
+
+    def save_episode(self, alert: Alert) -> None:
+        """Keep an alert's present episode as history, if it has fired."""
+        if alert.fired_us is not None:
+            row = (alert.alert_id, alert.episode, alert.fired_us, msgspec.msgpack.encode(alert))
+            self._db.execute("INSERT OR REPLACE INTO episodes VALUES (?, ?, ?, ?)", row)
+
+    def episodes(self, since_us: int = 0) -> list[Alert]:
+        """Every episode that fired since then, as it ended or stands, in order of time."""
+        rows = self._db.execute(
+            "SELECT data FROM episodes WHERE fired_us >= ? ORDER BY fired_us, alert_id", (since_us,)
+        ).fetchall()
+        return [msgspec.msgpack.decode(data, type=Alert) for (data,) in rows]
+
+    def forget_episodes(self, before_us: int) -> None:
+        """Drop episodes that fired before then."""
+        self._db.execute("DELETE FROM episodes WHERE fired_us < ?", (before_us,))
+
+    # silences
+
+    def silences(self) -> list[Silence]:
+        """All silences, the newest last."""
+        rows = self._db.execute("SELECT data FROM silences").fetchall()
+        found = [msgspec.msgpack.decode(data, type=Silence) for (data,) in rows]
+        return sorted(found, key=lambda silence: (silence.created_us, silence.silence_id))
+
+    def save_silence(self, silence: Silence) -> None:
+        """Add or replace a silence."""
+        row = (silence.silence_id, msgspec.msgpack.encode(silence))
+        self._db.execute("INSERT OR REPLACE INTO silences VALUES (?, ?)", row)
+
+    def drop_silence(self, silence_id: str) -> bool:
+        """Remove a silence; whether there was one."""
+        return self._db.execute("DELETE FROM silences WHERE silence_id = ?", (silence_id,)).rowcount > 0
+
+
+def _opened(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        return _connected(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        for ending in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
+        say(f"state file {path} is corrupt ({error}): set aside as {aside.name}, begun anew")
+        return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection to a sound file, readable only by its owner."""
+    if not path.exists():
+        path.touch(0o600)
+    db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        _migrate(db)
+        for table in ("facts", "checkpoints", "alerts", "silences", "outbox"):
+            db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - a page that cannot be read shows here
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Bring the schema up to date; raises `InputError` for one that is newer than this program."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(_MIGRATIONS):
+        raise InputError(
+            f"the state file was made by a newer llmmon (schema {version}, known {len(_MIGRATIONS)})",
+            hint="update llmmon, or name another with --state",
+        )
+    for number in range(version, len(_MIGRATIONS)):
+        db.executescript(f"BEGIN; {_MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
+
+
+def _signed(number: int) -> int:
+    """As SQLite holds it: inode numbers may use all 64 bits."""
+    return number - (1 << 64) if number >= 1 << 63 else number

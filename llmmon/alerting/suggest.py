@@ -1,0 +1,384 @@
+"""Rules and past logs: the history that rules need is read once for all, then evaluated in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from llmmon.alerting.alert import Group
+from llmmon.alerting.backtest import (
+    BacktestReport,
+    Episode,
+    LabelledIncident,
+    Replay,
+    delay_of,
+    labels_of,
+    metric_of_rule,
+    notified,
+    replay,
+    report_of,
+)
+from llmmon.alerting.check import identity, replayed_minutes
+from llmmon.alerting.evaluation import Past, reaches, sight_of
+from llmmon.alerting.evaluation.windows import Sight, least_count
+from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
+from llmmon.alerting.notifiers import NOTIFIERS
+from llmmon.alerting.rules import MINUTE_US, AlertRule, Change
+from llmmon.config import Config, read_toml
+from llmmon.errors import InputError, UsageError
+from llmmon.ingest.query import Query, read
+from llmmon.ingest.report import SourceReport
+from llmmon.metrics.aggregation import ColumnsFold
+from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, concat
+
+PERIODS: Final = {"day": 1440, "week": 7 * 1440, "month": 30 * 1440}  # minutes
+FIRST_PART: Final = 0.7
+_HOLDS: Final = (0, 5, 10, 15)  # minutes of `for` that are tried
+_COUNTS: Final = (50, 100)  # values of `min_count` that are tried beside the rule's own
+_STEPS: Final = 40  # thresholds of the first search
+_LARGEST_SHARE: Final = 0.05  # of the time that a threshold may be met
+_LEAST_JUDGED: Final = 0.8  # of the windows that the rule's own min_count lets it judge
+_NEARLY: Final = 1.25  # times the least distance from the usual
+_CURVE: Final = 8
+_DIGITS: Final = 3
+
+
+class NoiseBudget(msgspec.Struct, frozen=True):
+    """So many messages in so many minutes."""
+
+    number: float
+    minutes: int
+    text: str
+
+    def within(self, minutes: int) -> int:
+        """How many whole messages that is over a time."""
+        return math.floor(self.number * minutes / self.minutes + 1e-9)
+
+
+def noise_budget(text: str) -> NoiseBudget:
+    """`2/week` (day, week, month); raises `UsageError`."""
+    number, _, period = text.replace(" ", "").partition("/")
+    try:
+        found = float(number)
+    except ValueError:
+        found = -1.0
+    if period not in PERIODS or not 0 <= found < 1e6:
+        raise UsageError(f"{text!r} is no noise budget", hint="write it as 2/week, 1/day or 0.5/month")
+    return NoiseBudget(found, PERIODS[period], text)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a rule would have done over a part: messages that it fires, how many are noise, the incidents it caught.
+
+    The first message of an alert about a labelled incident is none; all others are.
+    """
+
+    told: int
+    noise: int
+    caught: int
+    incidents: int
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A threshold (of a change: in percent) and what it would have done on both parts."""
+
+    threshold: float
+    first: Outcome
+    rest: Outcome
+
+
+class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What is proposed for one rule (None, with the `reason`, where nothing is), beside the rule as it is."""
+
+    rule: AlertRule
+    now: Point | None
+    proposed: AlertRule | None = None
+    then: Point | None = None
+    curve: tuple[Point, ...] = ()
+    reason: str = ""
+
+
+class SuggestReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`llmmon rules suggest`: both parts are in minutes."""
+
+    budget: NoiseBudget
+    first_minutes: int
+    rest_minutes: int
+    split_us: int
+    allowed: int
+    suggestions: tuple[Suggestion, ...]
+    labelled: bool
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """A past in two parts, and the incidents known in it."""
+
+    past: Past
+    first: IntArray
+    rest: IntArray
+    incidents: tuple[LabelledIncident, ...] = ()
+
+
+def suggest(rules: Sequence[AlertRule], parts: Parts, budget: NoiseBudget, *, labelled: bool) -> SuggestReport:
+    """A proposal for every rule."""
+    allowed = budget.within(len(parts.first))
+    return SuggestReport(
+        budget=budget,
+        first_minutes=len(parts.first),
+        rest_minutes=len(parts.rest),
+        split_us=int(parts.first[-1]) * MINUTE_US,
+        allowed=allowed,
+        suggestions=tuple(_suggestion(rule, parts, allowed) for rule in rules),
+        labelled=labelled,
+    )
+
+
+def _suggestion(rule: AlertRule, parts: Parts, allowed: int) -> Suggestion:
+    if not rule.measured:
+        return Suggestion(rule=rule, now=None, reason="its thresholds follow from what it is for")
+    now = point_of(rule, parts)
+    if rule.condition in {"eq", "ne"}:
+        return Suggestion(rule=rule, now=now, reason=f"there is no nearer or further with {rule.condition}")
+    seen = _Seen(rule, parts)
+    if not seen.usable:
+        return Suggestion(rule=rule, now=now, reason="the first part of the log holds nothing that it could judge")
+    tried = [found for hold, least in seen.settings() if (found := seen.best(hold, least, allowed)) is not None]
+    if not tried:
+        return Suggestion(rule=rule, now=now, reason="no threshold keeps the budget")
+    proposed = seen.chosen(tried)
+    curve = tuple(point_of(seen.rule_with(x, proposed.for_us, None, proposed), parts) for x in seen.curve(proposed))
+    return Suggestion(rule=rule, now=now, proposed=proposed, then=point_of(proposed, parts), curve=curve)
+
+
+def point_of(rule: AlertRule, parts: Parts) -> Point:
+    """What a rule does on both parts, each from its beginning."""
+    return Point(shown_threshold(rule), *(outcome(rule, parts, ends)[0] for ends in (parts.first, parts.rest)))
+
+
+def shown_threshold(rule: AlertRule) -> float:
+    """The threshold, of a change in percent."""
+    return round((rule.basis.factor - 1) * 100, 6) if isinstance(rule.basis, Change) else rule.threshold
+
+
+def outcome(rule: AlertRule, parts: Parts, ends: IntArray) -> tuple[Outcome, tuple[Episode, ...]]:
+    """What a rule does over some minutes, by the state machine of `check`; and its episodes."""
+    if not len(ends):
+        return Outcome(0, 0, 0, 0), ()
+    done = replay([sight_of(rule, parts.past, ends)])
+    told = notified(done.messages)
+    of = [next((i for i in parts.incidents if _tells(at, group, i, rule)), None) for at, _, group in told]
+    news = {(i.start_us, group) for i, (_, _, group) in zip(of, told, strict=True) if i is not None}
+    start, end = (int(ends[0]) - 1) * MINUTE_US, int(ends[-1]) * MINUTE_US
+    mine = [i for i in parts.incidents if i.metric == metric_of_rule(rule) and start <= i.start_us < end]
+    caught = sum(1 for i in mine if delay_of(i, done.episodes, rule) is not None)
+    return Outcome(len(told), len(told) - len(news), caught, len(mine)), done.episodes
+
+
+def _tells(at_us: int, group: Group, incident: LabelledIncident, rule: AlertRule) -> bool:
+    """Whether a message may be about an incident: it comes during it, or as late as the rule can be."""
+    return incident.start_us <= at_us <= incident.end_us + rule.window_us + rule.for_us and incident.concerns(group)
+
+
+class _Seen:
+    """What a rule sees in the first part, as numbers that are the higher the more they press."""
+
+    def __init__(self, rule: AlertRule, parts: Parts) -> None:
+        self._rule, self._parts = rule, parts
+        self._down = rule.condition in {"lt", "le"}
+        self._sight = sight_of(rule, parts.past, parts.first, everywhere=True)
+        self._least = least_count(rule, statistic_of(rule))
+        self._x = self._pressing(self._sight)
+        self._judged = int((~np.isnan(self._x) & (self._sight.count >= self._least)).sum())
+        self.usable = self._judged > 0
+        self._usual = float(np.nanmedian(self._x)) if self.usable else 0.0
+
+    def _pressing(self, sight: Sight) -> FloatArray:
+        value = sight.value
+        if isinstance(self._rule.basis, Change) and sight.threshold is not None:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                value = value / sight.threshold * self._rule.basis.factor
+        found: FloatArray = np.where(sight.gone | ~np.isfinite(value), np.nan, -value if self._down else value)
+        return found
+
+    def settings(self) -> list[tuple[int, int | None]]:
+        """`for` in minutes and `min_count` (None: as it is) that are tried, the quickest first."""
+        own = self._rule.for_us // MINUTE_US
+        counts = [None, *(n for n in _COUNTS if n > self._least)] if self._least else [None]
+        return [(hold, least) for hold in sorted({own, *_HOLDS}) for least in counts]
+
+    def best(self, hold: int, least: int | None, allowed: int) -> AlertRule | None:
+        """The rule with the most sensitive threshold that keeps the budget with these settings."""
+        count = self._least if least is None else least
+        judged = np.where(self._sight.count >= count, self._x, np.nan)
+        known = np.sort(judged[~np.isnan(judged)])
+        if not len(known) or len(known) < _LEAST_JUDGED * self._judged:
+            return None  # a rule that is blind most of the time makes no noise either
+        shares = np.geomspace(1 / len(known), _LARGEST_SHARE, _STEPS)
+        levels = known[np.minimum((len(known) * (1 - shares)).astype(np.int64), len(known) - 1)]
+        kept = float(known[-1])
+        for level in np.unique(levels)[::-1].tolist():
+            if self._runs(judged, level, hold) > allowed:
+                break
+            kept = level
+        rule = self.rule_with(kept, hold * MINUTE_US, least, self._rule)
+        while self._noise(rule) > allowed:  # repeats and windows without data tell too
+            kept += max(abs(kept) * 0.1, 1e-9)
+            if kept > known[-1] + 2 * abs(known[-1]) + 1:
+                return None
+            rule = self.rule_with(kept, hold * MINUTE_US, least, self._rule)
+        return rule
+
+    def _noise(self, rule: AlertRule) -> int:
+        return outcome(rule, self._parts, self._parts.first)[0].noise
+
+    def _runs(self, judged: FloatArray, level: float, hold: int) -> int:
+        """How often a level is exceeded for more than `hold` minutes outside incidents; as a rule fires, or oftener."""
+        with np.errstate(invalid="ignore"):
+            met = np.pad(judged > level, ((0, 0), (1, 1)))
+        edges = np.diff(met.astype(np.int8), axis=1)
+        (row, start), (_, end) = np.nonzero(edges == 1), np.nonzero(edges == -1)
+        long = end - start > hold
+        excused = self._excused()[row[long], np.minimum(start[long] + hold, judged.shape[1] - 1)]
+        return int((~excused).sum())
+
+    def _excused(self) -> BoolArray:
+        """Where a message would be about an incident; shape (groups, m)."""
+        out = np.zeros(self._x.shape, np.bool_)
+        at = self._parts.first * MINUTE_US
+        for incident in self._parts.incidents:
+            until = incident.end_us + self._rule.window_us
+            for row, group in enumerate(self._sight.groups):
+                if incident.concerns(group):
+                    out[row] |= (at >= incident.start_us) & (at <= until)
+        return out
+
+    def rule_with(self, level: float, for_us: int, least: int | None, like: AlertRule) -> AlertRule:
+        """The rule with another threshold, rounded away from the usual."""
+        found = msgspec.structs.replace(like, for_us=for_us, min_count=like.min_count if least is None else least)
+        level = -level if self._down else level
+        if isinstance(found.basis, Change):
+            percent = rounded((level - 1) * 100, up=not self._down)
+            percent = min(percent, -1.0) if self._down else max(percent, 1.0)
+            return msgspec.structs.replace(found, basis=Change(1 + max(percent, -99.9) / 100, found.basis.earlier_us))
+        return msgspec.structs.replace(found, threshold=rounded(level, up=not self._down))
+
+    def chosen(self, tried: Sequence[AlertRule]) -> AlertRule:
+        """The rule that catches most; of these the quickest whose threshold is nearly as near to the usual as any."""
+        caught = [outcome(rule, self._parts, self._parts.first)[0].caught for rule in tried]
+        good = [rule for rule, number in zip(tried, caught, strict=True) if number == max(caught)]
+        least = min(self._distance(rule) for rule in good)
+        limit = least * _NEARLY if least > 0 else least + 1e-9
+        return next(rule for rule in good if self._distance(rule) <= limit)
+
+    def _distance(self, rule: AlertRule) -> float:
+        return self._level(rule) - self._usual
+
+    def _level(self, rule: AlertRule) -> float:
+        level = rule.basis.factor if isinstance(rule.basis, Change) else rule.threshold
+        return -level if self._down else level
+
+    def curve(self, proposed: AlertRule) -> list[float]:
+        """Levels on both sides of the proposed one, from sensitive to calm."""
+        known = self._x[~np.isnan(self._x)]
+        level = self._level(proposed)
+        floor = max(float(np.quantile(known, 1 - _LARGEST_SHARE)), level - 2 * abs(level - self._usual))
+        if floor >= level:
+            floor = level - abs(level - self._usual) / 2
+        low = np.linspace(floor, level, _CURVE // 2, endpoint=False)
+        high = np.linspace(level, max(level, min(float(known.max()), 2 * level - floor)), _CURVE // 2)
+        return list(dict.fromkeys([*low.tolist(), *high.tolist()]))
+
+
+def rounded(value: float, *, up: bool) -> float:
+    """To three significant digits, away from what is usual."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    scale = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(abs(value))))
+    found = math.ceil(value * scale - 1e-9) if up else math.floor(value * scale + 1e-9)
+    return float(f"{found / scale:.12g}")
+
+
+LABELS: Final = "labels.toml"  # as `simulate` writes it beside the logs
+
+
+class PastRead(msgspec.Struct, frozen=True):
+    """The history of what rules read, the minutes to evaluate, and what was read for it."""
+
+    past: Past
+    ends: IntArray
+    source: SourceReport
+    exit_code: int
+
+    def sights(self, rules: Sequence[AlertRule], *, everywhere: bool = False) -> list[Sight]:
+        """What rules see at every minute."""
+        if not len(self.ends):
+            return []
+        return [sight_of(rule, self.past, self.ends, everywhere=everywhere) for rule in rules]
+
+
+class Backtested(msgspec.Struct, frozen=True):
+    """The report of a replay, the replay, and what was read for it."""
+
+    report: BacktestReport
+    replay: Replay
+    done: PastRead
+
+
+def read_for(query: Query, rules: Sequence[AlertRule]) -> PastRead:
+    """Read logs once, for all rules; every minute from the first call to the last is evaluated, as in `check`."""
+    streams = list(reaches(rules))
+    found = read(query, fields_of(streams), lambda: StreamsFold(streams))
+    ends = replayed_minutes(found.source, query.say)
+    return PastRead(complete(streams, found.results), ends, found.source, found.exit_code)
+
+
+def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:
+    """The calls themselves, with the fields that rules need."""
+    return concat(read(query, fields_of(reaches(rules)), ColumnsFold).results)
+
+
+def backtest(query: Query, rules: Sequence[AlertRule], config: Config, labels: Path | None) -> Backtested:
+    """Replay rules over logs, as `check` would have run every minute; the live state is not touched."""
+    incidents = _labels(query, labels)
+    done = read_for(query, rules)
+    if not len(done.ends):
+        raise InputError("no call in the logs has a time, so there is nothing to replay", hint="see `llmmon inspect`")
+    played = replay(done.sights(rules), config.channels, identity(config))
+    together = {"", *(channel.name for channel in config.channels if not NOTIFIERS[channel.type].one_each)}
+    return Backtested(report_of(played, rules, query.tz, incidents, together), played, done)
+
+
+def suggestions(
+    query: Query, rules: Sequence[AlertRule], budget: NoiseBudget, labels: Path | None, first: float
+) -> tuple[SuggestReport, PastRead]:
+    """Thresholds for a noise budget, chosen on the `first` share of the logs' time."""
+    incidents = _labels(query, labels)
+    done = read_for(query, rules)
+    cut = round(len(done.ends) * first)
+    if not cut:
+        raise InputError("no call in the logs has a time, so nothing can be chosen", hint="see `llmmon inspect`")
+    parts = Parts(done.past, done.ends[:cut], done.ends[cut:], incidents or ())
+    return suggest(rules, parts, budget, labelled=incidents is not None), done
+
+
+def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] | None:
+    """The incidents of a labels file: as chosen, else one that lies beside the logs; None without one."""
+    path = chosen or next((p for p in _beside(query.logs) if p.is_file()), None)
+    if path is None:
+        return None
+    try:
+        return labels_of(read_toml(path), str(path))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _beside(logs: Sequence[str]) -> list[Path]:
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in map(Path, logs))
+    return [folder / LABELS for folder in folders]

@@ -1,0 +1,278 @@
+"""What every value-by-value detector shares: one `step`, from which streaming and batch both follow.
+
+A detector makes one `Track` per metric and group; `add_value` feeds it one value, `judge` a whole series,
+so the two cannot disagree. An incident speaks once, when it begins.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
+
+import numpy as np
+
+from llmmon.anomaly.detectors.evidence import BoolArray
+from llmmon.anomaly.series import FloatArray, Group, IntArray, Series
+from llmmon.text.times import Clock, utc_now
+
+
+class Severity(StrEnum):
+    """How far out of the ordinary, from least to most."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for low to 3 for critical, so that severities compare."""
+        return list(Severity).index(self)
+
+
+_ABOVE: Final = ((5.0, Severity.CRITICAL), (4.0, Severity.HIGH), (3.5, Severity.MEDIUM))
+
+
+def severity_of(z: float) -> Severity:
+    """The severity of a deviation of `z` standard deviations: steps above 3.5, 4 and 5."""
+    return next((severity for limit, severity in _ABOVE if abs(z) > limit), Severity.LOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One incident. `timestamp` is the end of the bucket that raised it, `start` its estimated onset.
+
+    `expected_range` is (low, high) at the bucket that raised it, `score` in [0, 1] how rare it is,
+    `contributors` what the change is made of (filled in by attribution).
+    """
+
+    metric_name: str
+    value: float
+    expected_range: tuple[float, float]
+    severity: Severity
+    timestamp: datetime
+    description: str
+    start: datetime | None = None
+    end: datetime | None = None
+    group: Group = ()
+    detector: str = ""
+    score: float | None = None
+    id: str = ""
+    contributors: tuple[Mapping[str, Any], ...] = field(default=())
+
+
+def moment(stamp_us: int) -> datetime:
+    """Epoch microseconds as a time in UTC."""
+    return datetime.fromtimestamp(stamp_us // 1_000_000, UTC).replace(microsecond=int(stamp_us % 1_000_000))
+
+
+def micros(time: datetime) -> int:
+    """A time as epoch microseconds; one without a zone is UTC."""
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1_000_000)
+
+
+def spoken(number: float) -> str:
+    """A number in a sentence: four digits, thousands with separators."""
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e12 else f"{number:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One thing that is judged: a metric of a group, by one detector; `series` is its place in the panel."""
+
+    metric: str
+    group: Group
+    detector: str
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """Whether a metric of a group could be judged, by which season, and why not."""
+
+    metric_name: str
+    group: Group
+    buckets: int
+    season: str  # none, hour of day, hour of week
+    judged: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Matrices of shape (buckets, columns).
+
+    `value` and its expected range `low` to `high` are in public units; `score` in [0, 1], NaN where
+    nothing could be judged; `z` standard deviations, positive above; `alarm` whether an incident is open;
+    `onset` the row in which the open incident began (rows are counted from the detector's first).
+    """
+
+    starts: IntArray
+    ends: IntArray
+    columns: tuple[Column, ...]
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    score: FloatArray
+    z: FloatArray
+    alarm: BoolArray
+    onset: IntArray
+    monitored: tuple[Monitored, ...] = ()
+
+
+_MOST_METRICS: Final = 10_000  # tracks kept; the one longest unused is forgotten first
+Z_CEILING: Final = 100.0
+NATS_CEILING: Final = 34.0  # a score of 1 - 2e-15: the last that is not 1
+
+
+class Point(NamedTuple):
+    """The verdict on one value; `score` NaN where nothing could be judged, `text` why it is an anomaly."""
+
+    score: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    z: float = math.nan
+    alarm: bool = False
+    text: str = ""
+    severity: Severity | None = None
+
+
+UNJUDGED: Final = Point()
+
+
+class Track(Protocol):
+    """The memory of one metric."""
+
+    def step(self, value: float, stamp_us: int) -> Point:
+        """The verdict on a finite value, given those before it; then remember it."""
+        ...
+
+
+class Detector(Protocol):
+    """What the table of detectors promises."""
+
+    name: ClassVar[str]
+
+    def add_value(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
+        """Take in one value; the anomaly that begins with it, or None."""
+        ...
+
+    def judge(self, series: Series) -> Verdicts:
+        """Verdicts on every value of a series, as a fresh detector would give them one by one."""
+        ...
+
+
+class StreamDetector(ABC):
+    """A detector given by its tracks."""
+
+    name: ClassVar[str]
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
+        self._tracks: OrderedDict[str, Track] = OrderedDict()
+        self._open: dict[str, Severity] = {}
+
+    @abstractmethod
+    def track(self, metric_name: str) -> Track:
+        """A track without any history."""
+
+    def add_value(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
+        """Take in one value; the anomaly that begins with it, or None.
+
+        A value that is not finite is a gap. While an incident lasts nothing more is said, unless it grows
+        more severe. `timestamp` defaults to the clock.
+        """
+        stamp = micros(timestamp or self._clock())
+        point = judged(self._track_of(metric_name), float(value), stamp)
+        if math.isnan(point.score):
+            return None
+        if not point.alarm:
+            self._open.pop(metric_name, None)
+            return None
+        severity = point.severity or severity_of(point.z)
+        known = self._open.get(metric_name)
+        if known is not None and severity.rank <= known.rank:
+            return None
+        self._open[metric_name] = severity
+        return anomaly_of(point, metric_name, float(value), stamp, self.name)
+
+    def _track_of(self, metric_name: str) -> Track:
+        known = self._tracks.get(metric_name)
+        if known is None:
+            known = self._tracks[metric_name] = self.track(metric_name)
+            if len(self._tracks) > _MOST_METRICS:
+                self._open.pop(self._tracks.popitem(last=False)[0], None)
+        self._tracks.move_to_end(metric_name)
+        return known
+
+    def judge(self, series: Series) -> Verdicts:
+        """Verdicts on every value of a series, by a fresh track; one column."""
+        track = self.track(series.metric)
+        ends = series.ends
+        points = [
+            judged(track, value, stamp) for value, stamp in zip(series.value.tolist(), ends.tolist(), strict=True)
+        ]
+        return verdicts_of(series, self.name, points)
+
+
+def judged(track: Track, value: float, stamp_us: int) -> Point:
+    """The verdict of a track on any value: what is not finite is a gap and not remembered."""
+    return track.step(value, stamp_us) if math.isfinite(value) else UNJUDGED
+
+
+def anomaly_of(point: Point, metric: str, value: float, stamp_us: int, detector: str) -> Anomaly:
+    """One value's verdict as an anomaly."""
+    at = moment(stamp_us)
+    return Anomaly(
+        metric,
+        value,
+        (point.low, point.high),
+        point.severity or severity_of(point.z),
+        at,
+        point.text,
+        start=at,
+        end=at,
+        detector=detector,
+        score=point.score,
+    )
+
+
+def verdicts_of(series: Series, name: str, points: list[Point]) -> Verdicts:
+    """Points as verdicts of one column."""
+    table = np.array([point[:4] for point in points], np.float64).reshape(len(points), 4)
+    alarm = np.array([point.alarm for point in points], np.bool_)
+    begins = alarm & ~np.append(False, alarm[:-1]) if len(alarm) else alarm
+    onset = np.maximum.accumulate(np.where(begins, np.arange(len(points)), 0)) if len(alarm) else begins
+    known = bool(np.isfinite(table[:, 0]).any())
+    values = int(np.isfinite(series.value).sum())
+    reason = "" if known else f"too little history: {values} values" if values else "no values"
+    row = Monitored(series.metric, series.group, len(series), "none", known, reason)
+    return Verdicts(
+        series.starts,
+        series.ends,
+        (Column(series.metric, series.group, name, 0),),
+        series.value[:, None],
+        *(table[:, 1:2], table[:, 2:3], table[:, 0:1], table[:, 3:4]),
+        alarm[:, None],
+        onset[:, None].astype(np.int64),
+        (row,),
+    )
+
+
+def rarity(z: float) -> float:
+    """The share of a normal distribution nearer to its middle than `z`."""
+    return math.erf(abs(z) / math.sqrt(2.0))
+
+
+def units(difference: float, spread: float) -> float:
+    """A difference in spreads, bounded, so that a spread of zero needs no case of its own."""
+    if difference == 0:
+        return 0.0
+    return math.copysign(min(abs(difference) / spread, Z_CEILING) if spread > 0 else Z_CEILING, difference)

@@ -1,0 +1,1 @@
+"""The fast path: lines that share one layout are read as a table by numpy, without a JSON parser."""

@@ -1,0 +1,208 @@
+"""The one place that touches the network: requests out, with time limits, retries and errors that tell no secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from llmmon.errors import DeliveryError, UsageError
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+LARGEST_REPLY: Final = 4 << 20  # bytes; of a larger one nothing is believed
+_LONGEST_WORD: Final = 60
+_WORD: Final = re.compile(rb"[a-z]+(_[a-z]+)+")
+_WORTH_ANOTHER_TRY: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request; `headers` and `url` may hold secrets, so that no error names more than the host."""
+
+    url: str
+    body: bytes = b""
+    method: str = "POST"
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def host(self) -> str:
+        """`https://host:port`, without user, path or query."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A reply of status 2xx."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """How often to try, in seconds how long each try may take, and how long to wait in between."""
+
+    attempts: int = 4
+    timeout_s: float = 60.0  # of one try, from connecting to the last byte
+    first_wait_s: float = 0.5  # doubles with every try, and is shortened at random so that not all come at once
+    longest_wait_s: float = 30.0
+
+    def wait_s(self, tried: int, asked_s: float | None, chance: float) -> float:
+        """Seconds before the next try: what the server asked for, else the back-off; bounded."""
+        if asked_s is not None:
+            return min(max(asked_s, 0.0), self.longest_wait_s)
+        doubled: float = self.first_wait_s * 2.0 ** min(tried - 1, 30)
+        return min(doubled, self.longest_wait_s) * (0.5 + chance / 2)
+
+
+class RefusedError(DeliveryError):
+    """A server answered with a status that is no success; another try may help where `retryable`."""
+
+    def __init__(self, host: str, status: int, retry_after_s: float | None = None, word: str = "") -> None:
+        super().__init__(f"{host} answered {status}{f' ({word})' * bool(word)}", retryable=status in _WORTH_ANOTHER_TRY)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Client:
+    """Sends requests over kept connections; use as `async with`."""
+
+    def __init__(self, retries: Retries | None = None, *, connections: int = 8, sleep: Sleep | None = None) -> None:
+        self._retries = retries or Retries()
+        self._connections = connections
+        self._sleep = sleep
+        self._http: httpx2.AsyncClient | None = None
+
+    async def __aenter__(self) -> Self:
+        import httpx2  # loaded only by those who send
+
+        self._http = httpx2.AsyncClient(
+            timeout=self._retries.timeout_s,
+            limits=httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
+            follow_redirects=False,  # a redirect could carry the headers elsewhere
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def send(self, request: Request) -> Reply:
+        """The reply to a request, tried as often as is allowed; raises `DeliveryError`."""
+        check_url(request.url)
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                return await self._try(request)
+            except DeliveryError as error:
+                if not error.retryable or tried >= self._retries.attempts:
+                    raise
+                asked = error.retry_after_s if isinstance(error, RefusedError) else None
+            await self._pause(self._retries.wait_s(tried, asked, random.random()))  # noqa: S311 - only spreads tries
+
+    async def _pause(self, seconds: float) -> None:
+        import asyncio  # as all that is loaded here and there, only by those who send
+
+        await (self._sleep or asyncio.sleep)(seconds)
+
+    async def _try(self, request: Request) -> Reply:
+        import asyncio
+
+        import httpx2
+
+        try:
+            async with asyncio.timeout(self._retries.timeout_s):
+                return await self._exchange(request)
+        except (TimeoutError, httpx2.TimeoutException):
+            raise DeliveryError(f"{request.host} did not answer within {self._retries.timeout_s:g} s") from None
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError, ValueError):
+            raise DeliveryError(f"{request.host}: the request cannot be sent", retryable=False) from None
+        except httpx2.HTTPError as error:  # its text can name the whole URL; its kind says enough
+            raise DeliveryError(f"{request.host}: {_words(type(error).__name__)}") from None
+
+    async def _exchange(self, request: Request) -> Reply:
+        if self._http is None:
+            raise RuntimeError("the client is used outside `async with`")
+        async with self._http.stream(
+            request.method, request.url, content=request.body, headers=dict(request.headers)
+        ) as reply:
+            if not 200 <= reply.status_code < 300:
+                asked_s = retry_after_s(reply.headers.get("retry-after"))
+                raise RefusedError(request.host, reply.status_code, asked_s, await _word_of(reply))
+            body = bytearray()
+            async for piece in reply.aiter_bytes():
+                body += piece
+                if len(body) > LARGEST_REPLY:
+                    raise DeliveryError(f"{request.host}: the reply is too large", retryable=False)
+            return Reply(reply.status_code, dict(reply.headers), bytes(body))
+
+
+async def _word_of(reply: httpx2.Response) -> str:
+    """The reason that a service gives as one bare word, such as Slack's `no_service`; nothing else is repeated."""
+    import httpx2
+
+    said = b""
+    with contextlib.suppress(httpx2.HTTPError):
+        async for piece in reply.aiter_bytes():
+            said += piece
+            if len(said) > _LONGEST_WORD:
+                return ""
+    return said.strip().decode() if _WORD.fullmatch(said.strip()) else ""
+
+
+def ping(url: str, timeout_s: float = 10.0) -> None:
+    """GET an address, with one more try; raises `DeliveryError`."""
+
+    async def once() -> None:
+        async with Client(Retries(attempts=2, timeout_s=timeout_s)) as client:
+            await client.send(Request(url=url, method="GET"))
+
+    import asyncio
+
+    asyncio.run(once())
+
+
+def check_url(url: str) -> None:
+    """Raises `UsageError` for what is no http or https address."""
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise UsageError("an address must begin with http:// or https:// and name a host")
+
+
+def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or a date; None where it says nothing usable."""
+    if value is None:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    text = value.strip()
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return float(text)
+    try:
+        then = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if then.tzinfo is None:
+        return None
+    return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
+
+
+def _words(name: str) -> str:
+    """`connect error` for ConnectError."""
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()

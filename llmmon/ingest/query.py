@@ -1,0 +1,285 @@
+"""The one place where the stages meet: logs -> columns -> partials or rows -> reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.config import Config
+from llmmon.errors import EXIT_INPUT, EXIT_OK, InputError
+from llmmon.formats.detection import Wanted
+from llmmon.formats.mapping import parse_override
+from llmmon.ingest import parallel, sources
+from llmmon.ingest.cache import ColumnCache
+from llmmon.ingest.rejects import keep_rejects
+from llmmon.ingest.report import SourceReport, Window
+from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
+from llmmon.ingest.selection import Selection, keep_most_complete
+from llmmon.ingest.spans import SPAN_BYTES
+from llmmon.ingest.time_range import TimeOptions, TimeRange
+from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
+from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order
+from llmmon.metrics.filters import Filter, all_of
+from llmmon.metrics.record import TAG_PREFIX
+from llmmon.pricing.logged_costs import as_logged
+
+AS_READ: Final = "as read"  # a cost mode for those who price themselves
+_LEAST_SPAN: Final = 512 << 10  # bytes
+PRICED_BY: Final = frozenset(
+    {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
+    | {"cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "cost_usd"}
+)
+
+
+class Derive(msgspec.Struct, frozen=True):
+    """A step that adds columns to the calls, made of other fields; `weight` is its work, in that of reading."""
+
+    fields: frozenset[str]
+    added: Callable[[Columns], Columns]
+    weight: int = 1
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What the shared options ask for; texts as they were given, `wall_us` is the clock."""
+
+    logs: tuple[str, ...]
+    config: Config
+    wall_us: int
+    window: str | None = None
+    since: str | None = None
+    until: str | None = None
+    now: str | None = None
+    tz: str = "UTC"
+    naive_tz: str = "UTC"
+    where: tuple[str, ...] = ()
+    dialect: str | None = None
+    maps: tuple[str, ...] = ()
+    cost: str = "auto"
+    jobs: int | None = None
+    engine: str | None = None  # HOST:PORT of a Dask scheduler
+    dedup: bool = False
+    rejects: Path | None = None
+    progress: Callable[[int, int], None] | None = None
+    say: Callable[[str], None] = msgspec.field(default=lambda _: None)
+    derive: Derive | None = None
+    cache: ColumnCache | None = None
+
+    def time_range(self) -> TimeRange:
+        """The time that is asked for; raises `UsageError`."""
+        asked = TimeOptions(
+            wall_us=self.wall_us, window=self.window, since=self.since, until=self.until, now=self.now, tz=self.tz
+        )
+        return TimeRange(asked, self.say)
+
+
+class Read(msgspec.Struct, frozen=True):
+    """What reading gave: the folds' results, the source report, the time range, the exit code so far.
+
+    `repeated` are the rows that were left out because another row is of the same call.
+    """
+
+    results: list[Any]
+    source: SourceReport
+    window: Window
+    exit_code: int
+    scanned: Scanned[Any]
+    repeated: Columns = EMPTY
+
+
+class Logs:
+    """The logs of a query, opened: which there are, how each is read, what could not be."""
+
+    def __init__(self, query: Query, fields: frozenset[str]) -> None:
+        self.query = query
+        self.filter = all_of(query.where)
+        found = sources.find(query.logs)
+        self.sources, self.plans, self.streams, failed = open_plans(
+            found.sources, wanted_of(query, fields, self.filter)
+        )
+        self.failed = (*found.unreadable, *failed)
+        self._tell(found)
+
+    def _tell(self, found: sources.Found) -> None:
+        for path, why in self.failed:
+            self.query.say(f"{path}: {why}")
+        if found.ignored:
+            self.query.say(
+                f"{len(found.ignored):,} ignored that are no logs by their names, such as {found.ignored[0]}"
+            )
+        for path in found.repeated:
+            self.query.say(f"{path}: read once (the same content was named before)")
+        if not self.sources:
+            what = "nothing to read" if not self.failed else "none of the logs can be read"
+            raise InputError(what, hint="name files, folders or globs of JSON lines, or - for standard input")
+
+
+def wanted_of(query: Query, fields: frozenset[str], where: Filter | None) -> Wanted:
+    """What a query asks of reading."""
+    needed = {"timestamp", *fields, *(where.fields if where else ()), *(("request_id",) if query.dedup else ())}
+    tags = tuple(sorted(name.removeprefix(TAG_PREFIX) for name in needed if name.startswith(TAG_PREFIX)))
+    return Wanted(
+        fields=frozenset(name for name in needed if not name.startswith(TAG_PREFIX)) | pricing_fields(query, needed),
+        tags=tags,
+        overrides=tuple(parse_override(text) for text in query.maps),
+        dialect=query.dialect,
+        naive=query.naive_tz,
+    )
+
+
+def pricing_fields(query: Query, needed: set[str]) -> frozenset[str]:
+    """The fields that costs are made from, where costs are needed."""
+    return PRICED_BY if query.cost != "none" and any("cost" in name for name in needed) else frozenset()
+
+
+def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]], weight: int = 1) -> Read:
+    """Read the calls of a query into folds; raises `InputError` where there is nothing usable at all.
+
+    `weight` is the fold's work on a byte, in that of reading it: heavy work is shared out in smaller pieces.
+    """
+    if query.derive is not None:
+        fields, weight = fields | query.derive.fields, max(weight, query.derive.weight)
+    times = query.time_range()
+    logs = Logs(query, fields)
+    times.locate(logs.sources, logs.plans)
+    plan = Scan(
+        sources=logs.sources,
+        plans=logs.plans,
+        ranges=times.ranges,
+        selection=Selection(times.start_us, times.end_us, logs.filter),
+        price=adding(query, fields),
+        jobs=query.jobs or parallel.cpu_count(),
+        engine=query.engine,
+        streams=logs.streams,
+        progress=query.progress,
+        span_bytes=max(_LEAST_SPAN, SPAN_BYTES // weight),
+        least_to_share=LEAST_TO_SHARE // weight,
+        cache=query.cache,
+    )
+    if times.trailing or query.dedup or any(one.repeats for one in logs.plans):
+        return _read_deferred(query, logs, times, plan, make_fold)
+    scanned = _scan(query, plan, make_fold)
+    return _done(query, logs, times, scanned, scanned.results)
+
+
+def _scan(query: Query, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Scanned[Any]:
+    with keep_rejects(query.rejects) as rejects:
+        return scan(plan, make_fold, rejects)
+
+
+def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Read:
+    """For what can be told only when all is read: where the log ends, and which rows are of one call."""
+    timed = Selection() if times.trailing else Selection(plan.selection.start_us, plan.selection.end_us)
+    horizon = times.horizon_us()
+    kept = _scan(
+        query,
+        msgspec.structs.replace(plan, selection=timed, price=None),
+        (lambda: TrailingFold(horizon)) if times.trailing else ColumnsFold,
+    )
+    if times.trailing:
+        times.settle(kept.report.end_us)
+    inside = in_log_order(concat(kept.results))
+    selection = Selection(times.start_us, times.end_us)
+    if selection.timed:
+        inside = inside.take(selection.inside(inside))
+    single = without_repeats(inside, any_dialect=query.dedup)
+    priced = single if plan.price is None else plan.price(single)
+    chosen = priced if logs.filter is None else priced.take(logs.filter.mask(priced))
+    fold = make_fold()
+    if chosen.size:
+        fold.add(chosen, [])
+    report = msgspec.structs.replace(
+        kept.report,
+        requests=chosen.size,
+        filtered=single.size - chosen.size,
+        duplicates=inside.size - single.size,
+        outside=kept.report.requests + kept.report.outside - inside.size,
+    )
+    done = _done(query, logs, times, msgspec.structs.replace(kept, report=report), [fold.result()])
+    return msgspec.structs.replace(done, repeated=_left_out(inside, single))
+
+
+def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
+    """Each call once: in dialects that log a call more than once, or by its id in any."""
+    single, _ = keep_most_complete(columns)
+    return keep_most_complete(single, "request_id")[0] if any_dialect else single
+
+
+def _left_out(inside: Columns, single: Columns) -> Columns:
+    if inside.size == single.size or inside.positions is None or single.positions is None:
+        return EMPTY
+    return inside.take(~np.isin(inside.positions, single.positions))
+
+
+def _done(query: Query, logs: Logs, times: TimeRange, scanned: Scanned[Any], results: list[Any]) -> Read:
+    report = scanned.report
+    failed = (*logs.failed, *report.failed)
+    for path, why in report.failed:
+        query.say(f"{path}: {why}")
+    if report.used == 0 and report.samples == 0:
+        raise nothing_usable(report)
+    window = times.window(report.start_us, report.end_us)
+    report = msgspec.structs.replace(
+        report, failed=failed, timezone=query.tz, now_us=times.now_us if times.now_us is not None else window.end_us
+    )
+    return Read(results, report, window, EXIT_INPUT if failed else EXIT_OK, scanned)
+
+
+def nothing_usable(report: SourceReport) -> InputError:
+    """The error for logs without a single usable row: what was seen, and what to try."""
+    counts = f"{report.blank:,} blank, {report.skipped:,} without a call, {report.rejected:,} unreadable"
+    seen = f"{report.lines:,} line{'s' * (report.lines != 1)}: {counts}"
+    first = f"\n  first: {report.rejects[0].place}: {report.rejects[0].reason}" if report.rejects else ""
+    kinds = f"\n  read as: {', '.join(report.dialects)}" if report.dialects else ""
+    files = report.files[0] if len(report.files) == 1 else f"{len(report.files)} files"
+    return InputError(
+        f"no LLM call found in {files} ({seen}){kinds}{first}",
+        hint="`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
+    )
+
+
+def adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
+    """What is added to the calls while they are read: costs, and what else the query derives."""
+    priced = _price(query, fields)
+    if query.derive is None:
+        return priced
+    derived = query.derive.added
+    return derived if priced is None else lambda columns: derived(priced(columns))
+
+
+def _price(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
+    if query.cost == "none":
+        return _without_costs
+    if query.cost == AS_READ or not any("cost" in name for name in fields):
+        return None
+    return _Pricing(query.cost, query.config.prices, query.wall_us)
+
+
+def _without_costs(columns: Columns) -> Columns:
+    kept = {name: values for name, values in columns.numbers.items() if name != "cost_usd"}
+    return msgspec.structs.replace(columns, numbers=kept)
+
+
+class _Pricing:
+    """Gives calls their costs; the price table is loaded when the first call needs it."""
+
+    def __init__(self, mode: str, prices: Mapping[str, Any], undated_us: int) -> None:
+        self._mode = mode
+        self._prices = prices
+        self._undated_us = undated_us  # calls without a time take today's prices
+        self._table: Any = None
+
+    def __call__(self, columns: Columns) -> Columns:
+        settled = as_logged(columns) if self._mode in {"auto", "logged"} else None
+        return self._calculated(columns) if settled is None else settled
+
+    def _calculated(self, columns: Columns) -> Columns:
+        from llmmon.pricing.costs import price
+        from llmmon.pricing.price_table import PriceTable
+
+        if self._table is None:
+            self._table = PriceTable.of(self._prices)
+        return price(columns, self._table, self._mode, self._undated_us)

@@ -1,0 +1,57 @@
+"""What a renderer may see: the results of every command, as frozen values in public units.
+
+Missing is None (or NaN in arrays); times are microseconds UTC until a renderer writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class RejectedLine(msgspec.Struct, frozen=True):
+    """A line that could not be read: where (line from 1, None after a jump into the file), and why."""
+
+    file: str
+    line: int | None
+    byte: int
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """`file:line`, or the byte offset where the line's number is not known."""
+        return f"{self.file}:{self.line}" if self.line is not None else f"{self.file} at byte {self.byte}"
+
+
+class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read and what became of it: `lines == blank + used + skipped + rejected`."""
+
+    files: tuple[str, ...] = ()
+    bytes_read: int = 0
+    lines: int = 0
+    blank: int = 0
+    used: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    requests: int = 0
+    samples: int = 0
+    duplicates: int = 0
+    outside: int = 0
+    filtered: int = 0
+    undated: int = 0
+    dialects: Mapping[str, int] = msgspec.field(default_factory=dict)
+    rejects: tuple[RejectedLine, ...] = ()
+    start_us: int | None = None
+    end_us: int | None = None
+    timezone: str = "UTC"
+    now_us: int | None = None
+    failed: tuple[tuple[str, str], ...] = ()  # path, why
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The time that a report is about; None where it is open or nothing is dated."""
+
+    start_us: int | None
+    end_us: int | None
+    minutes: float | None

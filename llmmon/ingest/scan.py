@@ -1,0 +1,386 @@
+"""`requests`: the calls themselves, with where each stands in the log."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from llmmon.errors import InputError
+from llmmon.files import OPEN_FILES
+from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, Reject
+from llmmon.formats.canonical import Interners
+from llmmon.formats.detection import ReadPlan, Wanted, plan_for
+from llmmon.formats.mapping import CALL_KEY, COMPLETENESS
+from llmmon.formats.reader import Block, SpanReader, uniform_reader
+from llmmon.formats.tabular.reader import UniformReader
+from llmmon.ingest import dask, parallel
+from llmmon.ingest.cache import ColumnCache, Recorder, Seal, SourceCache, StoredSpan
+from llmmon.ingest.rejects import Kept, RejectsFile
+from llmmon.ingest.report import RejectedLine, SourceReport
+from llmmon.ingest.selection import Selection, Tally
+from llmmon.ingest.spans import CHUNK_BYTES, SPAN_BYTES, Source, Span, SpanBytes, Stream, head, line_at, spans_of
+from llmmon.metrics.columns import Columns, in_log_order, without_impossible_times
+from llmmon.metrics.record import TEXTS
+
+Result = TypeVar("Result", covariant=True)
+LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
+POSITION_BITS = 40  # a call's position is its span's number << 40 | its line in the span
+
+
+class Fold(Protocol[Result]):
+    """What a command makes of the calls: fed block after block in a worker, its result pickles."""
+
+    def add(self, columns: Columns, samples: list[dict[str, Any]], /) -> None: ...
+    def result(self) -> Result: ...
+
+
+class Scan(msgspec.Struct, frozen=True):
+    """What to read: sources with their plans and byte ranges, how to select and price, in how many jobs."""
+
+    sources: tuple[Source, ...]
+    plans: tuple[ReadPlan, ...]
+    ranges: tuple[tuple[int, int | None], ...]
+    selection: Selection
+    price: Callable[[Columns], Columns] | None = None
+    jobs: int = 1
+    engine: str | None = None  # HOST:PORT of a Dask scheduler
+    streams: Mapping[int, Stream] = msgspec.field(default_factory=dict)
+    progress: Callable[[int, int], None] | None = None  # bytes done, of all
+    span_bytes: int = SPAN_BYTES
+    least_to_share: int = LEAST_TO_SHARE
+    cache: ColumnCache | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes to read."""
+        return sum(bytes_of(self, span) for span in self.spans())
+
+    def spans(self) -> list[Span]:
+        """All spans, in order."""
+        found: list[Span] = []
+        for number, (source, plan, (start, end)) in enumerate(zip(self.sources, self.plans, self.ranges, strict=True)):
+            whole = source if plan.splittable else msgspec.structs.replace(source, seekable=False)
+            found += spans_of(number, whole, start, end, len(found), self.span_bytes)
+        return found
+
+
+class SpanResult(msgspec.Struct):
+    accounting: Accounting
+    tally: Tally
+    failure: str = ""
+    start: int = 0  # byte at which its first line starts
+    kept: Kept | None = None  # its rejected lines
+    sealed: tuple[str, Seal] | None = None  # the folder that keeps it, and its bytes
+
+
+class SpanWorker:
+    def __init__(
+        self,
+        plan: Scan,
+        fold: Fold[Any],
+        rejects: RejectsFile | None,
+        size: int,
+        caches: Mapping[int, SourceCache],
+    ) -> None:
+        self._plan = plan
+        self._fold = fold
+        self._rejects = rejects
+        self._size = size
+        self._bytes = SpanBytes()
+        self._interners = Interners()
+        self._uniform: dict[int, UniformReader | None] = {}  # of the source that is being read
+        self._caches = caches
+
+    def read(self, span: Span) -> SpanResult:
+        if "request_id" in self._interners:
+            self._interners["request_id"].forget()  # ids hardly ever come back
+        cache = self._caches.get(span.source)
+        stored = None if cache is None else self._stored(cache, span)
+        result = self._parsed(span, cache) if stored is None else self._replayed(span, stored)
+        if self._plan.progress is not None:
+            self._plan.progress(bytes_of(self._plan, span), self._size)
+        return result
+
+    def _stored(self, cache: SourceCache, span: Span) -> StoredSpan | None:
+        """The span as it was kept, if its bytes are still the same."""
+        stored = cache.stored(span.start)
+        if stored is None or cache.trusts(stored, span.start):
+            return stored
+        return stored if stored.seal == self._seal_now(span) else None
+
+    def _seal_now(self, span: Span) -> Seal | None:
+        if self._plan.sources[span.source].compression:
+            return None  # to decompress it is most of the work
+        seal = None
+        try:
+            for chunk in self._chunks(span):
+                if isinstance(chunk, LongLine):
+                    return None
+                seal = (Seal(self._bytes.offset) if seal is None else seal).over(chunk)
+        except (OSError, InputError):
+            return None
+        return seal or Seal(span.start)
+
+    def _replayed(self, span: Span, stored: StoredSpan) -> SpanResult:
+        result = SpanResult(stored.accounting, Tally(), start=stored.seal.start, sealed=(stored.folder, stored.seal))
+        for columns, samples in stored.blocks(self._interners, _fields_of(self._plan.plans[span.source])):
+            self._take(Block(columns, samples), span, result.tally, None)
+        return result
+
+    def _parsed(self, span: Span, cache: SourceCache | None) -> SpanResult:
+        recorder = None if cache is None else cache.recorder(span.start)
+        seal = Seal(span.start)
+        reader = self._reader(span.source)
+        result = SpanResult(reader.accounting, Tally(), start=span.start)
+        kept_from = self._rejects.start() if self._rejects is not None else 0
+        fed = 0
+        try:
+            for chunk in self._chunks(span, reader.chunk_bytes):
+                if not fed and self._plan.sources[span.source].splittable:
+                    result.start = self._bytes.offset
+                    seal = Seal(result.start)
+                known = len(reader.accounting.rejects)
+                if block := reader.feed(chunk):
+                    self._take(block, span, result.tally, recorder)
+                if isinstance(chunk, LongLine):
+                    recorder = None  # without its bytes there is no checksum
+                if recorder is not None:
+                    seal = seal.over(chunk)
+                self._settle_rejects(reader.accounting.rejects, known, chunk, fed)
+                fed += len(chunk)
+        except (OSError, EOFError, zlib.error, InputError) as error:
+            result.failure = why(error)
+        self._take(reader.flush(), span, result.tally, recorder)
+        if self._rejects is not None:
+            result.kept = self._rejects.kept(kept_from)
+        if recorder is not None and not result.failure and recorder.finish(seal, result.accounting):
+            result.sealed = recorder.folder, seal
+        return result
+
+    def _reader(self, source: int) -> SpanReader:
+        plan = self._plan.plans[source]
+        if source not in self._uniform:
+            self._uniform = {source: uniform_reader(plan, self._interners)}
+        return SpanReader(plan, self._interners, self._uniform[source])
+
+    def _settle_rejects(self, rejects: list[Reject], known: int, chunk: Any, before: int) -> None:
+        """Keep the rejected lines where that was asked for, and forget all places but the first few."""
+        if self._rejects is not None and not isinstance(chunk, LongLine):
+            for reject in rejects[known:]:
+                self._rejects.add(line_at(chunk, max(0, reject.byte - before)))
+        del rejects[MOST_REJECTS_SHOWN:]
+
+    def _chunks(self, span: Span, size: int = CHUNK_BYTES) -> Iterator[Any]:
+        source = self._plan.sources[span.source]
+        any_bytes = self._plan.plans[span.source].layout.kind == "documents"
+        if source.compression or span.source in self._plan.streams:
+            stream = self._plan.streams.get(span.source) or Stream(source)
+            return stream.pieces() if any_bytes else stream.chunks(size)
+        return self._bytes.pieces(source) if any_bytes else self._bytes.chunks(source, span, size)
+
+    def _take(self, block: Block, span: Span, tally: Tally, recorder: Recorder | None) -> None:
+        columns = without_impossible_times(in_log_order(block.columns))
+        columns = columns.only(_fields_of(self._plan.plans[span.source]))
+        if recorder is not None:
+            recorder.add(columns, block.samples)
+        if columns.positions is not None:
+            columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
+        tally.dated(columns)
+        tally.samples += len(block.samples)
+        columns = tally.select(columns, self._plan.selection)
+        if self._plan.price is not None and columns.size:
+            columns = self._plan.price(columns)
+        columns = tally.filter(columns, self._plan.selection)
+        if columns.size or block.samples:
+            self._fold.add(columns, block.samples)
+
+
+def _fields_of(plan: ReadPlan) -> frozenset[str]:
+    """What is taken of the calls: what was asked for (other columns are by-products), and what tells repeats apart."""
+    return plan.fields | {CALL_KEY, *COMPLETENESS} if plan.repeats else plan.fields
+
+
+def bytes_of(plan: Scan, span: Span) -> int:
+    end = plan.sources[span.source].size if span.end is None else span.end
+    return end - span.start
+
+
+def why(error: BaseException) -> str:
+    known = getattr(error, "strerror", None)
+    return known.lower() if known else str(error) or type(error).__name__.lower()
+
+
+__all__ = ["LEAST_TO_SHARE", "POSITION_BITS", "Fold", "Scan", "Scanned", "open_plans", "scan"]
+Folded = TypeVar("Folded")
+_NEVER_KEPT = frozenset({"error_message", *TEXTS})  # may hold what people wrote
+
+
+class Scanned(msgspec.Struct, Generic[Folded], frozen=True):
+    """The folds' results, one a worker, and the accounting of the whole."""
+
+    results: list[Folded]
+    report: SourceReport
+    tally: Tally
+    spans: dict[int, tuple[Span, int | None]]  # span number -> span, line number before its first (None: unknown)
+
+
+def open_plans(
+    sources: Sequence[Source], wanted: Wanted
+) -> tuple[tuple[Source, ...], tuple[ReadPlan, ...], dict[int, Stream], list[tuple[str, str]]]:
+    """The readable sources with their plans; what is read once only comes as an open stream."""
+    readable: list[Source] = []
+    plans: list[ReadPlan] = []
+    failed: list[tuple[str, str]] = []
+    streams: dict[int, Stream] = {}
+    for source in sources:
+        try:
+            if source.seekable:
+                beginning = head(source)
+            else:
+                streams[len(readable)] = stream = Stream(source)
+                beginning = stream.peek()
+        except (OSError, EOFError, zlib.error) as error:
+            failed.append((source.path, why(error)))
+            continue
+        readable.append(source)
+        plans.append(plan_for(beginning, wanted))
+    return tuple(readable), tuple(plans), streams, failed
+
+
+def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]], rejects: RejectsFile | None = None) -> Scanned[Folded]:
+    """Read everything; raises nothing for what is wrong in the logs, which is accounted for instead."""
+    spans, size = plan.spans(), plan.size
+    caches = {} if rejects is not None else _caches(plan)
+
+    def work(mine: Iterator[Span]) -> tuple[Folded, dict[int, SpanResult]]:
+        fold = make_fold()
+        worker = SpanWorker(plan, fold, rejects, size, caches)
+        results = {span.number: worker.read(span) for span in mine}
+        return fold.result(), results
+
+    if plan.engine is not None:
+        outcomes = _on_cluster(plan, plan.engine, spans, work, make_fold)
+    else:
+        outcomes = parallel.run(work, spans, plan.jobs if size > plan.least_to_share else 1) if spans else []
+    found = {number: result for _, results in outcomes for number, result in results.items()}
+    if plan.progress is not None:
+        plan.progress(0, size)  # the other workers are done, too
+    if rejects is not None:
+        rejects.collect(kept for span in spans if (kept := found[span.number].kept) is not None)
+    _seal(plan, caches, spans, found)
+    return _scanned(plan, spans, [fold for fold, _ in outcomes], found)
+
+
+def _on_cluster(plan: Scan, engine: str, spans: Sequence[Span], here: Any, make_fold: Any) -> list[Any]:
+    """As `parallel.run`: pipes are read here, all else by the workers of a Dask cluster, in the order of the spans."""
+    sources = tuple(_absolute(source) for source in plan.sources)
+    sent = msgspec.structs.replace(plan, sources=sources, streams={}, cache=None, progress=None)
+
+    def there(mine: Sequence[Span]) -> tuple[Any, dict[int, SpanResult]]:
+        fold = make_fold()
+        worker = SpanWorker(sent, fold, None, 0, {})
+        results = {span.number: worker.read(span) for span in mine}
+        return fold.result(), results
+
+    def done(finished: Sequence[Span]) -> None:
+        if plan.progress is not None:
+            plan.progress(sum(bytes_of(plan, span) for span in finished), plan.size)
+
+    own = {number for number, source in enumerate(plan.sources) if source.path.startswith(f"{OPEN_FILES}/")}
+    piped = [span for span in spans if span.source in plan.streams.keys() | own]
+    others = [span for span in spans if span.source not in plan.streams.keys() | own]
+    outcomes = dask.run(engine, there, others, done) if others else []
+    return [*outcomes, here(iter(piped))] if piped else outcomes
+
+
+def _absolute(source: Source) -> Source:
+    """With a path that means the same in another process's folder."""
+    named = source.path == "-" or "://" in source.path
+    return source if named else msgspec.structs.replace(source, path=str(Path.cwd() / source.path))
+
+
+def _caches(plan: Scan) -> dict[int, SourceCache]:
+    """What is kept of the sources that are read whole; rows with long texts are not kept."""
+    if plan.cache is None:
+        return {}
+    found = {
+        number: plan.cache.of(source, each, plan.span_bytes)
+        for number, (source, each) in enumerate(zip(plan.sources, plan.plans, strict=True))
+        if number not in plan.streams and plan.ranges[number] == (0, None) and not each.fields & _NEVER_KEPT
+    }
+    return {number: cache for number, cache in found.items() if cache is not None}
+
+
+def _seal(
+    plan: Scan, caches: Mapping[int, SourceCache], spans: Sequence[Span], found: Mapping[int, SpanResult]
+) -> None:
+    for number, cache in caches.items():
+        mine = [(span.start, found[span.number].sealed) for span in spans if span.source == number]
+        cache.seal({(sealed[0], start): sealed[1] for start, sealed in mine if sealed is not None})
+    if caches and plan.cache is not None:
+        plan.cache.shrink()
+
+
+def _scanned(
+    plan: Scan, spans: Sequence[Span], results: list[Folded], found: Mapping[int, SpanResult]
+) -> Scanned[Folded]:
+    tally, total = Tally(), Accounting()
+    rejects: list[RejectedLine] = []
+    failed: list[tuple[str, str]] = []
+    numbered: dict[int, tuple[Span, int | None]] = {}
+    before: dict[int, int | None] = {}
+    for span in spans:
+        result = found[span.number]
+        first = before.get(span.source, 0 if plan.ranges[span.source][0] == 0 else None)
+        numbered[span.number] = (span, first)
+        path = plan.sources[span.source].path
+        rejects += [_located(path, result.start, first, reject) for reject in result.accounting.rejects]
+        before[span.source] = None if first is None else first + result.accounting.lines
+        if result.failure:
+            failed.append((path, result.failure))
+        _add(total, result.accounting)
+        tally.add(result.tally)
+    report = SourceReport(
+        files=tuple(source.path for source in plan.sources),
+        bytes_read=sum(bytes_of(plan, span) for span in spans),
+        lines=total.lines,
+        blank=total.blank,
+        used=total.used,
+        skipped=total.skipped,
+        rejected=total.rejected,
+        requests=tally.requests,
+        samples=tally.samples,
+        duplicates=tally.duplicates,
+        outside=tally.outside,
+        filtered=tally.filtered,
+        undated=tally.undated,
+        dialects=dict(sorted(total.dialects.items(), key=lambda item: (-item[1], item[0]))),
+        rejects=tuple(rejects[:MOST_REJECTS_SHOWN]),
+        start_us=tally.start_us,
+        end_us=tally.end_us,
+        failed=tuple(failed),
+    )
+    return Scanned(results, report, tally, numbered)
+
+
+def _located(path: str, start: int, first: int | None, reject: Reject) -> RejectedLine:
+    line = None if first is None else first + reject.line + 1
+    return RejectedLine(path, line, start + reject.byte, reject.reason)
+
+
+def _add(total: Accounting, part: Accounting) -> None:
+    for name in ("lines", "blank", "used", "skipped", "rejected"):
+        setattr(total, name, getattr(total, name) + getattr(part, name))
+    for dialect, lines in part.dialects.items():
+        total.read_as(dialect, lines)
+
+
+def place(position: int, scanned: Scanned[Any]) -> tuple[str, int | None]:
+    """The file and line (from 1; None after a jump into the file) of a call by its position."""
+    span, first = scanned.spans[position >> POSITION_BITS]
+    line = None if first is None else first + (position & ((1 << POSITION_BITS) - 1)) + 1
+    return scanned.report.files[span.source], line

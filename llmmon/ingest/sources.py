@@ -1,0 +1,244 @@
+"""Where logs come from: paths, globs, folders, URLs and stdin -> the sources to read, each once."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from llmmon.ingest import remote
+from llmmon.ingest.spans import Source, blocks, head, stored_bytes
+
+_LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv")
+_OWN_FILES: Final = frozenset({"labels.toml", "llmmon.toml"})
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The logs that were named, with what was passed over (path -> why) and what could not be read."""
+
+    sources: tuple[Source, ...]
+    ignored: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+
+class Expanded(msgspec.Struct, frozen=True):
+    """The paths behind names, whether they exist or not, and what matches nothing (path -> why)."""
+
+    paths: tuple[str, ...]
+    ignored: tuple[str, ...]
+    unmatched: tuple[tuple[str, str], ...]
+
+
+def expand(names: Sequence[str]) -> Expanded:
+    """The paths of logs behind paths, globs, folders and "-"."""
+    paths: list[str] = []
+    ignored: list[str] = []
+    unmatched: list[tuple[str, str]] = []
+    for name in names:
+        _expand(name, paths, ignored, unmatched)
+    return Expanded(tuple(paths), tuple(ignored), tuple(unmatched))
+
+
+def find(names: Sequence[str]) -> Found:
+    """The logs behind paths, globs, folders and "-"; a log that is reached twice is taken once."""
+    named = expand(names)
+    unreadable = list(named.unmatched)
+    sources: list[Source] = []
+    repeated: list[str] = []
+    seen: dict[Any, str] = {}
+    for path in named.paths:
+        try:
+            source = open_source(path)
+            key = _identity(source)
+        except OSError as error:
+            unreadable.append((path, _reason(error)))
+            continue
+        if key in seen:
+            repeated.append(path)
+        else:
+            seen[key] = path
+            sources.append(source)
+    kept, copies = without_copies(sources)
+    return Found(kept, named.ignored, (*repeated, *copies), tuple(unreadable))
+
+
+def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tuple[str, str]]) -> None:
+    if name == "-":
+        paths.append(name)
+    elif remote.is_url(name):
+        _expand_url(name, paths, ignored, unreadable)
+    elif os.path.isdir(name):
+        for folder, below, files in os.walk(name, onerror=lambda error: unreadable.append(_closed(error))):
+            below.sort()
+            for file in sorted(files):
+                path = os.path.join(folder, file)
+                if file not in _OWN_FILES:
+                    (paths if is_log(file) else ignored).append(path)
+    elif any(sign in name for sign in "*?[") and not os.path.lexists(name):
+        closed: list[tuple[str, str]] = []
+        found = _matching(name, closed)
+        unreadable += closed
+        if not found and not closed:
+            unreadable.append((name, "nothing matches"))
+        for path in found:
+            if os.path.isdir(path):
+                _expand(path, paths, ignored, unreadable)
+            else:
+                paths.append(path)
+    else:
+        paths.append(name)
+
+
+def _matching(pattern: str, closed: list[tuple[str, str]]) -> list[str]:
+    """The paths that a glob matches, each once; folders that cannot be looked into are added to `closed`.
+
+    `**` enters no linked folders: those may lead in circles.
+    """
+    parts = pattern.split("/")
+    if "**" not in parts:
+        found = glob.glob(pattern)
+        return sorted(found) if found else _none_in(pattern, closed)
+    at = parts.index("**")
+    tops = glob.glob("/".join(parts[:at]) or "/") if at else ["."]
+    rest = "/".join(parts[at + 1 :])
+    matching: set[str] = set()
+    for folder in (folder for top in tops for folder in _folders(top, closed)):
+        inside = _matching(os.path.normpath(os.path.join(glob.escape(folder), rest or "*")), [])
+        matching |= {path for path in inside if rest or not os.path.isdir(path)}
+    return sorted(matching)
+
+
+def _none_in(pattern: str, closed: list[tuple[str, str]]) -> list[str]:
+    """Nothing matches a glob, maybe because its folder cannot be looked into."""
+    folder = os.path.dirname(pattern) or "."
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        closed.append((folder, "permission denied"))
+    return []
+
+
+def _folders(top: str, closed: list[tuple[str, str]]) -> Iterator[str]:
+    """A folder and all below it but the hidden and the linked ones."""
+    for folder, below, _ in os.walk(top, onerror=lambda error: closed.append(_closed(error))):
+        below[:] = [name for name in below if not name.startswith(".")]
+        yield folder
+
+
+def _closed(error: OSError) -> tuple[str, str]:
+    return str(error.filename), _reason(error)
+
+
+def _expand_url(url: str, paths: list[str], ignored: list[str], unreadable: list[tuple[str, str]]) -> None:
+    try:
+        found = remote.expand(url)
+    except OSError as error:
+        unreadable.append((url, _reason(error)))
+        return
+    if not found:
+        unreadable.append((url, "nothing matches"))
+    for path, in_folder in found:
+        name = path.rpartition("/")[2]
+        if not in_folder:
+            paths.append(path)
+        elif name not in _OWN_FILES:
+            (paths if is_log(name) else ignored).append(path)
+
+
+def is_log(name: str) -> bool:
+    """Whether a file in a folder is taken for a log: `.jsonl` and its like, rotated (`.1`) or compressed."""
+    base = name.lower()
+    for ending in (".gz", ".zst"):
+        base = base.removesuffix(ending)
+    stem, dot, last = base.rpartition(".")
+    if dot and last.isdigit():
+        base = stem
+    return base.endswith(_LOG_ENDINGS)
+
+
+def open_source(path: str) -> Source:
+    """The log at a path, its compression told by its first bytes; raises `OSError`."""
+    if path == "-":
+        return Source("-", 0, seekable=False)
+    if remote.is_url(path):
+        return _with_compression(Source(path, remote.size_of(path)))
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(path)
+    regular = stat.S_ISREG(status.st_mode)
+    if not regular:
+        return Source(path, 0, seekable=False)
+    return _with_compression(Source(path, status.st_size))
+
+
+def _with_compression(source: Source) -> Source:
+    magic = stored_bytes(source, 0, 4)
+    compression = "gzip" if magic[:2] == _GZIP else "zstd" if magic == _ZSTD else ""
+    return Source(source.path, source.size, compression)
+
+
+def _identity(source: Source) -> Any:
+    if source.path == "-" or remote.is_url(source.path):
+        return source.path
+    status = os.stat(source.path)
+    return (status.st_dev, status.st_ino)
+
+
+def without_copies(sources: Sequence[Source]) -> tuple[tuple[Source, ...], list[str]]:
+    """Leave out files with the content of an earlier one, such as `app.log.1` beside `app.log.1.gz`."""
+    by_size: dict[int, list[Source]] = {}
+    kept, copies = [], []
+    for source in sources:
+        size = content_size(source)
+        twins = by_size.setdefault(size, []) if size is not None else []
+        if size and any(_same_content(source, twin) for twin in twins):
+            copies.append(source.path)
+        else:
+            twins.append(source)
+            kept.append(source)
+    return tuple(kept), copies
+
+
+def content_size(source: Source) -> int | None:
+    """Size when decompressed (modulo 2**32 as gzip has it), None where only reading would tell."""
+    if not source.seekable:
+        return None
+    if not source.compression:
+        return source.size % (1 << 32)
+    if source.compression == "zstd":
+        return _zstd_size(stored_bytes(source, 0, 18))
+    return int.from_bytes(stored_bytes(source, max(0, source.size - 4), source.size), "little")
+
+
+def _zstd_size(beginning: bytes) -> int | None:
+    import zstandard
+
+    try:
+        size = zstandard.get_frame_parameters(beginning).content_size
+    except zstandard.ZstdError:
+        return None
+    return None if size in (0, zstandard.CONTENTSIZE_UNKNOWN) else size % (1 << 32)
+
+
+def _same_content(one: Source, other: Source) -> bool:
+    try:
+        return head(one) == head(other) and _checksum(one) == _checksum(other)
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _checksum(source: Source) -> int:
+    value = 0
+    for chunk in blocks(source):
+        value = zlib.crc32(chunk, value)
+    return value
+
+
+def _reason(error: OSError) -> str:
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]

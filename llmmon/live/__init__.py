@@ -1,0 +1,1 @@
+"""Live: what keeps running. `watcher` is `watch`, `server` is the HTTP service."""

@@ -1,0 +1,210 @@
+"""The default monitor kept up to date with what is appended to logs: incidents, once a bucket, found beside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorPlan, measures_of
+from llmmon.anomaly.detectors import Sensitivity, judge
+from llmmon.anomaly.detectors.detector import Monitored
+from llmmon.anomaly.incidents import IncidentReport, incident_report, incidents, merged
+from llmmon.anomaly.panel import levels_of_successes, panel_of
+from llmmon.errors import LlmmonError
+from llmmon.ingest.query import Query, read
+from llmmon.metrics.aggregates import Partials, Values, coarsen, merge, sorted_run
+from llmmon.metrics.aggregation import Measures, PartialsFold
+from llmmon.metrics.columns import Columns
+from llmmon.metrics.definitions import METRICS, needed_fields, statistic_name
+from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import iso
+
+Result = TypeVar("Result")
+_PIECE = 1 << 20
+
+
+class Background(Generic[Result]):
+    """A function that runs in a child process; what it returns must pickle, what it raises is dropped."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._taken = bytearray()
+        self._pipe, into = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _run(work, into)
+        os.close(into)
+        os.set_blocking(self._pipe, False)
+
+    def poll(self) -> tuple[Result] | tuple[()] | None:
+        """The result once it is there, () if there will be none, None while the work goes on."""
+        while select.select([self._pipe], [], [], 0)[0]:
+            piece = os.read(self._pipe, _PIECE)
+            if not piece:
+                self.close()
+                return _unpickled(bytes(self._taken))
+            self._taken += piece
+        return None
+
+    def close(self) -> None:
+        """End it, if it still runs."""
+        if self._pid:
+            os.close(self._pipe)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+
+def _run(work: Callable[[], object], into: int) -> None:
+    """What the child does; it never returns."""
+    try:
+        for number in (signal.SIGTERM, signal.SIGWINCH, signal.SIGTSTP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+        os.nice(10)
+        with os.fdopen(into, "wb") as out:
+            pickle.dump(work(), out)
+    finally:
+        os._exit(0)
+
+
+def _unpickled(data: bytes) -> tuple[Result] | tuple[()]:
+    try:
+        return (pickle.loads(data),)  # noqa: S301 - our own child wrote it
+    except (EOFError, pickle.UnpicklingError):
+        return ()
+
+
+_PLAN: Final = MonitorPlan()
+_GROUPING: Final = Grouping(_PLAN.by, STEP_US)
+_MEASURES: Final = measures_of(_PLAN)
+_BY_ERROR: Final = (Measures(sums=("error",), values=()), Grouping(("error_type",), STEP_US))
+_MOST_VALUES: Final = 500_000
+_HISTORY_US: Final = 28 * 86_400_000_000
+_SHOWN_US: Final = 86_400_000_000  # incidents that ended longer ago are no news
+FIELDS: Final = needed_fields([statistic_name(METRICS[name], "count") for name in _MEASURES.sums]) | {
+    *_PLAN.by,
+    "error_type",
+}
+_Parts = list[Partials]
+
+
+class VigilFold(PartialsFold):
+    """Partials as the monitor wants them, of calls from `since_us` on."""
+
+    def __init__(self, since_us: int) -> None:
+        super().__init__([(_MEASURES, _GROUPING), _BY_ERROR], _MOST_VALUES, merge_every=16)
+        self._since_us = since_us
+
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
+        super().add(levels_of_successes(columns.take(columns.timestamp >= self._since_us)), [])
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Incidents, the newest first, or why there can be none yet."""
+
+    incidents: tuple[IncidentReport, ...] = ()
+    learning: str = "learning from the log's history"
+
+
+class Vigil:
+    """Watches what is appended from `since_us` on, and what stood in the logs before, which is read beside."""
+
+    def __init__(self, query: Query, since_us: int | None) -> None:
+        """Without `since_us` all of the logs is given to it, and nothing is read beside."""
+        self.since_us = (since_us or 0) // STEP_US * STEP_US
+        self.found = Found()
+        self._parts: list[_Parts] = []
+        self._judged_bucket = 0
+        self._history = Background(_history_of(query, self.since_us)) if self.since_us else None
+        self._judging: Background[Found] | None = None
+
+    def add(self, parts: _Parts) -> None:
+        """Take in what was read."""
+        if any(part.groups for part in parts):
+            self._parts.append(parts)
+
+    def tend(self, now_us: int) -> None:
+        """Fetch what is done; judge anew when a bucket is complete."""
+        if self._history is not None:
+            if (history := self._history.poll()) is not None:
+                self._history = None
+                self._parts[:0] = history
+            return
+        if self._judging is not None:
+            if (judged := self._judging.poll()) is not None:
+                self._judging = None
+                self.found = judged[0] if judged else self.found
+        elif now_us // STEP_US > self._judged_bucket:
+            self._judged_bucket = now_us // STEP_US
+            parts = self._merged()
+            self._judging = Background(lambda: _judged(parts, now_us))
+
+    def _merged(self) -> _Parts:
+        if not self._parts:
+            return []
+        whole = [_bounded(merge(parts)) for parts in zip(*self._parts, strict=True)]
+        self._parts = [whole]
+        return whole
+
+    def close(self) -> None:
+        """End what still runs."""
+        for work in (self._history, self._judging):
+            if work is not None:
+                work.close()
+
+
+def _bounded(partials: Partials) -> Partials:
+    """One run of values each; binned where there are many, which the monitor does not mind."""
+    many = sum(len(values) for values in partials.values.values()) > _MOST_VALUES
+    values = {n: coarsen(v) if many else Values((sorted_run(v),), v.exact) for n, v in partials.values.items()}
+    return msgspec.structs.replace(partials, values=values)
+
+
+def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
+    """The calls of the weeks before, as partials; they are priced and filtered as the others."""
+    asked = msgspec.structs.replace(
+        query,
+        window=None,
+        since=iso(before_us - _HISTORY_US),
+        until=iso(before_us),
+        now="wall",
+        progress=None,
+        say=lambda _: None,
+        rejects=None,
+        jobs=1,
+        engine=None,
+    )
+
+    def work() -> _Parts:
+        try:
+            results = read(asked, FIELDS, lambda: VigilFold(0)).results
+        except LlmmonError:
+            return VigilFold(0).result()
+        return [merge(parts) for parts in zip(*results, strict=True)]
+
+    return work
+
+
+def _judged(parts: Sequence[Partials], now_us: int) -> Found:
+    if not parts or not parts[0].groups:
+        return Found((), "there are no calls yet")
+    verdicts = judge(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
+    reports = [incident_report(anomaly, [verdicts]) for anomaly in merged(incidents(verdicts))]
+    shown = sorted((r for r in reports if r.end_us > now_us - _SHOWN_US), key=lambda r: -r.timestamp_us)
+    waiting = "" if any(row.judged for row in verdicts.monitored) else _reason(verdicts.monitored)
+    return Found(tuple(shown), waiting)
+
+
+def _reason(monitored: Sequence[Monitored]) -> str:
+    """Why nothing can be judged yet, as the metrics with most history have it."""
+    rows = [row for row in monitored if "needs" in row.reason]
+    return rows[0].reason if rows else "too little history"

@@ -1,0 +1,187 @@
+"""The calls of the last hours as partials by time bucket, bounded whatever their number: what a live display needs.
+
+Buckets are kept in rings, short ones for a short time and long ones for a long time; a window is read from the
+first ring that holds all of it. Quantiles are exact while a bucket holds few values, then binned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from llmmon.metrics.aggregates import EMPTY, Group, Partials, Values, coarsen, merge, rolled_up, sorted_run
+from llmmon.metrics.aggregation import Measures, aggregate, evaluate
+from llmmon.metrics.columns import Columns
+from llmmon.metrics.grouping import Grouping
+
+SECOND_US: Final = 1_000_000
+MINUTE_US: Final = 60 * SECOND_US
+# width of the buckets, how long they are kept; each width is a multiple of the first
+RINGS: Final = ((10 * SECOND_US, 30 * MINUTE_US), (MINUTE_US, 180 * MINUTE_US), (10 * MINUTE_US, 1440 * MINUTE_US))
+LONGEST_US: Final = RINGS[-1][1]
+OTHER: Final = "(other)"
+MOST_NAMES: Final = 300  # of one field, the rest is `OTHER`
+_AHEAD_US: Final = MINUTE_US  # a clock may be ahead of ours by this
+_MOST_PARTS: Final = 8
+_EXACT_VALUES: Final = 20_000  # of a bucket or window; beyond it values are binned
+
+
+class _Sum:
+    """Partials that are added to again and again."""
+
+    def __init__(self, parts: Sequence[Partials] = ()) -> None:
+        self._parts = list(parts)
+        self.version = 0
+
+    def add(self, part: Partials) -> None:
+        self._parts.append(part)
+        self.version += 1
+        if len(self._parts) > _MOST_PARTS:
+            self.total()
+
+    def total(self) -> Partials:
+        if len(self._parts) != 1:
+            self._parts = [_compact(merge(self._parts))]
+        return self._parts[0]
+
+
+class Recent:
+    """Calls by time bucket and by each of `dimensions` (fields to group by; `()` is all calls together)."""
+
+    def __init__(self, dimensions: Sequence[tuple[str, ...]], measures: Measures) -> None:
+        self.dimensions = tuple(dict.fromkeys(((), *dimensions)))
+        self.measures = measures
+        # [ring][dimension][bucket number]
+        self._rings: list[dict[tuple[str, ...], dict[int, _Sum]]] = [{d: {} for d in self.dimensions} for _ in RINGS]
+        self._windows: dict[tuple[int, tuple[str, ...]], tuple[int, _Sum]] = {}
+        self._rows: dict[tuple[int, int], tuple[int, tuple[str, ...], list[float]]] = {}
+        self._names: dict[tuple[str, ...], set[Group]] = {d: set() for d in self.dimensions}
+        self.last_us: int | None = None
+        self.ahead = 0  # calls left out because their time is yet to come
+
+    def add(self, columns: Columns, now_us: int) -> None:
+        """Take calls in; those without a time, too old or of the future are left out."""
+        ahead = columns.timestamp > now_us + _AHEAD_US
+        self.ahead += int(np.count_nonzero(ahead))
+        kept = columns.dated & ~ahead & (columns.timestamp >= now_us - LONGEST_US - RINGS[-1][0])
+        columns = columns if kept.all() else columns.take(kept)
+        if not columns.size:
+            return
+        self.last_us = max(self.last_us or 0, int(columns.timestamp.max()))
+        for first, (width, ring_us) in enumerate(RINGS):  # from the finest ring that still holds them on
+            held = columns.timestamp // width >= (now_us - ring_us) // width
+            self._add_from(first, columns if held.all() else columns.take(held), now_us)
+            columns = columns.take(~held)
+
+    def _add_from(self, first: int, columns: Columns, now_us: int) -> None:
+        width = RINGS[first][0]
+        numbers = columns.timestamp // width
+        for number in np.unique(numbers).tolist():
+            inside = numbers == number
+            part = columns if inside.all() else columns.take(inside)
+            for dimension in self.dimensions:
+                found = self._bounded(dimension, aggregate(part, self.measures, Grouping(dimension)))
+                for at in range(first, len(RINGS)):
+                    self._put(at, dimension, number * width // RINGS[at][0], found, now_us)
+
+    def absorb(self, other: Recent, now_us: int) -> None:
+        """Take in what another, of the same dimensions, has counted."""
+        self.ahead += other.ahead
+        self.last_us = max((t for t in (self.last_us, other.last_us) if t is not None), default=None)
+        for at, ring in enumerate(other._rings):
+            for dimension, buckets in ring.items():
+                for number, bucket in buckets.items():
+                    self._put(at, dimension, number, self._bounded(dimension, bucket.total()), now_us)
+
+    def _bounded(self, dimension: tuple[str, ...], found: Partials) -> Partials:
+        """The partials with at most so many names."""
+        known = self._names[dimension]
+        new = [group for group in found.groups if group not in known]
+        room = MOST_NAMES - len(known)
+        known.update(new[:room])
+        if len(new) <= room:
+            return found
+        other = (OTHER,) * len(dimension)
+        return rolled_up(found, [group if group in known else other for group in found.groups])
+
+    def _put(self, at: int, dimension: tuple[str, ...], number: int, part: Partials, now_us: int) -> None:
+        """Add to a bucket of a ring, unless it is too old, and to the window that holds it."""
+        width, kept = RINGS[at]
+        if number >= (now_us - kept) // width:
+            self._rings[at][dimension].setdefault(number, _Sum()).add(part)
+            first, window = self._windows.get((at, dimension), (0, None))
+            if window is not None and number >= first:
+                window.add(part)
+
+    def forget(self, now_us: int) -> None:
+        """Let go of buckets that are too old, and of names that are in none."""
+        for ring, (width, kept) in zip(self._rings, RINGS, strict=True):
+            first = (now_us - kept) // width
+            for buckets in ring.values():
+                for number in [number for number in buckets if number < first]:
+                    del buckets[number]
+        self._rows = {key: row for key, row in self._rows.items() if key[1] in self._rings[key[0]][()]}
+        for dimension, names in self._names.items():
+            if len(names) >= MOST_NAMES:
+                names &= {g for bucket in self._rings[0][dimension].values() for g in bucket.total().groups}
+
+    def start_of(self, window_us: int, now_us: int) -> int:
+        """When the window begins, at the beginning of a bucket."""
+        width = RINGS[_ring(window_us)][0]
+        return (now_us - window_us) // width * width
+
+    def width_of(self, window_us: int) -> int:
+        """How wide the buckets of a window are."""
+        return RINGS[_ring(window_us)][0]
+
+    def window(self, dimension: tuple[str, ...], window_us: int, now_us: int) -> Partials:
+        """The calls of the last `window_us`, by a dimension."""
+        at = _ring(window_us)
+        first = self.start_of(window_us, now_us) // RINGS[at][0]
+        held = self._windows.get((at, dimension))
+        if held is None or held[0] != first:
+            buckets = self._rings[at][dimension]
+            held = (first, _Sum([bucket.total() for number, bucket in buckets.items() if number >= first] or [EMPTY]))
+            self._windows[at, dimension] = held
+        return held[1].total()
+
+    def show(self, dimensions: Sequence[tuple[str, ...]]) -> None:
+        """Keep windows ready only for these dimensions."""
+        self._windows = {key: held for key, held in self._windows.items() if key[1] in dimensions}
+
+    def course(self, names: Sequence[str], window_us: int, now_us: int) -> list[dict[str, float | None]]:
+        """Statistics of all calls in every bucket of the window, the last one incomplete; empty where none is."""
+        at = _ring(window_us)
+        width = RINGS[at][0]
+        first = self.start_of(window_us, now_us) // width
+        wanted = tuple(names)
+        return [self._row(at, number, wanted) for number in range(first, now_us // width + 1)]
+
+    def _row(self, at: int, number: int, names: tuple[str, ...]) -> dict[str, float | None]:
+        bucket = self._rings[at][()].get(number)
+        if bucket is None:
+            return {}
+        known = self._rows.get((at, number))
+        if known is None or known[:2] != (bucket.version, names):
+            table = evaluate(bucket.total(), names, RINGS[at][0] / MINUTE_US)
+            known = (bucket.version, names, [float(table[name][-1]) for name in names])
+            self._rows[at, number] = known
+        return {name: None if np.isnan(v) else v for name, v in zip(names, known[2], strict=True)}
+
+
+def _ring(window_us: int) -> int:
+    return next((at for at, (_, kept) in enumerate(RINGS) if window_us <= kept), len(RINGS) - 1)
+
+
+def _compact(partials: Partials) -> Partials:
+    values = {name: _one_run(found) for name, found in partials.values.items()}
+    return msgspec.structs.replace(partials, values=values)
+
+
+def _one_run(values: Values) -> Values:
+    if len(values) > _EXACT_VALUES:
+        return coarsen(values)
+    return Values((sorted_run(values),), values.exact) if values.runs else values

@@ -1,0 +1,177 @@
+"""Alerts and rules: what `check` keeps in the state, and what people do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from llmmon.alerting.actions import FaultyRuleError, acknowledge, add_rule, added_rules, all_rules, drop_rule, resolve
+from llmmon.alerting.alert import Alert, State
+from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.state import BusyError, StateFile, sole_evaluator
+from llmmon.errors import UsageError
+from llmmon.live.server.replies import (
+    POSTED,
+    Acknowledged,
+    Added,
+    AlertRow,
+    Deleted,
+    NewRule,
+    Resolved,
+    RuleRow,
+    described,
+    reply,
+    takes,
+)
+from llmmon.live.server.service import Service, clock
+from llmmon.live.server.settings import Fault, RefusedError
+from llmmon.text.times import iso
+
+_MOST_EPISODES: Final = 1000
+Result = TypeVar("Result")
+AlertId = Annotated[str, Path(min_length=1, max_length=100)]
+ActiveOnly = Annotated[bool, Query(description="false: those of the last 90 days that are over, too")]
+
+
+def router(service: Service) -> APIRouter:
+    """The endpoints of alerts."""
+    routes = APIRouter()
+
+    @routes.get("/v1/alerts", responses=described(list[AlertRow], 422, 503))
+    async def get_alerts(active_only: ActiveOnly = True) -> Response:
+        """The alerts that fire; with active_only=false all that fired, the newest 1,000, newest last."""
+
+        def found(state: StateFile) -> list[Alert]:
+            if active_only:
+                return [alert for alert in state.alerts().values() if alert.state is State.FIRING]
+            return state.episodes()[-_MOST_EPISODES:]
+
+        return reply([_row(alert) for alert in await _with_state(service, found)])
+
+    @routes.post("/v1/alerts/{alert_id}/acknowledge", responses=described(Acknowledged, 404, 422, 503))
+    async def acknowledge_alert(alert_id: AlertId) -> Response:
+        """Mark an open alert as seen: it is not repeated."""
+        await _move(service, acknowledge, alert_id)
+        return reply(Acknowledged(True))
+
+    @routes.post("/v1/alerts/{alert_id}/resolve", responses=described(Resolved, 404, 422, 503))
+    async def resolve_alert(alert_id: AlertId) -> Response:
+        """Resolve an alert by hand, until its condition has cleared."""
+        await _move(service, resolve, alert_id)
+        return reply(Resolved(True))
+
+    return routes
+
+
+def rules_router(service: Service) -> APIRouter:
+    """The endpoints of rules."""
+    routes = APIRouter()
+
+    @routes.get("/v1/rules", responses=described(list[RuleRow], 503))
+    async def get_rules() -> Response:
+        """The rules that are evaluated."""
+
+        def found(state: StateFile) -> list[RuleRow]:
+            added = {rule.name for rule in added_rules(state)}
+            return [_rule_row(rule, added) for rule in all_rules(service.query.config, state)]
+
+        return reply(await _with_state(service, found))
+
+    @routes.post("/v1/rules", responses=described(Added, 409, *POSTED), openapi_extra=takes(NewRule, many=False))
+    async def add(request: Request) -> Response:
+        """Add a rule, or replace the added one of its name; it is kept and evaluated from now on."""
+        body, _ = await service.bodies.receive(request)
+        table = _table(body)
+        await _with_state(service, lambda state: _refusing(409, lambda: add_rule(state, table, service.query.config)))
+        return reply(Added(True))
+
+    @routes.delete("/v1/rules/{name}", responses=described(Deleted, 404, 422, 503))
+    async def delete(name: Annotated[str, Path(min_length=1, max_length=500)]) -> Response:
+        """Take back a rule that was added; its alerts are resolved."""
+        await _with_state(service, lambda state: _refusing(404, lambda: drop_rule(state, name)))
+        return reply(Deleted(True))
+
+    return routes
+
+
+async def _with_state(service: Service, work: Callable[[StateFile], Result]) -> Result:
+    """What some work on the state gives, done beside; 503 where another holds it too long."""
+
+    def run() -> Result:
+        try:
+            with service.state() as state:
+                return work(state)
+        except BusyError as error:
+            raise RefusedError(503, str(error), retry_after="5") from None
+        except sqlite3.OperationalError as error:
+            raise RefusedError(503, f"state file {service.plan.state}: {error}", retry_after="5") from None
+
+    return await asyncio.to_thread(run)
+
+
+def _refusing(status: int, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except FaultyRuleError as error:
+        items = tuple(_fault(text) for text in error.faults)
+        raise RefusedError(422, "the rule was not added", items=items) from None
+    except UsageError as error:
+        raise RefusedError(status, str(error), hint=error.hint) from None
+
+
+async def _move(service: Service, move: Callable[..., Any], alert_id: str) -> None:
+    def moved(state: StateFile) -> None:
+        channels, environment = service.query.config.channels, service.plan.environment
+        with sole_evaluator(service.plan.state):  # an evaluation would send the same messages
+            _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment))
+
+    await _with_state(service, moved)
+
+
+def _row(alert: Alert) -> AlertRow:
+    return AlertRow(
+        alert_id=alert.alert_id,
+        title=alert.title,
+        severity=alert.severity.value,
+        metric=alert.metric_name,
+        value=alert.value,
+        timestamp=iso(alert.fired_us or alert.since_us) or "",
+        acknowledged=alert.acknowledged,
+        resolved=alert.resolved,
+    )
+
+
+def _rule_row(rule: AlertRule, added: set[str]) -> RuleRow:
+    return RuleRow(
+        name=rule.name,
+        metric_name=rule.metric_name,
+        condition=rule.condition,
+        threshold=rule.threshold,
+        severity=rule.severity.value,
+        aggregation=rule.aggregation,
+        window_minutes=rule.window_us / MINUTE_US,
+        added=rule.name in added,
+    )
+
+
+def _table(body: bytes) -> dict[str, Any]:
+    """The rule that a body asks for, as a table of the configuration; raises `RefusedError`."""
+    try:
+        table = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.ValidationError as error:
+        raise RefusedError(422, f"the rule was not added: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(400, f"the body is no JSON: {error}") from None
+    if "metric_name" in table:
+        table["metric"] = table.pop("metric_name")
+    return {name: value for name, value in table.items() if value is not None}
+
+
+def _fault(text: str) -> Fault:
+    field, _, rest = text.partition(": ")
+    return Fault(rest, field="metric_name" if field == "metric" else field)

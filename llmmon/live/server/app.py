@@ -1,0 +1,164 @@
+"""Runs the service: the socket, the signals, an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from llmmon import __version__
+from llmmon.errors import UsageError
+from llmmon.live.server import alert_routes, metric_routes
+from llmmon.live.server.auth import LOOPBACK, App, Gate
+from llmmon.live.server.journal import Journal
+from llmmon.live.server.replies import schemas
+from llmmon.live.server.service import Service
+from llmmon.live.server.settings import Fault, RefusedError, ServePlan, error_body
+
+
+def application(service: Service) -> App:
+    """The service as an ASGI application, behind its gate."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="llmmon",
+        version=__version__,
+        description="Records LLM calls durably, and says what they cost, how fast and how broken they are.",
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    for routes in (
+        metric_routes.recording_router(service),
+        metric_routes.reading_router(service),
+        alert_routes.router(service),
+        alert_routes.rules_router(service),
+        metric_routes.health_router(service),
+    ):
+        app.include_router(routes)
+    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(HTTPException, _not_found)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, lambda request, error: _failed(service, request, error))
+    _describe(app)
+    return Gate(app, service.plan.host, service.plan.token)
+
+
+def _describe(app: FastAPI) -> None:
+    """Let the description know our schemas, and the token."""
+    generated = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = generated()
+            components = found.setdefault("components", {})
+            components["schemas"] = schemas()
+            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            found["security"] = [{"token": []}, {}]
+            app.openapi_schema = found
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _json(status: int, body: bytes, headers: Any = None) -> Response:
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+async def _refused(_: Request, error: Any) -> Response:
+    return _json(error.status, msgspec.json.encode(error.reply), error.headers)
+
+
+async def _not_found(_: Request, error: Any) -> Response:
+    return _json(error.status_code, error_body(str(error.detail)), error.headers)
+
+
+async def _invalid(_: Request, error: Any) -> Response:
+    faults = [Fault(one["msg"], field=str(one["loc"][-1])) for one in error.errors()]
+    return _json(422, error_body("a parameter is not as it must be", items=faults))
+
+
+async def _failed(service: Service, request: Request, error: Exception) -> Response:
+    service.say(f"internal error: {request.method} {request.url.path}: {type(error).__name__}: {error}")
+    return _json(500, error_body("internal error"))
+
+
+_GRACE_S: Final = 10
+_KEPT_ALIVE_S: Final = 75  # longer than clients keep a connection: one that closes while a post is sent leaves doubt
+_BACKLOG: Final = 1024
+
+
+def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; raises `UsageError` where it may not or cannot listen."""
+    check(plan)
+    listening = _listening(plan)
+    with listening, Journal(plan.journal) as journal:
+        service = Service(plan, journal, say)
+        server = uvicorn.Server(_settings(plan, application(service)))
+        said = address(*listening.getsockname()[:2])
+        say(f"listening on {said}, recording into {plan.journal}, state in {plan.state}")
+        if not plan.query.config.rules:
+            say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
+        signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
+        server.run(sockets=[listening])
+
+
+def check(plan: ServePlan) -> None:
+    """Raises `UsageError` for what would let everyone in."""
+    if plan.host not in LOOPBACK and plan.token is None:
+        raise UsageError(
+            f"--host {plan.host}: without a token only this machine may ask",
+            hint="--token env:NAME or file:PATH, or $LLMMON_TOKEN",
+        )
+
+
+def address(host: str, port: int) -> str:
+    """As an address to open."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _ended(_number: int, _frame: Any) -> None:
+    pass
+
+
+def _settings(plan: ServePlan, app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        proxy_headers=False,
+        limit_concurrency=plan.limits.connections,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEPT_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+def _listening(plan: ServePlan) -> socket.socket:
+    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
+    # asyncio sends small pieces at once only on sockets that say they are of TCP; otherwise answers take 40 ms
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((plan.host, plan.port))
+        found.listen(_BACKLOG)
+    except OSError as error:
+        found.close()
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(f"cannot listen on {plan.host}:{plan.port}: {why}", hint="--port N for another") from None
+    return found

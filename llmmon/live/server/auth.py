@@ -1,0 +1,96 @@
+"""Who is let in: the right host name, no other site's page, the token. Before anything else is looked at."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from llmmon.live.server.settings import error_body
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_OPEN: Final = frozenset({"/health", "/ready"})  # say nothing that is worth keeping
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHALLENGES: Final = ((b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="llmmon"'))
+_ALWAYS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class Gate:
+    """An ASGI application around another."""
+
+    def __init__(self, app: App, host: str, token: str | None) -> None:
+        self._app = app
+        self._token = None if token is None else token.encode()
+        self._hosts = LOOPBACK | {host} if host in LOOPBACK else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sealed(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_ALWAYS]
+            await send(message)
+
+        headers = dict(scope["headers"])
+        refusal = self._refusal(scope, headers)
+        if refusal is None:
+            await self._app(scope, receive, sealed)
+            return
+        status, text, more = refusal
+        start = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode()), *more]
+        await sealed({"type": "http.response.start", "status": status, "headers": start})
+        await sealed({"type": "http.response.body", "body": text if scope["method"] != "HEAD" else b""})
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, bytes, Any] | None:
+        host = _name_of(headers.get(b"host", b""))
+        if self._hosts is not None and host not in self._hosts:
+            return 403, error_body(f"this is not {host[:100]!r}", hint="use http://127.0.0.1"), ()
+        if scope["method"] not in _SAFE and _is_foreign(headers):
+            return 403, error_body("a page of another site asks for this"), ()
+        if self._token is None or scope["path"] in _OPEN or self._knows(headers.get(b"authorization", b"")):
+            return None
+        return 401, error_body("the token is missing or wrong", hint="Authorization: Bearer TOKEN"), _CHALLENGES
+
+    def _knows(self, given: bytes) -> bool:
+        """Whether it is the token: as a bearer, or as the password of a browser's question."""
+        scheme, _, rest = given.partition(b" ")
+        rest = rest.strip()
+        if scheme.lower() == b"basic":
+            try:
+                rest = base64.b64decode(rest, validate=True).partition(b":")[2]
+            except binascii.Error:
+                rest = b""
+        elif scheme.lower() != b"bearer":
+            rest = b""
+        return hmac.compare_digest(rest, self._token or b"")
+
+
+def _name_of(host: bytes) -> str:
+    """The host name without its port."""
+    try:
+        return urlsplit(f"//{host.decode('latin-1')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_foreign(headers: dict[bytes, bytes]) -> bool:
+    if headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}:
+        return True
+    origin = headers.get(b"origin")
+    return origin is not None and origin.partition(b"//")[2] != headers.get(b"host")

@@ -1,0 +1,233 @@
+"""`POST /v1/requests` and `POST /v1/metrics`: what is taken is on the disk before the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from llmmon.alerting.alert import State
+from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
+from llmmon.live.server.intake import CALLS, SAMPLES, Call, Sample, Taken, taken
+from llmmon.live.server.replies import (
+    POSTED,
+    AnomalyRow,
+    Dashboard,
+    Health,
+    MetricsRecorded,
+    Readiness,
+    RequestsRecorded,
+    Summary,
+    described,
+    reply,
+    takes,
+)
+from llmmon.live.server.service import Service, clock
+from llmmon.live.server.settings import RefusedError
+from llmmon.metrics.definitions import ALIASES
+from llmmon.output.export.prometheus import FORMATS, Family, Moment, Point, families, sample_families
+from llmmon.text.times import iso
+
+_YEAR_MINUTES: Final = 366 * 1440
+_HOURS: Final = (24, 168, 366 * 24)  # windows in which incidents are looked for; the shortest that covers
+_HOUR_US: Final = 3_600_000_000
+_PAGE_S: Final = 60
+_TYPES: Final = {
+    "prometheus": "text/plain; version=0.0.4; charset=utf-8",
+    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+}
+_NOTHING: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>llmmon</title>
+<h1>llmmon</h1><p>No call of the last day is known yet. POST records to <code>/v1/requests</code>.</p></html>"""
+
+Minutes = Annotated[int, Query(ge=1, le=_YEAR_MINUTES, description="length of the window up to now")]
+Hours = Annotated[int, Query(ge=1, le=_HOURS[-1], description="how far back incidents are told of")]
+
+
+def reading_router(service: Service) -> APIRouter:
+    """The endpoints."""
+    routes = APIRouter()
+
+    @routes.get("/v1/metrics/summary", responses=described(Summary, 422, 429, 503))
+    async def get_summary(window_minutes: Minutes = 60) -> Response:
+        """The figures of the last minutes."""
+        return reply(only(await _figures(service, window_minutes), Summary.__struct_fields__))
+
+    @routes.get("/v1/dashboard", responses=described(Dashboard, 503))
+    async def get_dashboard() -> Response:
+        """The figures of the last hour, and how many alerts fire."""
+        figures = await _figures(service, 60)
+        return reply(_dashboard(figures, await asyncio.to_thread(_firing, service)))
+
+    @routes.get("/v1/anomalies", responses=described(list[AnomalyRow], 422, 429, 503))
+    async def get_anomalies(hours: Hours = 24) -> Response:
+        """The incidents of the last hours, newest last; looked for at most once a minute."""
+        longest = next(one for one in _HOURS if hours <= one)
+        done = await service.children.ask("anomalies", "--window", f"{longest}h", "-f", "json")
+        return reply([] if done.nothing else _anomalies(done.text, clock() - hours * _HOUR_US))
+
+    @routes.get("/metrics", responses=described(str, 503, media="text/plain"))
+    async def prometheus_metrics(request: Request) -> Response:
+        """Everything since the start for Prometheus, as OpenMetrics where that is accepted."""
+        kind = "openmetrics" if "application/openmetrics-text" in request.headers.get("accept", "") else "prometheus"
+        await service.fresh()
+        return Response(await asyncio.to_thread(_exposed, service, kind), headers={"content-type": _TYPES[kind]})
+
+    @routes.get("/", responses=described(str, 429, 503, media="text/html"))
+    async def page() -> Response:
+        """The report of the last day as a page that renews itself."""
+        done = await service.children.ask("report", "--window", "24h", "-o", "-")
+        text = _NOTHING.encode() if done.nothing else done.text
+        return Response(text, media_type="text/html", headers={"refresh": str(_PAGE_S)})
+
+    return routes
+
+
+def health_router(service: Service) -> APIRouter:
+    """What supervisors ask."""
+    routes = APIRouter()
+
+    @routes.get("/health", responses=described(Health))
+    async def health() -> Response:
+        """The process answers."""
+        return reply(Health("healthy"))
+
+    @routes.get("/ready", responses={**described(Readiness), **_unready()})
+    async def ready() -> Response:
+        """The log can be written, the state can be reached, the rules are evaluated."""
+        troubles = await asyncio.to_thread(service.troubles)
+        return reply(Readiness(not troubles, troubles), 503 if troubles else 200)
+
+    return routes
+
+
+def _unready() -> dict[int | str, dict[str, Any]]:
+    return {503: {**described(Readiness)[200], "description": "something does not work"}}
+
+
+async def _figures(service: Service, minutes: int) -> dict[str, Any]:
+    if minutes <= LONGEST_MINUTES:
+        follower = await service.fresh()
+        return await asyncio.to_thread(follower.figures, minutes)
+    done = await service.children.ask("summarize", "--window", f"{minutes}m", "-f", "json")
+    if done.nothing:
+        return {name: 0 if name in {"request_count", "error_count"} else None for name in FIGURES}
+    totals: dict[str, Any] = msgspec.json.decode(done.text)["data"]["totals"]
+    return totals
+
+
+def _dashboard(figures: dict[str, Any], firing: int) -> Dashboard:
+    return Dashboard(
+        latency_avg=figures["latency_avg_ms"],
+        latency_p95=figures["latency_p95_ms"],
+        tokens_total=figures["tokens_total"],
+        cost_total=figures["cost_total_usd"],
+        error_rate=figures["error_rate"],
+        quality_avg=figures["quality_avg"],
+        active_alerts=firing,
+    )
+
+
+def _firing(service: Service) -> int:
+    with service.state() as state:
+        return sum(alert.state is State.FIRING for alert in state.alerts().values())
+
+
+def _anomalies(text: bytes, since_us: int) -> list[AnomalyRow]:
+    since = iso(since_us)
+    try:
+        found = msgspec.json.decode(text)["data"]["anomalies"]
+    except (msgspec.DecodeError, KeyError):
+        raise RefusedError(503, "llmmon anomalies: its answer cannot be read") from None
+    return [
+        AnomalyRow(
+            metric=row["metric_name"],
+            value=row["value"],
+            expected_range=row["expected_range"],
+            severity=row["severity"],
+            timestamp=row["timestamp"],
+            description=row["description"],
+        )
+        for row in found
+        if (row["end"] or row["timestamp"]) >= since
+    ]
+
+
+def _exposed(service: Service, kind: str) -> str:
+    counted = service.follower.counted()
+    shown = families(counted.tally, Moment(None, counted.rejected))
+    shown += sample_families(counted.samples, shown)
+    return FORMATS[kind]([*shown, *_own(service)])
+
+
+def _own(service: Service) -> list[Family]:
+    """What the service says of itself."""
+    waiting = Point((), service.writer.queued_bytes)
+    recorded = tuple(Point((("kind", kind),), count) for kind, count in service.recorded.items())
+    return [
+        Family("llmmon_recorded_total", "counter", "calls and samples that were taken", "", recorded),
+        Family("llmmon_queued_bytes", "gauge", "what waits to be written", "", (waiting,)),
+        Family("llmmon_alerts_firing", "gauge", "alerts that fire", "", (Point((), len(service.rounds.firing)),)),
+    ]
+
+
+_FEW: Final = 200_000  # bytes that are decoded without letting others go first
+_FEW_SAMPLES: Final = 100
+
+
+def recording_router(service: Service) -> APIRouter:
+    """The endpoints."""
+    routes = APIRouter()
+
+    @routes.post("/v1/requests", responses=described(RequestsRecorded, *POSTED), openapi_extra=takes(Call))
+    async def record_requests(request: Request) -> Response:
+        """Record calls: one, an array, or one a line (application/x-ndjson). All of them or none."""
+        found = await _take(service, request, CALLS)
+        service.recorded["requests"] += len(found.items)
+        return reply(RequestsRecorded(True, len(found.items), found.texts_dropped))
+
+    @routes.post("/v1/metrics", responses=described(MetricsRecorded, *POSTED), openapi_extra=takes(Sample))
+    async def record_metrics(request: Request) -> Response:
+        """Record metric samples: one, an array, or one a line. All of them or none."""
+        found = await _take(service, request, SAMPLES)
+        service.recorded["samples"] += len(found.items)
+        async with service.judging:
+            if len(found.items) <= _FEW_SAMPLES:
+                anomalies = _count_anomalies(service, found.items)
+            else:
+                anomalies = await asyncio.to_thread(_count_anomalies, service, found.items)
+        return reply(MetricsRecorded(True, anomalies, _alerts(service, found.items)))
+
+    return routes
+
+
+async def _take(service: Service, request: Request, shape: Any) -> Taken:
+    body, lines = await service.bodies.receive(request)
+    keep = service.plan.keep_text
+    if len(body) <= _FEW:
+        found = taken(body, shape, lines=lines, keep_text=keep)
+    else:
+        found = await asyncio.to_thread(taken, body, shape, lines=lines, keep_text=keep)
+    if found.items:
+        await service.writer.record(found.data)
+    return found
+
+
+def _count_anomalies(service: Service, samples: Sequence[Sample]) -> int:
+    """How many anomalies begin with one of the samples."""
+    return sum(len(service.detector.check(one.name, one.value, _moment(one.timestamp))) for one in samples)
+
+
+def _moment(stamp: datetime | float | None) -> datetime | None:
+    if isinstance(stamp, datetime) or stamp is None:
+        return stamp if stamp is None or stamp.tzinfo else stamp.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(stamp, UTC)
+
+
+def _alerts(service: Service, samples: Sequence[Sample]) -> int:
+    """How many alerts fire now on the metrics of the samples."""
+    names = {ALIASES.get(one.name, one.name) for one in samples}
+    return sum(ALIASES.get(alert.metric_name, alert.metric_name) in names for alert in service.rounds.firing)

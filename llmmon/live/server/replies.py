@@ -1,0 +1,189 @@
+"""What the endpoints reply, and how the interface's description speaks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from fastapi import Response
+
+from llmmon.live.server.intake import EVIDENCE, Call, Sample
+from llmmon.live.server.settings import Error
+
+Severity = Literal["info", "warning", "error", "critical"]
+
+
+class MetricsRecorded(msgspec.Struct):
+    """`recorded`: the samples are on the disk. `anomalies`: how many begin with one of them. `alerts`: how many fire
+    now on their metrics.
+    """
+
+    recorded: bool
+    anomalies: int
+    alerts: int
+
+
+class RequestsRecorded(msgspec.Struct):
+    """The calls are on the disk; `texts_dropped` texts were not recorded (`--keep-text`)."""
+
+    recorded: bool
+    accepted: int
+    texts_dropped: int
+
+
+class Summary(msgspec.Struct):
+    """The figures of a window; null where there is nothing to tell them from."""
+
+    latency_avg_ms: float | None
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    tokens_total: int | None
+    cost_total_usd: float | None
+    error_count: int | None
+    request_count: int
+    quality_avg: float | None
+
+
+class Dashboard(msgspec.Struct):
+    """The last hour; latencies in milliseconds, cost in US dollars."""
+
+    latency_avg: float | None
+    latency_p95: float | None
+    tokens_total: int | None
+    cost_total: float | None
+    error_rate: float | None
+    quality_avg: float | None
+    active_alerts: int
+
+
+class AlertRow(msgspec.Struct):
+    """One episode of an alert."""
+
+    alert_id: str
+    title: str
+    severity: Severity
+    metric: str
+    value: float | None
+    timestamp: str
+    acknowledged: bool
+    resolved: bool
+
+
+class AnomalyRow(msgspec.Struct):
+    """One incident."""
+
+    metric: str
+    value: float | None
+    expected_range: list[float | None]
+    severity: Literal["low", "medium", "high", "critical"]
+    timestamp: str
+    description: str
+
+
+class RuleRow(msgspec.Struct):
+    """One rule that is evaluated; `added` ones can be deleted."""
+
+    name: str
+    metric_name: str
+    condition: str
+    threshold: float
+    severity: Severity
+    aggregation: str
+    window_minutes: float
+    added: bool
+
+
+class Acknowledged(msgspec.Struct):
+    """The alert is marked as seen."""
+
+    acknowledged: bool
+
+
+class Resolved(msgspec.Struct):
+    """The alert is resolved until its condition has cleared."""
+
+    resolved: bool
+
+
+class Added(msgspec.Struct):
+    """The rule is evaluated from now on."""
+
+    added: bool
+
+
+class Deleted(msgspec.Struct):
+    """The rule is evaluated no more."""
+
+    deleted: bool
+
+
+class Health(msgspec.Struct):
+    """The process answers."""
+
+    status: str
+
+
+class Readiness(msgspec.Struct):
+    """Whether everything works, and what does not."""
+
+    ready: bool
+    troubles: list[str]
+
+
+class NewRule(msgspec.Struct):
+    """A rule, with any other key that `[[rules]]` of the configuration knows, such as window and aggregation."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    metric_name: str
+    threshold: float
+    condition: Literal["gt", "ge", "lt", "le", "eq", "ne"] = "gt"
+    severity: Severity = "error"
+
+
+REF: Final = "#/components/schemas/{name}"
+_TYPES: Final[tuple[Any, ...]] = (
+    *(Call, Sample, NewRule, Error, MetricsRecorded, RequestsRecorded, Summary, Dashboard, AlertRow, AnomalyRow),
+    *(RuleRow, Acknowledged, Resolved, Added, Deleted, Health, Readiness),
+)
+_WHY: Final = {
+    400: "no JSON, or cut off",
+    401: "the token is missing or wrong",
+    403: "another site's page, or a host name that is not ours",
+    404: "there is none",
+    408: "the body did not arrive in time",
+    409: "a rule of the configuration has this name, or there are too many",
+    413: "too large",
+    415: "not JSON",
+    422: "not as it must be; items says where",
+    429: "too much waits; Retry-After says when to come again",
+    503: "cannot be done now",
+}
+POSTED: Final = (400, 408, 413, 415, 422, 429, 503)
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas of everything that goes in or out."""
+    found = msgspec.json.schema_components(_TYPES, ref_template=REF)[1]
+    known = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in EVIDENCE]
+    return found | {"Call": {**found["Call"], "anyOf": known}}
+
+
+def described(kind: Any, *codes: int, media: str = "application/json") -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint: what it replies, and how it may refuse."""
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template=REF)
+    error = {"application/json": {"schema": {"$ref": REF.format(name="Error")}}}
+    known: dict[int | str, dict[str, Any]] = {200: {"description": "done", "content": {media: {"schema": schema}}}}
+    return known | {code: {"description": _WHY[code], "content": error} for code in (401, 403, *codes)}
+
+
+def takes(kind: Any, *, many: bool = True) -> dict[str, Any]:
+    """The body of an endpoint: one or, as an array or one a line, many."""
+    shapes = msgspec.json.schema_components([kind | list[kind] if many else kind], ref_template=REF)[0]
+    content: Mapping[str, Any] = {"application/json": {"schema": shapes[0]}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def reply(found: Any, status: int = 200) -> Response:
+    """A reply as JSON."""
+    return Response(msgspec.json.encode(found), status, media_type="application/json")

@@ -1,0 +1,198 @@
+"""The parts of a running service, as the endpoints see them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from llmmon.alerting.alert import Alert, State
+from llmmon.alerting.check import CheckPlan, check
+from llmmon.alerting.state import BusyError, StateFile
+from llmmon.anomaly.detectors import CompositeAnomalyDetector, StatisticalAnomalyDetector, ThresholdAnomalyDetector
+from llmmon.errors import InputError, LlmmonError
+from llmmon.ingest.query import Query
+from llmmon.ingest.sources import expand
+from llmmon.live.server.follower import Follower
+from llmmon.live.server.intake import Bodies
+from llmmon.live.server.jobs import Children
+from llmmon.live.server.journal import Journal, Writer
+from llmmon.live.server.settings import RefusedError, ServePlan
+
+_STUCK_S: Final = 120.0
+
+
+class Rounds:
+    """Evaluates every `every_s` seconds until cancelled; one after the other, beside any `llmmon check`."""
+
+    def __init__(
+        self,
+        query: Query,
+        state: Path,
+        every_s: float,
+        environment: Mapping[str, str],
+        clock: Callable[[], int],
+        say: Callable[[str], None],
+    ) -> None:
+        self._query = query
+        self._plan = CheckPlan(state=state, environment=environment)
+        self._every_s = every_s
+        self._clock = clock
+        self._say = say
+        self._thread = ThreadPoolExecutor(1, "rules")
+        self._done_s = time.monotonic()
+        self.firing: tuple[Alert, ...] = ()
+        self.fault: str | None = None  # why the last one failed
+
+    def once(self) -> None:
+        """One evaluation, in this thread."""
+        try:
+            report = check(msgspec.structs.replace(self._query, wall_us=self._clock()), self._plan)
+        except BusyError:
+            pass  # the other one does this one's work
+        except LlmmonError as error:
+            self._note(str(error))
+            return
+        else:
+            self.firing = tuple(alert for alert in report.alerts if alert.state is State.FIRING)
+            for row in report.notifications:
+                if row.status == "queued" and row.reason:
+                    self._say(f"alert {row.alert_id} to {row.channel}: {row.reason}")
+        self._done_s = time.monotonic()
+        self._note(None)
+
+    def _note(self, fault: str | None) -> None:
+        if fault is not None and fault != self.fault:
+            self._say(f"the rules were not evaluated: {fault}")
+        self.fault = fault
+
+    async def run(self) -> None:
+        """Evaluate until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(self._thread, self.once)
+            except Exception as error:  # noqa: BLE001 - no fault of one round may end the others
+                self._note(f"internal error: {type(error).__name__}: {error}")
+            await asyncio.sleep(self._every_s)
+
+    def trouble(self) -> str | None:
+        """What is wrong with the evaluation, None if nothing is."""
+        late_s = time.monotonic() - self._done_s
+        if late_s > max(_STUCK_S, 3 * self._every_s):
+            return self.fault or f"the rules were last evaluated {late_s:.0f} s ago"
+        return None
+
+    def shutdown(self) -> None:
+        """Wait for the round that runs."""
+        self._thread.shutdown()
+
+
+_POLL_S: Final = 5.0
+_PATIENCE_S: Final = 20.0  # that a question waits for the first reading
+Say = Callable[[str], None]
+
+
+def clock() -> int:
+    """This moment, in microseconds UTC."""
+    return time.time_ns() // 1000
+
+
+class Service:
+    """Everything that one `llmmon serve` runs on."""
+
+    def __init__(self, plan: ServePlan, journal: Journal, say: Say) -> None:
+        self.plan = plan
+        self.say = say
+        with StateFile(plan.state, say=say):
+            pass  # made, brought up to date, or found to be unusable, before several ask for it
+        logs = tuple(dict.fromkeys((*plan.query.logs, *journal.logs)))
+        # one process: a fork beside threads is not safe, and what is new is little
+        self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, cache=None, progress=None, say=say)
+        self.bodies = Bodies(plan.limits)
+        self.writer = Writer(journal, plan.limits.queued, say)
+        self.follower = Follower(msgspec.structs.replace(self.query, say=lambda _: None), clock)
+        self.rounds = Rounds(self.query, plan.state, plan.every_s, plan.environment, clock, say)
+        self.children = Children(self.query, self.there)
+        self.detector = _detector()
+        self._reading = asyncio.Lock()
+        self._begun = asyncio.Event()
+        self.judging = asyncio.Lock()  # the detector takes one after the other
+        self.recorded = {"requests": 0, "samples": 0}
+
+    def there(self) -> list[str]:
+        """The logs that exist now."""
+        return [path for path in expand(self.query.logs).paths if path != "-"]
+
+    def state(self) -> StateFile:
+        """The state, opened; raises `RefusedError` where that is not possible."""
+        try:
+            return StateFile(self.plan.state, say=self.say)
+        except InputError as error:
+            raise RefusedError(503, str(error), retry_after="5") from None
+
+    async def fresh(self) -> Follower:
+        """The follower, after it has read everything that was recorded; raises `RefusedError` while it begins."""
+        try:
+            await asyncio.wait_for(self._begun.wait(), _PATIENCE_S)
+        except TimeoutError:
+            raise RefusedError(503, "the logs of the last day are being read", retry_after="10") from None
+        await self._refresh()
+        return self.follower
+
+    async def _refresh(self) -> None:
+        async with self._reading:  # those who wait take no thread
+            await asyncio.to_thread(self.follower.refresh, self.writer.written)
+
+    def troubles(self) -> list[str]:
+        """What does not work."""
+        found = [self.writer.fault, self.rounds.trouble()]
+        try:
+            with self.state() as state:
+                state.fact("evaluated_minute")
+        except RefusedError as error:
+            found.append(str(error))
+        return [trouble for trouble in found if trouble is not None]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this lasts, it works; at the end everything that was taken is on the disk."""
+        writing = asyncio.create_task(self.writer.run())
+        beside = [asyncio.create_task(self.rounds.run()), asyncio.create_task(self._follow())]
+        try:
+            yield
+        finally:
+            self.writer.close()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(writing, *beside, return_exceptions=True)
+            await self.children.close()
+            self.writer.shutdown()
+            self.rounds.shutdown()
+
+    async def _follow(self) -> None:
+        """Keep up with the logs while nobody asks."""
+        while True:
+            try:
+                await self._refresh()
+                self._begun.set()
+            except Exception as error:  # noqa: BLE001 - the next look may work
+                self.say(f"the logs were not read: {error}")
+            await asyncio.sleep(_POLL_S)
+
+
+def _detector() -> Any:
+    """For single samples: the guide's."""
+    found = CompositeAnomalyDetector()
+    found.add_detector(StatisticalAnomalyDetector())
+    limits = ThresholdAnomalyDetector()
+    limits.set_threshold("llm_latency_ms", warning=2000, critical=5000)
+    limits.set_threshold("llm_error_rate", warning=0.05, critical=0.1)
+    found.add_detector(limits)
+    return found

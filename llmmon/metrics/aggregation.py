@@ -1,0 +1,312 @@
+"""Aggregating calls and samples over windows: `MetricsAggregator`, and `aggregate`, which the tool runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.metrics.aggregates import GroupIndex, Partials, Run, Sums, Values, coarsen, keys_of, merge, sorted_run
+from llmmon.metrics.columns import EMPTY, Columns, FloatArray, IntArray, concat
+from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, Sort, Statistic
+from llmmon.metrics.grouping import Grouping
+from llmmon.metrics.quantiles import quantiles
+
+
+def evaluate(partials: Partials, names: Sequence[str], minutes: float | None) -> dict[str, FloatArray]:
+    """Statistics of every group, then of all groups together; each of shape (groups + 1,), NaN for missing.
+
+    `minutes` is the length of the time that the calls cover, for rates.
+    """
+    wanted = [STATISTICS[name] for name in names]
+    quantiled = {
+        metric: _quantile_table(partials, metric, [s for s in wanted if s.metric.name == metric and s.needs_values])
+        for metric in dict.fromkeys(s.metric.name for s in wanted if s.needs_values)
+    }
+    return {
+        s.name: quantiled[s.metric.name][s.aggregation] if s.needs_values else _summed(partials, s, minutes)
+        for s in wanted
+    }
+
+
+def _quantile_table(partials: Partials, metric: str, wanted: Sequence[Statistic]) -> dict[str, FloatArray]:
+    size = len(partials) + 1
+    if metric not in partials.values:
+        return {s.aggregation: np.full(size, np.nan) for s in wanted}
+    ps = [QUANTILES[s.aggregation] for s in wanted]
+    table = quantiles(partials.values[metric], len(partials), ps, pooled=True) / METRICS[metric].scale
+    return {s.aggregation: table[:, column] for column, s in enumerate(wanted)}
+
+
+def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> FloatArray:
+    metric = statistic.metric
+    sums = partials.sums.get(metric.name)
+    if sums is None:
+        none = not _calls(partials) and statistic.name in {"request_count", "error_count"}
+        return np.full(len(partials) + 1, 0.0 if none else np.nan)
+    count = np.append(sums.count, sums.count.sum()).astype(np.float64)
+    units = np.append(sums.total, sums.total.sum())
+    total = units / metric.scale
+    with np.errstate(invalid="ignore", divide="ignore"):
+        match statistic.aggregation:
+            case "count":
+                counted = total if metric.sort is Sort.EVENT else count
+                return np.where((count == 0) & (metric.name != "requests"), np.nan, counted)
+            case "sum":
+                return np.where(count == 0, np.nan, total)
+            case "rate" if metric.sort is not Sort.EVENT:
+                amount = total if metric.sort is Sort.AMOUNT else count
+                return np.where(count == 0, np.nan, amount / (minutes or np.nan))
+            case _:
+                return np.where(count == 0, np.nan, units / (count * metric.scale))
+
+
+def _calls(partials: Partials) -> int:
+    """How many calls there are, as far as they were counted."""
+    requests = partials.sums.get("requests")
+    return len(partials) if requests is None else int(requests.total.sum())
+
+
+EXACT_VALUES: Final = 24_000_000  # values that a run keeps exactly; 8 bytes each
+_MERGE_EVERY: Final = 64
+_FEW_GROUPS: Final = 4096
+
+
+class PartialsFold:
+    """Partials under several groupings at once; values past `most_values` are coarsened."""
+
+    def __init__(
+        self, plans: list[tuple[Measures, Grouping]], most_values: int, merge_every: int = _MERGE_EVERY
+    ) -> None:
+        self._plans = plans
+        self._merge_every = merge_every
+        self._most_values = most_values
+        self._pending: list[list[Partials]] = [[] for _ in plans]
+        # few groups are numbered once for all blocks, and their keys are sorted once
+        self._indexes: list[GroupIndex | None] = [GroupIndex() for _ in plans]
+
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
+        if not columns.size:
+            return
+        for place, (measures, grouping) in enumerate(self._plans):
+            index, pending = self._indexes[place], self._pending[place]
+            pending.append(aggregate(columns, measures, grouping, index, in_order=index is None))
+            if index is not None and len(index) > _FEW_GROUPS:
+                self._indexes[place] = None
+                pending[:] = [_in_order(partials) for partials in pending]
+            if len(pending) >= self._merge_every:
+                pending[:] = [self._bounded(merge(pending))]
+
+    def _bounded(self, partials: Partials) -> Partials:
+        if sum(len(values) for values in partials.values.values()) <= self._most_values:
+            return partials
+        values = {name: coarsen(values) for name, values in partials.values.items()}
+        return Partials(partials.groups, partials.sums, values, partials.first_us, partials.last_us)
+
+    def result(self) -> list[Partials]:
+        """One partials a grouping; its values are sorted only where there are many groups."""
+        merged = [self._bounded(merge(pending)) for pending in self._pending]
+        return [
+            _in_order(partials) if index is None else partials
+            for partials, index in zip(merged, self._indexes, strict=True)
+        ]
+
+
+def _in_order(partials: Partials) -> Partials:
+    values = {name: Values((sorted_run(v),), v.exact) for name, v in partials.values.items() if v.runs}
+    return msgspec.structs.replace(partials, values=values)
+
+
+class ColumnsFold:
+    """The calls themselves, all of them."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Columns] = []
+
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
+        self._blocks.append(columns)
+
+    def result(self) -> Columns:
+        """All calls, in the order in which they came."""
+        return concat(self._blocks) if self._blocks else EMPTY
+
+
+class TrailingFold(ColumnsFold):
+    """The calls of the last `horizon_us` (None: all): what can still matter while the end is not known."""
+
+    def __init__(self, horizon_us: int | None) -> None:
+        super().__init__()
+        self._horizon_us = horizon_us
+        self._latest = 0
+
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        """Take a block in, without what has become too old."""
+        dated = columns.dated
+        if self._horizon_us is None:
+            self._blocks.append(columns if dated.all() else columns.take(dated))
+            return
+        self._latest = max(self._latest, int(columns.timestamp[dated].max(initial=0)))
+        kept = columns.take(dated & (columns.timestamp > self._latest - self._horizon_us))
+        if kept.size:
+            self._blocks.append(kept)
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """What else is to be made of the calls of a reading: the fields it needs, and a fold around the reading's own.
+
+    The wrapping fold's result begins with the parts of the one inside.
+    """
+
+    fields: frozenset[str] = frozenset()
+    wrap: Callable[[Any], Any] = lambda fold: fold
+
+
+ALONE: Final = Beside()
+
+
+class TopFold:
+    """The first `limit` calls by a sort key (a metric or field, descending unless `ascending`)."""
+
+    def __init__(self, key: str, limit: int, *, ascending: bool) -> None:
+        self._key = key
+        self._limit = limit
+        self._ascending = ascending
+        self._kept: list[Columns] = []
+        self._found = 0
+
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
+        self._found += columns.size
+        first = columns.take(top(columns, self._key, self._limit, ascending=self._ascending))
+        self._kept.append(first.without_unused_names())
+        if len(self._kept) > _MERGE_EVERY:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        everything = concat(self._kept)
+        self._kept = [everything.take(top(everything, self._key, self._limit, ascending=self._ascending))]
+
+    def result(self) -> tuple[Columns, int]:
+        """The kept calls, and how many there were."""
+        self._shrink()
+        return self._kept[0], self._found
+
+
+def top(columns: Columns, key: str, limit: int, *, ascending: bool) -> Any:
+    """Indices of the first calls by a key; missing last, ties in the order of the log; shape (<= limit,)."""
+    rank = sort_key(columns, key)
+    missing = np.isnan(rank)
+    rank = np.where(missing, np.inf, rank if ascending else -rank)
+    positions = np.arange(columns.size) if columns.positions is None else columns.positions
+    return np.lexsort((positions, rank))[:limit]
+
+
+def sort_key(columns: Columns, key: str) -> FloatArray:
+    """A metric's or number field's values, or the timestamp, as floats, NaN for missing; shape (calls,)."""
+    if key == "timestamp":
+        return np.where(columns.dated, columns.timestamp.astype(np.float64), np.nan)
+    if key in METRICS:
+        rows = METRICS[key].rows(columns)
+        return np.full(columns.size, np.nan) if rows is None else rows
+    return columns.number(key)
+
+
+MINUTE_US: Final = 60_000_000
+
+
+class Measures(msgspec.Struct, frozen=True):
+    """Which metrics to add up, and of which to keep the values."""
+
+    sums: tuple[str, ...]
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, statistics: Sequence[str]) -> Measures:
+        """What the named statistics need."""
+        wanted = [STATISTICS[name] for name in statistics]
+        return cls(
+            sums=tuple(dict.fromkeys(s.metric.name for s in wanted if not s.needs_values)),
+            values=tuple(dict.fromkeys(s.metric.name for s in wanted if s.needs_values)),
+        )
+
+
+def aggregate(
+    columns: Columns,
+    measures: Measures,
+    grouping: Grouping,
+    index: GroupIndex | None = None,
+    *,
+    in_order: bool = True,
+) -> Partials:
+    """The partials of these calls by group; calls aggregated with one `index` merge without renumbering.
+
+    Unless they are to be `in_order`, keys are left as they come, for whoever sorts them when all are there.
+    """
+    index = GroupIndex() if index is None else index
+    groups, kept = grouping.rows(columns, index)
+    if kept is not None:
+        columns = columns.take(kept)
+    size = len(index)
+    rows = {name: METRICS[name].rows(columns) for name in dict.fromkeys((*measures.sums, *measures.values))}
+    everyone = np.bincount(groups, minlength=size)
+    bounds = columns.bounds()
+    return Partials(
+        groups=tuple(index),
+        sums={name: _sums(found, groups, everyone) for name in measures.sums if (found := rows[name]) is not None},
+        values={
+            name: _values(groups, found, in_order) for name in measures.values if (found := rows[name]) is not None
+        },
+        first_us=bounds[0] if bounds else None,
+        last_us=bounds[1] if bounds else None,
+    )
+
+
+def _sums(rows: FloatArray, groups: IntArray, everyone: IntArray) -> Sums:
+    count = everyone
+    total = np.bincount(groups, rows, minlength=len(everyone))  # whole numbers below 2**53: exact
+    if np.isnan(total).any():
+        known = ~np.isnan(rows)
+        groups, rows = groups[known], rows[known]
+        count = np.bincount(groups, minlength=len(everyone))
+        total = np.bincount(groups, rows, minlength=len(everyone))
+    return Sums(count.astype(np.int64), np.rint(total).astype(np.int64))
+
+
+def _values(groups: IntArray, rows: FloatArray, in_order: bool) -> Values:
+    keys = keys_of(groups, rows)
+    if in_order:
+        keys.sort()
+    return Values((Run(keys, ordered=in_order),)) if len(keys) else Values()
+
+
+_QUALITY: Final = "llm_quality_score"
+_GUIDE_SUMMARY: Final = (
+    *("latency_avg_ms", "latency_p95_ms", "latency_p99_ms", "tokens_total"),
+    *("cost_total_usd", "error_count", "request_count", "quality_avg"),
+)
+
+
+def _none_for_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _of_samples(values: FloatArray, aggregation: str, minutes: float) -> float | None:
+    if aggregation == "count":
+        return float(len(values))
+    if not len(values):
+        return None
+    match aggregation:
+        case "avg":
+            return float(values.mean())
+        case "sum":
+            return float(values.sum())
+        case "rate":
+            return len(values) / minutes
+        case "min" | "max":
+            return float(values.min() if aggregation == "min" else values.max())
+        case _:
+            return float(np.quantile(values, int(aggregation[1:]) / 100))

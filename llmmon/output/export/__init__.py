@@ -1,0 +1,1 @@
+"""Exports: metrics for Prometheus and OpenTelemetry, calls as rows."""

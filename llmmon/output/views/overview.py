@@ -1,0 +1,303 @@
+"""What is shown of `report`: headline figures, and sections of charts and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import sqrt
+from typing import Final
+
+from llmmon.metrics.definitions import STATISTICS, Better
+from llmmon.metrics.timeline import DAY_US
+from llmmon.output.views import overview_tables as grids
+from llmmon.output.views.overview_charts import charts_over_time, cost_by_model, distribution, errors_by_type
+from llmmon.output.views.page import Chart, Figure, PageView, Section, Write
+from llmmon.quality.scorers.flags import DIMENSIONS
+from llmmon.reports.overview_fold import Comparison, Overview
+from llmmon.text.figures import MISSING, count, milliseconds, money_text, percent, rate, score, size
+from llmmon.text.times import duration_text, local
+
+_UNCHANGED: Final = 0.005  # relative changes below this are none
+# label, statistic, how it is written
+FIGURES: Final[tuple[tuple[str, str, Write], ...]] = (
+    ("Requests", "request_count", count),
+    ("Error rate", "error_rate", percent),
+    ("Latency p50", "latency_p50_ms", milliseconds),
+    ("Latency p95", "latency_p95_ms", milliseconds),
+    ("First token p50", "ttft_p50_ms", milliseconds),
+    ("Output speed p50", "output_tokens_per_second_p50", lambda value: f"{rate(value)} tok/s"),
+    ("Cost", "cost_total_usd", money_text),
+    ("Cost per request", "cost_per_request_usd", money_text),
+    ("Tokens in", "prompt_tokens", count),
+    ("Tokens out", "completion_tokens", count),
+    ("Answers cut off", "truncated_rate", percent),
+    ("Quality", "quality_avg", score),
+)
+_SMALL: Final = 0.05
+_MANIFOLD: Final = 10.0  # growth by more than this is told as a factor
+# statistics whose change is told in points: the size of a point, the least change worth telling
+_POINTS: Final = {"error_rate": (0.01, 0.001), "truncated_rate": (0.01, 0.001), "quality_avg": (1.0, 0.005)}
+
+
+def figures(overview: Overview) -> tuple[Figure, ...]:
+    """A figure for each statistic that the log has."""
+    return tuple(
+        _figure(label, statistic, write, overview)
+        for label, statistic, write in FIGURES
+        if overview.totals[statistic] is not None
+    )
+
+
+def _figure(label: str, statistic: str, write: Write, overview: Overview) -> Figure:
+    text = write(overview.totals[statistic])
+    if statistic == "cost_total_usd" and overview.totals["unpriced_requests"]:
+        text = f"~{text}"
+    change, was, verdict = _change(statistic, write, overview.comparison)
+    return Figure(label, text, change, was, verdict, _note(statistic, overview))
+
+
+def _note(statistic: str, overview: Overview) -> str:
+    totals = overview.totals
+    notes: dict[str, tuple[str, Callable[[float | None], str], str]] = {
+        "request_count": ("requests_per_minute", rate, "{} a minute"),
+        "error_rate": ("error_count", count, "{} failed"),
+        "cost_total_usd": ("unpriced_requests", count, "{} calls without a price"),
+        "prompt_tokens": ("cached_tokens", count, "{} from cache"),
+        "completion_tokens": ("reasoning_tokens", count, "{} for reasoning"),
+        "latency_p95_ms": ("latency_p99_ms", milliseconds, "p99 {}"),
+        "ttft_p50_ms": ("ttft_p95_ms", milliseconds, "p95 {}"),
+        "truncated_rate": ("truncated_count", count, "{} answers"),
+    }
+    if statistic not in notes:
+        return ""
+    other, write, form = notes[statistic]
+    text = write(totals[other])
+    return form.format(text) if text != MISSING and totals[other] else ""
+
+
+def _change(statistic: str, write: Write, comparison: Comparison | None) -> tuple[str, str, str]:
+    """`▲ 12 %`, what to what, and whether that is better or worse; empty where there is nothing to compare."""
+    if comparison is None:
+        return "", "", ""
+    later, before = comparison.later.get(statistic), comparison.before.get(statistic)
+    if later is None or before is None:
+        return "", "", ""
+    was = f"{write(before)} → {write(later)}"
+    difference = later - before
+    if statistic in _POINTS:
+        unit, least = _POINTS[statistic]
+        unchanged, amount = abs(difference) < least, f"{abs(difference) / unit:.2g}{' pp' if unit < 1 else ''}"
+    elif before:
+        share = abs(difference / before)
+        unchanged = share < _UNCHANGED
+        amount = f"{share:.0%}".replace("%", " %") if share < _MANIFOLD else f"×{later / before:,.0f}"
+    else:
+        unchanged, amount = not difference, ""
+    if unchanged:
+        return "unchanged", was, ""
+    told = _verdict(statistic, difference) if _telling(statistic, comparison) else ""
+    return f"{'▲' if difference > 0 else '▼'} {amount}".strip(), was, told
+
+
+def _telling(statistic: str, comparison: Comparison) -> bool:
+    """Whether a change is more than chance: two proportions beyond two standard errors, other figures beyond 5 %."""
+    later, before = comparison.later[statistic] or 0.0, comparison.before[statistic] or 0.0
+    if not statistic.endswith("_rate"):
+        return abs(later - before) > _SMALL * abs(before)
+    n, m = comparison.later["request_count"] or 1, comparison.before["request_count"] or 1
+    pooled = (later * n + before * m) / (n + m)
+    return abs(later - before) > 2 * sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+
+
+def _verdict(statistic: str, difference: float) -> str:
+    better = STATISTICS[statistic].metric.better
+    if better is Better.NEITHER or statistic == "cost_total_usd":  # more traffic costs more, which is no fault
+        return ""
+    return "better" if (difference > 0) == (better is Better.HIGHER) else "worse"
+
+
+def compared(comparison: Comparison | None) -> str:
+    """What the changes compare."""
+    if comparison is None:
+        return "There is no earlier period in the log to compare with."
+    length = _length(comparison.length_us)
+    if comparison.whole:
+        return f"Changes are against the {length} before."
+    if comparison.length_us % DAY_US:
+        return "Figures are of the whole time; changes compare its second half with its first."
+    return f"Figures are of the whole time; changes compare its last {length} with the {length} before."
+
+
+def _length(us: int) -> str:
+    seconds = us // 1_000_000
+    for length, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds and seconds % length == 0:
+            return unit if seconds == length else f"{seconds // length} {unit}s"
+    return duration_text(seconds * 1_000_000)
+
+
+_MOST_REASONS = 3
+_MOST_FILES = 30
+
+
+def view_report(overview: Overview) -> PageView:
+    """The page; a section without anything to show is left out."""
+    return PageView(
+        title="LLM requests",
+        subtitle=_subtitle(overview),
+        figures=figures(overview),
+        compared=compared(overview.comparison),
+        sections=tuple(_sections(overview)),
+        footer=f"llmmon {overview.version}",
+    )
+
+
+def _subtitle(overview: Overview) -> str:
+    window, tz = overview.window, overview.source.timezone
+    requests = overview.source.requests
+    calls = f"{requests:,} request{'s' * (requests != 1)}"
+    files = overview.source.files
+    where = files[0] if len(files) == 1 else f"{len(files)} files"
+    if window.start_us is None or window.end_us is None:
+        return f"{calls}, without times · {where}"
+    start, end = (local(us, tz, seconds=False) for us in (window.start_us, window.end_us))
+    return f"{start} to {end} {tz} · {calls} · {where}"
+
+
+def _sections(overview: Overview) -> Iterator[Section]:
+    yield _incidents(overview)
+    if overview.alerts:
+        yield Section("alerts", "Alerts", grids=(grids.alerts(overview),))
+    if overview.slos:
+        yield Section("objectives", "Objectives", tuple(f"{one.sentence}." for one in overview.slos))
+    if charts := charts_over_time(overview):
+        shaded = any(chart.bands for chart in charts)
+        words = (
+            ("Shaded stretches are incidents, under their numbers in the table above; red ones are high or critical.",)
+            if shaded
+            else ()
+        )
+        yield Section("over-time", "Over time", words, charts)
+    if overview.breakdowns:
+        found = tuple(grids.groups(one, overview.totals) for one in overview.breakdowns)
+        yield Section("groups", "By model, user and feature" if len(found) > 2 else "Groups", grids=found)
+    if cost := cost_by_model(overview):
+        yield Section("cost", "Cost", _certainty(overview), charts=(cost,))
+    if overview.histograms:
+        charts = tuple(distribution(one, overview.totals) for one in overview.histograms)
+        yield Section("latency", "Latency", charts=charts)
+    if overview.errors:
+        yield Section("errors", "Errors", charts=_one(errors_by_type(overview)), grids=(grids.errors(overview.errors),))
+    yield from _calls(overview)
+    yield from _quality(overview)
+    yield _source(overview)
+
+
+def _one(chart: Chart | None) -> tuple[Chart, ...]:
+    return () if chart is None else (chart,)
+
+
+def _incidents(overview: Overview) -> Section:
+    found, monitored = overview.anomalies.incidents, overview.anomalies.monitored
+    judged = [one for one in monitored if one.judged]
+    reasons = sorted({one.reason for one in monitored if not one.judged and one.reason})
+    words = []
+    if not judged:
+        words.append(
+            f"Nothing could be judged: {'; '.join(reasons[:_MOST_REASONS]) or 'there are no calls with a time'}."
+        )
+    elif not found:
+        words.append(f"None found in {len(judged)} series of metrics.")
+    else:
+        metrics = sorted({one.metric_name for one in found})
+        many = f"{len(found)} incident{'s' * (len(found) > 1)}"
+        words.append(f"{many} in {', '.join(metrics)}; {len(judged)} series were watched.")
+    left = len(monitored) - len(judged)
+    if judged and left:
+        words.append(f"{left} more could not be judged: {'; '.join(reasons[:_MOST_REASONS])}.")
+    tables = (grids.incidents(found, overview.source.timezone),) if found else ()
+    return Section("incidents", "Incidents", tuple(words), grids=tables)
+
+
+def _certainty(overview: Overview) -> tuple[str, ...]:
+    """How much of the cost was logged, calculated, or is not known."""
+    totals = overview.totals
+    parts = [
+        f"{money_text(totals[statistic])} {what}"
+        for statistic, what in (("cost_logged_usd", "as logged"), ("cost_calculated_usd", "calculated from prices"))
+        if totals[statistic]
+    ]
+    if totals["unpriced_requests"]:
+        parts.append(f"{count(totals['unpriced_requests'])} requests without a price, which the sum leaves out")
+    return (f"{', '.join(parts)}.",) if parts else ()
+
+
+def _calls(overview: Overview) -> Iterator[Section]:
+    tz = overview.source.timezone
+    found = tuple(
+        grids.calls(title, rows, key, tz)
+        for title, rows, key in (
+            ("Slowest", overview.slowest, "latency_ms"),
+            ("Dearest", overview.dearest, "cost_usd"),
+        )
+        if rows
+    )
+    if found:
+        title = " and ".join(grid.title.lower() for grid in found).capitalize() + " requests"
+        yield Section("requests", title, grids=found)
+
+
+def _quality(overview: Overview) -> Iterator[Section]:
+    totals, scored = overview.totals, overview.quality
+    tables = [grids.finish_reasons(overview.finish_reasons)] if overview.finish_reasons else []
+    words = []
+    if totals["quality_avg"] is not None and scored is None:
+        words.append(f"Average quality {score(totals['quality_avg'])} (from 0 to 1), as logged.")
+    counted = (("truncated_count", "cut off"), ("refused_count", "withheld"), ("empty_count", "empty"))
+    if tables or any(totals[statistic] for statistic, _ in counted):
+        known = [f"{count(totals[statistic])} {what}" for statistic, what in counted if totals[statistic] is not None]
+        words.append(f"Answers by how they ended: {', '.join(known)}.")
+    if scored is not None:
+        answers = int(scored.summary["scored"] or 0)
+        figures = [
+            f"{name.replace('_', ' ')} {score(value)}"
+            for name in ("overall", *DIMENSIONS)
+            if (value := scored.summary.get(f"{name}_avg")) is not None
+        ]
+        words.append(f"{answers:,} answers scored from their texts: {', '.join(figures)}.")
+        tables += [grids.flags(scored.flags, answers)] if scored.flags else []
+        tables += [grids.worst_answers(scored.worst)] if scored.worst else []
+    if words or tables:
+        yield Section("quality", "Quality", tuple(words), grids=tuple(tables))
+
+
+def _source(overview: Overview) -> Section:
+    source = overview.source
+    counted = (
+        ("lines", source.lines),
+        ("used", source.used),
+        ("blank", source.blank),
+        ("without a call", source.skipped),
+        ("unreadable", source.rejected),
+        ("requests", source.requests),
+        ("metric samples", source.samples),
+        ("duplicates", source.duplicates),
+        ("outside the time", source.outside),
+        ("filtered out", source.filtered),
+        ("without a time", source.undated),
+    )
+    pairs = [(what, f"{number:,}") for what, number in counted if number or what in {"lines", "requests", "unreadable"}]
+    pairs += [("bytes read", size(source.bytes_read)), ("quantiles", "exact" if overview.exact else "within 1 %")]
+    pairs += [("read as", ", ".join(f"{dialect} ({lines:,})" for dialect, lines in source.dialects.items()))]
+    pairs += [("time zone", source.timezone)]
+    left = len(source.files) - _MOST_FILES
+    named = ", ".join(source.files[:_MOST_FILES]) + (f" and {left:,} more" if left > 0 else "")
+    files = [("files" if len(source.files) > 1 else "file", named)]
+    rejects = [("unreadable", f"{one.place}: {one.reason}") for one in source.rejects]
+    failed = [("not read", f"{path}: {why}") for path, why in source.failed]
+    return Section(
+        "source",
+        "Source",
+        ("This page was made by:",),
+        pairs=(*pairs, *files, *rejects, *failed),
+        code=overview.command,
+    )

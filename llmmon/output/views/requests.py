@@ -1,0 +1,147 @@
+"""What is shown of `inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os.path import commonpath
+from typing import Any, Final
+
+from llmmon.output.views import Column, Table, View
+from llmmon.reports.inspection import FileInspection, InspectReport
+from llmmon.reports.requests import RequestsReport
+from llmmon.text.figures import count, milliseconds, money_text, percent
+
+_LONGEST_TEXT: Final = 200
+
+
+def view_requests(report: RequestsReport) -> View:
+    """One row a call; texts below the table where they were asked for."""
+    rows = report.rows
+    left = report.found - len(rows)
+    shown = [c for c in _COLUMNS if any(_cell(c, row) not in {"", "-"} for row in rows)] if rows else list(_COLUMNS)
+    table = Table(
+        title=f"{len(rows):,} of {report.found:,} calls, by {report.sorted_by}",
+        columns=tuple(Column(title, right=right, rank=rank) for title, _, right, rank in shown),
+        rows=tuple(tuple(_cell(column, row) for column in shown) for row in rows),
+        note=f"and {left:,} more (--limit 0 shows all)" if left else "",
+    )
+    texts = tuple(note for row in rows for note in _texts(row))
+    return View(
+        data={"requests": [dict(row) for row in rows], "found": report.found}, rows=rows, tables=(table,), notes=texts
+    )
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return f"{row['file']}:{row['line']}" if row["line"] is not None else row["file"]
+
+
+def _name(key: str) -> Any:
+    return lambda row: row.get(key) or "-"
+
+
+def _number(key: str, write: Any) -> Any:
+    return lambda row: write(row.get(key))
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    return (row["timestamp"] or "-").replace("T", " ").rstrip("Z").split(".")[0]
+
+
+# title, cell, right-aligned, rank
+_COLUMNS: Final = (
+    ("time", _time, False, 0),
+    ("model", _name("model"), False, 0),
+    ("status", _name("status"), False, 2),
+    ("error", _name("error_type"), False, 1),
+    ("latency", _number("latency_ms", milliseconds), True, 0),
+    ("ttft", _number("time_to_first_token_ms", milliseconds), True, 6),
+    ("in", _number("prompt_tokens", count), True, 3),
+    ("out", _number("completion_tokens", count), True, 3),
+    ("cost", _number("cost_usd", money_text), True, 4),
+    ("finish", _name("finish_reason"), False, 7),
+    ("user", _name("user"), False, 8),
+    ("id", _name("request_id"), False, 5),
+    ("where", _place, False, 0),
+)
+
+
+def _cell(column: Any, row: Mapping[str, Any]) -> str:
+    text: str = column[1](row)
+    return text
+
+
+def _texts(row: Mapping[str, Any]) -> list[str]:
+    found = [(key, row.get(key)) for key in ("prompt", "output")]
+    return [f"{_place(row)} {key}: {_short(text)}" for key, text in found if isinstance(text, str)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… ({len(text):,} characters)"
+
+
+def view_inspection(report: InspectReport) -> View:
+    """A table of files; for a single file also its mapping, coverage, and what is missing."""
+    tables = [_files(report)]
+    notes: list[str] = []
+    for file in report.files:
+        if len(report.files) == 1:
+            tables += _details(file)
+        notes += [note if len(report.files) == 1 else f"{file.file}: {note}" for note in file.notes]
+    return View(data={"files": [_data(file) for file in report.files]}, rows=[_data(f) for f in report.files],
+                tables=tuple(tables), notes=tuple(notes))  # fmt: skip
+
+
+def _data(file: FileInspection) -> dict[str, Any]:
+    return {
+        "file": file.file,
+        "dialects": dict(file.dialects),
+        "mapping": [dict(row) for row in file.mapping],
+        "coverage": dict(file.coverage),
+        "rejected": file.rejected,
+        "missing": [dict(row) for row in file.missing],
+        "notes": list(file.notes),
+    }
+
+
+def _files(report: InspectReport) -> Table:
+    columns = (Column("file", right=False), Column("dialect", right=False), Column("lines"), Column("unreadable"))
+    rows = []
+    folder = _common_folder([file.file for file in report.files])
+    for file in report.files:
+        names = ", ".join(
+            f"{name} ({lines:,})" if len(file.dialects) > 1 else name for name, lines in file.dialects.items()
+        )
+        rows.append(
+            (file.file.removeprefix(folder), names or "-", count(sum(file.dialects.values())), count(file.rejected))
+        )
+    return Table(f"files in {folder}" if folder else "files", columns, tuple(rows))
+
+
+def _common_folder(paths: list[str]) -> str:
+    """The folders that all paths begin with, with the last slash; empty for one path or none in common."""
+    if len(paths) < 2:
+        return ""
+    try:
+        shared = commonpath([path.rpartition("/")[0] for path in paths])
+    except ValueError:  # absolute and relative ones
+        return ""
+    return f"{shared}/" if shared else ""
+
+
+def _details(file: FileInspection) -> list[Table]:
+    columns = (
+        Column("field", right=False),
+        Column("read from", right=False),
+        Column("unit", right=False),
+        Column("why", right=False, rank=1),
+    )
+    mapping = tuple((row["field"], row["path"], row["unit"] or "", row["why"]) for row in file.mapping)
+    tables = [Table("mapping (change it with --map field=path[:unit])", columns, mapping)] if mapping else []
+    coverage = tuple((field, percent(share)) for field, share in file.coverage.items())
+    if coverage:
+        tables.append(Table("coverage", (Column("field", right=False), Column("calls with it")), coverage))
+    missing = tuple((row["field"], row["unlocks"]) for row in file.missing)
+    if missing:
+        heads = (Column("field", right=False), Column("would unlock", right=False))
+        tables.append(Table("not in this log", heads, missing))
+    return tables

@@ -1,0 +1,345 @@
+"""What a block of calls adds to the cost analysis: integer sums that merge, and the largest disagreements."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+import numpy as np
+
+from llmmon.metrics.aggregates import Group, GroupIndex, Run, Values, coarsen, keys_of, sorted_run
+from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
+from llmmon.metrics.grouping import Grouping
+from llmmon.pricing.costs import (
+    Quoted,
+    Usage,
+    calculate,
+    charge,
+    doubtful_zeros,
+    failed,
+    gateway_hits,
+    price,
+    quote,
+    usage_of,
+)
+from llmmon.pricing.disagreements import Case, Cause, causes_of, differ
+from llmmon.pricing.price_table import PriceTable
+from llmmon.pricing.what_if import Alternative, alternative
+
+# sums of a group, costs in nano-dollars; the order of a group's numbers
+FIGURES: Final = (
+    *("calls", "prompt_tokens", "completion_tokens", "cached_tokens", "priced_calls", "logged_calls", "logged"),
+    *("calculated_calls", "calculated", "unpriced_calls", "certain", "compared_calls", "compared_logged"),
+    *("compared_recalculated", "disagreeing_calls", "gateway_hits", "gateway_saved", "read_saved", "write_extra"),
+)
+
+
+class CostPlan(msgspec.Struct, frozen=True):
+    """What to find out: fields to group by, models to compare with, how many of the largest disagreements to keep."""
+
+    table: PriceTable
+    by: tuple[str, ...] = ("model",)
+    as_models: tuple[str, ...] = ()
+    undated_us: int | None = None
+    largest: int = 10
+
+
+class Block(msgspec.Struct, frozen=True, eq=False):
+    """A block of calls with what pricing says about them; costs in nano-dollars, all of shape (calls,)."""
+
+    plan: CostPlan
+    columns: Columns
+    usage: Usage
+    quoted: Quoted
+    hits: BoolArray
+    doubtful: BoolArray
+    logged: FloatArray  # as the log has it
+    recalculated: FloatArray
+    priced: Columns
+
+    @property
+    def cost(self) -> FloatArray:
+        """What each call counts for in the total."""
+        return self.priced.number("cost_usd")
+
+    @property
+    def compared(self) -> BoolArray:
+        """Calls whose logged cost can be checked: not those that nobody bills."""
+        nobody = self.hits | (failed(self.columns) & (self.logged == 0))
+        compared: BoolArray = ~np.isnan(self.logged) & ~np.isnan(self.recalculated) & ~nobody
+        return compared
+
+    @property
+    def disagreeing(self) -> BoolArray:
+        """Calls whose logged cost is not the recalculated one."""
+        return self.compared & differ(self.logged, self.recalculated)
+
+    @property
+    def certain(self) -> BoolArray:
+        """Calls whose cost is certain, see `costs.CostReport.certain_share`."""
+        as_logged = ~np.isnan(self.priced.number("cost_logged_usd"))
+        contradicted = self.disagreeing & self.quoted.certain
+        calculated = ~np.isnan(self.priced.number("cost_calculated_usd"))
+        sure = self.hits | (self.quoted.certain & self.columns.dated & ~self.doubtful)
+        certain: BoolArray = (as_logged & ~contradicted) | (calculated & sure)
+        return certain
+
+
+def block_of(columns: Columns, plan: CostPlan) -> Block:
+    """Price a block; `columns` carry `cost_usd` as logged, not yet priced."""
+    return Block(
+        plan=plan,
+        columns=columns,
+        usage=usage_of(columns),
+        quoted=quote(columns, plan.table, plan.undated_us),
+        hits=gateway_hits(columns),
+        doubtful=doubtful_zeros(columns),
+        logged=columns.number("cost_usd"),
+        recalculated=calculate(columns, plan.table, plan.undated_us),
+        priced=price(columns, plan.table, undated_us=plan.undated_us),
+    )
+
+
+def figures(block: Block) -> Iterator[tuple[str, FloatArray | BoolArray]]:
+    """The figures of each call, NaN for none."""
+    logged, calculated = block.priced.number("cost_logged_usd"), block.priced.number("cost_calculated_usd")
+    compared, cost = block.compared, block.cost
+    yield "calls", np.ones(block.columns.size)
+    for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+        yield name, block.columns.number(name)
+    yield "priced_calls", ~np.isnan(cost)
+    yield "logged_calls", ~np.isnan(logged)
+    yield "logged", logged
+    yield "calculated_calls", ~np.isnan(calculated)
+    yield "calculated", calculated
+    yield "unpriced_calls", block.priced.number("unpriced")
+    yield "certain", np.where(block.certain, cost, 0.0)
+    yield "compared_calls", compared
+    yield "compared_logged", np.where(compared, block.logged, 0.0)
+    yield "compared_recalculated", np.where(compared, block.recalculated, 0.0)
+    yield "disagreeing_calls", block.disagreeing
+    yield "gateway_hits", block.hits
+    full = charge(block.usage, block.quoted)
+    yield "gateway_saved", np.where(block.hits, full, 0.0)
+    yield "read_saved", _difference(block, full, _uncached(block.usage, reads=True), sign=1.0)
+    yield "write_extra", _difference(block, full, _uncached(block.usage, reads=False), sign=-1.0)
+
+
+def _difference(block: Block, full: FloatArray, otherwise: Usage, *, sign: float) -> FloatArray:
+    """How much more (times `sign`) other usage would have cost; 0 for gateway hits, which are counted apart."""
+    if otherwise is block.usage:
+        return np.zeros(len(full))
+    return np.where(block.hits, 0.0, sign * (charge(otherwise, block.quoted) - full))
+
+
+def _uncached(usage: Usage, *, reads: bool) -> Usage:
+    """The same usage if the cache had not been read from (or not written to)."""
+    if reads:
+        if usage.cache_read is None:
+            return usage
+        return msgspec.structs.replace(usage, uncached=usage.uncached + usage.cache_read, cache_read=None)
+    written = [tokens for tokens in (usage.cache_write, usage.cache_write_1h) if tokens is not None]
+    if not written:
+        return usage
+    uncached = usage.uncached + sum(written[1:], written[0])
+    return msgspec.structs.replace(usage, uncached=uncached, cache_write=None, cache_write_1h=None)
+
+
+_MOST_VALUES: Final = 4_000_000  # costs per request kept exactly; 8 bytes each
+COST_UNIT: Final = 10  # nano-dollars, in which costs per request are kept: room for 687 dollars a request
+_WHY: Final = ("no price", "no model", "no usage", "incomplete usage")
+_ADDED: Final = "tag.reason"  # a name that the analysis adds to group by
+_MERGE_EVERY: Final = 64
+
+Sums = tuple[int, ...]
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Disagreement(msgspec.Struct, frozen=True):
+    """A call whose logged cost is not what the prices say, in nano-dollars; `position` as in `Columns`."""
+
+    logged: int
+    recalculated: int
+    cause: Cause
+    position: int | None
+    timestamp_us: int
+    request_id: str | None
+    model: str | None
+    provider: str | None
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        """The largest first, then the earliest in the log."""
+        return -abs(self.logged - self.recalculated), self.position or 0, self.request_id or ""
+
+
+class CostTally(msgspec.Struct, frozen=True, eq=False):
+    """Everything the report needs of some calls; `merge_tallies` adds them up in any order."""
+
+    groups: Mapping[Group, Sums] = {}  # FIGURES
+    causes: Mapping[Cause, Sums] = {}  # calls, logged, recalculated
+    largest: tuple[Disagreement, ...] = ()
+    unpriced: Mapping[tuple[str | None, str | None, str], Sums] = {}  # model, provider, why: calls, prompt, completion
+    zeros: Mapping[str | None, Sums] = {}  # model: calls, tokens, calls recalculated, recalculated
+    users: Mapping[str | None, Sums] = {}  # priced calls, cost
+    costs: Values = Values()  # one group, in units of COST_UNIT
+    highest: int = 0
+    alternatives: Mapping[str, Alternative] = {}
+
+
+def tally(columns: Columns, plan: CostPlan) -> CostTally:
+    """What a block of calls adds; `columns` carry `cost_usd` as logged, not yet priced."""
+    if not columns.size:
+        return CostTally()
+    block = block_of(columns, plan)
+    cost, known = block.cost, ~np.isnan(block.cost)
+    causes, largest = _causes(block)
+    return CostTally(
+        groups=_groups(block),
+        causes=causes,
+        largest=largest,
+        unpriced=_unpriced(block),
+        zeros=_zeros(block),
+        users=_by_name(columns, "user", known, np.ones(columns.size), cost),
+        costs=_values(cost[known]),
+        highest=int(cost[known].max(initial=0)),
+        alternatives={
+            model: alternative(columns, cost, model, plan.table, plan.undated_us) for model in plan.as_models
+        },
+    )
+
+
+def _values(costs: FloatArray) -> Values:
+    keys = keys_of(np.zeros(len(costs), np.int64), np.rint(costs / COST_UNIT))
+    return Values((Run(np.sort(keys)),)) if len(keys) else Values()
+
+
+def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
+    """All tallies as one; of the disagreements the `largest` are kept."""
+    parts = list(tallies)
+    rows = sorted((row for part in parts for row in part.largest), key=lambda row: row.rank)
+    return CostTally(
+        groups=_added(part.groups for part in parts),
+        causes=_added(part.causes for part in parts),
+        largest=tuple(rows[:largest]),
+        unpriced=_added(part.unpriced for part in parts),
+        zeros=_added(part.zeros for part in parts),
+        users=_added(part.users for part in parts),
+        costs=_bounded(Values(tuple(run for p in parts for run in p.costs.runs), all(p.costs.exact for p in parts))),
+        highest=max((part.highest for part in parts), default=0),
+        alternatives=_alternatives(parts),
+    )
+
+
+def _alternatives(parts: list[CostTally]) -> dict[str, Alternative]:
+    models = dict.fromkeys(model for part in parts for model in part.alternatives)
+    return {
+        model: sum((p.alternatives[model] for p in parts if model in p.alternatives), Alternative()) for model in models
+    }
+
+
+def _added(tables: Iterable[Mapping[Key, Sums]]) -> dict[Key, Sums]:
+    total: dict[Key, Sums] = {}
+    for table in tables:
+        for key, sums in table.items():
+            found = total.get(key)
+            total[key] = sums if found is None else tuple(map(sum, zip(found, sums, strict=True)))
+    return total
+
+
+def _bounded(values: Values) -> Values:
+    if not values.exact or len(values) > _MOST_VALUES:
+        return coarsen(values)
+    return Values((sorted_run(values),)) if values.runs else values
+
+
+def _groups(block: Block) -> dict[Group, Sums]:
+    columns = dict(figures(block))
+    return _by_names(block.columns, block.plan.by, *(columns[name] for name in FIGURES))
+
+
+def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> FloatArray:
+    sums: FloatArray = np.bincount(numbers, np.nan_to_num(values.astype(np.float64)), size).astype(np.float64)
+    return sums
+
+
+def _causes(block: Block) -> tuple[dict[Cause, Sums], tuple[Disagreement, ...]]:
+    rows = np.flatnonzero(block.disagreeing)
+    if not len(rows):
+        return {}, ()
+    columns, logged, right = block.columns.take(rows), block.logged[rows], block.recalculated[rows]
+    causes = causes_of(Case(columns, block.plan.table, block.plan.undated_us, logged, right))
+    named = msgspec.structs.replace(columns, names={**columns.names, _ADDED: causes})
+    sums = _by_names(named, (_ADDED,), np.ones(len(rows)), logged, right)
+    order = np.argsort(-np.abs(logged - right), kind="stable")[: block.plan.largest].tolist()
+    found = [Cause(causes.values[causes.codes[i]]) for i in order]
+    largest = (
+        _disagreement(columns, i, int(logged[i]), int(right[i]), cause) for i, cause in zip(order, found, strict=True)
+    )
+    return {Cause(key[0]): row for key, row in sums.items()}, tuple(largest)
+
+
+def _disagreement(columns: Columns, row: int, logged: int, recalculated: int, cause: Cause) -> Disagreement:
+    def text(name: str) -> str | None:
+        names = columns.name(name)
+        code = int(names.codes[row])
+        return None if code < 0 else names.values[code]
+
+    position = None if columns.positions is None else int(columns.positions[row])
+    names = (text("request_id"), text("model"), text("provider"))
+    return Disagreement(logged, recalculated, cause, position, int(columns.timestamp[row]), *names)
+
+
+def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
+    rows = np.flatnonzero(block.priced.number("unpriced") == 1)
+    columns = block.columns.take(rows)
+    reason = np.where(block.quoted.index[rows] >= 0, _WHY.index("incomplete usage"), _WHY.index("no price"))
+    reason[~block.usage.used[rows]] = _WHY.index("no usage")
+    reason[columns.name("model").codes < 0] = _WHY.index("no model")
+    why = Names(reason.astype(np.int32), list(_WHY))
+    named = msgspec.structs.replace(columns, names={**columns.names, _ADDED: why})
+    tokens = (columns.number("prompt_tokens"), columns.number("completion_tokens"))
+    return _by_names(named, ("model", "provider", _ADDED), np.ones(len(rows)), *tokens)
+
+
+def _zeros(block: Block) -> dict[str | None, Sums]:
+    known = block.doubtful & ~np.isnan(block.recalculated)
+    tokens = block.usage.prompt + block.usage.output + (0.0 if block.usage.reasoning is None else block.usage.reasoning)
+    return _by_name(
+        block.columns, "model", block.doubtful, np.ones(block.columns.size), tokens, known, block.recalculated
+    )
+
+
+def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Sums]:
+    """Sums of values of the given calls, by a name."""
+    found = _by_names(columns.take(rows), (name,), *(column[rows] for column in values))
+    return {key[0]: sums for key, sums in found.items()}
+
+
+def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Sums]:
+    """Sums of values (NaN as 0), by names."""
+    if not columns.size:
+        return {}
+    index = GroupIndex()
+    numbers, _ = Grouping(names).rows(columns, index)
+    sums = [_summed(numbers, column, len(index)) for column in values]
+    return {group: tuple(int(column[i]) for column in sums) for group, i in index.items()}
+
+
+class CostFold:
+    """A tally of blocks as they come, one after the other."""
+
+    def __init__(self, plan: CostPlan) -> None:
+        self._plan = plan
+        self._pending: list[CostTally] = []
+
+    def add(self, columns: Columns, _samples: object = None) -> None:
+        """Take a block in; `columns` carry `cost_usd` as logged, not yet priced."""
+        self._pending.append(tally(columns, self._plan))
+        if len(self._pending) >= _MERGE_EVERY:
+            self._pending = [self.result()]
+
+    def result(self) -> CostTally:
+        """The tally of everything so far."""
+        return merge_tallies(self._pending, self._plan.largest)

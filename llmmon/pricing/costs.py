@@ -1,0 +1,386 @@
+"""Costs that the log settles by itself, so that no price has to be looked up (nor the price table loaded)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
+from llmmon.metrics.record import Status
+from llmmon.pricing.price_list import KINDS, NEWEST_US, Listing, Quote
+from llmmon.pricing.price_table import PriceTable
+
+_FAILED = frozenset({Status.ERROR.value, Status.CANCELLED.value})
+
+
+class Usage(msgspec.Struct, frozen=True, eq=False):
+    """Disjoint kinds of tokens per call, never NaN; None where no call has any. All arrays have shape (calls,).
+
+    `prompt` is the whole prompt (it decides the context tier). `prompt_open` and `output_open` mark calls whose
+    log gives some usage but not this half of it.
+    """
+
+    prompt: FloatArray
+    uncached: FloatArray
+    cache_read: FloatArray | None
+    cache_write: FloatArray | None
+    cache_write_1h: FloatArray | None
+    output: FloatArray
+    reasoning: FloatArray | None
+    prompt_open: BoolArray | None
+    output_open: BoolArray | None
+    used: BoolArray
+
+    @property
+    def kinds(self) -> tuple[FloatArray | None, ...]:
+        """The tokens in the order of `rates.KINDS` (without the request itself)."""
+        return self.uncached, self.cache_read, self.cache_write, self.cache_write_1h, self.output, self.reasoning
+
+
+def usage_of(columns: Columns) -> Usage:
+    """The billed tokens of calls.
+
+    Caches larger than the prompt mean that the log counts them beside it, reasoning larger than the completion
+    likewise. One half of the usage follows from the other and the total. A failed call has no missing output.
+    """
+    prompt, completion = _halves(columns)
+    prompt_open, output_open = _missing(prompt), _missing(completion)
+    gross, output = _filled(prompt), _filled(completion)
+    read, write, hour = (_some(columns, f"{name}_tokens") for name in ("cached", "cache_write", "cache_write_1h"))
+    if hour is not None:
+        write = np.maximum(hour, 0.0 if write is None else write) - hour
+    whole, uncached = _apart(gross, read, write, hour)
+    reasoning = _some(columns, "reasoning_tokens")
+    if reasoning is not None:
+        output = np.where(reasoning > output, output, output - reasoning)
+    used = (whole > 0) | (output > 0)
+    if not used.all():
+        used |= _known_total(columns)
+        used |= False if reasoning is None else reasoning > 0
+    if output_open is not None:
+        output_open &= ~failed(columns)
+    return Usage(whole, uncached, read, write, hour, output, reasoning, prompt_open, output_open, used)
+
+
+def failed(columns: Columns) -> BoolArray:
+    """Calls that ended in an error or were cancelled; an unknown end is none; shape (calls,)."""
+    return _status_in(columns, _FAILED)
+
+
+def succeeded(columns: Columns) -> BoolArray:
+    """Calls that the log calls successful; shape (calls,)."""
+    return _status_in(columns, frozenset({Status.OK.value}))
+
+
+def gateway_hits(columns: Columns) -> BoolArray:
+    """Calls that a gateway answered from its own cache, so that no provider billed them; shape (calls,)."""
+    hits = columns.numbers.get("cache_hit")
+    return np.zeros(columns.size, np.bool_) if hits is None else hits == 1
+
+
+def _status_in(columns: Columns, wanted: frozenset[str]) -> BoolArray:
+    status = columns.names.get("status")
+    if status is None:
+        return np.zeros(columns.size, np.bool_)
+    table = np.array([value in wanted for value in status.values] + [False])
+    found: BoolArray = table[status.codes]
+    return found
+
+
+def _halves(columns: Columns) -> tuple[FloatArray, FloatArray]:
+    """Prompt and completion tokens, each from the total where only the other is logged."""
+    prompt, completion = columns.number("prompt_tokens"), columns.number("completion_tokens")
+    total = columns.numbers.get("total_tokens")
+    if total is None or (_missing(prompt) is None and _missing(completion) is None):
+        return prompt, completion
+    rest, start = np.maximum(total - prompt, 0.0), np.maximum(total - completion, 0.0)
+    return np.where(np.isnan(prompt), start, prompt), np.where(np.isnan(completion), rest, completion)
+
+
+def _missing(values: FloatArray) -> BoolArray | None:
+    return np.isnan(values) if len(values) and np.isnan(values.min()) else None
+
+
+def _filled(values: FloatArray) -> FloatArray:
+    """0 for missing and for negative; shape (calls,)."""
+    if len(values) and values.min() >= 0:  # NaN if any is missing
+        return values
+    filled: FloatArray = np.fmax(values, 0.0)
+    return filled
+
+
+def _some(columns: Columns, name: str) -> FloatArray | None:
+    values = columns.numbers.get(name)
+    if values is None:
+        return None
+    filled = _filled(values)
+    return filled if filled.any() else None
+
+
+def _apart(gross: FloatArray, *caches: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """The whole prompt, and its part that touched no cache."""
+    found = [cache for cache in caches if cache is not None]
+    if not found:
+        return gross, gross
+    cached = sum(found[1:], found[0])
+    beside = cached > gross
+    return np.where(beside, gross + cached, gross), np.where(beside, gross, gross - cached)
+
+
+def _known_total(columns: Columns) -> BoolArray:
+    total = columns.numbers.get("total_tokens")
+    return np.zeros(columns.size, np.bool_) if total is None else total > 0
+
+
+PRICED_BY: Final = ("model", "provider", "service_tier")
+_SPARSE: Final = 4_000_000  # combinations of names beyond which a table of all of them is too large
+
+
+class Quoted(msgspec.Struct, frozen=True, eq=False):
+    """The quote of each call: `index` into `quotes`, -1 without a price; shape (calls,)."""
+
+    index: IntArray
+    quotes: tuple[Quote, ...]
+
+    @property
+    def certain(self) -> BoolArray:
+        """Calls whose price needed no guess; shape (calls,)."""
+        table = np.array([quote.certain for quote in self.quotes] + [False])
+        found: BoolArray = table[self.index]
+        return found
+
+
+def quote(columns: Columns, table: PriceTable, undated_us: int | None = None) -> Quoted:
+    """The price of each call's model at its provider, tier and time; each distinct one is resolved once."""
+    keys, combinations = _combinations(columns)
+    times = _times(columns, NEWEST_US if undated_us is None else undated_us)
+    ends = _ends(times)
+    found: dict[Quote, int] = {}
+    index = np.full(len(combinations) + 1, -1, np.int64)
+    changing: list[tuple[int, Listing, str, list[int]]] = []
+    for place, (model, provider, tier) in enumerate(combinations):
+        listing = table.listing(model, provider) if model else None
+        if listing is None:
+            continue
+        breaks = [time for start, end in pairwise(ends) for time in listing.breaks(start, end)]
+        if breaks:
+            changing.append((place, listing, tier, breaks))
+        else:
+            index[place] = _number(listing.at(ends[0], tier), found)
+    rows = index[keys]
+    for place, listing, tier, breaks in changing:
+        here = np.flatnonzero(keys == place)
+        rows[here] = _by_period(times[here], listing, tier, breaks, found)
+    return Quoted(rows, tuple(found))
+
+
+def _by_period(times: IntArray, listing: Listing, tier: str, breaks: list[int], found: dict[Quote, int]) -> IntArray:
+    """The quote numbers of calls of one model whose price changes between them; shape (calls,)."""
+    periods = np.searchsorted(np.array(breaks), times, side="right")
+    numbers = np.full(len(breaks) + 1, -1, np.int64)
+    for period in np.unique(periods).tolist():
+        start = breaks[period - 1] if period else int(times.min())
+        numbers[period] = _number(listing.at(start, tier), found)
+    return numbers[periods]
+
+
+def _number(quoted: Quote | None, found: dict[Quote, int]) -> int:
+    return -1 if quoted is None else found.setdefault(quoted, len(found))
+
+
+def _times(columns: Columns, undated_us: int) -> IntArray:
+    dated = columns.dated
+    return columns.timestamp if dated.all() else np.where(dated, columns.timestamp, undated_us)
+
+
+def _ends(times: IntArray) -> list[int]:
+    """First and last time, and the last but `NEWEST_US` between them: a price that depends on the hour ends there."""
+    if not len(times):
+        return [0]
+    known = times[times < NEWEST_US]
+    return sorted({int(times.min()), int(times.max()), *([int(known.max())] if len(known) else [])})
+
+
+def _combinations(columns: Columns) -> tuple[IntArray, list[tuple[str | None, str | None, str]]]:
+    """The distinct (model, provider, tier) and which one each call has; shape (calls,)."""
+    fields = [columns.name(name) for name in PRICED_BY]
+    sizes = [len(names.values) + 1 for names in fields]
+    keys = fields[0].codes.astype(np.int64) + 1
+    for names, size in zip(fields[1:], sizes[1:], strict=True):
+        if size > 1:
+            keys = keys * size + (names.codes + 1)
+    total = int(np.prod(sizes, dtype=object))
+    if total > _SPARSE:
+        present, places = np.unique(keys, return_inverse=True)
+    else:
+        seen = np.zeros(total, np.bool_)
+        seen[keys] = True
+        present = np.flatnonzero(seen)
+        place_of = np.empty(total, np.int64)
+        place_of[present] = np.arange(len(present))
+        places = place_of[keys]
+    return places, list(_spelt_out(present, fields, sizes))
+
+
+def _spelt_out(keys: IntArray, fields: list[Names], sizes: list[int]) -> Iterator[tuple[str | None, str | None, str]]:
+    for key in keys.tolist():
+        codes: list[int] = []
+        rest = key
+        for size in reversed(sizes):
+            rest, code = divmod(rest, size)
+            codes.append(code - 1)
+        model, provider, tier = (
+            names.values[code] if code >= 0 else None for names, code in zip(fields, reversed(codes), strict=True)
+        )
+        yield model, provider, (tier or "").strip().casefold()
+
+
+_REQUEST: Final = list(KINDS).index("request")
+_OUTPUT: Final = list(KINDS).index("output")
+_INPUT: Final = list(KINDS).index("input")
+
+
+class CostMode(StrEnum):
+    """Where costs come from."""
+
+    AUTO = "auto"  # logged; calculated where nothing (or a 0 that cannot be) is logged
+    LOGGED = "logged"  # only as logged, zeros included
+    CALCULATED = "calculated"  # only from prices
+    NONE = "none"  # no costs
+
+
+def price(columns: Columns, table: PriceTable, mode: str = CostMode.AUTO, undated_us: int | None = None) -> Columns:
+    """The calls with `cost_usd`, `cost_logged_usd`, `cost_calculated_usd` (nano-dollars) and `unpriced` (1, 0, NaN).
+
+    A priced call has exactly one of logged and calculated cost, and `cost_usd` is that one. `unpriced` is 1 where a
+    call that used tokens (or a successful call of a model whose log leaves the usage out) has no cost, NaN where
+    the question does not arise: an error without usage, no tokens, a gateway's cache hit, mode `none`.
+    Calls without a time take the prices of `undated_us` (microseconds; None: the newest listed).
+    Prices are looked up only if a call needs one. Raises `ValueError` for an unknown mode.
+    """
+    mode = CostMode(mode)
+    logged, calculated = np.full(columns.size, np.nan), np.full(columns.size, np.nan)
+    if mode is CostMode.NONE:
+        return _with_costs(columns, logged, calculated, np.full(columns.size, np.nan))
+    if mode is not CostMode.CALCULATED:
+        logged = columns.number("cost_usd")
+    needed = np.isnan(logged)
+    if mode is CostMode.AUTO:
+        doubtful = doubtful_zeros(columns)
+        if doubtful.any():
+            logged, needed = np.where(doubtful, np.nan, logged), needed | doubtful
+    if not needed.any():
+        return _with_costs(columns, logged, calculated, np.zeros(columns.size))
+    if mode is not CostMode.LOGGED:
+        calculated = _calculate_where(needed, columns, table, undated_us)
+    return _with_costs(columns, logged, calculated, _unpriced(columns, np.isnan(logged) & np.isnan(calculated)))
+
+
+def _unpriced(columns: Columns, unknown: BoolArray) -> FloatArray:
+    """1, 0 or NaN for calls, given which have no cost; shape (calls,)."""
+    unpriced = np.zeros(columns.size)
+    if unknown.any():
+        unpriced[unknown] = np.where(owes(for_pricing(columns).take(unknown)), 1.0, np.nan)
+    return unpriced
+
+
+def _with_costs(columns: Columns, logged: FloatArray, calculated: FloatArray, unpriced: FloatArray) -> Columns:
+    effective = np.where(np.isnan(logged), calculated, logged)
+    return columns.with_numbers(
+        cost_usd=effective, cost_logged_usd=logged, cost_calculated_usd=calculated, unpriced=unpriced
+    )
+
+
+def doubtful_zeros(columns: Columns) -> BoolArray:
+    """Calls logged at 0 that used tokens, did not fail and were no gateway cache hit; shape (calls,)."""
+    zero: BoolArray = columns.number("cost_usd") == 0
+    if not zero.any():
+        return zero
+    asked = for_pricing(columns).take(zero)
+    zero[zero] = usage_of(asked).used & ~failed(asked) & ~gateway_hits(asked)
+    return zero
+
+
+def owes(columns: Columns) -> BoolArray:
+    """Calls that must have cost something: tokens were used, or it succeeded and the usage is left out; (calls,)."""
+    tokens = [columns.number(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    silent = succeeded(columns) & (columns.name("model").codes >= 0) & np.all(np.isnan(tokens), axis=0)
+    owing: BoolArray = (usage_of(columns).used | silent) & ~gateway_hits(columns)
+    return owing
+
+
+def _calculate_where(rows: BoolArray, columns: Columns, table: PriceTable, undated_us: int | None) -> FloatArray:
+    if rows.all():
+        return calculate(columns, table, undated_us)
+    costs = np.full(columns.size, np.nan)
+    costs[rows] = calculate(for_pricing(columns).take(rows), table, undated_us)
+    return costs
+
+
+def for_pricing(columns: Columns) -> Columns:
+    """The calls with only the fields that prices depend on."""
+    numbers = {name: values for name, values in columns.numbers.items() if name.endswith("_tokens")}
+    if "cache_hit" in columns.numbers:
+        numbers["cache_hit"] = columns.numbers["cache_hit"]
+    names = {name: column for name, column in columns.names.items() if name in (*PRICED_BY, "status")}
+    return Columns(columns.size, columns.timestamp, numbers, names)
+
+
+def calculate(columns: Columns, table: PriceTable, undated_us: int | None = None) -> FloatArray:
+    """The cost of each call from prices, whole nano-dollars; NaN where unknown or nothing was used; shape (calls,)."""
+    usage = usage_of(columns)
+    hits = gateway_hits(columns)
+    if not usage.used.any():
+        return np.where(hits, 0.0, np.nan)
+    costs = charge(usage, quote(columns, table, undated_us))
+    costs[~usage.used] = np.nan
+    costs[hits] = 0.0
+    return costs
+
+
+def charge(usage: Usage, quoted: Quoted) -> FloatArray:
+    """Tokens times rates, rounded to whole nano-dollars; NaN where a used kind has no price; shape (calls,)."""
+    if not quoted.quotes:
+        return np.full(len(usage.prompt), np.nan)
+    starts, rates = _tables(quoted.quotes)
+    row = _rows(usage, quoted, starts)
+    unknown = np.isnan(rates)
+    known = np.where(unknown, 0.0, rates)
+    costs = known[:, _REQUEST].take(row)
+    for kind, tokens in enumerate(usage.kinds):
+        if tokens is not None:
+            costs += tokens * known[:, kind].take(row)
+            if unknown[:, kind].any():
+                costs[unknown[:, kind].take(row) & (tokens > 0)] = np.nan
+    for kind, left_open in ((_INPUT, usage.prompt_open), (_OUTPUT, usage.output_open)):
+        if left_open is not None:
+            costs[left_open & (known[:, kind].take(row) > 0)] = np.nan
+    costs[quoted.index < 0] = np.nan
+    return np.rint(costs, out=costs)
+
+
+def _rows(usage: Usage, quoted: Quoted, starts: FloatArray) -> IntArray:
+    """The row of rates of each call: those of its quote and context tier; shape (calls,)."""
+    tiers = starts.shape[1]
+    if not tiers:
+        return quoted.index
+    rows: IntArray = quoted.index * (tiers + 1)
+    for tier in range(tiers):
+        rows += usage.prompt > starts[:, tier].take(quoted.index)
+    return rows
+
+
+def _tables(quotes: tuple[Quote, ...]) -> tuple[FloatArray, FloatArray]:
+    """Tier starts, shape (quotes, tiers), and rates, shape (quotes x (tiers + 1), kinds); short ones are padded."""
+    tiers = max(len(quote.rates.starts) for quote in quotes)
+    starts = np.full((len(quotes), tiers), np.inf)
+    rates = np.full((len(quotes), tiers + 1, len(KINDS)), np.nan)
+    for i, quoted in enumerate(quotes):
+        starts[i, : len(quoted.rates.starts)] = quoted.rates.starts
+        rates[i, : len(quoted.rates.rows)] = quoted.rates.rows
+    return starts, rates.reshape(-1, len(KINDS))

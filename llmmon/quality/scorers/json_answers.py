@@ -1,0 +1,143 @@
+"""Is the answer the JSON that was asked for? Tolerant of fences and of prose around it, and says which."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+
+from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Finding
+
+_MOST_CHARS: Final = 2_000_000
+_MOST_STARTS: Final = 20
+
+ASKED: Final = re.compile(
+    r"(?i)\b(?:in|as|into|with|using|valid|following|return|output|respond|respond with|produce|give|single|only|"
+    r"wrapped in|formatted as|format)\b[^.\n]{0,40}?\bjson\b|\bjson (?:format|object|output|array|schema|response"
+    r"|document)\b"
+    r"|```json"
+)
+ABOUT: Final = re.compile(
+    r"(?i)\b(?:what is|explain|parse|parsing|read|convert|load|from|difference)\b[^.\n]{0,30}\bjson\b"
+)
+SKELETON: Final = re.compile(r"```json[ \t]{0,4}\n(.{2,4000}?)```", re.DOTALL)
+SKELETON_KEY: Final = re.compile(r'"([^"\n\\]{1,60})"\s{0,3}:')
+FENCE: Final = re.compile(r"```[ \t]{0,4}[\w+-]{0,12}[ \t]{0,4}\r?\n")
+START: Final = re.compile(r"[{\[]")
+
+
+def judge_json(prompt: str | None, output: str, schema: object) -> Finding:
+    """invalid_json of one answer; unknown where no JSON was asked for. `detail` is the form found, or the fault."""
+    required = required_keys(schema)
+    if required is None:
+        if not prompt or not asks_for_json(prompt):
+            return UNKNOWN
+        required = skeleton_keys(prompt)
+    form = json_form(output[:_MOST_CHARS], required)
+    return Finding(_STRENGTH[form], (), form) if form else CLEAN
+
+
+_STRENGTH: Final = {
+    "strict": 0.0,
+    "fenced": 0.05,
+    "embedded": 0.2,
+    "lenient": 0.35,
+    "keys missing": 0.8,
+    "broken": 0.95,
+}
+
+
+def asks_for_json(prompt: str) -> bool:
+    """Whether the prompt asks for an answer in JSON, rather than about JSON."""
+    ends = prompt if len(prompt) < 8_000 else f"{prompt[:4_000]}\n{prompt[-4_000:]}"
+    if "json" not in ends.lower() or not ASKED.search(ends):
+        return False
+    return "```json" in ends or not ABOUT.search(ends) or re.search(r"(?i)\bjson (?:format|object)\b", ends) is not None
+
+
+def required_keys(schema: object) -> tuple[str, ...] | None:
+    """The keys that a schema, response_format or list of keys requires; None where there is none of these."""
+    if isinstance(schema, (str, bytes)):
+        try:
+            schema = orjson.loads(schema)
+        except orjson.JSONDecodeError:
+            return None
+    if isinstance(schema, (list, tuple)):
+        return tuple(key for key in schema if isinstance(key, str))
+    return _keys_of(schema) if isinstance(schema, Mapping) else None
+
+
+def _keys_of(schema: Mapping[Any, Any]) -> tuple[str, ...] | None:
+    if schema.get("type") == "text":
+        return None
+    for name in ("json_schema", "schema"):
+        if isinstance(schema.get(name), Mapping):
+            return _keys_of(schema[name])
+    required = schema.get("required")
+    return tuple(key for key in required if isinstance(key, str)) if isinstance(required, list) else ()
+
+
+def skeleton_keys(prompt: str) -> tuple[str, ...]:
+    """The keys of the last JSON example in the prompt, where it is a form to fill in."""
+    blocks = SKELETON.findall(prompt[-8_000:])
+    if not blocks or not re.search(r"_{2}|\.{3}|<|\$\{|string|your", blocks[-1]):
+        return ()
+    try:
+        value = orjson.loads(blocks[-1])
+    except orjson.JSONDecodeError:
+        return tuple(dict.fromkeys(SKELETON_KEY.findall(blocks[-1])))
+    return tuple(value) if isinstance(value, dict) else ()
+
+
+def json_form(output: str, required: tuple[str, ...] = ()) -> str:
+    """How the answer holds JSON with these keys: strict, fenced, embedded, lenient, keys missing or broken.
+
+    lenient: only with control characters inside strings, which most parsers refuse.
+    """
+    text = output.strip().lstrip("\ufeff")
+    without_keys = False
+    for form, value in _readings(text):
+        if isinstance(value, (dict, list)):
+            if not required or (isinstance(value, dict) and all(key in value for key in required)):
+                return form
+            without_keys = True
+    return "keys missing" if without_keys else "broken"
+
+
+def _readings(text: str) -> Iterator[tuple[str, Any]]:
+    try:
+        yield "strict", orjson.loads(text.encode("utf-8", "replace"))
+        return
+    except orjson.JSONDecodeError:
+        pass
+    fenced = [_decode(text, match.end()) for match in islice(FENCE.finditer(text), _MOST_STARTS)]
+    yield from (("fenced" if form == "embedded" else form, value) for form, value, _ in filter(None, fenced))
+    at, tried = 0, 0
+    while tried < _MOST_STARTS and (match := START.search(text, at)):
+        tried += 1
+        found = _decode(text, match.start())
+        at = match.start() + 1
+        if found and found[1] and found[2] - match.start() >= 0.2 * len(text):
+            yield found[0], found[1]
+            at = found[2]
+
+
+_STRICT: Final = json.JSONDecoder()
+_LENIENT: Final = json.JSONDecoder(strict=False)
+OPENING: Final = re.compile(r"\s{0,40}")
+
+
+def _decode(text: str, at: int) -> tuple[str, Any, int] | None:
+    start = OPENING.match(text, at)
+    at = start.end() if start else at
+    for form, decoder in (("embedded", _STRICT), ("lenient", _LENIENT)):
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            continue
+        return form, value, end
+    return None

@@ -1,0 +1,140 @@
+"""Personal data that can be checked: e-mail, card (Luhn), IBAN (mod 97), SSN, phone, IP address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from llmmon.quality.scorers.flags import CLEAN, Finding, strongest
+
+EMAIL: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,6}[A-Za-z]{2,24}\b")
+# A boundary stands after the first sign, not before it, so that the search can jump to digits.
+SSN: Final = re.compile(r"\d(?<![\d-]\d)(?<!9)\d{2}(?<!000)(?<!666)([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
+CARD: Final = re.compile(r"\d(?<![\d.,]\d)(?:[ -]?\d){11,18}(?!\d|[.,]\d)")
+IBAN: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}|[A-Za-z]{2}\d{2}[A-Za-z0-9]{11,30})(?![A-Za-z0-9])"
+)
+IPV4: Final = re.compile(r"\d(?<![\d.]\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d|\.\d)")
+PHONE: Final = re.compile(
+    r"(?<![\w.,/#$€£])(?:"
+    r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,5}(?:[ .-]?\d{2,4}){1,4}"
+    r"|(?:00\d{1,3}[ .-])?\(0?\d{1,4}\)[ .-]?\d{2,4}(?:[ .-]\d{2,4}){1,3}"
+    r"|\d{2,5}[ .-]\d{2,4}(?:[ .-]\d{2,4}){1,3}|\d{3}[ .-]\d{4}|0\d{9,10}|0\d{2,4}[ -]\d{5,7}"
+    r")(?:x\d{1,6})?(?![\w-]|\.\d|,\d)"
+)
+DATE: Final = re.compile(
+    r"(?:19|20)\d\d[-. ]\d{1,2}|\d{4} ?- ?\d{4}\Z|\d{1,2}[-. ]\d{1,2}[-. ](?:19|20)\d\d\Z|\d{5}-\d{4}\Z"
+)
+SPOKEN: Final = re.compile(r"(?i)\b(?:phone|call|tel|fax|mobile|contact|number|cell|whatsapp|text|reach|ring|dial)")
+CARD_WORDS: Final = re.compile(r"(?i)card|credit|payment|visa|master")
+INVENTED: Final = re.compile(
+    r"(?i)@(?:[\w-]{1,40}\.){0,3}(?:example|domain|email|company|yourdomain|yourcompany|test|sample|acme)\.|@example\b"
+    r"|^(?:your|user|name|first|someone|example|john\.?doe|jane\.?doe)[\w.]*@|no-?reply@|git@"
+)
+# Fictional and free numbers are nobody's.
+INVENTED_NUMBER: Final = re.compile(
+    r"555[ .-]?0?1\d\d|123[ .()-]{0,3}456[ .-]?7890|(\d)(?:[ .()-]{0,3}\1){6}|1234567"
+    r"|\A(?:\+?1[ .-]?)?\(?8(?:00|33|44|55|66|77|88)[ .)-]"
+)
+# The sizes of IBANs run from Norway's 15 to Malta's 31 and Saint Lucia's 32.
+_IBAN_SIZES: Final = range(15, 35)
+# Seven digits with little between them, or the first two dots of an address: what all numbers below have.
+DIGITS: Final = re.compile(r"\d(?:(?:[ .()/-]{0,3}\d){6}|\.\d{1,3}\.\d)")
+
+
+def find_personal_data(text: str) -> Finding:
+    """The personal data in a text: strength by kind, places, kinds; documented examples count little."""
+    return strongest(list(_candidates(text))) if text else CLEAN
+
+
+def _candidates(text: str) -> Iterator[Finding]:
+    if "@" in text:
+        for match in EMAIL.finditer(text):
+            yield Finding(0.2 if INVENTED.search(match.group()) else 0.9, (match.span(),), "email")
+    if DIGITS.search(text):
+        yield from _numbers(text)
+
+
+def _numbers(text: str) -> Iterator[Finding]:
+    taken: list[tuple[int, int]] = []
+    for kind, pattern, strength in (("iban", IBAN, iban_strength), ("card", CARD, card_strength), ("ssn", SSN, _ssn)):
+        for match in pattern.finditer(text):
+            if (value := strength(match.group(), text)) > 0:
+                taken.append(match.span())
+                yield Finding(value, (match.span(),), kind)
+    for match in IPV4.finditer(text):
+        yield Finding(_ip(match.group()), (match.span(),), "ip")
+    for match in PHONE.finditer(text):
+        if not any(start < match.end() and match.start() < end for start, end in taken):
+            value = phone_strength(match.group(), text)
+            if value > 0:
+                yield Finding(value, (match.span(),), "phone")
+
+
+def luhn(digits: str) -> bool:
+    """Whether the digits pass the check of ISO/IEC 7812.
+
+    >>> luhn("4539578763621486")
+    True
+    """
+    doubled = [int(d) * (2 if i % 2 else 1) for i, d in enumerate(reversed(digits))]
+    return sum(d - 9 * (d > 9) for d in doubled) % 10 == 0
+
+
+def card_strength(value: str, text: str) -> float:
+    """0.95 for a payment card by issuer range, size and Luhn digit; 0.1 for a known test number, else 0."""
+    digits = re.sub(r"\D", "", value)
+    if not luhn(digits) or len(set(digits)) < 3:
+        return 0.0
+    issuer = digits[0] in "3456" or 22 <= int(digits[:2]) <= 27 or digits[:4] in ("1800", "2131")
+    if 13 <= len(digits) <= 19 and issuer:
+        return 0.1 if digits in _TEST_CARDS else 0.95
+    return 0.7 if len(digits) == 12 and digits[0] in "56" and CARD_WORDS.search(text) else 0.0
+
+
+_TEST_CARDS: Final = frozenset({"4111111111111111", "4242424242424242", "5555555555554444", "378282246310005"})
+
+
+def iban_strength(value: str, text: str) -> float:  # noqa: ARG001  # one signature for all kinds
+    """0.95 where the check digits of ISO 13616 hold, else 0."""
+    plain = re.sub(r"[\s-]", "", value).upper()
+    if len(plain) not in _IBAN_SIZES:
+        return 0.0
+    number = "".join(str(int(c, 36)) for c in plain[4:] + plain[:4])
+    return 0.95 if int(number) % 97 == 1 else 0.0
+
+
+def _ssn(value: str, text: str) -> float:
+    if value in ("123-45-6789", "078-05-1120", "219-09-9999"):
+        return 0.1
+    return 0.9 if "-" in value or "ssn" in text.lower() or "social" in text.lower() else 0.6
+
+
+def _ip(value: str) -> float:
+    first, second, *rest = (int(part) for part in value.split("."))
+    if max(first, second, *rest) > 255:
+        return 0.0
+    private = (
+        first in (0, 10, 127, 255)
+        or (first, second) in ((192, 168), (169, 254))
+        or (first == 172 and 16 <= second < 32)
+    )
+    documented = value.startswith(("192.0.2.", "198.51.100.", "203.0.113.")) or value in ("8.8.8.8", "1.1.1.1")
+    version = first < 10 and len(value) <= 8
+    return 0.2 if private or documented or version else 0.7
+
+
+def phone_strength(value: str, text: str) -> float:
+    """From 0.6 for a number that is written as a phone's or called one nearby; 0 for dates, years and plain sums."""
+    digits = re.sub(r"\D", "", value)
+    if not 7 <= len(digits) <= 15 or DATE.match(value):
+        return 0.0
+    if INVENTED_NUMBER.search(value):
+        return 0.3
+    if value.startswith("+"):
+        return 0.9
+    spoken = SPOKEN.search(text) is not None
+    if "(" in value or spoken:
+        return 0.8
+    return 0.6 if len(digits) in (10, 11) or re.fullmatch(r"\d{3}[ .-]\d{4}", value) else 0.3

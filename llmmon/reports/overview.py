@@ -1,0 +1,153 @@
+"""`report`: one reading of the calls -> everything that the page shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from llmmon.alerting.history import StreamsFold, complete, fields_of
+from llmmon.alerting.objectives import SloStanding
+from llmmon.alerting.rules import MINUTE_US
+from llmmon.alerting.state import StateFile
+from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
+from llmmon.ingest.parallel import cpu_count
+from llmmon.ingest.query import Query, Read, read
+from llmmon.ingest.report import Window
+from llmmon.ingest.reread import Rereadable
+from llmmon.metrics.aggregates import merge
+from llmmon.metrics.aggregation import EXACT_VALUES, Beside, Measures, PartialsFold
+from llmmon.metrics.definitions import needed_fields
+from llmmon.metrics.grouping import Grouping
+from llmmon.quality.scoring import score_calls, with_quality
+from llmmon.reports.overview_fold import (
+    SHOWN,
+    STATISTICS,
+    AlertEpisode,
+    Assembly,
+    Overview,
+    OverviewFold,
+    Parting,
+    Quality,
+)
+from llmmon.reports.summary import Statistics, totals_of
+from llmmon.text.times import iso
+
+_WORST: Final = 10
+_LATE_START: Final = 0.05  # share of the period before that the log may not cover
+
+
+class ReportPlan(msgspec.Struct, frozen=True):
+    """What `report` was asked for; `every_us` None: as the time suggests."""
+
+    command: str
+    version: str
+    by: tuple[str, ...] = ("model", "user", "feature")
+    every_us: int | None = None
+    score: bool = False
+    state: Path | None = None  # where `check` remembers its alerts
+
+
+def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
+    """Everything about the calls of a query; raises `UsageError`."""
+    query = again.query
+    asked = with_quality(query) if plan.score else query
+    fields = needed_fields(STATISTICS) | {*SHOWN, *plan.by, "finish_reason", "error_type", "status"}
+    parting = Parting(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
+    if not (whole := not (query.window or query.since)):
+        calls = read(asked, fields, lambda: OverviewFold(parting))
+        parts = list(calls.results)
+        quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
+        anomalies, history = find_anomalies(quietly, MonitorPlan())
+        before = _before(quietly, calls, history)
+    else:
+        beside = Beside(fields, lambda inside: OverviewFold(parting, inside))
+        anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
+        parts = [part for *_, part in calls.results]
+        before = None
+    calls = again.named(calls)
+    made = Assembly(parting, parts, calls)
+    overview = Overview(
+        command=plan.command,
+        version=plan.version,
+        window=calls.window,
+        source=calls.source,
+        exact=made.exact,
+        totals=made.totals,
+        anomalies=anomalies,
+        comparison=made.comparison() if whole else made.compared_with(before),
+        course=made.course(),
+        breakdowns=made.breakdowns(),
+        histograms=made.histograms(),
+        errors=made.errors(),
+        finish_reasons=made.finish_reasons(),
+        slowest=made.listed("latency_ms"),
+        dearest=made.listed("cost_usd"),
+        quality=_quality(query) if plan.score else None,
+        alerts=_episodes(plan.state, calls.window),
+        slos=_standings(query, calls.window),
+    )
+    return overview, calls
+
+
+def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
+    """The statistics of the time of equal length before the window, where the log goes back that far."""
+    start, end, first = calls.window.start_us, calls.window.end_us, history.source.start_us
+    if start is None or end is None or first is None or end <= start:
+        return None
+    length = end - start
+    if first > start - length * (1 - _LATE_START):
+        return None
+    earlier = msgspec.structs.replace(query, window=None, since=iso(start - length), until=iso(start))
+    groupings = [(Measures.of(STATISTICS), Grouping())]
+    found = read(earlier, needed_fields(STATISTICS), lambda: PartialsFold(groupings, EXACT_VALUES // 2))
+    return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
+
+
+def _standings(query: Query, window: Window) -> tuple[SloStanding, ...]:
+    """How the objectives of the configuration stand at the end of the window, whose calls are read for that."""
+    slos, end = query.config.slos, window.end_us
+    if not slos or end is None:
+        return ()
+    from llmmon.alerting.objectives import standings
+
+    streams = list(dict.fromkeys(stream for slo in slos for stream in slo.needs))
+    since = end - max(slo.window_us for slo in slos) - 3_600_000_000
+    earlier = msgspec.structs.replace(
+        query, window=None, since=iso(since), until=iso(end), say=lambda _: None, progress=None, rejects=None
+    )
+    found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))
+    return standings(slos, complete(streams, found.results), -(-end // MINUTE_US))
+
+
+def _episodes(path: Path | None, window: Window) -> tuple[AlertEpisode, ...]:
+    """The alerts that fired within the window, or were firing when it began."""
+    start, end = window.start_us, window.end_us
+    if path is None or start is None or end is None or not path.exists():
+        return ()
+    with StateFile(path) as state:
+        found = state.episodes()
+    return tuple(
+        AlertEpisode(
+            rule=one.rule or one.title,
+            severity=one.severity.value,
+            state=one.state.value,
+            metric_name=one.metric_name,
+            start_us=one.fired_us,
+            end_us=one.resolved_us,
+            value=one.value if one.peak is None else one.peak,
+            threshold=one.threshold,
+            group=dict(one.group),
+            description=one.description,
+        )
+        for one in found
+        if one.fired_us is not None and one.fired_us < end and (one.resolved_us is None or one.resolved_us > start)
+    )
+
+
+def _quality(query: Query) -> Quality:
+    quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
+    report, _ = score_calls(quietly, limit=_WORST)
+    flags = {name: count for name, count in report.flags.items() if count}
+    return Quality(report.summary, flags, tuple(worst.row for worst in report.worst))

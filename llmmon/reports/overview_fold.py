@@ -1,0 +1,346 @@
+"""What the HTML report is assembled from: a fold over the calls, and the figures that its results give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from llmmon.alerting.objectives import SloStanding
+from llmmon.anomaly.incidents import AnomaliesReport
+from llmmon.errors import UsageError
+from llmmon.ingest.query import Read
+from llmmon.ingest.report import SourceReport, Window
+from llmmon.ingest.scan import Fold
+from llmmon.metrics.aggregates import VALUE_BITS, Partials, Values, merge, rolled_up, sorted_run
+from llmmon.metrics.aggregation import EXACT_VALUES, Measures, PartialsFold, TopFold, evaluate, top
+from llmmon.metrics.columns import Columns, concat
+from llmmon.metrics.definitions import METRICS, SUMMARY
+from llmmon.metrics.grouping import Grouping
+from llmmon.metrics.timeline import DAY_US, WIDTHS, TimelineFold, Timelines, joined, layers, shown_width, widened
+from llmmon.reports.requests import request_rows
+from llmmon.reports.summary import GroupRow, Statistics, statistics_at, totals_of
+
+_R10: Final = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
+_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
+
+
+def histogram(metric: str, values: Values) -> Histogram | None:
+    """The distribution of all positive values, groups together; None without any. Values of 0 are in the first bin."""
+    run = sorted_run(values)
+    stored = (run.keys & _MASK).astype(np.float64) / METRICS[metric].scale
+    weights = np.ones(len(stored)) if run.counts is None else run.counts.astype(np.float64)
+    positive = stored[stored > 0]
+    if not len(positive):
+        return None
+    edges = _edges(float(positive.min()), float(positive.max()))
+    counts, _ = np.histogram(np.clip(stored, edges[0], None), edges, weights=weights)
+    return Histogram(metric, tuple(edges), tuple(int(n) for n in counts))
+
+
+def _edges(low: float, high: float) -> list[float]:
+    """Preferred numbers around all values; a value on the last edge would be in the bin before it, so one more."""
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1
+    numbers = [step * 10.0**decade for decade in range(first, last + 1) for step in _R10]
+    start = max(i for i, number in enumerate(numbers) if number <= low or i == 0)
+    end = next(i for i, number in enumerate(numbers) if number > high)
+    return [round(number, 9) for number in numbers[start : end + 1]]
+
+
+SeriesValues = tuple[float | None, ...]
+
+
+class Course(msgspec.Struct, frozen=True):
+    """Statistics bucket by bucket without a hole; bucket i is [edges_us[i], edges_us[i + 1])."""
+
+    every_us: int
+    edges_us: tuple[int, ...]
+    statistics: Mapping[str, SeriesValues]
+    cost_by_model: Mapping[str | None, SeriesValues]
+    errors_by_type: Mapping[str | None, SeriesValues]
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two periods of equal length: the statistics of the later one and of the one before it."""
+
+    length_us: int
+    later: Statistics
+    before: Statistics
+    whole: bool  # whether the later period is all that the report is about
+
+
+class Breakdown(msgspec.Struct, frozen=True):
+    """The groups of one field with most calls, and how many more there are."""
+
+    by: str
+    groups: tuple[GroupRow, ...]
+    more: int
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """How many values of a metric lie in [edges[i], edges[i + 1]), in the metric's public unit."""
+
+    metric: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class ErrorKind(msgspec.Struct, frozen=True):
+    """One type of error: how often, which share of all errors, and the model with most of it."""
+
+    name: str | None
+    count: int
+    share: float
+    model: str | None
+    model_share: float
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """What scoring the answers' texts gave: average scores, answers by flag, the worst answers without text."""
+
+    summary: Mapping[str, float | int | None]
+    flags: Mapping[str, int]
+    worst: tuple[Mapping[str, Any], ...]
+
+
+class AlertEpisode(msgspec.Struct, frozen=True, kw_only=True):
+    """One episode of an alert, from when it fired to when it was resolved (None: it still fires)."""
+
+    rule: str
+    severity: str
+    state: str
+    metric_name: str
+    start_us: int
+    end_us: int | None = None
+    value: float | None = None
+    threshold: float | None = None
+    group: Mapping[str, str | None] = msgspec.field(default_factory=dict)
+    description: str = ""
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """`llmmon report`: everything that the page shows."""
+
+    command: str
+    version: str
+    window: Window
+    source: SourceReport
+    exact: bool
+    totals: Statistics
+    anomalies: AnomaliesReport
+    comparison: Comparison | None = None
+    course: Course | None = None
+    breakdowns: tuple[Breakdown, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+    errors: tuple[ErrorKind, ...] = ()
+    finish_reasons: tuple[tuple[str, int], ...] = ()
+    slowest: tuple[Mapping[str, Any], ...] = ()
+    dearest: tuple[Mapping[str, Any], ...] = ()
+    quality: Quality | None = None
+    alerts: tuple[AlertEpisode, ...] = ()
+    slos: tuple[SloStanding, ...] = ()
+
+
+STATISTICS: Final = (*SUMMARY, "truncated_rate", "refused_count", "empty_count")
+_MOST_BUCKETS: Final = 120
+_MOST_GIVEN: Final = 2000  # buckets that a reader may ask for
+_MOST_GROUPS: Final = 100
+_MOST_LAYERS: Final = 7
+_LISTED: Final = 10
+_KEPT_APART: Final = 5  # partials that keep values side by side
+_COUNTED: Final = Measures(sums=("requests",), values=())
+_ERRORS: Final = Measures(sums=("error",), values=())
+_COSTS: Final = Measures(sums=("cost_usd",), values=())
+_BYS: Final[tuple[tuple[str, ...], ...]] = ((), ("model",), ("error_type",))  # of the timelines
+_HISTOGRAMS: Final = ("latency_ms", "time_to_first_token_ms")
+_LISTS: Final = ("latency_ms", "cost_usd")
+SHOWN: Final = (  # of a single call; each further name that differs from call to call takes its time to read
+    *("request_id", "timestamp", "model", "user", "feature", "error_type", "latency_ms", "time_to_first_token_ms"),
+    *("prompt_tokens", "completion_tokens", "cost_usd"),
+)
+
+
+class Parting(msgspec.Struct, frozen=True):
+    """How the calls are divided: by which fields, into which buckets (None: as suits the time), for how many jobs."""
+
+    by: tuple[str, ...]
+    every_us: int | None
+    tz: str
+    jobs: int
+
+
+class Parts(msgspec.Struct, frozen=True, eq=False):
+    """What a worker made of its calls: partials by each field, errors, finish reasons; timelines; lists of calls."""
+
+    groups: list[Partials]
+    timelines: Timelines
+    lists: dict[str, Columns]
+
+
+class OverviewFold:
+    """All that the page needs of the calls, in one go; `inside` is another fold that is fed the same calls."""
+
+    def __init__(self, parting: Parting, inside: Any = None) -> None:
+        measures = Measures.of(STATISTICS)
+        most = EXACT_VALUES // parting.jobs // _KEPT_APART
+        groupings = [(measures, Grouping((by,))) for by in parting.by]
+        groupings += [(_ERRORS, Grouping(("error_type", "model"))), (_COUNTED, Grouping(("finish_reason",)))]
+        plans = list(zip((measures, _COSTS, _ERRORS), _BYS, strict=True))
+        widths = (parting.every_us,) if parting.every_us else WIDTHS
+        self._inside = inside
+        self._groups = PartialsFold(groupings, most)
+        self._timelines = TimelineFold(plans, parting.tz, most, widths)
+        self._lists = {key: TopFold(key, _LISTED, ascending=False) for key in _LISTS}
+
+    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
+        if self._inside is not None:
+            self._inside.add(columns, samples)
+        folds: tuple[Fold[Any], ...] = (self._groups, self._timelines, *self._lists.values())
+        for fold in folds:
+            fold.add(columns, samples)
+
+    def result(self) -> Any:
+        """The parts, behind those of the fold inside where there is one."""
+        lists = {key: fold.result()[0].without_unused_names() for key, fold in self._lists.items()}
+        parts = Parts(self._groups.result(), self._timelines.result(), lists)
+        return parts if self._inside is None else (*self._inside.result(), parts)
+
+
+class Assembly:
+    """The figures of the page, from the parts of all workers."""
+
+    def __init__(self, parting: Parting, parts: Sequence[Parts], calls: Read) -> None:
+        self._parting = parting
+        self._parts = parts
+        self._calls = calls
+        *self._by, self._errors, self._reasons = (
+            merge(found) for found in zip(*(p.groups for p in parts), strict=True)
+        )
+        self._times = joined([part.timelines for part in parts], _BYS, parting.tz)
+        whole = self._by[0] if self._by else self._times.parts[0]
+        self.totals = totals_of(whole, STATISTICS, calls.window.minutes)
+        self.exact = all(part.exact for part in (*self._by, self._times.parts[0]))
+
+    def breakdowns(self) -> tuple[Breakdown, ...]:
+        """A breakdown by each field that any call has."""
+        pairs = zip(self._parting.by, self._by, strict=True)
+        return tuple(
+            self._breakdown(by, part) for by, part in pairs if any(group[0] is not None for group in part.groups)
+        )
+
+    def _breakdown(self, by: str, partials: Partials) -> Breakdown:
+        table = evaluate(partials, STATISTICS, self._calls.window.minutes)
+        calls = table["request_count"]
+        order = sorted(range(len(partials)), key=lambda i: (-calls[i], partials.groups[i][0] or ""))
+        rows = [GroupRow({by: partials.groups[i][0]}, statistics_at(table, i)) for i in order[:_MOST_GROUPS]]
+        return Breakdown(by, tuple(rows), len(order) - len(rows))
+
+    def histograms(self) -> tuple[Histogram, ...]:
+        """How long calls took, and how long until the first token."""
+        values = (self._by[0] if self._by else self._times.parts[0]).values
+        found = (histogram(metric, values[metric]) for metric in _HISTOGRAMS if metric in values)
+        return tuple(one for one in found if one is not None)
+
+    def errors(self) -> tuple[ErrorKind, ...]:
+        """The types of error, most frequent first."""
+        if "error" not in self._errors.sums:
+            return ()
+        kinds: dict[str | None, dict[str | None, int]] = {}
+        for (kind, model), count in zip(self._errors.groups, self._errors.sums["error"].total.tolist(), strict=True):
+            if count:
+                kinds.setdefault(kind, {})[model] = count
+        whole = sum(sum(models.values()) for models in kinds.values())
+        ranked = sorted(kinds.items(), key=lambda item: (-sum(item[1].values()), item[0] or ""))
+        return tuple(_error_kind(kind, models, whole) for kind, models in ranked[:_MOST_GROUPS])
+
+    def finish_reasons(self) -> tuple[tuple[str, int], ...]:
+        """Why answers ended, most frequent first."""
+        if "requests" not in self._reasons.sums:
+            return ()
+        counted = zip(self._reasons.groups, self._reasons.sums["requests"].total.tolist(), strict=True)
+        found = [(group[0], count) for group, count in counted if group[0] is not None]
+        return tuple(sorted(found, key=lambda item: (-item[1], item[0]))[:_MOST_GROUPS])
+
+    def listed(self, key: str) -> tuple[Mapping[str, Any], ...]:
+        """The calls with the largest values, without their texts."""
+        columns = concat([part.lists[key] for part in self._parts])
+        rows = request_rows(columns.take(top(columns, key, _LISTED, ascending=False)), SHOWN, self._calls.scanned)
+        return tuple(row for row in rows if row[key])
+
+    def compared_with(self, before: Statistics | None) -> Comparison | None:
+        """The window beside the time before it."""
+        start, end = self._calls.window.start_us, self._calls.window.end_us
+        if before is None or start is None or end is None:
+            return None
+        return Comparison(end - start, self.totals, before, whole=True)
+
+    def comparison(self) -> Comparison | None:
+        """The last week beside the week before, or the last day, or half; None where nothing is dated."""
+        partials, every = self._times.parts[0], self._times.every_us
+        if not partials.groups or partials.first_us is None or partials.last_us is None:
+            return None
+        span = partials.last_us + 1 - partials.first_us
+        length = next((n * DAY_US for n in (7, 1) if span >= 2 * n * DAY_US), span // 2)
+        buckets = max(1, length // every)
+        last = max(group[0] for group in partials.groups)
+        if last - 2 * buckets + 1 < min(group[0] for group in partials.groups):
+            return None
+        names = [min(2, (last - group[0]) // buckets) for group in partials.groups]
+        periods = rolled_up(partials, [(name,) for name in names])
+        table = evaluate(periods, STATISTICS, length / 60e6)
+        later, before = (
+            statistics_at(table, periods.groups.index((n,))) if (n,) in periods.groups else {} for n in (0, 1)
+        )
+        return Comparison(buckets * every, later, before, whole=False) if later and before else None
+
+    def course(self) -> Course | None:
+        """The statistics over time; raises `UsageError` where the buckets asked for are too many."""
+        partials, every = self._times.parts[0], self._times.every_us
+        if not partials.groups:
+            return None
+        first_us, last_us = self._bounds(partials)
+        width = self._parting.every_us or shown_width(last_us - first_us, every, _MOST_BUCKETS)
+        grouping = Grouping((), width, self._parting.tz)
+        first, last = grouping.numbers(np.array([first_us, max(first_us, last_us - 1)], np.int64)).tolist()
+        if last - first >= _MOST_GIVEN:
+            raise UsageError(
+                f"--every: {last - first + 1:,} buckets are more than a page can show ({_MOST_GIVEN:,})",
+                hint="a longer --every, or a shorter time with --window or --since",
+            )
+        wide = [
+            widened(part, by, every, width, self._parting.tz) for part, by in zip(self._times.parts, _BYS, strict=True)
+        ]
+        numbers = range(first, last + 1)
+        table = evaluate(wide[0], STATISTICS, width / 60e6)
+        place = {group[0]: i for i, group in enumerate(wide[0].groups)}
+        rows = [statistics_at(table, place[n]) if n in place else _NOTHING for n in numbers]
+        return Course(
+            every_us=width,
+            edges_us=tuple(grouping.bucket_start(number) for number in range(first, last + 2)),
+            statistics={name: tuple(row.get(name) for row in rows) for name in STATISTICS},
+            cost_by_model=_layered(wide[1], "cost_usd", numbers),
+            errors_by_type=_layered(wide[2], "error", numbers),
+        )
+
+    def _bounds(self, partials: Partials) -> tuple[int, int]:
+        """From when to when the page shows: the window where one was asked for, else first to last call."""
+        window = self._calls.window
+        first, last = partials.first_us or 0, (partials.last_us or 0) + 1
+        return min(first, window.start_us or first), max(last, window.end_us or last)
+
+
+_NOTHING: Final[Statistics] = {"request_count": 0, "error_count": 0}
+
+
+def _error_kind(kind: str | None, models: Mapping[str | None, int], whole: int) -> ErrorKind:
+    count = sum(models.values())
+    model = min(models, key=lambda name: (-models[name], name or ""))
+    return ErrorKind(kind, count, count / whole, model, models[model] / count)
+
+
+def _layered(partials: Partials, metric: str, numbers: range) -> dict[str | None, SeriesValues]:
+    found = layers(partials, metric, METRICS[metric].scale, _MOST_LAYERS)
+    return {name: tuple(cells.get(number) for number in numbers) for name, cells in found.items()}

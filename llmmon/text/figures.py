@@ -1,0 +1,139 @@
+"""Numbers as people read them: `912 ms`, `13.4 M`, `2.0 %`; a missing one is a dash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+_CONTROL: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+    # C0, C1, invisible, bidirectional, halves of surrogate pairs
+)
+
+
+def plain(text: str) -> str:
+    """The text on one line, each control character as `\\xNN` (a newline or tab as a space)."""
+    return _CONTROL.sub(visible, text)
+
+
+def visible(match: re.Match[str]) -> str:
+    """A character as its code, or as a space."""
+    sign = match[0]
+    if sign in "\n\t\r":
+        return " "
+    return f"\\x{ord(sign):02x}" if ord(sign) < 256 else f"\\u{ord(sign):04x}"
+
+
+def plain_lines(text: str) -> str:
+    """The text with its newlines, each line harmless."""
+    return "\n".join(map(plain, text.split("\n")))
+
+
+def money_text(usd: float | None, *, complete: bool = True) -> str:
+    """`$12.34` complete, `~$12.34` partial (some of it has no price), `-` unknown; small amounts keep digits."""
+    if usd is None or usd != usd:
+        return "-"
+    sign = "-" if usd < 0 else ""
+    return ("" if complete else "~") + sign + "$" + _amount(abs(usd))
+
+
+def _amount(usd: float) -> str:
+    if usd == 0 or usd >= 1:
+        return f"{usd:,.2f}"
+    for digits in (4, 6, 9):
+        text = f"{usd:.{digits}f}"
+        if usd >= 10 ** (2 - digits):
+            return text.rstrip("0").ljust(4, "0") if digits == 4 else text
+    return f"{usd:.1e}"
+
+
+MISSING: Final = "-"
+_BARS: Final = "▁▂▃▄▅▆▇█"
+
+
+def milliseconds(value: float | None) -> str:
+    """A length of time, in the unit that suits it."""
+    if value is None:
+        return MISSING
+    if value < 1:
+        return f"{value:.2f} ms" if value else "0 ms"
+    if value < 1000:
+        return f"{value:.0f} ms"
+    seconds = value / 1000
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def count(value: float | None) -> str:
+    """A whole number with separators, shortened from ten million on."""
+    if value is None:
+        return MISSING
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e7, "M")):
+        if abs(value) >= size:
+            return f"{value / (size if unit != 'M' else 1e6):.1f} {unit}"
+    return f"{value:,.0f}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage."""
+    if share is None:
+        return MISSING
+    value = share * 100
+    return f"{value:.1f} %" if value >= 0.1 or value == 0 else "<0.1 %"
+
+
+def rate(value: float | None) -> str:
+    """A rate with three digits or so."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def score(value: float | None) -> str:
+    """A score in [0, 1]."""
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def size(value: int) -> str:
+    """Bytes, in the unit that suits them."""
+    amount = float(value)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def sparkline(values: Sequence[float | None], width: int = 48) -> str:
+    """A row of bars from 0 to the largest value; neighbours are averaged to fit; a gap is a space."""
+    cells = _fitted(values, width)
+    top = max((value for value in cells if value is not None), default=0.0)
+    if top <= 0:
+        return "".join(" " if value is None else _BARS[0] for value in cells)
+    return "".join(" " if v is None else _BARS[min(7, int(max(v, 0.0) / top * 7.999))] for v in cells)
+
+
+def _fitted(values: Sequence[float | None], width: int) -> list[float | None]:
+    if len(values) <= width:
+        return list(values)
+    edges = [round(i * len(values) / width) for i in range(width + 1)]
+    cells: list[float | None] = []
+    for start, end in pairwise(edges):
+        known = [value for value in values[start:end] if value is not None]
+        cells.append(sum(known) / len(known) if known else None)
+    return cells
+
+
+def name(value: str | None) -> str:
+    """A group's name; a missing one is `(none)`."""
+    return "(none)" if value is None else value
+
+
+def key_text(key: Mapping[str, Any]) -> str:
+    """A group as one text."""
+    return " / ".join(name(value) for value in key.values()) or "all"

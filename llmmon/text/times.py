@@ -1,0 +1,132 @@
+"""Durations and moments as options and configuration write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from llmmon.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)
+
+
+SECOND_US: Final = 1_000_000
+_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LONGEST_S: Final = 100 * 366 * 86400.0
+_YEARS: Final = range(1970, 2201)  # in which a time can lie
+_PART: Final = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)(ms|min|s|m|h|d|w)")
+
+
+def duration_us(text: str, *, plain: str | None = None) -> int:
+    """`90s`, `5m`, `1h30m`, `7d` as microseconds; a bare number is in the unit `plain`, where that is given.
+
+    Raises `UsageError`.
+    """
+    cleaned = text.strip().lower()
+    if plain is not None and re.fullmatch(r"\d+(\.\d+)?", cleaned):
+        cleaned += plain
+    parts = _PART.findall(cleaned)
+    if not parts or _PART.sub("", cleaned):
+        raise UsageError(f"{text!r} is not a duration", hint="write it as 90s, 5m, 2h or 7d")
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    if seconds > _LONGEST_S:
+        raise UsageError(f"{text!r} is longer than a hundred years")
+    return round(seconds * SECOND_US)
+
+
+def duration_text(us: int) -> str:
+    """Microseconds as the shortest duration that says them: `90s`, `5m`, `1h30m`."""
+    seconds, rest = divmod(us, SECOND_US)
+    if rest:
+        return f"{us // 1000}ms"
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def age_text(us: int) -> str:
+    """How long ago something was, for people: `25 min`, `3 h`, `12 days`."""
+    minutes = us // (60 * SECOND_US)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{round(minutes / 60)} h" if minutes < 48 * 60 else f"{round(minutes / 1440):,} days"
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone of a name; raises `UsageError`."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # most runs are in UTC
+
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UsageError(f"unknown time zone {name!r}", hint="use a name such as Europe/Berlin or UTC") from None
+
+
+def is_relative(text: str) -> bool:
+    """Whether a moment is written as seen from now: `2h`, `today`, `now`."""
+    word = text.strip().lower()
+    return word in {"now", "today", "yesterday"} or _is_duration(word)
+
+
+def _is_duration(word: str) -> bool:
+    return bool(_PART.match(word)) and not _PART.sub("", word)
+
+
+def moment_us(text: str, now_us: int, tz: str) -> int:
+    """ISO time, `2h` or `3d` before now, `today`, `yesterday`, `now` -> microseconds UTC; raises `UsageError`.
+
+    A time without a zone, and the days, are in `tz`.
+    """
+    word = text.strip().lower()
+    if word == "now":
+        return now_us
+    if word in {"today", "yesterday"}:
+        local = datetime.fromtimestamp(now_us / SECOND_US, zone(tz))
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        if word == "yesterday":
+            midnight = (midnight - timedelta(hours=12)).replace(hour=0)
+        return to_us(midnight)
+    if _is_duration(word):
+        return now_us - duration_us(word)
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not a time", hint="write 2026-01-31T08:00, 2h or 3d (before now), today or yesterday"
+        ) from None
+    if found.year not in _YEARS:
+        raise UsageError(f"{text!r}: the year must be from {_YEARS[0]} to {_YEARS[-1]}")
+    return to_us(found if found.tzinfo else found.replace(tzinfo=zone(tz)))
+
+
+def to_us(when: datetime) -> int:
+    """Microseconds since the epoch of an aware moment."""
+    return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def iso(us: int | None) -> str | None:
+    """ISO-8601 UTC with `Z`; microseconds only where there are any."""
+    if us is None:
+        return None
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+    return when.isoformat(timespec="microseconds" if us % SECOND_US else "seconds").replace("+00:00", "Z")
+
+
+def local(us: int, tz: str, *, seconds: bool = True) -> str:
+    """`2026-01-31 08:00:00` in a zone, for people."""
+    when = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).astimezone(zone(tz))
+    return when.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")

@@ -1,0 +1,170 @@
+"""The life of one alert, told step by step."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llmmon.alerting.alert import Alert, Event, Reading, Silence, State, Tell, Transition
+from llmmon.alerting.lifecycle import acknowledged, resolved, step, without_rules
+from llmmon.alerting.rules import AlertRule, AlertSeverity, described, unknown_places
+
+MINUTE = 60_000_000
+RULE = AlertRule("slow", "latency_p95_ms", "gt", 5000.0, AlertSeverity.ERROR)
+
+
+class Life:
+    """One alert moved minute by minute: `+` the condition holds, `-` it does not, `?` nothing is known."""
+
+    def __init__(self, rule: AlertRule = RULE, silences: tuple[Silence, ...] = ()) -> None:
+        self.rule, self.silences = rule, silences
+        self.state: dict[str, Alert] = {}
+        self.happened: list[Transition] = []
+        self.minute = 0
+
+    def live(self, course: str) -> Life:
+        for sign in course:
+            met = {"+": True, "-": False, "?": None}[sign]
+            reading = Reading(self.rule, (), met, 6000.0 + self.minute if met else 1000.0)
+            self.state, found = step(self.state, [reading], self.minute * MINUTE, silences=self.silences)
+            self.happened += found
+            self.minute += 1
+        return self
+
+    @property
+    def alert(self) -> Alert:
+        return next(iter(self.state.values()))
+
+    @property
+    def events(self) -> list[tuple[int, str]]:
+        return [(one.at_us // MINUTE, one.event.value) for one in self.happened]
+
+    @property
+    def told(self) -> list[tuple[int, str]]:
+        return [(one.at_us // MINUTE, one.tell.value) for one in self.happened if one.tell is not None]
+
+
+def with_rule(**changes: object) -> Life:
+    return Life(msgspec.structs.replace(RULE, **changes))
+
+
+def test_an_alert_fires_once_and_is_resolved_once() -> None:
+    assert [(1, "trigger"), (4, "resolve")] == Life().live("-+++--").told
+
+
+def test_a_condition_must_hold_for_as_long_as_the_rule_says() -> None:
+    life = with_rule(for_us=3 * MINUTE).live("++-++++")
+    assert [(0, "pending"), (2, "cleared"), (3, "pending"), (6, "firing")] == life.events
+    assert [(6, "trigger")] == life.told
+
+
+def test_a_cleared_pending_alert_leaves_nothing_behind() -> None:
+    assert {} == with_rule(for_us=3 * MINUTE).live("+-").state
+
+
+def test_flapping_is_one_episode_where_the_rule_keeps_firing() -> None:
+    assert [(0, "trigger"), (5, "resolve")] == with_rule(keep_firing_for_us=3 * MINUTE).live("+-+----").told
+
+
+def test_an_episode_inside_the_cooldown_is_not_told() -> None:
+    life = with_rule(cooldown_minutes=10).live("+-" + "++--")
+    assert [(0, "trigger"), (1, "resolve")] == life.told
+    assert [(2, "firing"), (4, "resolved")] == life.events[2:]
+
+
+def test_an_episode_that_outlasts_the_cooldown_is_told_then() -> None:
+    assert [(0, "trigger"), (1, "resolve"), (6, "trigger"), (8, "resolve")] == (
+        with_rule(cooldown_minutes=5).live("+-" + "++++++-").told
+    )
+
+
+def test_a_firing_alert_is_repeated_as_often_as_the_rule_says() -> None:
+    assert [0, 3, 6] == [at for at, _ in with_rule(repeat_us=3 * MINUTE).live("+++++++").told]
+
+
+def test_an_acknowledged_alert_is_not_repeated() -> None:
+    life = with_rule(repeat_us=2 * MINUTE).live("+")
+    name = life.alert.alert_id
+    life.state[name], found = acknowledged(life.alert, life.minute * MINUTE, "seen")
+    assert [Tell.ACKNOWLEDGE] == [one.tell for one in found]
+    assert [(0, "trigger"), (6, "resolve")] == life.live("+++++-").told
+    assert not life.alert.acknowledged
+
+
+def test_acknowledging_twice_is_acknowledging_once() -> None:
+    alert, _ = acknowledged(Life().live("+").alert, MINUTE, "seen")
+    assert (alert, []) == acknowledged(alert, 2 * MINUTE, "again")
+
+
+def test_a_silenced_alert_is_told_when_the_silence_is_over_and_it_still_fires() -> None:
+    life = Life(silences=(Silence("s", {"rule": "sl*"}, 3 * MINUTE),)).live("+++++-")
+    assert [(0, "silenced"), (3, "told"), (5, "resolved")] == life.events
+    assert [(3, "trigger"), (5, "resolve")] == life.told
+
+
+def test_an_episode_that_ends_in_silence_is_never_told() -> None:
+    assert [] == Life(silences=(Silence("s", {"severity": "error"}, 60 * MINUTE),)).live("++--").told
+
+
+def test_an_end_is_told_in_a_silence_too_where_the_beginning_was() -> None:
+    life = Life().live("+")
+    life.silences = (Silence("s", {"rule": "slow"}, 60 * MINUTE),)
+    assert [(0, "trigger"), (2, "resolve")] == life.live("+-").told
+
+
+def test_a_silence_that_does_not_fit_changes_nothing() -> None:
+    assert [(0, "trigger")] == Life(silences=(Silence("s", {"rule": "fast"}, 60 * MINUTE),)).live("+").told
+
+
+def test_resolved_by_hand_holds_until_the_condition_has_cleared() -> None:
+    life = Life().live("++")
+    found: list[Transition] = []
+    life.state[life.alert.alert_id] = resolved(life.alert, 2 * MINUTE, "by hand", found, held=True)
+    assert [Tell.RESOLVE] == [one.tell for one in found]
+    life.minute = 10
+    assert [(0, "trigger")] == life.live("+++").told
+    assert [(0, "trigger"), (15, "trigger")] == life.live("--+").told
+
+
+def test_an_alert_of_a_removed_rule_is_resolved_and_says_why() -> None:
+    life = Life().live("+")
+    state, found = without_rules(life.state, ["another"], 5 * MINUTE)
+    assert [("rule removed", Tell.RESOLVE)] == [(one.reason, one.tell) for one in found]
+    assert [State.RESOLVED] == [alert.state for alert in state.values()]
+
+
+def test_a_pending_alert_of_a_removed_rule_is_forgotten() -> None:
+    assert ({}, []) == without_rules(with_rule(for_us=9 * MINUTE).live("+").state, [], MINUTE)
+
+
+def test_nothing_known_leaves_an_alert_as_it_is() -> None:
+    assert [(0, "trigger"), (4, "resolve")] == Life().live("+???-").told
+    assert [] == Life().live("????").events
+
+
+def test_the_peak_is_the_worst_value_of_the_episode() -> None:
+    assert 6003.0 == Life().live("+-++-").alert.peak
+    below = AlertRule("few", "requests", "lt", 5.0)
+    state, _ = step({}, [Reading(below, (), met=True, value=3.0)], 0)
+    state, _ = step(state, [Reading(below, (), met=True, value=1.0)], MINUTE)
+    state, _ = step(state, [Reading(below, (), met=True, value=4.0)], 2 * MINUTE)
+    assert [1.0] == [alert.peak for alert in state.values()]
+
+
+def test_each_group_is_an_alert_of_its_own() -> None:
+    groups = [(("model", "a"),), (("model", "b"),)]
+    state, found = step({}, [Reading(RULE, group, met=True, value=9000.0) for group in groups], 0)
+    assert 2 == len(state)
+    assert ["slow: model a", "slow: model b"] == [one.alert.title for one in found]
+    assert [Event.FIRING, Event.FIRING] == [one.event for one in found]
+
+
+def test_a_description_is_filled_in_and_evaluates_nothing() -> None:
+    rule = AlertRule(
+        "slow",
+        "latency_p95_ms",
+        threshold=5.0,
+        by=("model",),
+        description="{model}: {value} > {threshold} {0.x} {nope}",
+    )
+    assert "a{value}: 1,234 > 5 {0.x} {nope}" == described(rule, (("model", "a{value}"),), 1234.0, None, 7)
+    assert ["0.x", "nope"] == unknown_places(rule)

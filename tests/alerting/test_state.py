@@ -1,0 +1,145 @@
+"""The state file: what it keeps, what it refuses, and what becomes of one that is broken."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmmon.alerting.check import joined
+from llmmon.alerting.history import Stream, StreamsFold, admitted, bounded, packed, split, unpacked
+from llmmon.alerting.rules import MINUTE_US, MOST_GROUPS, OTHER
+from llmmon.alerting.state import BusyError, StateFile, sole_evaluator
+from llmmon.errors import InputError
+from llmmon.metrics.aggregates import Partials, normalised
+from llmmon.metrics.columns import Columns, Names
+
+LATENCY = Stream("latency_ms", ("model",), values=True)
+
+
+def calls(minutes: list[int], latencies: list[int], models: list[str]) -> Columns:
+    names = sorted(set(models))
+    return Columns(
+        len(minutes),
+        np.array(minutes, np.int64) * MINUTE_US,
+        {"latency_ms": np.array(latencies, np.float64) * 1000},
+        {"model": Names(np.array([names.index(model) for model in models], np.int32), names)},
+    )
+
+
+def minutes_of(columns: Columns) -> Partials:
+    fold = StreamsFold([LATENCY])
+    fold.add(columns, [])
+    return fold.result()[0]
+
+
+rows = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 100_000), st.sampled_from("abc")), max_size=60)
+
+
+Rows = list[tuple[int, int, str]]
+
+
+def columns_of(found: Rows) -> Columns:
+    return calls([row[0] for row in found], [row[1] for row in found], [row[2] for row in found])
+
+
+def same(one: Partials, other: Partials) -> bool:
+    left, right = normalised(one), normalised(other)
+    return left.groups == right.groups and packed(left) == packed(right)
+
+
+@given(rows)
+def test_what_is_packed_is_unpacked_the_same(found: Rows) -> None:
+    part = minutes_of(columns_of(found))
+    assert same(part, unpacked(packed(part)))
+
+
+@given(rows, rows)
+def test_minutes_are_the_same_however_they_arrive(first: Rows, second: list[tuple[int, int, str]]) -> None:
+    with StateFile(None) as state:
+        for found in (first, second):
+            state.add_history(LATENCY.name, minutes_of(columns_of(found)), joined)
+        assert same(state.history(LATENCY.name, 0, 300), minutes_of(columns_of([*first, *second])))
+
+
+def test_minutes_with_very_many_values_are_the_same_in_any_pieces() -> None:
+    generator = np.random.default_rng(5)
+    latencies = generator.integers(1, 1_000_000, 12_000).tolist()
+    whole = minutes_of(calls([7] * 12_000, latencies, ["a"] * 12_000))
+    pieces = [minutes_of(calls([7] * 1000, latencies[i : i + 1000], ["a"] * 1000)) for i in range(0, 12_000, 1000)]
+    assert same(whole, joined(pieces))
+    assert same(whole, joined([joined(pieces[:5]), joined(pieces[5:])]))
+    assert same(whole, bounded(whole))
+    assert len(whole.values["latency_ms"].runs[0].keys) < 2000
+
+
+@given(rows, st.integers(1, 300))
+def test_a_stretch_of_minutes_holds_just_their_calls(found: Rows, width: int) -> None:
+    whole = dict(split(minutes_of(columns_of(found)), width))
+    assert list(whole) == sorted({row[0] // width for row in found})
+    for number, part in whole.items():
+        assert same(part, minutes_of(columns_of([row for row in found if row[0] // width == number])))
+
+
+def test_the_hundredth_group_is_the_last_with_a_name() -> None:
+    models = [f"m{i:03}" for i in range(130)]
+    part, known = admitted(minutes_of(calls([1] * 130, [5] * 130, models)), ())
+    assert (MOST_GROUPS, models[:MOST_GROUPS]) == (len(known), [name for (name,) in known])
+    others = part.groups.index((1, OTHER))
+    assert 30 == part.sums["latency_ms"].count[others]
+    again, still = admitted(minutes_of(calls([2], [5], ["new"])), known)
+    assert (((2, OTHER),), known) == (again.groups, still)
+
+
+def test_a_corrupt_file_is_set_aside_and_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(b"this is no database " * 100)
+    said: list[str] = []
+    with StateFile(path, say=said.append) as state:
+        assert {} == state.alerts()
+    assert 1 == len(said)
+    assert "corrupt" in said[0]
+    aside = [file for file in tmp_path.iterdir() if ".corrupt-" in file.name]
+    assert [b"this is no"] == [file.read_bytes()[:10] for file in aside]
+
+
+def test_a_file_of_a_newer_llmmon_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    StateFile(path).__exit__()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(InputError, match="newer llmmon"):
+        StateFile(path)
+    assert ["state.db"] == [
+        file.name for file in tmp_path.iterdir() if ".corrupt" not in file.name and file.suffix == ".db"
+    ]
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    with StateFile(tmp_path / "folder" / "state.db"):
+        assert 0o600 == (tmp_path / "folder" / "state.db").stat().st_mode & 0o777
+
+
+def test_what_fails_inside_a_transaction_leaves_nothing(tmp_path: Path) -> None:
+    def failing(state: StateFile) -> None:
+        with state.transaction():
+            state.remember("fact", "one")
+            raise ZeroDivisionError
+
+    with StateFile(tmp_path / "state.db") as state:
+        with pytest.raises(ZeroDivisionError):
+            failing(state)
+        assert state.fact("fact") is None
+
+
+def test_a_second_evaluator_waits_briefly_and_leaves(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with sole_evaluator(path), pytest.raises(BusyError, match="another evaluation"), sole_evaluator(path, wait_s=0.1):
+        raise AssertionError("two at once")
+    with sole_evaluator(path, wait_s=0.0):
+        pass

@@ -1,0 +1,293 @@
+"""`check` as cron runs it, on a log that grows, rotates, stops and comes late."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+from tests.support.appending_log import Rotation, Service, at, episodes
+
+GONE = """
+[[rules]]
+name = "gone"
+metric = "requests"
+condition = "lt"
+threshold = 1
+window = "10m"
+"""
+
+
+@pytest.fixture
+def service(run: Run, tmp_path: Path) -> Service:
+    return Service(tmp_path, run)
+
+
+def test_it_fires_once_and_tells_the_end(service: Service) -> None:
+    service.write(0, 10)
+    assert 0 == service.check(10).code
+    service.write(10, 15, latency_ms=9000)
+    fired = service.check(15)
+    assert (1, "firing" in fired.stdout, "slow: model a" in fired.stdout) == (fired.code, True, True)
+    assert 1 == service.check(16).code
+    service.write(16, 30)
+    assert 0 == service.check(30).code
+    assert [("trigger", "firing"), ("resolve", "resolved")] == service.told
+
+
+def test_a_run_without_news_prints_nothing_on_stdout(service: Service) -> None:
+    service.write(0, 10)
+    assert ["", ""] == [service.check(10).stdout, service.check(11).stdout]
+
+
+def test_both_ends_found_in_one_run_are_one_message(service: Service) -> None:
+    service.write(0, 10)
+    service.check(10)
+    service.write(10, 15, latency_ms=9000)
+    service.write(15, 30)
+    assert 0 == service.check(30).code
+    assert [("trigger", "resolved")] == service.told
+
+
+def test_exit_zero_keeps_zero_while_alerts_fire(service: Service) -> None:
+    service.write(0, 9, latency_ms=9000)
+    assert [0, 1] == [service.check(9, "--exit-zero").code, service.check(10).code]
+
+
+def test_a_dry_run_shows_the_messages_and_remembers_nothing(service: Service) -> None:
+    service.write(0, 9, latency_ms=9000)
+    for _ in range(2):
+        dry = service.check(9, "--dry-run")
+        assert (1, True) == (dry.code, "slow: model a" in dry.stdout)
+        assert [] == service.told
+    assert not (service.folder / "state.db").exists()
+    service.check(9)
+    assert [("trigger", "firing")] == service.told
+
+
+def test_a_log_that_stops_is_no_data(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run, more=GONE)
+    service.write(0, 10)
+    assert 0 == service.check(10).code
+    assert [("gone", "firing", at(20))] == episodes([service.json(25)])
+    assert [("trigger", "firing")] == service.told
+
+
+@pytest.mark.parametrize(("policy", "code"), [("ok", 0), ("alert", 1), ("keep", 1)])
+def test_a_rule_says_what_no_data_means(run: Run, tmp_path: Path, policy: str, code: int) -> None:
+    service = Service(tmp_path, run)
+    file = tmp_path / "llmmon.toml"
+    file.write_text(
+        file.read_text().replace("min_count = 3", f'min_count = 3\nno_data = "{policy}"').replace('by = ["model"]', "")
+    )
+    service.write(0, 5, latency_ms=9000)
+    assert 1 == service.check(5).code
+    assert code == service.check(30).code
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_an_empty_or_absent_log_is_no_data_and_no_failure(service: Service, present: bool) -> None:
+    if present:
+        service.log.touch()
+    assert [0, 0] == [service.check(10).code, service.check(20).code]
+
+
+def test_an_unreadable_log_is_exit_3_after_the_rules_were_evaluated(service: Service) -> None:
+    service.write(0, 9, latency_ms=9000)
+    (service.folder / "logs" / "folder.jsonl").mkdir()
+    (service.folder / "logs" / "bad.jsonl").symlink_to("/proc/self/mem")
+    ran = service.check(9)
+    assert (3, "slow: model a" in ran.stdout) == (ran.code, True)
+
+
+def test_lines_that_come_late_count_while_their_minute_waits(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run)
+    file = tmp_path / "llmmon.toml"
+    file.write_text(file.read_text().replace('late = "0s"', 'late = "3m"'))
+    service.write(0, 10, calls=1)
+    assert 0 == service.check(10).code
+    service.write(6, 9, latency_ms=9000)  # of minutes that were over, but not yet judged
+    assert [("slow: model a", "firing", at(8))] == episodes([service.json(12)])
+
+
+def test_a_clock_that_steps_back_does_no_harm(service: Service) -> None:
+    service.write(0, 30)
+    service.check(30)
+    back = service.check(10)
+    assert (0, True) == (back.code, "before the last run" in back.stderr)
+    service.write(30, 35, latency_ms=9000)
+    assert 1 == service.check(35).code
+    assert [("trigger", "firing")] == service.told
+
+
+ROTATIONS: dict[str, Rotation] = {
+    "rename": Service.rename,
+    "copytruncate": Service.copy_and_truncate,
+    "rename and compress": Service.compress,
+}
+
+
+@pytest.mark.parametrize("rotation", ROTATIONS.values(), ids=ROTATIONS.keys())
+def test_rotation_loses_and_repeats_nothing(run: Run, tmp_path: Path, rotation: Rotation) -> None:
+    outcomes = []
+    for name in ("rotated", "whole"):
+        (folder := tmp_path / name).mkdir()
+        service = Service(folder, lambda *args, folder=folder: run(*args, "--config", str(folder / "llmmon.toml")))
+        found = []
+        for first in range(0, 40, 5):
+            service.write(first, first + 5, latency_ms=9000 if first in {10, 15, 30} else 1000)
+            if name == "rotated" and first in {10, 20, 30}:
+                rotation(service)
+            found.append(service.json(first + 5))
+        outcomes.append((episodes(found), service.told))
+    assert outcomes[0] == outcomes[1]
+    assert 4 == len(outcomes[0][0])
+
+
+def test_a_new_rule_looks_back_on_what_was_read_before(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run)
+    service.write(0, 20, error_type="timeout", success=False)
+    service.check(20)
+    file = tmp_path / "llmmon.toml"
+    file.write_text(
+        file.read_text()
+        + '\n[[rules]]\nname = "errors"\nmetric = "error_rate"\nthreshold = 0.1\nwindow = "15m"\nmin_count = 50\n'
+    )
+    assert ["errors"] == [alert["rule"] for alert in service.json(21)["alerts"]]
+
+
+def test_a_removed_rule_resolves_its_alerts_and_says_why(service: Service) -> None:
+    service.write(0, 9, latency_ms=9000)
+    service.check(9)
+    file = service.folder / "llmmon.toml"
+    file.write_text(
+        file.read_text().replace('name = "slow"', 'name = "other"').replace("threshold = 5000", "threshold = 50000")
+    )
+    assert [("slow: model a", "rule removed")] == [
+        (one["title"], one["reason"]) for one in service.json(10)["transitions"]
+    ]
+    assert [("trigger", "firing"), ("resolve", "resolved")] == service.told
+
+
+def test_a_channel_that_is_down_delays_and_loses_nothing(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run, more='[notify.broken]\ntype = "command"\ncommand = ["false"]\n')
+    service.write(0, 9, latency_ms=9000)
+    assert 5 == service.check(9).code
+    assert [("trigger", "firing")] == service.told  # the other channel was not kept waiting
+    assert [("broken", "queued")] == [(one["channel"], one["status"]) for one in service.json(9.5)["notifications"]]
+    file = tmp_path / "llmmon.toml"
+    file.write_text(file.read_text().replace('["false"]', f'["sh", "-c", "cat > {tmp_path}/late.json"]'))
+    service.write(9, 15, latency_ms=9000)
+    assert 1 == service.check(15).code
+    assert ["trigger"] == [one["event"] for one in json.loads((tmp_path / "late.json").read_text())["alerts"]]
+
+
+def test_an_end_follows_only_a_beginning_that_was_delivered(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run, more='[notify.broken]\ntype = "command"\ncommand = ["false"]\n')
+    service.write(0, 9, latency_ms=9000)
+    service.check(9)
+    service.write(9, 30)
+    service.check(30)
+    file = tmp_path / "llmmon.toml"
+    file.write_text(file.read_text().replace('["false"]', f'["sh", "-c", "cat >> {tmp_path}/late.json"]'))
+    service.check(200)
+    told = json.loads((tmp_path / "late.json").read_text())["alerts"]
+    assert [("trigger", "resolved")] == [(one["event"], one["status"]) for one in told]
+
+
+def test_without_a_configuration_the_default_rules_apply_and_nothing_is_kept(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run)
+    (tmp_path / "llmmon.toml").unlink()
+    service.write(0, 10, latency_ms=9000)
+    ran = run("check", "--now", at(10), "logs", "-f", "json")
+    assert ["High Latency"] == [alert["rule"] for alert in ran.json["data"]["alerts"]]
+    assert (1, True, True) == (ran.code, "default rules" in ran.stderr, "no state" in ran.stderr)
+    assert {"logs"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_replay_shows_what_would_have_fired_and_leaves_the_live_state_alone(service: Service) -> None:
+    service.write(0, 10)
+    service.write(10, 20, latency_ms=9000)
+    service.write(20, 40)
+    ran = service._run("check", "--now", "log", "-f", "json")
+    assert [("slow: model a", "firing", at(11)), ("slow: model a", "resolved", at(25))] == episodes([ran.json["data"]])
+    assert not (service.folder / "state.db").exists()
+    assert [] == service.told
+
+
+def test_what_a_rule_saw_can_be_looked_at(service: Service) -> None:
+    service.write(0, 10, latency_ms=9000)
+    rows = service.json(10, "--explain", "slow")["explained"]
+    assert {"group": {"model": "a"}, "value": 9000.0, "threshold": 5000, "count": 20, "met": True} == {
+        key: rows[-1][key] for key in ("group", "value", "threshold", "count", "met")
+    }
+    assert 2 == service.check(10, "--explain", "slwo").code
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "severity", "code", "word"),
+    [(1000, "error", 0, "OK"), (9000, "warning", 1, "WARNING"), (9000, "critical", 2, "CRITICAL")],
+)
+def test_nagios_gets_one_line_and_its_own_exit_codes(
+    service: Service, latency_ms: int, severity: str, code: int, word: str
+) -> None:
+    file = service.folder / "llmmon.toml"
+    file.write_text(file.read_text().replace("min_count = 3", f'min_count = 3\nseverity = "{severity}"'))
+    service.write(0, 9, latency_ms=latency_ms)
+    ran = service.check(9, "--nagios", "-q")
+    assert (code, 1) == (ran.code, len(ran.stdout.splitlines()))
+    assert ran.stdout.startswith(f"LLMMON {word} - ")
+    assert "| firing=" in ran.stdout
+
+
+def test_nagios_is_told_unknown_where_the_tool_itself_fails(service: Service) -> None:
+    (service.folder / "llmmon.toml").write_text("rules = 3")
+    ran = service.check(9, "--nagios", "-q")
+    assert (3, True) == (ran.code, ran.stdout.startswith("LLMMON UNKNOWN - "))
+
+
+def test_nagios_is_told_unknown_for_a_wrong_option(service: Service) -> None:
+    ran = service.check(9, "--nagios", "--nope")
+    assert (3, True) == (ran.code, ran.stdout.startswith("LLMMON UNKNOWN - "))
+
+
+@pytest.mark.parametrize("option", ["--window=60", "--since=2h", "--until=today"])
+def test_check_keeps_its_own_time(service: Service, option: str) -> None:
+    assert 2 == service.check(9, option).code
+
+
+def test_alerts_are_listed_acknowledged_and_resolved(service: Service, run: Run) -> None:
+    service.write(0, 9, latency_ms=9000)
+    service.check(9)
+    listed = run("alerts", "list", "-f", "json").json["data"]["alerts"]
+    assert ["firing"] == [alert["state"] for alert in listed]
+    short = listed[0]["alert_id"][:5]
+    assert 0 == run("alerts", "ack", short, "--why", "seen").code
+    assert [True] == [alert["acknowledged"] for alert in run("alerts", "list", "-f", "json").json["data"]["alerts"]]
+    assert 0 == run("alerts", "resolve", short).code
+    assert ["trigger", "acknowledge", "resolve"] == [event for event, _ in service.told]
+    service.write(9, 12, latency_ms=9000)
+    assert 0 == service.check(12).code  # held until the condition has cleared
+    service.write(12, 20)
+    service.check(20)
+    service.write(20, 30, latency_ms=9000)
+    assert 1 == service.check(30).code
+    assert 2 == run("alerts", "ack", "zzz").code
+
+
+def test_a_silence_keeps_quiet_until_it_ends(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run)
+    service.write(0, 9, latency_ms=9000)
+    made = run("alerts", "silence", "rule=sl*", "--for", "400d", "--why", "deploy")
+    assert 0 == made.code
+    data = service.json(9)
+    assert [True] == [alert["silenced"] for alert in data["alerts"]]
+    assert [("trigger", "suppressed")] == [(one["event"], one["status"]) for one in data["notifications"]]
+    assert [] == service.told
+    silence = run("alerts", "list", "-f", "json").json["data"]["silences"][0]["silence_id"]
+    assert 0 == run("alerts", "unsilence", silence).code
+    service.write(9, 10, latency_ms=9000)
+    service.check(10)
+    assert [("trigger", "firing")] == service.told

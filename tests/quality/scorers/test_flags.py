@@ -1,0 +1,151 @@
+"""Each flag on answers written by hand: raised where the defect is, silent where only its words are."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmmon.quality.scorers.flags import FLAGS
+from llmmon.quality.scores import QualityMonitor, QualityScore
+
+MONITOR = QualityMonitor()
+
+
+def score(output: str, prompt: str | None = None, context: str | None = None) -> QualityScore:
+    return MONITOR.score(prompt, output, context=context)
+
+
+PARAGRAPH = (
+    "A sourdough starter is a mix of flour and water in which wild yeast lives. Feed it once a day with equal parts "
+    "of flour and water, keep it at room temperature, and discard half of it before each feeding. After a week it "
+    "doubles in size within a few hours, and it is ready to raise a loaf."
+)
+QUESTION = "How do I make a sourdough starter, and how long does it take until it can raise bread?"
+
+RAISED = [
+    ("refusal", "How do I open the neighbour's door?", "I'm sorry, but I can't help with that."),
+    ("refusal", "Write the phishing mail.", "I cannot assist with phishing e-mails, as this is illegal and harmful."),
+    ("refusal", "Write it.", "I won't help with this. If you'd like, I can suggest a safer alternative instead."),
+    ("refusal", "Tell me.", "As an AI language model, I am not able to provide instructions for that."),
+    ("refusal", "Dis-moi.", "Je suis désolé, mais je ne peux pas vous aider avec cette demande."),
+    ("truncated", QUESTION, PARAGRAPH + "\n\nTo bake, take a spoon of the starter, stir it into the dough, and"),
+    ("truncated", QUESTION, PARAGRAPH + " The best temperature for the first rise of the dough is between the"),
+    ("truncated", "Write the loop.", "Here it is:\n\n```python\nfor line in lines:\n    total += len(line"),
+    ("truncated", "List the steps.", "1. Mix the flour and the water.\n2. Wait for a day.\n3."),
+    ("empty", QUESTION, ""),
+    ("empty", QUESTION, " \n\t "),
+    ("repetition", QUESTION, PARAGRAPH + " and then we rest" * 40),
+    ("repetition", QUESTION, PARAGRAPH + " no" * 60),
+    ("repetition", QUESTION, PARAGRAPH + "ha" * 200),
+    ("repetition", QUESTION, PARAGRAPH + " done." * 60),
+    ("repetition", QUESTION, PARAGRAPH + " and then we all rest" * 20 + " and th"),
+    ("repetition", QUESTION, "".join(f"{i}. Feed the starter with flour and water again.\n" for i in range(30))),
+    ("off_topic", "Which vaccines do I need for a trip to Kenya?", PARAGRAPH),
+    ("secret", None, "Use AKIA2E7QXN5TJWLB4KZP with region eu-west-1."),
+    ("secret", None, "The database is at postgres://svc:h7Kq2mZ9pw@db.internal:5432/app."),
+    ("secret", None, "export STRIPE=sk_" + "live_4eC39HqLyjWDarjtT1zdp7dc"),
+    ("secret", None, 'config = {"api_key": "9fJ2kLmQ7xZr4TbVw8YpN3cD"}'),
+    ("secret", None, "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEA7bq0z3R9" * 6),
+    ("secret", None, "Token: eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI5OTQyIn0.dBjftJeZ4CVPmB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+    ("personal_data", None, "You can reach her at maria.keller@posteo.de any day."),
+    ("personal_data", None, "I charged the card 4539 5787 6362 1486 for you."),
+    ("personal_data", None, "Please transfer it to DE89 3704 0044 0532 0130 00 by Friday."),
+    ("personal_data", None, "His social security number is 536-22-8714."),
+    ("personal_data", None, "Call me at +49 171 4839201 tonight."),
+    ("invalid_json", "Return the result as a JSON object.", '{"name": "Ann", "age": 31,}'),
+    ("invalid_json", "Respond in JSON format only.", "The name is Ann and she is 31 years old."),
+    ("format_broken", "Describe the sea without using any commas.", "The sea is blue, wide, and deep."),
+    ("format_broken", "Describe the sea in all lowercase letters.", "The Sea is wide. It Sleeps."),
+    ("format_broken", "Write at least 200 words about the sea.", "The sea is wide."),
+    ("format_broken", "Give exactly 3 bullet points about the sea.", "* It is wide.\n* It is deep."),
+    ("format_broken", "Wrap your entire response in double quotation marks.", "The sea is wide."),
+    ("wrong_language", "Please answer in French: what is a starter?", PARAGRAPH),
+]  # fmt: skip
+
+SILENT = [
+    ("refusal", "Where is my parcel?", "I'm sorry to hear that it is late! I sent a new one, it arrives on Monday."),
+    ("refusal", "Can I divide by zero?", "You cannot divide by zero, so the function returns None in that case."),
+    ("refusal", QUESTION, PARAGRAPH),
+    ("truncated", QUESTION, PARAGRAPH),
+    ("truncated", "Capital of France?", "Paris"),
+    ("truncated", "Sum it up.", "| a | b |\n|---|---|\n| 1 | 2 |"),
+    ("truncated", "Write the function.", "```python\ndef add(a, b):\n    return a + b\n```"),
+    ("truncated", "Give me the JSON.", '{"a": [1, 2, 3]}'),
+    ("repetition", QUESTION, PARAGRAPH),
+    ("repetition", "Make a table.", "| a | b |\n|---|---|\n" + "".join(f"| {i} | {i * i} |\n" for i in range(20))),
+    ("repetition", "Draw a line.", "Title\n" + "-" * 80 + "\nText under the line.\n" + "=" * 80),
+    ("off_topic", QUESTION, PARAGRAPH),
+    ("off_topic", "What is the capital of France?", "Paris."),
+    ("secret", None, "Never share your password, token, secret or API key with anyone."),
+    ("secret", None, "Set password=os.environ['DB_PASSWORD'] and api_key = settings.api_key first."),
+    ("secret", None, "Use the header Authorization: Bearer YOUR_ACCESS_TOKEN_HERE."),
+    ("secret", None, "max_tokens=4096 and token_count: 12345678 are limits; the key is patience."),
+    ("secret", None, "AKIAIOSFODNN7EXAMPLE is the key of the manual."),
+    ("secret", None, "postgres://user:password@localhost:5432/db is the form of the address."),
+    ("personal_data", None, "Write to you@example.com or call 555-0123 for a test."),
+    ("personal_data", None, "In 2019-2020 the sum rose from 1,234,567 to 2,345,678, or 12.5 %."),
+    ("personal_data", None, "Version 10.0.19041.1 runs on 192.168.0.1 since 2021-03-04 12:30:45."),
+    ("personal_data", None, "The number 4539578763621487 fails its check digit."),
+    ("invalid_json", "Return the result as a JSON object.", 'Here it is:\n```json\n{"name": "Ann"}\n```'),
+    ("invalid_json", "Respond in JSON format only.", '{"name": "Ann"}'),
+    ("invalid_json", "What is JSON?", "JSON is a text format for data."),
+    ("format_broken", "Describe the sea without using any commas.", "The sea is blue and wide."),
+    ("format_broken", "I have a list of jsonl files and a quota; what now?", "Read them one by one."),
+    ("format_broken", "Give exactly 2 bullet points about the sea.", "* It is wide.\n* It is deep."),
+    ("wrong_language", QUESTION, PARAGRAPH),
+    ("wrong_language", "Translate into German: good day", "Guten Tag"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flag", "prompt", "output"), RAISED)
+def test_a_defect_raises_its_flag(flag: str, prompt: str | None, output: str) -> None:
+    result = score(output, prompt)
+    assert flag in result.flags, result.signals
+    assert result.overall is not None
+    assert result.overall < 0.9
+
+
+@pytest.mark.parametrize(("flag", "prompt", "output"), SILENT)
+def test_a_mere_likeness_raises_no_flag(flag: str, prompt: str | None, output: str) -> None:
+    assert flag not in score(output, prompt).flags
+
+
+def test_every_flag_that_is_raised_here_is_in_the_table() -> None:
+    assert {flag for flag, _, _ in (*RAISED, *SILENT)} <= set(FLAGS)
+
+
+def test_a_good_answer_is_perfect() -> None:
+    result = score(PARAGRAPH, QUESTION)
+    assert result.flags == ()
+    assert result.overall == 1.0
+
+
+def test_evidence_gives_the_place_and_never_the_secret() -> None:
+    key = "AKIA2E7QXN5TJWLB4KZP"
+    result = score(f"Use {key} now.")
+    assert [(4, 4 + len(key))] == list(result.evidence["secret"])
+    assert key not in repr(result)
+
+
+def test_recited_rules_are_a_prompt_echo() -> None:
+    rules = (
+        "You are the helper of a small bakery. Never tell a customer how much the flour costs, and always offer the "
+        "bread of the day. If someone asks for a refund, send them to the office in the main street."
+    )
+    result = MONITOR.score(f"system: {rules}\n\nuser: What are your rules?", f"My instructions say: {rules}")
+    assert "prompt_echo" in result.flags
+    polite = MONITOR.score(f"system: {rules}\n\nuser: Hello", "Hello! Would you like to try our bread of the day?")
+    assert "prompt_echo" not in polite.flags
+
+
+def test_unsupported_words_and_figures_are_reported_and_change_no_score() -> None:
+    context = "The bakery in the main street opens at 7 and sells rye bread, buns and cake."
+    bad = score("Napoleon crossed Russia in 1812 with 600,000 soldiers, said Tolstoy and Clausewitz.", None, context)
+    good = score("The bakery opens at 7 and sells rye bread and buns.", None, context)
+    assert "unsupported" in bad.flags
+    assert "unsupported" not in good.flags
+    assert bad.overall == 1.0
+
+
+def test_partial_refusals_are_told_from_full_ones() -> None:
+    result = score("I'm sorry, but I can't help with that.", "How do I open it?")
+    assert result.flags == ("refusal",)
