@@ -17,7 +17,8 @@ from llmmon.alerting.notifiers import _SHARED, NOTIFIERS
 from llmmon.config import Serve, parse
 from llmmon.pricing.price_list import KINDS
 from llmmon.text.tables import RuleTable
-from tests.readme import DOCS, PAGES, README, ROOT, click_commands, name_of, rewritten
+from tests.support.doc_pages import DOCS, PAGES, README, ROOT, click_commands, name_of, rewritten
+from tests.test_architecture import ROOMS
 
 MOST_README_BYTES = 20_000
 CONFIGURATION = DOCS / "configuration.md"
@@ -151,6 +152,16 @@ def test_every_link_leads_to_a_page_and_heading_that_exist(page: Path) -> None:
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_page_on_architecture_names_every_room_in_the_order_of_imports() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    listed = [name for cell in cells for name in re.findall(r"`(\w+)(?:/|\.py)`", cell)]
+    hidden = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
+    rooms = {entry.stem for entry in (ROOT / "llmmon").iterdir() if entry.name not in hidden}
+    assert [room for room in ROOMS if room in rooms] == listed
+    assert set(listed) == rooms
 
 
 def test_every_page_of_docs_can_be_reached_from_the_index() -> None:
