@@ -24,7 +24,8 @@ MOST_README_BYTES = 20_000
 CONFIGURATION = DOCS / "configuration.md"
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!\\)\]\(([^)\s]+)\)")
-_PLACE = re.compile(r"`((?:llmmon|tests|docs|sample_logs|\.ci)/[\w./*{},-]*)`")
+_PLACE = re.compile(r"(?<![\w/.-])((?:llmmon|tests|docs|\.ci)/[\w./*-]*\w)")
+_MODULE = re.compile(r"python -m (tests[\w.]+)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -179,12 +180,6 @@ def test_every_page_of_docs_can_be_reached_from_the_index() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_file_of_the_project_that_a_page_names_exists(page: Path) -> None:
-    names = {name for name in _PLACE.findall(page.read_text(encoding="utf-8")) if "NAME" not in name}
-    missing = [name for name in names for one in _spelled_out(name) if not any(ROOT.glob(one.rstrip("/")))]
-    assert missing == []
-
-
-def _spelled_out(name: str) -> list[str]:
-    """`a/{b,c}.py` as `a/b.py` and `a/c.py`."""
-    found = re.fullmatch(r"(.*)\{(.*)\}(.*)", name)
-    return [name] if found is None else [f"{found[1]}{inner}{found[3]}" for inner in found[2].split(",")]
+    text = page.read_text(encoding="utf-8")
+    names = {*_PLACE.findall(text), *(name.replace(".", "/") + ".py" for name in _MODULE.findall(text))}
+    assert [name for name in sorted(names) if "NAME" not in name and not any(ROOT.glob(name))] == []
