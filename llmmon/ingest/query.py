@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.config import Config
 from llmmon.errors import EXIT_INPUT, EXIT_OK, InputError
 from llmmon.formats.detection import Wanted
 from llmmon.formats.mapping import parse_override
@@ -47,8 +46,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What the shared options ask for; texts as they were given, `wall_us` is the clock."""
 
     logs: tuple[str, ...]
-    config: Config
     wall_us: int
+    prices: Mapping[str, Any] = msgspec.field(default_factory=dict)  # `[prices]`, beside the shipped list
     window: str | None = None
     since: str | None = None
     until: str | None = None
@@ -255,7 +254,7 @@ def _price(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns]
         return _without_costs
     if query.cost == AS_READ or not any("cost" in name for name in fields):
         return None
-    return _Pricing(query.cost, query.config.prices, query.wall_us)
+    return _Pricing(query.cost, query.prices, query.wall_us)
 
 
 def _without_costs(columns: Columns) -> Columns:

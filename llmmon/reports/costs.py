@@ -327,7 +327,7 @@ def audit_costs(
 ) -> tuple[CostReport, Read]:
     """What the calls cost and how sure that is; raises `UsageError` for models or fields that do not exist."""
     Grouping(by)  # checks the fields
-    table = PriceTable.of(query.config.prices)
+    table = PriceTable.of(query.prices)
     check_models(as_models, table)
     plan = CostPlan(table=table, by=by, as_models=as_models, largest=largest, undated_us=query.wall_us)
     as_logged = msgspec.structs.replace(query, cost=AS_READ)  # the fold does the pricing
