@@ -111,7 +111,7 @@ def write(tmp_path: Path) -> Callable[[str, Sequence[Mapping[str, Any] | str]], 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-cases", action="store_true", help="write what the golden cases give now into them")
-    parser.addoption("--rewrite-readme", action="store_true", help="renew the generated parts of README")
+    parser.addoption("--rewrite-docs", action="store_true", help="renew the generated parts of README and docs/")
 
 
 @pytest.hookimpl(tryfirst=True)
