@@ -127,11 +127,12 @@ def _output(given: dict[str, Any]) -> "Output":
 def _query(given: dict[str, Any], config: "Config", output: "Output", *, optional: bool = False) -> "Query":
     from llmmon.ingest.cache import ColumnCache, cache_folder
     from llmmon.ingest.query import Query
+    from llmmon.pricing.cost_modes import CostMode
     from llmmon.text.names import lookup
     from llmmon.text.times import zone
 
     mode = given["cost"] or "auto"
-    lookup({name: name for name in ("auto", "logged", "calculated", "none")}, mode, "cost mode")
+    lookup({known.value: known for known in CostMode}, mode, "cost mode")
     if given["dialect"]:
         from llmmon.formats import DIALECTS
 

@@ -8,12 +8,13 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.ingest.query import AS_READ, PRICED_BY, Query, Read, read
+from llmmon.ingest.query import Query, Read, read
 from llmmon.metrics.columns import MISSING_TIME, Columns, FloatArray
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.quantiles import quantiles
 from llmmon.metrics.record import NANO_DOLLARS
 from llmmon.pricing.audit import COST_UNIT, FIGURES, CostFold, CostPlan, CostTally, Disagreement, Sums, merge_tallies
+from llmmon.pricing.cost_modes import AS_READ, PRICED_BY
 from llmmon.pricing.costs import calculate
 from llmmon.pricing.disagreements import EXPLANATIONS, Cause
 from llmmon.pricing.price_table import PriceTable
