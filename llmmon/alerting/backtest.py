@@ -11,7 +11,7 @@ import numpy as np
 
 from llmmon.alerting.alert import Alert, Group, Listener, State, Tell, Transition
 from llmmon.alerting.evaluation import evaluate_minutes
-from llmmon.alerting.evaluation.windows import Sight
+from llmmon.alerting.evaluation.windows import RuleEvaluation
 from llmmon.alerting.history import statistic_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn
 from llmmon.errors import InputError
@@ -173,10 +173,10 @@ class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[Caught, ...] | None = None
 
 
-def replay(sights: Sequence[Sight], channels: Sequence[Listener] = (), configuration: str = "") -> Replay:
-    """The state machine over all minutes of the sights, as `check` would have run it every minute."""
-    ends = sights[0].ends if sights else np.empty(0, np.int64)
-    after, found = evaluate_minutes({}, sights, configuration=configuration)
+def replay(evaluations: Sequence[RuleEvaluation], channels: Sequence[Listener] = (), configuration: str = "") -> Replay:
+    """The state machine over all minutes of the evaluations, as `check` would have run it every minute."""
+    ends = evaluations[0].ends if evaluations else np.empty(0, np.int64)
+    after, found = evaluate_minutes({}, evaluations, configuration=configuration)
     return Replay(ends, _episodes(found, after), tuple(_messages(found, channels)))
 
 

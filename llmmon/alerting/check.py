@@ -16,8 +16,8 @@ import numpy as np
 
 from llmmon.alerting.actions import all_rules
 from llmmon.alerting.alert import Alert, State, Transition, alert_id
-from llmmon.alerting.evaluation import evaluate_minutes, needs, reaches, sight_of
-from llmmon.alerting.evaluation.windows import KEEP, Sight
+from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, needs, reaches
+from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStanding
@@ -290,8 +290,8 @@ class _Run:
         before = self.state.alerts()
         silences = self.state.silences()
         kept, removed = without_rules(before, [rule.name for rule in self.rules], self.now_us)
-        sights = [self._sight(rule, ends) for rule in self.rules] if len(ends) else []
-        after, found = evaluate_minutes(kept, sights, configuration=identity(self.config), silences=silences)
+        evaluations = [self._evaluation(rule, ends) for rule in self.rules] if len(ends) else []
+        after, found = evaluate_minutes(kept, evaluations, configuration=identity(self.config), silences=silences)
         transitions = [*removed, *found]
         for transition in transitions:
             self.state.save_episode(transition.alert)
@@ -320,10 +320,10 @@ class _Run:
         if source.end_us is not None and source.end_us > known:
             self.state.remember(_LAST_EVENT, str(source.end_us))
 
-    def _sight(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> Sight:
+    def _evaluation(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
         first, last = int(ends[0]), int(ends[-1])
         past = {stream: self._history(stream, first - minutes, last) for stream, minutes in needs(rule).items()}
-        return sight_of(rule, past, ends, everywhere=everywhere)
+        return evaluate_rule(rule, past, ends, everywhere=everywhere)
 
     def _history(self, stream: Stream, first: int, last: int) -> Partials:
         """The minutes of a stream from `first` to `last`."""
@@ -378,8 +378,8 @@ class _Run:
         if evaluated is None:
             return ()
         ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
-        sight = self._sight(rule, ends, everywhere=True)
-        return tuple(explained(sight, after, identity(self.config)))
+        evaluation = self._evaluation(rule, ends, everywhere=True)
+        return tuple(explained(evaluation, after, identity(self.config)))
 
 
 def _furthest(*reaches: Mapping[Stream, int]) -> dict[Stream, int]:
@@ -391,20 +391,20 @@ def _furthest(*reaches: Mapping[Stream, int]) -> dict[Stream, int]:
     return found
 
 
-def explained(sight: Sight, alerts: Mapping[str, Alert], configuration: str) -> Iterator[ExplainedRow]:
+def explained(evaluation: RuleEvaluation, alerts: Mapping[str, Alert], configuration: str) -> Iterator[ExplainedRow]:
     """What a rule saw, group by group and minute by minute, with where each alert stands."""
-    for row, group in enumerate(sight.groups):
-        alert = alerts.get(alert_id(configuration, sight.rule.name, group))
+    for row, group in enumerate(evaluation.groups):
+        alert = alerts.get(alert_id(configuration, evaluation.rule.name, group))
         state = "clear" if alert is None or alert.resolved else alert.state.value
-        for at, minute in enumerate(sight.ends.tolist()):
-            seen = sight.reading(row, at)
+        for at, minute in enumerate(evaluation.ends.tolist()):
+            seen = evaluation.reading(row, at)
             yield ExplainedRow(
                 minute_us=minute * MINUTE_US,
                 group=group,
                 value=seen.value,
-                threshold=sight.rule.threshold if seen.threshold is None else seen.threshold,
+                threshold=evaluation.rule.threshold if seen.threshold is None else seen.threshold,
                 count=seen.count or 0,
-                met=None if sight.met[row, at] == KEEP else seen.met,
+                met=None if evaluation.met[row, at] == KEEP else seen.met,
                 note=seen.note,
                 state=state,
             )

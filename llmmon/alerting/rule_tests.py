@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from llmmon.alerting.alert import Alert, Group
-from llmmon.alerting.evaluation import evaluate_minutes, reaches, sight_of
+from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, reaches
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity
 from llmmon.alerting.suggest import read_calls
@@ -226,8 +226,8 @@ def run_test(test: RuleTest, rules: Sequence[AlertRule], calls: Columns) -> Rule
     for expectation in sorted(test.expect, key=lambda one: one.at_us):
         until = start + expectation.at_us // MINUTE_US
         if until > done:
-            sights = [sight_of(rule, past, np.arange(done + 1, until + 1)) for rule in chosen]
-            state, _ = evaluate_minutes(state, sights)
+            evaluations = [evaluate_rule(rule, past, np.arange(done + 1, until + 1)) for rule in chosen]
+            state, _ = evaluate_minutes(state, evaluations)
             done = until
         found.append(_compared(expectation, [alert for alert in state.values() if not alert.resolved]))
     return RuleTestResult(test.name, tuple(found))

@@ -24,8 +24,8 @@ from llmmon.alerting.backtest import (
     report_of,
 )
 from llmmon.alerting.check import identity, replayed_minutes
-from llmmon.alerting.evaluation import Past, reaches, sight_of
-from llmmon.alerting.evaluation.windows import Sight, least_count
+from llmmon.alerting.evaluation import Past, evaluate_rule, reaches
+from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
 from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
 from llmmon.alerting.notifiers import NOTIFIERS
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Change
@@ -169,7 +169,7 @@ def outcome(rule: AlertRule, parts: Parts, ends: IntArray) -> tuple[Outcome, tup
     """What a rule does over some minutes, by the state machine of `check`; and its episodes."""
     if not len(ends):
         return Outcome(0, 0, 0, 0), ()
-    done = replay([sight_of(rule, parts.past, ends)])
+    done = replay([evaluate_rule(rule, parts.past, ends)])
     told = notified(done.messages)
     of = [next((i for i in parts.incidents if _tells(at, group, i, rule)), None) for at, _, group in told]
     news = {(i.start_us, group) for i, (_, _, group) in zip(of, told, strict=True) if i is not None}
@@ -190,19 +190,19 @@ class _Seen:
     def __init__(self, rule: AlertRule, parts: Parts) -> None:
         self._rule, self._parts = rule, parts
         self._down = rule.condition in {"lt", "le"}
-        self._sight = sight_of(rule, parts.past, parts.first, everywhere=True)
+        self._evaluation = evaluate_rule(rule, parts.past, parts.first, everywhere=True)
         self._least = least_count(rule, statistic_of(rule))
-        self._x = self._pressing(self._sight)
-        self._judged = int((~np.isnan(self._x) & (self._sight.count >= self._least)).sum())
+        self._x = self._pressing(self._evaluation)
+        self._judged = int((~np.isnan(self._x) & (self._evaluation.count >= self._least)).sum())
         self.usable = self._judged > 0
         self._usual = float(np.nanmedian(self._x)) if self.usable else 0.0
 
-    def _pressing(self, sight: Sight) -> FloatArray:
-        value = sight.value
-        if isinstance(self._rule.basis, Change) and sight.threshold is not None:
+    def _pressing(self, evaluation: RuleEvaluation) -> FloatArray:
+        value = evaluation.value
+        if isinstance(self._rule.basis, Change) and evaluation.threshold is not None:
             with np.errstate(invalid="ignore", divide="ignore"):
-                value = value / sight.threshold * self._rule.basis.factor
-        found: FloatArray = np.where(sight.gone | ~np.isfinite(value), np.nan, -value if self._down else value)
+                value = value / evaluation.threshold * self._rule.basis.factor
+        found: FloatArray = np.where(evaluation.gone | ~np.isfinite(value), np.nan, -value if self._down else value)
         return found
 
     def settings(self) -> list[tuple[int, int | None]]:
@@ -214,7 +214,7 @@ class _Seen:
     def best(self, hold: int, least: int | None, allowed: int) -> AlertRule | None:
         """The rule with the most sensitive threshold that keeps the budget with these settings."""
         count = self._least if least is None else least
-        judged = np.where(self._sight.count >= count, self._x, np.nan)
+        judged = np.where(self._evaluation.count >= count, self._x, np.nan)
         known = np.sort(judged[~np.isnan(judged)])
         if not len(known) or len(known) < _LEAST_JUDGED * self._judged:
             return None  # a rule that is blind most of the time makes no noise either
@@ -252,7 +252,7 @@ class _Seen:
         at = self._parts.first * MINUTE_US
         for incident in self._parts.incidents:
             until = incident.end_us + self._rule.window_us
-            for row, group in enumerate(self._sight.groups):
+            for row, group in enumerate(self._evaluation.groups):
                 if incident.concerns(group):
                     out[row] |= (at >= incident.start_us) & (at <= until)
         return out
@@ -314,11 +314,11 @@ class PastRead(msgspec.Struct, frozen=True):
     source: SourceReport
     exit_code: int
 
-    def sights(self, rules: Sequence[AlertRule], *, everywhere: bool = False) -> list[Sight]:
+    def evaluations(self, rules: Sequence[AlertRule], *, everywhere: bool = False) -> list[RuleEvaluation]:
         """What rules see at every minute."""
         if not len(self.ends):
             return []
-        return [sight_of(rule, self.past, self.ends, everywhere=everywhere) for rule in rules]
+        return [evaluate_rule(rule, self.past, self.ends, everywhere=everywhere) for rule in rules]
 
 
 class Backtested(msgspec.Struct, frozen=True):
@@ -348,7 +348,7 @@ def backtest(query: Query, rules: Sequence[AlertRule], config: Config, labels: P
     done = read_for(query, rules)
     if not len(done.ends):
         raise InputError("no call in the logs has a time, so there is nothing to replay", hint="see `llmmon inspect`")
-    played = replay(done.sights(rules), config.channels, identity(config))
+    played = replay(done.evaluations(rules), config.channels, identity(config))
     together = {"", *(channel.name for channel in config.channels if not NOTIFIERS[channel.type].one_each)}
     return Backtested(report_of(played, rules, query.tz, incidents, together), played, done)
 

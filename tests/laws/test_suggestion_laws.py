@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmmon.alerting.backtest import LabelledIncident, notified, replay
-from llmmon.alerting.evaluation import reaches, sight_of
+from llmmon.alerting.evaluation import evaluate_rule, reaches
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rule_config import rule_toml
 from llmmon.alerting.rule_tests import GivenSeries, calls_of
@@ -88,7 +88,7 @@ def test_a_suggested_threshold_keeps_its_budget_on_the_part_it_was_chosen_on(
     if found.proposed is None or found.then is None:
         assert found.reason
         return
-    told = notified(replay([sight_of(found.proposed, past, parts.first)]).messages)
+    told = notified(replay([evaluate_rule(found.proposed, past, parts.first)]).messages)
     assert found.then.first.told == len(told)
     assert found.then.first.noise <= number
     assert labelled or len(told) <= number

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmmon.alerting.alert import Group
 from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, keys_in
-from llmmon.alerting.evaluation.windows import CLEAR, FORGOTTEN_AFTER, MET, Sight
+from llmmon.alerting.evaluation.windows import CLEAR, FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Burning, group_text, number_text
 from llmmon.metrics.columns import FloatArray, IntArray
@@ -38,7 +38,7 @@ class BurnKind(Kind):
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))
         return dict.fromkeys(good_and_all(rule.where, burn.good, rule.by), reach)
 
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:  # noqa: ARG002
+    def evaluation(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The burn rate over the long window of the pair that is exceeded most, or nearest to it."""
         burn = _burn(rule)
         good, every = (past[stream] for stream in good_and_all(rule.where, burn.good, rule.by))
@@ -68,7 +68,7 @@ class BurnKind(Kind):
         gone = sums[1].counts(ends - reach, ends) == 0
         seen = (value, short, count, bad)
         notes = Notes(met, lambda row, at: _note(rule, groups[row], burn.pairs[which[row, at]], seen, (row, at)))
-        return Sight(rule, groups, ends, met, value, count, gone, limit, notes)
+        return RuleEvaluation(rule, groups, ends, met, value, count, gone, limit, notes)
 
 
 def _burn(rule: AlertRule) -> Burn:

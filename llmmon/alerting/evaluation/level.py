@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmmon.alerting.evaluation.rule_type import Kind, Past, recent_needs, recent_past
-from llmmon.alerting.evaluation.windows import Sight, look
+from llmmon.alerting.evaluation.windows import RuleEvaluation, evaluate_threshold
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import AlertRule
 from llmmon.metrics.columns import IntArray
@@ -16,6 +16,6 @@ class LevelKind(Kind):
         """The metric as far as the window, and until a group is forgotten."""
         return recent_needs(rule)
 
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:
+    def evaluation(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """The statistic at each minute."""
-        return look(recent_past(past, rule), rule, ends, everywhere=everywhere)
+        return evaluate_threshold(recent_past(past, rule), rule, ends, everywhere=everywhere)

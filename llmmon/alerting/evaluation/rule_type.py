@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from llmmon.alerting.evaluation.windows import FORGOTTEN_AFTER, MET, Sight
+from llmmon.alerting.evaluation.windows import FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule
 from llmmon.metrics.aggregates import Partials, merge
@@ -43,7 +43,7 @@ class Kind(ABC):
         """The streams that a rule reads, and how many minutes before the judged one it looks back in each."""
 
     @abstractmethod
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:
+    def evaluation(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """What a rule sees at consecutive minutes.
 
         What is seen at a minute follows from the calls before it alone, however much more of the past is given.

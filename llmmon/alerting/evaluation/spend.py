@@ -9,7 +9,7 @@ import numpy as np
 
 from llmmon.alerting.alert import Group
 from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, keys_in
-from llmmon.alerting.evaluation.windows import CLEAR, MET, Sight
+from llmmon.alerting.evaluation.windows import CLEAR, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Spend, group_text
 from llmmon.metrics.columns import FloatArray, IntArray
@@ -32,7 +32,7 @@ class SpendKind(Kind):
         quarters = Stream(_COST, rule.by, rule.where, step_us=QUARTER * MINUTE_US)
         return {Stream(_COST, rule.by, rule.where): 2 * QUARTER, quarters: (PERIODS[_spend(rule).period] + 1) * 1440}
 
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:  # noqa: ARG002
+    def evaluation(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The spend since the period began; a period's last minute still belongs to it."""
         spend = _spend(rule)
         minutes, quarters = (past[stream] for stream in self.needs(rule))
@@ -58,7 +58,7 @@ class SpendKind(Kind):
             met = np.where(value > limit if spend.share is None else value >= limit, MET, CLEAR)
         notes = Notes(met, lambda row, at: _note(spend, groups[row], float(value[row, at]), int(begin[at])))
         gone = np.zeros(met.shape, np.bool_)
-        return Sight(rule, groups, ends, met, value, count, gone, np.full(met.shape, limit), notes)
+        return RuleEvaluation(rule, groups, ends, met, value, count, gone, np.full(met.shape, limit), notes)
 
 
 def _spend(rule: AlertRule) -> Spend:

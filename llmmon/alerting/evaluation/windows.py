@@ -31,7 +31,7 @@ _MOST_KEYS: Final = 4_000_000  # gathered at once
 CLEAR, MET, KEEP = 0, 1, 2
 
 
-class Sight(msgspec.Struct, frozen=True, eq=False):
+class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     """What one rule sees: `ends` are minutes (shape (m,)), everything else is of shape (groups, m).
 
     `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing. `threshold` is
@@ -69,16 +69,20 @@ def least_count(rule: AlertRule, statistic: Statistic) -> int:
     return USUAL_MIN_COUNT if rule.min_count is None else rule.min_count
 
 
-def look(history: Partials, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> Sight:
+def evaluate_threshold(
+    history: Partials, rule: AlertRule, ends: IntArray, *, everywhere: bool = False
+) -> RuleEvaluation:
     """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
     windows = Windows(history, rule, ends)
     value, count = windows.values(None if everywhere else rule)
     judged = (count >= least_count(rule, windows.statistic)) & ~np.isnan(value)
     with np.errstate(invalid="ignore"):
-        return seen(windows, rule, value, count, judged & compared(rule, value, rule.threshold))
+        return rule_evaluation(windows, rule, value, count, judged & compared(rule, value, rule.threshold))
 
 
-def seen(windows: Windows, rule: AlertRule, value: FloatArray, count: IntArray, held: BoolArray) -> Sight:
+def rule_evaluation(
+    windows: Windows, rule: AlertRule, value: FloatArray, count: IntArray, held: BoolArray
+) -> RuleEvaluation:
     """The sight of a condition that `held` where it was judged; windows without data are as the rule has it."""
     met = np.where(held, MET, CLEAR)
     empty = windows.calls == 0 if windows.statistic.metric.name != "requests" else np.zeros(count.shape, np.bool_)
@@ -87,7 +91,7 @@ def seen(windows: Windows, rule: AlertRule, value: FloatArray, count: IntArray, 
     if rule.no_data is NoData.KEEP:
         met = np.where(count < least_count(rule, windows.statistic), KEEP, met)
     met = np.where(windows.gone, CLEAR, met)
-    return Sight(rule, windows.groups, windows.ends, met, value, count.astype(np.int64), windows.gone)
+    return RuleEvaluation(rule, windows.groups, windows.ends, met, value, count.astype(np.int64), windows.gone)
 
 
 def compared(rule: AlertRule, value: FloatArray, limit: float | FloatArray) -> BoolArray:
