@@ -94,7 +94,7 @@ class Alert(msgspec.Struct, frozen=True):
         return None if self.resolved_us is None else self.resolved_us - self.since_us
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True):
     """What a rule saw of one group at one minute; `met` None leaves the alert as it is.
 
     `threshold` is the limit that applied, where it is not the rule's; `note` says why where the value does

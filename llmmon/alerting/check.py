@@ -1,4 +1,4 @@
-"""`check`: what the logs grew by -> history -> readings -> alerts -> outbox, in one transaction; then delivery.
+"""`check`: what the logs grew by -> history -> observations -> alerts -> outbox, in one transaction; then delivery.
 
 A replay (`--now log`) and a run without a configuration do the same in memory, and touch no state.
 """
@@ -397,7 +397,7 @@ def explained(evaluation: RuleEvaluation, alerts: Mapping[str, Alert], configura
         alert = alerts.get(alert_id(configuration, evaluation.rule.name, group))
         state = "clear" if alert is None or alert.resolved else alert.state.value
         for at, minute in enumerate(evaluation.ends.tolist()):
-            seen = evaluation.reading(row, at)
+            seen = evaluation.observation(row, at)
             yield ExplainedRow(
                 minute_us=minute * MINUTE_US,
                 group=group,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final
 
-from llmmon.alerting.alert import Alert, Group, Reading, State, Tell, Transition
+from llmmon.alerting.alert import Alert, Group, Observation, State, Tell, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step
 from llmmon.alerting.rules import AlertRule
 from llmmon.metrics.collector import to_us
@@ -56,12 +56,12 @@ class AlertManager:
         """
         name = ALIASES.get(metric_name, metric_name)
         now_us = self._now_us(now)
-        readings = [
-            Reading(rule, group, rule.holds(value), value)
+        observations = [
+            Observation(rule, group, rule.holds(value), value)
             for rule in self.rules
             if ALIASES.get(rule.metric_name, rule.metric_name) == name
         ]
-        self._state, found = step(self._state, readings, now_us)
+        self._state, found = step(self._state, observations, now_us)
         self._note(found)
         return [one.alert for one in found if one.tell is Tell.TRIGGER]
 

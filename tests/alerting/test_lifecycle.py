@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Event, Reading, Silence, State, Tell, Transition
+from llmmon.alerting.alert import Alert, Event, Observation, Silence, State, Tell, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step, without_rules
 from llmmon.alerting.rules import AlertRule, AlertSeverity, described, unknown_places
 
@@ -24,8 +24,8 @@ class Life:
     def live(self, course: str) -> Life:
         for sign in course:
             met = {"+": True, "-": False, "?": None}[sign]
-            reading = Reading(self.rule, (), met, 6000.0 + self.minute if met else 1000.0)
-            self.state, found = step(self.state, [reading], self.minute * MINUTE, silences=self.silences)
+            observation = Observation(self.rule, (), met, 6000.0 + self.minute if met else 1000.0)
+            self.state, found = step(self.state, [observation], self.minute * MINUTE, silences=self.silences)
             self.happened += found
             self.minute += 1
         return self
@@ -144,15 +144,15 @@ def test_nothing_known_leaves_an_alert_as_it_is() -> None:
 def test_the_peak_is_the_worst_value_of_the_episode() -> None:
     assert 6003.0 == Life().live("+-++-").alert.peak
     below = AlertRule("few", "requests", "lt", 5.0)
-    state, _ = step({}, [Reading(below, (), met=True, value=3.0)], 0)
-    state, _ = step(state, [Reading(below, (), met=True, value=1.0)], MINUTE)
-    state, _ = step(state, [Reading(below, (), met=True, value=4.0)], 2 * MINUTE)
+    state, _ = step({}, [Observation(below, (), met=True, value=3.0)], 0)
+    state, _ = step(state, [Observation(below, (), met=True, value=1.0)], MINUTE)
+    state, _ = step(state, [Observation(below, (), met=True, value=4.0)], 2 * MINUTE)
     assert [1.0] == [alert.peak for alert in state.values()]
 
 
 def test_each_group_is_an_alert_of_its_own() -> None:
     groups = [(("model", "a"),), (("model", "b"),)]
-    state, found = step({}, [Reading(RULE, group, met=True, value=9000.0) for group in groups], 0)
+    state, found = step({}, [Observation(RULE, group, met=True, value=9000.0) for group in groups], 0)
     assert 2 == len(state)
     assert ["slow: model a", "slow: model b"] == [one.alert.title for one in found]
     assert [Event.FIRING, Event.FIRING] == [one.event for one in found]

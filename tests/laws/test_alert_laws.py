@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.alerting.alert import Alert, Reading, Silence, Tell, Transition
+from llmmon.alerting.alert import Alert, Observation, Silence, Tell, Transition
 from llmmon.alerting.lifecycle import step
 from llmmon.alerting.rules import AlertRule
 
@@ -44,9 +44,9 @@ def lived(
     state: dict[str, Alert] = {}
     happened: list[Transition] = []
     for minute, seen in enumerate(course):
-        readings = [Reading(rule, group, met, 2.0) for group, met in zip(GROUPS, seen, strict=True)][::order]
+        observations = [Observation(rule, group, met, 2.0) for group, met in zip(GROUPS, seen, strict=True)][::order]
         for _ in range(2 if twice else 1):
-            state, found = step(state, readings, minute * MINUTE, silences=quiet)
+            state, found = step(state, observations, minute * MINUTE, silences=quiet)
             happened += found
     return state, happened
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Alerts, Reading, Silence, Transition, alert_id
+from llmmon.alerting.alert import Alert, Alerts, Observation, Silence, Transition, alert_id
 from llmmon.alerting.evaluation.anomaly import AnomalyKind
 from llmmon.alerting.evaluation.burn import BurnKind
 from llmmon.alerting.evaluation.change import ChangeKind
@@ -73,10 +73,10 @@ def evaluate_minutes(
     for at, minute in enumerate(minutes):
         if not busy and at not in eventful:
             continue
-        readings = [evaluation.reading(row, at) for evaluation, row in eventful.get(at, ())]
+        observations = [evaluation.observation(row, at) for evaluation, row in eventful.get(at, ())]
         if busy:
-            readings += rows.of_the_others(after, readings, at)
-        after, happened = step(after, readings, minute * MINUTE_US, configuration=configuration, silences=silences)
+            observations += rows.of_the_others(after, observations, at)
+        after, happened = step(after, observations, minute * MINUTE_US, configuration=configuration, silences=silences)
         found += happened
         busy = any(_awake(alert) for alert in after.values())
     return after, found
@@ -87,7 +87,7 @@ def _awake(alert: Alert) -> bool:
 
 
 def _eventful(evaluations: Sequence[RuleEvaluation]) -> dict[int, list[tuple[RuleEvaluation, int]]]:
-    """By minute the readings whose condition is met or kept."""
+    """By minute the observations whose condition is met or kept."""
     found: dict[int, list[tuple[RuleEvaluation, int]]] = {}
     for evaluation in evaluations:
         for row, at in zip(*(places.tolist() for places in np.nonzero(evaluation.met != CLEAR)), strict=True):
@@ -107,19 +107,19 @@ class _Rows:
         }
         self._configuration = configuration
 
-    def of_the_others(self, alerts: Alerts, read: Sequence[Reading], at: int) -> list[Reading]:
-        """What is seen of the alerts that are awake and not yet among the readings."""
+    def of_the_others(self, alerts: Alerts, read: Sequence[Observation], at: int) -> list[Observation]:
+        """What is seen of the alerts that are awake and not yet among the observations."""
         done = {alert_id(self._configuration, one.rule.name, one.group) for one in read}
         return [
-            self._reading(name, alert, at)
+            self._observation(name, alert, at)
             for name, alert in alerts.items()
             if _awake(alert) and name not in done and alert.rule in self._evaluations
         ]
 
-    def _reading(self, name: str, alert: Alert, at: int) -> Reading:
+    def _observation(self, name: str, alert: Alert, at: int) -> Observation:
         if name in self._places:
             evaluation, row = self._places[name]
-            return evaluation.reading(row, at)
-        return Reading(
+            return evaluation.observation(row, at)
+        return Observation(
             self._evaluations[alert.rule].rule, alert.group, met=False, note="no calls of this group any more"
         )

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Group, Reading
+from llmmon.alerting.alert import Group, Observation
 from llmmon.alerting.history import Key, statistic_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, NoData
 from llmmon.metrics.aggregates import VALUE_BITS, KeyArray, Partials, Run, Sums, Values, sorted_run
@@ -48,7 +48,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     threshold: FloatArray | None = None
     notes: Mapping[tuple[int, int], str] = msgspec.field(default_factory=dict)
 
-    def reading(self, row: int, at: int) -> Reading:
+    def observation(self, row: int, at: int) -> Observation:
         """What it sees of one group at one minute."""
         met, value = int(self.met[row, at]), float(self.value[row, at])
         count = int(self.count[row, at])
@@ -59,7 +59,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
         elif not note and count == 0 and np.isnan(value) and not self.rule.anomaly:
             note = f"no data for {duration_text(self.rule.window_us)}"
         found = None if np.isnan(value) else value
-        return Reading(self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note)
+        return Observation(self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note)
 
 
 def least_count(rule: AlertRule, statistic: Statistic) -> int:

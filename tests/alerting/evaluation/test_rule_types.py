@@ -228,7 +228,7 @@ class TestBudgets:
         evaluation = saw(half, [given("cost_total_usd", "0.01x1439")], 1440)
         assert (
             "the spend is 7.20 USD, 50 % of the 14.40 USD for the day from 2026-03-02"
-            == evaluation.reading(0, 719).note
+            == evaluation.observation(0, 719).note
         )
 
     @pytest.mark.parametrize(
