@@ -16,7 +16,7 @@ import numpy as np
 
 from llmmon.alerting.actions import all_rules
 from llmmon.alerting.alert import Alert, State, Transition, alert_id
-from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, needs, reaches
+from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
 from llmmon.alerting.lifecycle import without_rules
@@ -253,7 +253,7 @@ class _Run:
         self.rules = all_rules(self.config, state)
         self.replay = query.now == "log"
         self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
-        self.keep = _furthest(reaches(self.rules), *(slo.needs for slo in self.config.slos))
+        self.keep = _furthest(streams_of(self.rules), *(slo.streams for slo in self.config.slos))
         self.streams = list(self.keep)
         self.channels = {channel.name: channel for channel in self.config.channels}
 
@@ -322,7 +322,7 @@ class _Run:
 
     def _evaluation(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
         first, last = int(ends[0]), int(ends[-1])
-        past = {stream: self._history(stream, first - minutes, last) for stream, minutes in needs(rule).items()}
+        past = {stream: self._history(stream, first - minutes, last) for stream, minutes in streams_of([rule]).items()}
         return evaluate_rule(rule, past, ends, everywhere=everywhere)
 
     def _history(self, stream: Stream, first: int, last: int) -> Partials:
@@ -367,7 +367,7 @@ class _Run:
         from llmmon.alerting.objectives import standings
 
         minute = int(evaluated)
-        wanted = {stream: reach for slo in self.config.slos for stream, reach in slo.needs.items()}
+        wanted = {stream: reach for slo in self.config.slos for stream, reach in slo.streams.items()}
         past = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
         return standings(self.config.slos, past, minute)
 
@@ -382,10 +382,10 @@ class _Run:
         return tuple(explained(evaluation, after, identity(self.config)))
 
 
-def _furthest(*reaches: Mapping[Stream, int]) -> dict[Stream, int]:
+def _furthest(*lookbacks: Mapping[Stream, int]) -> dict[Stream, int]:
     """Each stream with the furthest that anyone looks back in it."""
     found: dict[Stream, int] = {}
-    for some in reaches:
+    for some in lookbacks:
         for stream, minutes in some.items():
             found[stream] = max(found.get(stream, 0), minutes)
     return found

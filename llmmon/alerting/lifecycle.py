@@ -31,7 +31,7 @@ def step(
 ) -> tuple[dict[str, Alert], list[Transition]]:
     """The alerts after these observations, and what happened, in order of rule and group.
 
-    Alerts without a observation stay as they are. The same observations at the same time change nothing more.
+    Alerts without an observation stay as they are. The same observations at the same time change nothing more.
     """
     after = dict(state)
     found: list[Transition] = []

@@ -112,7 +112,7 @@ class Slo(msgspec.Struct, frozen=True):
         )
 
     @property
-    def needs(self) -> dict[Stream, int]:
+    def streams(self) -> dict[Stream, int]:
         """What the standing is made of: good calls and all calls by quarters of an hour, as far as the window."""
         streams = good_and_all(self.where, self.good, self.by, QUARTER * MINUTE_US)
         return dict.fromkeys(streams, self.window_us // MINUTE_US + QUARTER)
@@ -133,7 +133,7 @@ def standings(slos: Sequence[Slo], past: Past, minute: int) -> tuple[SloStanding
 
 
 def _standings(slo: Slo, past: Past, minute: int) -> list[SloStanding]:
-    good, every = (past[stream] for stream in slo.needs)
+    good, every = (past[stream] for stream in slo.streams)
     low, high = (minute - slo.window_us // MINUTE_US) // QUARTER, -(-minute // QUARTER)
     keys = keys_in(every) if slo.by else [()]
     fine, calls = (

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from llmmon.alerting.alert import Alert, Group
-from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, reaches
+from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity
 from llmmon.alerting.suggest import read_calls
@@ -217,7 +217,7 @@ def calls_of_test(test: RuleTest) -> Columns:
 def run_test(test: RuleTest, rules: Sequence[AlertRule], calls: Columns) -> RuleTestResult:
     """Evaluate every minute from the test's start, and compare the open alerts at each of its times."""
     chosen = [rule for rule in rules if not test.rules or rule.name in test.rules]
-    streams = list(reaches(chosen))
+    streams = list(streams_of(chosen))
     fold = StreamsFold(streams)
     fold.add(calls, [])
     past = complete(streams, [fold.result()])

@@ -24,7 +24,7 @@ from llmmon.alerting.backtest import (
     report_of,
 )
 from llmmon.alerting.check import identity, replayed_minutes
-from llmmon.alerting.evaluation import Past, evaluate_rule, reaches
+from llmmon.alerting.evaluation import Past, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
 from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
 from llmmon.alerting.notifiers import NOTIFIERS
@@ -331,7 +331,7 @@ class Backtested(msgspec.Struct, frozen=True):
 
 def read_for(query: Query, rules: Sequence[AlertRule]) -> PastRead:
     """Read logs once, for all rules; every minute from the first call to the last is evaluated, as in `check`."""
-    streams = list(reaches(rules))
+    streams = list(streams_of(rules))
     found = read(query, fields_of(streams), lambda: StreamsFold(streams))
     ends = replayed_minutes(found.source, query.say)
     return PastRead(complete(streams, found.results), ends, found.source, found.exit_code)
@@ -339,7 +339,7 @@ def read_for(query: Query, rules: Sequence[AlertRule]) -> PastRead:
 
 def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:
     """The calls themselves, with the fields that rules need."""
-    return concat(read(query, fields_of(reaches(rules)), ColumnsFold).results)
+    return concat(read(query, fields_of(streams_of(rules)), ColumnsFold).results)
 
 
 def backtest(query: Query, rules: Sequence[AlertRule], config: Config, labels: Path | None) -> Backtested:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmmon.alerting.backtest import LabelledIncident, notified, replay
-from llmmon.alerting.evaluation import evaluate_rule, reaches
+from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rule_config import rule_toml
 from llmmon.alerting.rule_tests import GivenSeries, calls_of
@@ -76,7 +76,7 @@ def test_a_suggested_threshold_keeps_its_budget_on_the_part_it_was_chosen_on(
         for name in "ab"
     ]
     series += [GivenSeries("error_rate", tuple((rng.random(MINUTES) * 0.2).tolist()), {"model": n}, 25) for n in "ab"]
-    streams = list(reaches([rule]))
+    streams = list(streams_of([rule]))
     fold = StreamsFold(streams)
     fold.add(calls_of(series, START * MINUTE_US), [])
     past = complete(streams, [fold.result()])

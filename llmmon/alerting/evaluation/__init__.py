@@ -8,53 +8,48 @@ from typing import Final
 import numpy as np
 
 from llmmon.alerting.alert import Alert, Alerts, Observation, Silence, Transition, alert_id
-from llmmon.alerting.evaluation.anomaly import AnomalyKind
-from llmmon.alerting.evaluation.burn import BurnKind
-from llmmon.alerting.evaluation.change import ChangeKind
-from llmmon.alerting.evaluation.level import LevelKind
-from llmmon.alerting.evaluation.rule_type import Kind, Past
-from llmmon.alerting.evaluation.spend import SpendKind
+from llmmon.alerting.evaluation.anomaly import AnomalyRuleType
+from llmmon.alerting.evaluation.burn import BurnRuleType
+from llmmon.alerting.evaluation.change import ChangeRuleType
+from llmmon.alerting.evaluation.rule_type import Past, RuleType
+from llmmon.alerting.evaluation.spend import SpendRuleType
+from llmmon.alerting.evaluation.threshold import ThresholdRuleType
 from llmmon.alerting.evaluation.windows import CLEAR, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.lifecycle import step
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Change, Spend
 from llmmon.metrics.columns import IntArray
 
-__all__ = ["KINDS", "Kind", "Past", "evaluate_rule", "kind_of", "needs", "reaches"]
+__all__ = ["RULE_TYPES", "Past", "RuleType", "evaluate_rule", "rule_type_of", "streams_of"]
 
-KINDS: Final[dict[type[Change | Burn | Spend] | str, Kind]] = {
-    "anomaly": AnomalyKind(),
-    "level": LevelKind(),
-    Change: ChangeKind(),
-    Burn: BurnKind(),
-    Spend: SpendKind(),
+RULE_TYPES: Final[dict[type[Change | Burn | Spend] | str, RuleType]] = {
+    "anomaly": AnomalyRuleType(),
+    "threshold": ThresholdRuleType(),
+    Change: ChangeRuleType(),
+    Burn: BurnRuleType(),
+    Spend: SpendRuleType(),
 }
 
 
-def kind_of(rule: AlertRule) -> Kind:
-    """The kind of a rule."""
+def rule_type_of(rule: AlertRule) -> RuleType:
+    """The type of a rule."""
     if rule.basis is not None:
-        return KINDS[type(rule.basis)]
-    return KINDS["anomaly" if rule.anomaly else "level"]
+        return RULE_TYPES[type(rule.basis)]
+    return RULE_TYPES["anomaly" if rule.anomaly else "threshold"]
 
 
-def needs(rule: AlertRule) -> dict[Stream, int]:
-    """The streams that a rule reads, and how many minutes before the judged one it looks back in each."""
-    return kind_of(rule).needs(rule)
-
-
-def reaches(rules: Iterable[AlertRule]) -> dict[Stream, int]:
-    """The streams that rules read, and how many minutes before the judged one any of them looks back."""
+def streams_of(rules: Iterable[AlertRule]) -> dict[Stream, int]:
+    """The streams that rules read, and how many minutes before the evaluated one any of them looks back."""
     found: dict[Stream, int] = {}
     for rule in rules:
-        for stream, minutes in needs(rule).items():
+        for stream, minutes in rule_type_of(rule).streams(rule).items():
             found[stream] = max(found.get(stream, 0), minutes)
     return found
 
 
 def evaluate_rule(rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
     """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
-    return kind_of(rule).evaluation(rule, past, ends, everywhere=everywhere)
+    return rule_type_of(rule).evaluate(rule, past, ends, everywhere=everywhere)
 
 
 def evaluate_minutes(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, keys_in
+from llmmon.alerting.evaluation.rule_type import Notes, Past, RuleType, Running, keys_in
 from llmmon.alerting.evaluation.windows import CLEAR, FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Burning, group_text, number_text
@@ -29,16 +29,16 @@ def allowed(objective: float) -> float:
     return round(1.0 - objective, 12)
 
 
-class BurnKind(Kind):
+class BurnRuleType(RuleType):
     """The rules of `[[slos]]`."""
 
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """The good calls and all calls, as far as the longest window."""
         burn = _burn(rule)
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))
         return dict.fromkeys(good_and_all(rule.where, burn.good, rule.by), reach)
 
-    def evaluation(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
+    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The burn rate over the long window of the pair that is exceeded most, or nearest to it."""
         burn = _burn(rule)
         good, every = (past[stream] for stream in good_and_all(rule.where, burn.good, rule.by))
@@ -72,7 +72,7 @@ class BurnKind(Kind):
 
 
 def _burn(rule: AlertRule) -> Burn:
-    assert isinstance(rule.basis, Burn)  # noqa: S101 - the table of kinds sends no other here
+    assert isinstance(rule.basis, Burn)  # noqa: S101 - the table of rule types sends no other here
     return rule.basis
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, recent_needs, recent_past
+from llmmon.alerting.evaluation.rule_type import Notes, Past, RuleType, Running, window_history, window_streams
 from llmmon.alerting.evaluation.windows import RuleEvaluation, Windows, compared, least_count, rule_evaluation
 from llmmon.alerting.history import Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Change, group_text, number_text
@@ -27,19 +27,19 @@ _BITS: Final = np.uint64(VALUE_BITS)
 _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
 
-class ChangeKind(Kind):
+class ChangeRuleType(RuleType):
     """`change = "+50%"` with `versus = "previous 7d"` or `"same hour last week"`."""
 
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """The window by the minute, the earlier time by the hour."""
         change, window = _change(rule), rule.window_us // MINUTE_US
         earlier = change.earlier_us // MINUTE_US or WEEK * HOUR
-        return {**recent_needs(rule), _hours(rule): window + earlier + 2 * HOUR}
+        return {**window_streams(rule), _hours(rule): window + earlier + 2 * HOUR}
 
-    def evaluation(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
+    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """The statistic at each minute, with what it was earlier times the factor as the threshold."""
         change = _change(rule)
-        windows = Windows(recent_past(past, rule), rule, ends)
+        windows = Windows(window_history(past, rule), rule, ends)
         earlier, rested = _Earlier(past[_hours(rule)], rule, windows).values()
         limit = earlier * change.factor
         value, count = windows.values(None if everywhere else rule, _easiest(rule, limit))
@@ -52,7 +52,7 @@ class ChangeKind(Kind):
 
 
 def _change(rule: AlertRule) -> Change:
-    assert isinstance(rule.basis, Change)  # noqa: S101 - the table of kinds sends no other here
+    assert isinstance(rule.basis, Change)  # noqa: S101 - the table of rule types sends no other here
     return rule.basis
 
 

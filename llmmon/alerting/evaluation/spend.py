@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, keys_in
+from llmmon.alerting.evaluation.rule_type import Notes, Past, RuleType, Running, keys_in
 from llmmon.alerting.evaluation.windows import CLEAR, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Spend, group_text
@@ -24,18 +24,18 @@ _COST: Final = "cost_usd"
 _DAY_US: Final = 86_400_000_000
 
 
-class SpendKind(Kind):
+class SpendRuleType(RuleType):
     """The rules of `[[budgets]]`."""
 
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """Costs by the minute for the current quarter of an hour, by quarters for the rest of the period."""
         quarters = Stream(_COST, rule.by, rule.where, step_us=QUARTER * MINUTE_US)
         return {Stream(_COST, rule.by, rule.where): 2 * QUARTER, quarters: (PERIODS[_spend(rule).period] + 1) * 1440}
 
-    def evaluation(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
+    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The spend since the period began; a period's last minute still belongs to it."""
         spend = _spend(rule)
-        minutes, quarters = (past[stream] for stream in self.needs(rule))
+        minutes, quarters = (past[stream] for stream in self.streams(rule))
         keys = keys_in(quarters, minutes) if rule.by else [()]
         groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         starts = period_starts(spend, int(ends[0]) - 1, int(ends[-1])) if len(ends) else np.zeros(2, np.int64)
@@ -62,7 +62,7 @@ class SpendKind(Kind):
 
 
 def _spend(rule: AlertRule) -> Spend:
-    assert isinstance(rule.basis, Spend)  # noqa: S101 - the table of kinds sends no other here
+    assert isinstance(rule.basis, Spend)  # noqa: S101 - the table of rule types sends no other here
     return rule.basis
 
 

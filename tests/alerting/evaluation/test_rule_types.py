@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmmon.alerting.evaluation import evaluate_rule, reaches
+from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.evaluation.spend import period_starts
 from llmmon.alerting.evaluation.windows import MET, RuleEvaluation
 from llmmon.alerting.history import StreamsFold, complete
@@ -31,7 +31,7 @@ def given(metric: str, values: str, calls: int = 10, **group: str) -> GivenSerie
 
 def saw(rule: AlertRule, series: Sequence[GivenSeries], minutes: int, first: int = 1) -> RuleEvaluation:
     """What a rule saw at the ends of minutes `first` to `minutes` after the start."""
-    streams = list(reaches([rule]))
+    streams = list(streams_of([rule]))
     fold = StreamsFold(streams)
     fold.add(calls_of(series, START_US), [])
     return evaluate_rule(rule, complete(streams, [fold.result()]), np.arange(START + first, START + minutes + 1))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from llmmon.alerting.evaluation.rule_type import Kind, Past, recent_needs, recent_past
+from llmmon.alerting.evaluation.rule_type import Past, RuleType, window_history, window_streams
 from llmmon.alerting.evaluation.windows import RuleEvaluation, evaluate_threshold
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import AlertRule
 from llmmon.metrics.columns import IntArray
 
 
-class LevelKind(Kind):
+class ThresholdRuleType(RuleType):
     """`metric`, `aggregation`, `condition`, `threshold`."""
 
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """The metric as far as the window, and until a group is forgotten."""
-        return recent_needs(rule)
+        return window_streams(rule)
 
-    def evaluation(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
+    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """The statistic at each minute."""
-        return evaluate_threshold(recent_past(past, rule), rule, ends, everywhere=everywhere)
+        return evaluate_threshold(window_history(past, rule), rule, ends, everywhere=everywhere)
