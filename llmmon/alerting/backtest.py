@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Group, Listener, State, Tell, Transition
+from llmmon.alerting.alert import Alert, Group, NotificationEvent, Receiver, State, Transition, routes_to
 from llmmon.alerting.evaluation import evaluate_minutes
 from llmmon.alerting.evaluation.windows import RuleEvaluation
 from llmmon.alerting.history import statistic_of
@@ -107,7 +107,7 @@ class Message(msgspec.Struct, frozen=True):
 
     at_us: int
     channel: str
-    event: Tell
+    event: NotificationEvent
     rule: str
     group: Group
     repeated: bool = False
@@ -173,7 +173,7 @@ class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[Caught, ...] | None = None
 
 
-def replay(evaluations: Sequence[RuleEvaluation], channels: Sequence[Listener] = (), configuration: str = "") -> Replay:
+def replay(evaluations: Sequence[RuleEvaluation], channels: Sequence[Receiver] = (), configuration: str = "") -> Replay:
     """The state machine over all minutes of the evaluations, as `check` would have run it every minute."""
     ends = evaluations[0].ends if evaluations else np.empty(0, np.int64)
     after, found = evaluate_minutes({}, evaluations, configuration=configuration)
@@ -194,24 +194,24 @@ def episode_of(alert: Alert) -> Episode:
     return Episode(alert.rule, alert.group, alert.severity.value, alert.since_us, alert.fired_us or 0, over, alert.peak)
 
 
-def _messages(found: Sequence[Transition], channels: Sequence[Listener]) -> list[Message]:
+def _messages(found: Sequence[Transition], channels: Sequence[Receiver]) -> list[Message]:
     """Who would have been told what; an end is told where the beginning was."""
     messages: list[Message] = []
     told: dict[tuple[str, int], list[str]] = {}
     for one in found:
-        if one.tell is None:
+        if one.notification is None:
             continue
         alert, key = one.alert, (one.alert.alert_id, one.alert.episode)
-        repeated = key in told and one.tell is Tell.TRIGGER
+        repeated = key in told and one.notification is NotificationEvent.TRIGGER
         if key not in told:
-            told[key] = [channel.name for channel in channels if channel.takes(alert)] if channels else [""]
-        messages += [Message(one.at_us, to, one.tell, alert.rule, alert.group, repeated) for to in told[key]]
+            told[key] = [channel.name for channel in channels if routes_to(alert, channel)] if channels else [""]
+        messages += [Message(one.at_us, to, one.notification, alert.rule, alert.group, repeated) for to in told[key]]
     return messages
 
 
 def notified(messages: Sequence[Message]) -> list[tuple[int, str, Group]]:
     """When which alert was told to fire, whoever was told."""
-    return sorted({(m.at_us, m.rule, m.group) for m in messages if m.event is Tell.TRIGGER})
+    return sorted({(m.at_us, m.rule, m.group) for m in messages if m.event is NotificationEvent.TRIGGER})
 
 
 def report_of(

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from llmmon.alerting.alert import Alert, Tell
+from llmmon.alerting.alert import Alert, NotificationEvent
 from llmmon.alerting.notifiers import NOTIFIERS, Channel, Notification, Notifier, notifier_of
 from llmmon.alerting.notifiers.channel import is_reference
 from llmmon.alerting.rules import AlertSeverity
@@ -61,10 +61,10 @@ def drill_notifications(now_us: int) -> tuple[Notification, Notification]:
         since_us=now_us,
         met_us=now_us,
         fired_us=now_us,
-        told_us=now_us,
+        notified_us=now_us,
     )
     over = msgspec.structs.replace(alert, resolved=True, resolved_us=now_us + _LASTED_US)
-    return Notification(Tell.TRIGGER, alert), Notification(Tell.RESOLVE, over)
+    return Notification(NotificationEvent.TRIGGER, alert), Notification(NotificationEvent.RESOLVE, over)
 
 
 HIDDEN: Final = "(secret)"

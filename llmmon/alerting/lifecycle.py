@@ -14,7 +14,17 @@ from typing import Final
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Alerts, Event, Observation, Silence, State, Tell, Transition, alert_id
+from llmmon.alerting.alert import (
+    Alert,
+    Alerts,
+    Event,
+    NotificationEvent,
+    Observation,
+    Silence,
+    State,
+    Transition,
+    alert_id,
+)
 from llmmon.alerting.rules import AlertRule, described, titled
 from llmmon.text.times import duration_text
 
@@ -93,7 +103,11 @@ def _holding(alert: Alert | None, observation: Observation, now_us: int, name: s
     }
     if alert is not None and not alert.resolved:
         return msgspec.structs.replace(alert, **told, peak=_peak(rule, alert.peak, observation.value))
-    kept = {} if alert is None else {"episode": alert.episode, "told_end_us": alert.told_end_us}
+    kept = (
+        {}
+        if alert is None
+        else {"episode": alert.episode, "last_resolved_notified_us": alert.last_resolved_notified_us}
+    )
     fresh = {
         "alert_id": name,
         "rule": rule.name,
@@ -126,22 +140,26 @@ def _told(
     if silence is not None:
         return _silenced(alert, silence, now_us, found)
     alert = msgspec.structs.replace(alert, silenced=False)
-    if alert.told_us is not None:
-        due = rule.repeat_us > 0 and not alert.acknowledged and now_us - alert.told_us >= rule.repeat_us
+    if alert.notified_us is not None:
+        due = rule.repeat_us > 0 and not alert.acknowledged and now_us - alert.notified_us >= rule.repeat_us
         if not due:
             return alert
-        alert = msgspec.structs.replace(alert, told_us=now_us)
+        alert = msgspec.structs.replace(alert, notified_us=now_us)
         lasting = duration_text(now_us - alert.since_us)
-        found.append(Transition(alert, Event.REPEATED, now_us, f"still firing after {lasting}", Tell.TRIGGER))
+        found.append(
+            Transition(alert, Event.REPEATED, now_us, f"still firing after {lasting}", NotificationEvent.TRIGGER)
+        )
         return alert
-    if alert.told_end_us is not None and now_us - alert.told_end_us < rule.cooldown_us:
+    if alert.last_resolved_notified_us is not None and now_us - alert.last_resolved_notified_us < rule.cooldown_us:
         if fires_now:
-            left = duration_text(alert.told_end_us + rule.cooldown_us - now_us)
+            left = duration_text(alert.last_resolved_notified_us + rule.cooldown_us - now_us)
             found.append(Transition(alert, Event.FIRING, now_us, f"inside the cooldown, told in {left} if it lasts"))
         return alert
-    alert = msgspec.structs.replace(alert, told_us=now_us)
-    event, reason = (Event.FIRING, alert.description) if fires_now else (Event.TOLD, "the silence or cooldown is over")
-    found.append(Transition(alert, event, now_us, reason, Tell.TRIGGER))
+    alert = msgspec.structs.replace(alert, notified_us=now_us)
+    event, reason = (
+        (Event.FIRING, alert.description) if fires_now else (Event.NOTIFIED, "the silence or cooldown is over")
+    )
+    found.append(Transition(alert, event, now_us, reason, NotificationEvent.TRIGGER))
     return alert
 
 
@@ -168,23 +186,23 @@ def _cleared(alert: Alert, observation: Observation, now_us: int, found: list[Tr
 
 def _last_episode(alert: Alert, now_us: int) -> Alert | None:
     """What a pending alert that never fired leaves behind: its cooldown, if there is one."""
-    if alert.told_end_us is None:
+    if alert.last_resolved_notified_us is None:
         return None
-    return msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, told_us=None)
+    return msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, notified_us=None)
 
 
 def resolved(alert: Alert, now_us: int, reason: str, found: list[Transition], *, held: bool = False) -> Alert:
     """A firing alert at its end; told where its beginning was."""
-    told = alert.told_us is not None
+    told = alert.notified_us is not None
     alert = msgspec.structs.replace(
         alert,
         resolved=True,
         resolved_us=now_us,
         silenced=False,
         held=held,
-        told_end_us=now_us if told else alert.told_end_us,
+        last_resolved_notified_us=now_us if told else alert.last_resolved_notified_us,
     )
-    found.append(Transition(alert, Event.RESOLVED, now_us, reason, Tell.RESOLVE if told else None))
+    found.append(Transition(alert, Event.RESOLVED, now_us, reason, NotificationEvent.RESOLVE if told else None))
     return msgspec.structs.replace(alert, acknowledged=False)
 
 
@@ -208,8 +226,8 @@ def acknowledged(alert: Alert, now_us: int, reason: str) -> tuple[Alert, list[Tr
     if alert.resolved or alert.acknowledged:
         return alert, []
     alert = msgspec.structs.replace(alert, acknowledged=True)
-    tell = Tell.ACKNOWLEDGE if alert.told_us is not None else None
-    return alert, [Transition(alert, Event.ACKNOWLEDGED, now_us, reason, tell)]
+    notification = NotificationEvent.ACKNOWLEDGE if alert.notified_us is not None else None
+    return alert, [Transition(alert, Event.ACKNOWLEDGED, now_us, reason, notification)]
 
 
 def _moment(us: int) -> datetime:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Listener, fits
+from llmmon.alerting.alert import Alert, Receiver, matches
 from llmmon.alerting.evaluation.windows import KEEP, MET, RuleEvaluation, least_count
 from llmmon.alerting.history import statistic_of
 from llmmon.alerting.rules import MINUTE_US, SIGNS, AlertRule, Change, group_text, number_text
@@ -31,7 +31,7 @@ class Finding(msgspec.Struct, frozen=True):
     reason: str
 
 
-def lint(rules: Sequence[AlertRule], channels: Sequence[Listener], step_us: int = USUAL_STEP_US) -> list[Finding]:
+def lint(rules: Sequence[AlertRule], channels: Sequence[Receiver], step_us: int = USUAL_STEP_US) -> list[Finding]:
     """What can be said of rules and channels without any log; `step_us` lies between two runs of `check`."""
     found = [finding for rule in rules for finding in _of_rule(rule, step_us)]
     return [*found, *_of_channels(rules, channels)]
@@ -73,7 +73,7 @@ def _of_statistic(rule: AlertRule) -> Iterator[Finding]:
         yield Finding("long-for", rule.name, f"for is {duration_text(rule.for_us)}", "nobody is told for a week")
 
 
-def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Listener]) -> Iterator[Finding]:
+def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Receiver]) -> Iterator[Finding]:
     taken = {rule.name: [channel for channel in channels if _may_take(channel, rule)] for rule in rules}
     for channel in channels:
         if not any(channel in those for those in taken.values()):
@@ -91,14 +91,14 @@ def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Listener]) -> It
             )
 
 
-def _may_take(channel: Listener, rule: AlertRule) -> bool:
+def _may_take(channel: Receiver, rule: AlertRule) -> bool:
     """Whether a channel takes any alert of a rule; matchers of group fields may fit some group."""
     if rule.notify is not None and channel.name not in rule.notify:
         return False
     grouped = {*rule.by, *(["metric"] if rule.anomaly else [])}
     alert = Alert("", "", "", rule.severity, rule.metric_name, None, None, rule=rule.name, labels=rule.labels)
     matchers = {name: wanted for name, wanted in channel.match.items() if name not in grouped}
-    return rule.severity.rank >= channel.min_severity.rank and fits(alert, matchers)
+    return rule.severity.rank >= channel.min_severity.rank and matches(alert, matchers)
 
 
 def lint_seen(evaluations: Sequence[RuleEvaluation]) -> list[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final
 
-from llmmon.alerting.alert import Alert, Group, Observation, State, Tell, Transition
+from llmmon.alerting.alert import Alert, Group, NotificationEvent, Observation, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step
 from llmmon.alerting.rules import AlertRule
 from llmmon.metrics.collector import to_us
@@ -63,7 +63,7 @@ class AlertManager:
         ]
         self._state, found = step(self._state, observations, now_us)
         self._note(found)
-        return [one.alert for one in found if one.tell is Tell.TRIGGER]
+        return [one.alert for one in found if one.notification is NotificationEvent.TRIGGER]
 
     def acknowledge(self, alert_id: str) -> None:
         """Mark an open alert as seen: it is not repeated. An unknown id changes nothing."""
@@ -96,7 +96,7 @@ class AlertManager:
         for one in found:
             if one.alert.fired_us is not None:
                 self._episodes[one.alert.alert_id, one.alert.episode] = one.alert
-            if one.tell in {Tell.TRIGGER, Tell.RESOLVE}:
+            if one.notification in {NotificationEvent.TRIGGER, NotificationEvent.RESOLVE}:
                 self._tell(one.alert)
         for key in [k for k, alert in self._episodes.items() if alert.resolved][: len(self._episodes) - MOST_ALERTS]:
             del self._episodes[key]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Event, Tell, Transition
+from llmmon.alerting.alert import Alert, Event, NotificationEvent, Transition, routes_to
 
 if TYPE_CHECKING:
     from llmmon.alerting.delivery import Delivery
@@ -111,12 +111,12 @@ def post(
     """Queue what channels are to be told; what was kept back is returned."""
     kept_back: list[NotificationRow] = []
     for transition in transitions:
-        match transition.tell:
-            case Tell.TRIGGER:
+        match transition.notification:
+            case NotificationEvent.TRIGGER:
                 _trigger(outbox, transition.alert, channels, now_us)
-            case Tell.RESOLVE:
+            case NotificationEvent.RESOLVE:
                 _resolve(outbox, transition.alert, channels, now_us)
-            case Tell.ACKNOWLEDGE:
+            case NotificationEvent.ACKNOWLEDGE:
                 _acknowledge(outbox, transition.alert, channels, now_us)
             case None:
                 kept_back += _kept_back(transition, channels)
@@ -128,22 +128,22 @@ def _kept_back(transition: Transition, channels: Mapping[str, Channel]) -> list[
         return []
     alert = transition.alert
     return [
-        NotificationRow(alert.alert_id, one.name, Tell.TRIGGER, "suppressed", transition.reason)
+        NotificationRow(alert.alert_id, one.name, NotificationEvent.TRIGGER, "suppressed", transition.reason)
         for one in channels.values()
-        if one.takes(alert)
+        if routes_to(alert, one)
     ]
 
 
 def _trigger(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
     told = {one.channel: one for one in outbox.of_episode(alert.alert_id, alert.episode) if one.event != "resolve"}
     for channel in channels.values():
-        if not channel.takes(alert):
+        if not routes_to(alert, channel):
             continue
         before = told.get(channel.name)
         if before is not None and before.status == "queued":
             outbox.change(before.id, alert)
         else:
-            outbox.add(channel.name, alert, Tell.TRIGGER if before is None else REPEAT, now_us)
+            outbox.add(channel.name, alert, NotificationEvent.TRIGGER if before is None else REPEAT, now_us)
 
 
 def _resolve(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
@@ -159,7 +159,7 @@ def _resolve(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_
         for one in waiting[:-1] if not sent else waiting:
             outbox.drop(one.id)
         if sent:
-            outbox.add(name, alert, Tell.RESOLVE, now_us)
+            outbox.add(name, alert, NotificationEvent.RESOLVE, now_us)
         elif waiting:
             outbox.change(waiting[-1].id, alert)
 
@@ -170,7 +170,7 @@ def _acknowledge(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], 
             from llmmon.alerting.notifiers import NOTIFIERS
 
             if NOTIFIERS[channels[one.channel].type].acknowledges:
-                outbox.add(one.channel, alert, Tell.ACKNOWLEDGE, now_us)
+                outbox.add(one.channel, alert, NotificationEvent.ACKNOWLEDGE, now_us)
 
 
 def send_due(
@@ -211,9 +211,9 @@ def _reminders(
         if not NOTIFIERS[channel.type].resends:
             continue
         told = {one.alert.alert_id for one in due.get(name, ())}
-        again = [a for a in firing if a.told_us is not None and a.alert_id not in told and channel.takes(a)]
+        again = [a for a in firing if a.notified_us is not None and a.alert_id not in told and routes_to(a, channel)]
         if again:
-            found[name] = [Notification(Tell.TRIGGER, alert, repeated=True) for alert in again]
+            found[name] = [Notification(NotificationEvent.TRIGGER, alert, repeated=True) for alert in again]
     return found
 
 
@@ -271,9 +271,11 @@ def _notification(post: Post) -> Notification:
     from llmmon.alerting.notifiers import Notification
 
     repeated = post.event == REPEAT
-    return Notification(Tell.TRIGGER if repeated else Tell(post.event), post.alert, repeated=repeated)
+    return Notification(
+        NotificationEvent.TRIGGER if repeated else NotificationEvent(post.event), post.alert, repeated=repeated
+    )
 
 
 def _row(post: Post, status: str, reason: str) -> NotificationRow:
-    event = Tell.TRIGGER if post.event == REPEAT else Tell(post.event)
+    event = NotificationEvent.TRIGGER if post.event == REPEAT else NotificationEvent(post.event)
     return NotificationRow(post.alert.alert_id, post.channel, event, status, reason)

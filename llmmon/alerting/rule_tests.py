@@ -152,7 +152,7 @@ class ExpectedAlert(msgspec.Struct, frozen=True):
     group: Mapping[str, str | None] | None = None
     severity: str | None = None
 
-    def fits(self, alert: Alert) -> bool:
+    def matches(self, alert: Alert) -> bool:
         """Whether an alert is this one."""
         return (
             self.rule == alert.rule
@@ -246,7 +246,7 @@ def _compared(expectation: Expectation, alerts: Sequence[Alert]) -> Compared:
     pairs: list[tuple[ExpectedAlert | None, OpenAlert | None]] = []
     missing = []
     for wanted in sorted(expectation.alerts, key=lambda e: (e.group is None) + (e.severity is None)):
-        hit = next((alert for alert in left if wanted.fits(alert)), None)
+        hit = next((alert for alert in left if wanted.matches(alert)), None)
         if hit is None:
             missing.append(wanted)
         else:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmmon.alerting.alert import Tell
+from llmmon.alerting.alert import NotificationEvent
 from llmmon.alerting.backtest import Episode, Message, episode_of
 from llmmon.alerting.check import CheckPlan, check
 from llmmon.alerting.state import StateFile
@@ -101,7 +101,7 @@ def lived(
         Message(
             post.created_us,
             post.channel,
-            Tell.RESOLVE if post.event == "resolve" else Tell.TRIGGER,
+            NotificationEvent.RESOLVE if post.event == "resolve" else NotificationEvent.TRIGGER,
             post.alert.rule,
             post.alert.group,
             post.event == "repeat",
