@@ -21,7 +21,7 @@ from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStanding
-from llmmon.alerting.outbox import NotificationRow, post, send_due
+from llmmon.alerting.outbox import NotificationRow, enqueue, send_due
 from llmmon.alerting.rules import MINUTE_US, AlertRule
 from llmmon.alerting.state import HOUR, StateFile, sole_evaluator
 from llmmon.config import Config
@@ -296,7 +296,7 @@ class _Run:
         for transition in transitions:
             self.state.save_episode(transition.alert)
         self.state.save_alerts(before, after)  # behind those, because an alert's peak grows after it fired
-        kept_back = post(self.state.outbox, transitions, self.channels, self.now_us)
+        kept_back = enqueue(self.state.outbox, transitions, self.channels, self.now_us)
         if len(ends):
             self.state.remember(_EVALUATED, str(int(ends[-1])))
         self._forget()

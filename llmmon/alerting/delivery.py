@@ -43,7 +43,7 @@ def _indented(body: bytes) -> str:
 _LASTED_US = 1 * SECOND_US
 
 
-def drill_notifications(now_us: int) -> tuple[Notification, Notification]:
+def make_test_notifications(now_us: int) -> tuple[Notification, Notification]:
     """A test alert at a time, and that it is over; the id is of that time, so that no other is touched."""
     alert = Alert(
         alert_id=f"llmmon-test-{now_us}",
