@@ -28,7 +28,7 @@ from llmmon.config import Config
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest import parallel
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import Growth, read_growth
+from llmmon.ingest.follow import NewCalls, read_new
 from llmmon.ingest.query import Query, adding, wanted_of
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.scan import Scan, open_plans, scan
@@ -77,10 +77,10 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 _SPARE: Final = 2 * HOUR  # minutes kept beyond what is needed
 
 
-class Grown(msgspec.Struct, frozen=True):
-    """What one run read: the growth of the logs, and each stream's new minutes."""
+class HistoryUpdate(msgspec.Struct, frozen=True):
+    """What one run read: the new calls of the logs, and each stream's new minutes."""
 
-    growth: Growth
+    new_calls: NewCalls
     parts: Mapping[Stream, Partials]
     backfilled: Mapping[Stream, Partials]
 
@@ -90,17 +90,17 @@ def joined(parts: Iterable[Partials]) -> Partials:
     return bounded(merge(parts))
 
 
-def read_past(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> Grown:
+def read_update(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> HistoryUpdate:
     """Read what the logs grew by, and for streams that are new what lies before (calls from `since_us` on)."""
     checkpoints: tuple[Checkpoint, ...] = state.checkpoints(Checkpoint)
-    growth = read_growth(
+    new_calls = read_new(
         query, fields_of(streams), lambda: StreamsFold(streams), checkpoints, None if checkpoints else since_us
     )
     known = state.streams()
     new = [stream for stream in streams if stream.name not in known]
-    parts = _by_stream(streams, growth.results)
+    parts = _by_stream(streams, new_calls.results)
     behind = _read_behind(query, new, checkpoints, since_us) if new and checkpoints else []
-    return Grown(growth, parts, _by_stream(new, behind) if behind else {})
+    return HistoryUpdate(new_calls, parts, _by_stream(new, behind) if behind else {})
 
 
 def _by_stream(streams: Sequence[Stream], results: Sequence[list[Partials]]) -> dict[Stream, Partials]:
@@ -149,18 +149,20 @@ def _is_there(checkpoint: Checkpoint) -> bool:
     return (status.st_dev, status.st_ino) == (checkpoint.device, checkpoint.inode)
 
 
-def store(state: StateFile, grown: Grown, streams: Sequence[Stream], keep: Mapping[Stream, int], now: int) -> None:
+def store(
+    state: StateFile, update: HistoryUpdate, streams: Sequence[Stream], keep: Mapping[Stream, int], now: int
+) -> None:
     """Add what was read to the history, and drop what no rule reaches any more; `now` is a minute."""
     known = state.streams()
     for stream in streams:
         since, groups = known.get(stream.name, (0, ()))
         oldest = now - keep[stream] - _SPARE
-        parts = [part for part in (grown.backfilled.get(stream), grown.parts[stream]) if part is not None]
+        parts = [part for part in (update.backfilled.get(stream), update.parts[stream]) if part is not None]
         groups = _add(state, stream, parts, groups)
         state.save_stream(stream.name, since, groups)
         state.forget_history(stream.name, oldest * MINUTE_US // stream.every_us)
     state.forget_streams(known.keys() - {stream.name for stream in streams})
-    state.save_checkpoints(grown.growth.checkpoints)
+    state.save_checkpoints(update.new_calls.checkpoints)
 
 
 def _add(state: StateFile, stream: Stream, parts: Sequence[Partials], groups: Sequence[Key]) -> tuple[Key, ...]:
@@ -261,9 +263,9 @@ class _Run:
         return moment_us(text, self.query.wall_us, self.query.tz)
 
     def done(self) -> CheckReport:
-        grown = read_past(self.query, self.streams, self.state, self._since_us())
+        update = read_update(self.query, self.streams, self.state, self._since_us())
         with self.state.transaction():
-            report = self._evaluated(grown)
+            report = self._evaluated(update)
         if not self.live:
             return report
         return self._delivered(report)
@@ -281,11 +283,11 @@ class _Run:
             return None
         return self.now_us - (FIRST_LOOK + max(self.keep.values(), default=0)) * MINUTE_US
 
-    def _evaluated(self, grown: Grown) -> CheckReport:
-        source = grown.growth.source
+    def _evaluated(self, update: HistoryUpdate) -> CheckReport:
+        source = update.new_calls.source
         ends = self._ends(source)
         now_minute = int(ends[-1]) if len(ends) else self.now_us // MINUTE_US
-        store(self.state, grown, self.streams, self.keep, min(now_minute, int(ends[0])) if len(ends) else now_minute)
+        store(self.state, update, self.streams, self.keep, min(now_minute, int(ends[0])) if len(ends) else now_minute)
         self._remember_last_event(source)
         before = self.state.alerts()
         silences = self.state.silences()
@@ -300,7 +302,7 @@ class _Run:
         if len(ends):
             self.state.remember(_EVALUATED, str(int(ends[-1])))
         self._forget()
-        return self._report(grown, ends, after, transitions, kept_back)
+        return self._report(update, ends, after, transitions, kept_back)
 
     def _ends(self, source: SourceReport) -> IntArray:
         """The minutes to evaluate: those that have ended, late lines included, since the last run."""
@@ -322,8 +324,10 @@ class _Run:
 
     def _evaluation(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
         first, last = int(ends[0]), int(ends[-1])
-        past = {stream: self._history(stream, first - minutes, last) for stream, minutes in streams_of([rule]).items()}
-        return evaluate_rule(rule, past, ends, everywhere=everywhere)
+        histories = {
+            stream: self._history(stream, first - minutes, last) for stream, minutes in streams_of([rule]).items()
+        }
+        return evaluate_rule(rule, histories, ends, everywhere=everywhere)
 
     def _history(self, stream: Stream, first: int, last: int) -> Partials:
         """The minutes of a stream from `first` to `last`."""
@@ -336,7 +340,7 @@ class _Run:
 
     def _report(
         self,
-        grown: Grown,
+        update: HistoryUpdate,
         ends: IntArray,
         after: Mapping[str, Alert],
         transitions: Sequence[Transition],
@@ -352,9 +356,9 @@ class _Run:
             minutes=len(ends),
             until_us=int(ends[-1]) * MINUTE_US if len(ends) else None,
             last_event_us=int(last_event) if last_event else None,
-            source=msgspec.structs.replace(grown.growth.source, now_us=self.now_us),
-            pending_bytes=grown.growth.pending,
-            exit_code=EXIT_INPUT if grown.growth.failed else EXIT_OK,
+            source=msgspec.structs.replace(update.new_calls.source, now_us=self.now_us),
+            pending_bytes=update.new_calls.pending,
+            exit_code=EXIT_INPUT if update.new_calls.failed else EXIT_OK,
             explained=self._explained(after) if self.plan.explain else (),
             slos=self._standings(ends),
         )
@@ -368,8 +372,8 @@ class _Run:
 
         minute = int(evaluated)
         wanted = {stream: reach for slo in self.config.slos for stream, reach in slo.streams.items()}
-        past = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
-        return standings(self.config.slos, past, minute)
+        histories = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
+        return standings(self.config.slos, histories, minute)
 
     def _explained(self, after: Mapping[str, Alert]) -> tuple[ExplainedRow, ...]:
         """What one rule saw in the last hour, minute by minute; raises `UsageError` for a name that is none."""

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation import Past
+from llmmon.alerting.evaluation import Histories
 from llmmon.alerting.evaluation.burn import CALLS, allowed, good_and_all
 from llmmon.alerting.evaluation.rule_type import Running, keys_in
 from llmmon.alerting.evaluation.spend import PERIODS, QUARTER
@@ -124,7 +124,7 @@ def _scaled(pair: Burning, window_us: int) -> Burning:
     return Burning(max(1, round(pair.long * part)), max(1, round(pair.short * part)), pair.factor)
 
 
-def standings(slos: Sequence[Slo], past: Past, minute: int) -> tuple[SloStanding, ...]:
+def standings(slos: Sequence[Slo], histories: Histories, minute: int) -> tuple[SloStanding, ...]:
     """How objectives stand at the end of a minute, in order of objective and group.
 
     The window begins at the quarter of an hour in which it begins.
@@ -132,8 +132,8 @@ def standings(slos: Sequence[Slo], past: Past, minute: int) -> tuple[SloStanding
     return tuple(one for slo in slos for one in _standings(slo, past, minute))
 
 
-def _standings(slo: Slo, past: Past, minute: int) -> list[SloStanding]:
-    good, every = (past[stream] for stream in slo.streams)
+def _standings(slo: Slo, histories: Histories, minute: int) -> list[SloStanding]:
+    good, every = (histories[stream] for stream in slo.streams)
     low, high = (minute - slo.window_us // MINUTE_US) // QUARTER, -(-minute // QUARTER)
     keys = keys_in(every) if slo.by else [()]
     fine, calls = (

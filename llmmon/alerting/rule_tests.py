@@ -220,13 +220,13 @@ def run_test(test: RuleTest, rules: Sequence[AlertRule], calls: Columns) -> Rule
     streams = list(streams_of(chosen))
     fold = StreamsFold(streams)
     fold.add(calls, [])
-    past = complete(streams, [fold.result()])
+    histories = complete(streams, [fold.result()])
     start = _start(test, calls) // MINUTE_US
     found, state, done = [], dict[str, Alert](), start
     for expectation in sorted(test.expect, key=lambda one: one.at_us):
         until = start + expectation.at_us // MINUTE_US
         if until > done:
-            evaluations = [evaluate_rule(rule, past, np.arange(done + 1, until + 1)) for rule in chosen]
+            evaluations = [evaluate_rule(rule, histories, np.arange(done + 1, until + 1)) for rule in chosen]
             state, _ = evaluate_minutes(state, evaluations)
             done = until
         found.append(_compared(expectation, [alert for alert in state.values() if not alert.resolved]))

@@ -24,7 +24,7 @@ from llmmon.alerting.backtest import (
     report_of,
 )
 from llmmon.alerting.check import identity, replayed_minutes
-from llmmon.alerting.evaluation import Past, evaluate_rule, streams_of
+from llmmon.alerting.evaluation import Histories, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
 from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
 from llmmon.alerting.notifiers import NOTIFIERS
@@ -118,7 +118,7 @@ class SuggestReport(msgspec.Struct, frozen=True, kw_only=True):
 class Parts(msgspec.Struct, frozen=True):
     """A past in two parts, and the incidents known in it."""
 
-    past: Past
+    histories: Histories
     first: IntArray
     rest: IntArray
     incidents: tuple[LabelledIncident, ...] = ()
@@ -169,7 +169,7 @@ def outcome(rule: AlertRule, parts: Parts, ends: IntArray) -> tuple[Outcome, tup
     """What a rule does over some minutes, by the state machine of `check`; and its episodes."""
     if not len(ends):
         return Outcome(0, 0, 0, 0), ()
-    done = replay([evaluate_rule(rule, parts.past, ends)])
+    done = replay([evaluate_rule(rule, parts.histories, ends)])
     told = notified(done.messages)
     of = [next((i for i in parts.incidents if _tells(at, group, i, rule)), None) for at, _, group in told]
     news = {(i.start_us, group) for i, (_, _, group) in zip(of, told, strict=True) if i is not None}
@@ -190,7 +190,7 @@ class _Seen:
     def __init__(self, rule: AlertRule, parts: Parts) -> None:
         self._rule, self._parts = rule, parts
         self._down = rule.condition in {"lt", "le"}
-        self._evaluation = evaluate_rule(rule, parts.past, parts.first, everywhere=True)
+        self._evaluation = evaluate_rule(rule, parts.histories, parts.first, everywhere=True)
         self._least = least_count(rule, statistic_of(rule))
         self._x = self._pressing(self._evaluation)
         self._judged = int((~np.isnan(self._x) & (self._evaluation.count >= self._least)).sum())
@@ -306,10 +306,10 @@ def rounded(value: float, *, up: bool) -> float:
 LABELS: Final = "labels.toml"  # as `simulate` writes it beside the logs
 
 
-class PastRead(msgspec.Struct, frozen=True):
+class ReadHistory(msgspec.Struct, frozen=True):
     """The history of what rules read, the minutes to evaluate, and what was read for it."""
 
-    past: Past
+    histories: Histories
     ends: IntArray
     source: SourceReport
     exit_code: int
@@ -318,7 +318,7 @@ class PastRead(msgspec.Struct, frozen=True):
         """What rules see at every minute."""
         if not len(self.ends):
             return []
-        return [evaluate_rule(rule, self.past, self.ends, everywhere=everywhere) for rule in rules]
+        return [evaluate_rule(rule, self.histories, self.ends, everywhere=everywhere) for rule in rules]
 
 
 class Backtested(msgspec.Struct, frozen=True):
@@ -326,15 +326,15 @@ class Backtested(msgspec.Struct, frozen=True):
 
     report: BacktestReport
     replay: Replay
-    done: PastRead
+    done: ReadHistory
 
 
-def read_for(query: Query, rules: Sequence[AlertRule]) -> PastRead:
+def read_for(query: Query, rules: Sequence[AlertRule]) -> ReadHistory:
     """Read logs once, for all rules; every minute from the first call to the last is evaluated, as in `check`."""
     streams = list(streams_of(rules))
     found = read(query, fields_of(streams), lambda: StreamsFold(streams))
     ends = replayed_minutes(found.source, query.say)
-    return PastRead(complete(streams, found.results), ends, found.source, found.exit_code)
+    return ReadHistory(complete(streams, found.results), ends, found.source, found.exit_code)
 
 
 def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:
@@ -355,14 +355,14 @@ def backtest(query: Query, rules: Sequence[AlertRule], config: Config, labels: P
 
 def suggestions(
     query: Query, rules: Sequence[AlertRule], budget: NoiseBudget, labels: Path | None, first: float
-) -> tuple[SuggestReport, PastRead]:
+) -> tuple[SuggestReport, ReadHistory]:
     """Thresholds for a noise budget, chosen on the `first` share of the logs' time."""
     incidents = _labels(query, labels)
     done = read_for(query, rules)
     cut = round(len(done.ends) * first)
     if not cut:
         raise InputError("no call in the logs has a time, so nothing can be chosen", hint="see `llmmon inspect`")
-    parts = Parts(done.past, done.ends[:cut], done.ends[cut:], incidents or ())
+    parts = Parts(done.histories, done.ends[:cut], done.ends[cut:], incidents or ())
     return suggest(rules, parts, budget, labelled=incidents is not None), done
 
 

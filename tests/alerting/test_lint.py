@@ -71,8 +71,8 @@ def seen(rule: dict[str, Any], metric: str, values: str, calls: int = 30) -> lis
     fold = StreamsFold(streams)
     columns = calls_of([GivenSeries(metric, expanded(values), {}, calls)], 1440 * MINUTE_US)
     fold.add(columns, [])
-    past = complete(streams, [fold.result()])
-    return lint_seen([evaluate_rule(one, past, np.arange(1441, 1441 + len(expanded(values)))) for one in rules])
+    histories = complete(streams, [fold.result()])
+    return lint_seen([evaluate_rule(one, histories, np.arange(1441, 1441 + len(expanded(values)))) for one in rules])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from llmmon.alerting.alert import Alert, Alerts, Observation, Silence, Transitio
 from llmmon.alerting.evaluation.anomaly import AnomalyRuleType
 from llmmon.alerting.evaluation.burn import BurnRuleType
 from llmmon.alerting.evaluation.change import ChangeRuleType
-from llmmon.alerting.evaluation.rule_type import Past, RuleType
+from llmmon.alerting.evaluation.rule_type import Histories, RuleType
 from llmmon.alerting.evaluation.spend import SpendRuleType
 from llmmon.alerting.evaluation.threshold import ThresholdRuleType
 from llmmon.alerting.evaluation.windows import CLEAR, RuleEvaluation
@@ -20,7 +20,7 @@ from llmmon.alerting.lifecycle import step
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Change, Spend
 from llmmon.metrics.columns import IntArray
 
-__all__ = ["RULE_TYPES", "Past", "RuleType", "evaluate_rule", "rule_type_of", "streams_of"]
+__all__ = ["RULE_TYPES", "Histories", "RuleType", "evaluate_rule", "rule_type_of", "streams_of"]
 
 RULE_TYPES: Final[dict[type[Change | Burn | Spend] | str, RuleType]] = {
     "anomaly": AnomalyRuleType(),
@@ -47,9 +47,9 @@ def streams_of(rules: Iterable[AlertRule]) -> dict[Stream, int]:
     return found
 
 
-def evaluate_rule(rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
+def evaluate_rule(rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
     """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
-    return rule_type_of(rule).evaluate(rule, past, ends, everywhere=everywhere)
+    return rule_type_of(rule).evaluate(rule, histories, ends, everywhere=everywhere)
 
 
 def evaluate_minutes(

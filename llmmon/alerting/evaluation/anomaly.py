@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation.rule_type import Past, RuleType
+from llmmon.alerting.evaluation.rule_type import Histories, RuleType
 from llmmon.alerting.evaluation.windows import CLEAR, LEARNT, MET, RuleEvaluation
 from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule
@@ -78,7 +78,7 @@ class AnomalyRuleType(RuleType):
         """All that the monitor reads, as far back as it learns from."""
         return {stream_of(rule): LEARNT}
 
-    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The incidents that are open at each minute."""
 
-        return watch(past[stream_of(rule)], rule, ends)
+        return watch(histories[stream_of(rule)], rule, ends)

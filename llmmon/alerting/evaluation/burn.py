@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation.rule_type import Notes, Past, RuleType, Running, keys_in
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, keys_in
 from llmmon.alerting.evaluation.windows import CLEAR, FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Burning, group_text, number_text
@@ -38,10 +38,10 @@ class BurnRuleType(RuleType):
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))
         return dict.fromkeys(good_and_all(rule.where, burn.good, rule.by), reach)
 
-    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The burn rate over the long window of the pair that is exceeded most, or nearest to it."""
         burn = _burn(rule)
-        good, every = (past[stream] for stream in good_and_all(rule.where, burn.good, rule.by))
+        good, every = (histories[stream] for stream in good_and_all(rule.where, burn.good, rule.by))
         keys = keys_in(every) if rule.by else [()]
         groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))

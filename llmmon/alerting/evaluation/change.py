@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.evaluation.rule_type import Notes, Past, RuleType, Running, window_history, window_streams
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, window_history, window_streams
 from llmmon.alerting.evaluation.windows import RuleEvaluation, Windows, compared, least_count, rule_evaluation
 from llmmon.alerting.history import Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Change, group_text, number_text
@@ -36,11 +36,11 @@ class ChangeRuleType(RuleType):
         earlier = change.earlier_us // MINUTE_US or WEEK * HOUR
         return {**window_streams(rule), _hours(rule): window + earlier + 2 * HOUR}
 
-    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """The statistic at each minute, with what it was earlier times the factor as the threshold."""
         change = _change(rule)
-        windows = Windows(window_history(past, rule), rule, ends)
-        earlier, rested = _Earlier(past[_hours(rule)], rule, windows).values()
+        windows = Windows(window_history(histories, rule), rule, ends)
+        earlier, rested = _Earlier(histories[_hours(rule)], rule, windows).values()
         limit = earlier * change.factor
         value, count = windows.values(None if everywhere else rule, _easiest(rule, limit))
         least = least_count(rule, windows.statistic)

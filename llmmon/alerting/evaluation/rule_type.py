@@ -14,7 +14,7 @@ from llmmon.alerting.rules import MINUTE_US, AlertRule
 from llmmon.metrics.aggregates import Partials, merge
 from llmmon.metrics.columns import IntArray
 
-Past = Mapping[Stream, Partials]  # at least as far back as the rule needs
+Histories = Mapping[Stream, Partials]  # at least as far back as the rule needs
 
 
 class Notes(Mapping[tuple[int, int], str]):
@@ -43,7 +43,7 @@ class RuleType(ABC):
         """The streams that a rule reads, and how many minutes before the judged one it looks back in each."""
 
     @abstractmethod
-    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """What a rule sees at consecutive minutes.
 
         What is seen at a minute follows from the calls before it alone, however much more of the past is given.
@@ -58,12 +58,12 @@ def window_streams(rule: AlertRule) -> dict[Stream, int]:
     return {stream: window, _sums(stream): max(window, FORGOTTEN_AFTER)}
 
 
-def window_history(past: Past, rule: AlertRule) -> Partials:
+def window_history(histories: Histories, rule: AlertRule) -> Partials:
     """What `window_streams` asked for, as one history."""
     stream = stream_of(rule)
     if not stream.values:
-        return past[stream]
-    return merge([past[_sums(stream)], msgspec.structs.replace(past[stream], sums={})])
+        return histories[stream]
+    return merge([histories[_sums(stream)], msgspec.structs.replace(histories[stream], sums={})])
 
 
 def _sums(stream: Stream) -> Stream:

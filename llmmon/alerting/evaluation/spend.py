@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation.rule_type import Notes, Past, RuleType, Running, keys_in
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, keys_in
 from llmmon.alerting.evaluation.windows import CLEAR, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Spend, group_text
@@ -32,10 +32,10 @@ class SpendRuleType(RuleType):
         quarters = Stream(_COST, rule.by, rule.where, step_us=QUARTER * MINUTE_US)
         return {Stream(_COST, rule.by, rule.where): 2 * QUARTER, quarters: (PERIODS[_spend(rule).period] + 1) * 1440}
 
-    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The spend since the period began; a period's last minute still belongs to it."""
         spend = _spend(rule)
-        minutes, quarters = (past[stream] for stream in self.streams(rule))
+        minutes, quarters = (histories[stream] for stream in self.streams(rule))
         keys = keys_in(quarters, minutes) if rule.by else [()]
         groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         starts = period_starts(spend, int(ends[0]) - 1, int(ends[-1])) if len(ends) else np.zeros(2, np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmmon.alerting.evaluation.rule_type import Past, RuleType, window_history, window_streams
+from llmmon.alerting.evaluation.rule_type import Histories, RuleType, window_history, window_streams
 from llmmon.alerting.evaluation.windows import RuleEvaluation, evaluate_threshold
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import AlertRule
@@ -16,6 +16,6 @@ class ThresholdRuleType(RuleType):
         """The metric as far as the window, and until a group is forgotten."""
         return window_streams(rule)
 
-    def evaluate(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """The statistic at each minute."""
-        return evaluate_threshold(window_history(past, rule), rule, ends, everywhere=everywhere)
+        return evaluate_threshold(window_history(histories, rule), rule, ends, everywhere=everywhere)
