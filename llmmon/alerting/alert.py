@@ -13,7 +13,7 @@ import msgspec
 from llmmon.alerting.rules import AlertRule, AlertSeverity
 from llmmon.text.times import utc_now
 
-Group = tuple[tuple[str, str | None], ...]  # (field, name) of each field that the rule groups by
+GroupLabels = tuple[tuple[str, str | None], ...]  # (field, name) of each field that the rule groups by
 
 
 class State(StrEnum):
@@ -70,7 +70,7 @@ class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
     acknowledged: bool = False
     resolved: bool = False
     rule: str = ""
-    group: Group = ()
+    group: GroupLabels = ()
     condition: str = "gt"
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     notify: tuple[str, ...] | None = None
@@ -106,7 +106,7 @@ class Observation(msgspec.Struct, frozen=True):
     """
 
     rule: AlertRule
-    group: Group
+    group: GroupLabels
     met: bool | None
     value: float | None = None
     threshold: float | None = None
@@ -170,7 +170,7 @@ class Transition(msgspec.Struct, frozen=True):
 Alerts = Mapping[str, Alert]  # by alert_id
 
 
-def alert_id(configuration: str, rule: str, group: Group) -> str:
+def alert_id(configuration: str, rule: str, group: GroupLabels) -> str:
     """The same for the same configuration, rule and group, in every run."""
     from hashlib import sha256  # loads a library, and not every command has alerts
 

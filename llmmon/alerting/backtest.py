@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Group, NotificationEvent, Receiver, State, Transition, routes_to
+from llmmon.alerting.alert import Alert, GroupLabels, NotificationEvent, Receiver, State, Transition, routes_to
 from llmmon.alerting.evaluation import evaluate_minutes
 from llmmon.alerting.evaluation.windows import RuleEvaluation
 from llmmon.alerting.history import statistic_of
@@ -33,7 +33,7 @@ class LabelledIncident(msgspec.Struct, frozen=True):
     metric: str
     group: Mapping[str, str] = msgspec.field(default_factory=dict)
 
-    def concerns(self, group: Group) -> bool:
+    def concerns(self, group: GroupLabels) -> bool:
         """Whether an alert of a group can be about it: no field that both name differs."""
         return all(self.group.get(field, name) == name for field, name in group)
 
@@ -94,7 +94,7 @@ class Episode(msgspec.Struct, frozen=True):
     """One time that an alert fired: since when its condition held, when it fired, when it was over (None: not yet)."""
 
     rule: str
-    group: Group
+    group: GroupLabels
     severity: str
     since_us: int
     fired_us: int
@@ -109,7 +109,7 @@ class Message(msgspec.Struct, frozen=True):
     channel: str
     event: NotificationEvent
     rule: str
-    group: Group
+    group: GroupLabels
     repeated: bool = False
 
 
@@ -156,7 +156,7 @@ class Strip(msgspec.Struct, frozen=True):
     """When one group of one rule fired: its share of each cell of the days from the first to the last call's."""
 
     rule: str
-    group: Group
+    group: GroupLabels
     shares: tuple[float, ...]
 
 
@@ -209,7 +209,7 @@ def _messages(found: Sequence[Transition], channels: Sequence[Receiver]) -> list
     return messages
 
 
-def notified(messages: Sequence[Message]) -> list[tuple[int, str, Group]]:
+def notified(messages: Sequence[Message]) -> list[tuple[int, str, GroupLabels]]:
     """When which alert was told to fire, whoever was told."""
     return sorted({(m.at_us, m.rule, m.group) for m in messages if m.event is NotificationEvent.TRIGGER})
 
@@ -243,7 +243,7 @@ def _weeks(start: int, end: int, tz: str) -> list[int]:
 def _of_rule(
     rule: AlertRule,
     done: Replay,
-    told: Sequence[tuple[int, str, Group]],
+    told: Sequence[tuple[int, str, GroupLabels]],
     weeks: Sequence[int],
     incidents: Sequence[LabelledIncident],
     bounds: tuple[int, int],
@@ -310,7 +310,7 @@ def _days(start: int, end: int, tz: str) -> list[int]:
 def _strips(
     episodes: Sequence[Episode], rules: Sequence[AlertRule], days: Sequence[int], end: int
 ) -> tuple[Strip, ...]:
-    rows: dict[tuple[str, Group], list[Episode]] = {}
+    rows: dict[tuple[str, GroupLabels], list[Episode]] = {}
     for episode in episodes:
         rows.setdefault((episode.rule, episode.group), []).append(episode)
     order = {rule.name: i for i, rule in enumerate(rules)}

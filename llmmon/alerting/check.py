@@ -42,14 +42,14 @@ from llmmon.text.names import lookup
 from llmmon.text.times import age_text, moment_us
 
 if TYPE_CHECKING:
-    from llmmon.alerting.alert import Group
+    from llmmon.alerting.alert import GroupLabels
 
 
 class ExplainedRow(msgspec.Struct, frozen=True):
     """What a rule saw of one group at one minute."""
 
     minute_us: int
-    group: Group
+    group: GroupLabels
     value: float | None
     threshold: float
     count: int

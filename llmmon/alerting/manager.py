@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final
 
-from llmmon.alerting.alert import Alert, Group, NotificationEvent, Observation, State, Transition
+from llmmon.alerting.alert import Alert, GroupLabels, NotificationEvent, Observation, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step
 from llmmon.alerting.rules import AlertRule
 from llmmon.metrics.collector import to_us
@@ -48,7 +48,7 @@ class AlertManager:
         self.handlers.append(handler)
 
     def check_metric(
-        self, metric_name: str, value: float, *, group: Group = (), now: datetime | None = None
+        self, metric_name: str, value: float, *, group: GroupLabels = (), now: datetime | None = None
     ) -> list[Alert]:
         """Hand in the value of a metric now; the alerts that begin to fire by it and are told.
 

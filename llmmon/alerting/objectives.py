@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Group
+from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation import Histories
 from llmmon.alerting.evaluation.burn import CALLS, allowed, good_and_all
 from llmmon.alerting.evaluation.rule_type import Running, keys_in
@@ -28,7 +28,7 @@ class SloStanding(msgspec.Struct, frozen=True):
     """
 
     slo: str
-    group: Group
+    group: GroupLabels
     objective: float
     window_us: int
     calls: int

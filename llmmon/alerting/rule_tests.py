@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Group
+from llmmon.alerting.alert import Alert, GroupLabels
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity
@@ -184,7 +184,7 @@ class OpenAlert(msgspec.Struct, frozen=True):
     """An alert that was open at a time of a test."""
 
     rule: str
-    group: Group
+    group: GroupLabels
     state: str
     severity: str
 

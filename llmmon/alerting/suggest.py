@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Group
+from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.backtest import (
     BacktestReport,
     Episode,
@@ -179,7 +179,7 @@ def outcome(rule: AlertRule, parts: Parts, ends: IntArray) -> tuple[Outcome, tup
     return Outcome(len(told), len(told) - len(news), caught, len(mine)), done.episodes
 
 
-def _tells(at_us: int, group: Group, incident: LabelledIncident, rule: AlertRule) -> bool:
+def _tells(at_us: int, group: GroupLabels, incident: LabelledIncident, rule: AlertRule) -> bool:
     """Whether a message may be about an incident: it comes during it, or as late as the rule can be."""
     return incident.start_us <= at_us <= incident.end_us + rule.window_us + rule.for_us and incident.concerns(group)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.alerting.alert import Group
+from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation.rule_type import Histories, RuleType
 from llmmon.alerting.evaluation.windows import CLEAR, LEARNT, MET, RuleEvaluation
 from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
@@ -21,7 +21,7 @@ from llmmon.metrics.grouping import Grouping
 
 _MOST_GROUPS: Final = 50
 
-_Key = tuple[str, Group]
+_Key = tuple[str, GroupLabels]
 
 
 def watch(history: Partials, rule: AlertRule, ends: IntArray) -> RuleEvaluation:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmmon.alerting.alert import Group
+from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, keys_in
 from llmmon.alerting.evaluation.windows import CLEAR, FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
@@ -43,7 +43,7 @@ class BurnRuleType(RuleType):
         burn = _burn(rule)
         good, every = (histories[stream] for stream in good_and_all(rule.where, burn.good, rule.by))
         keys = keys_in(every) if rule.by else [()]
-        groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))
         bounds = (int(ends[0]) - reach, int(ends[-1])) if len(ends) else (0, 0)
         sums = Running(good, CALLS, keys, *bounds), Running(every, CALLS, keys, *bounds)
@@ -89,7 +89,7 @@ def _window(
 
 def _note(
     rule: AlertRule,
-    group: Group,
+    group: GroupLabels,
     pair: Burning,
     seen: tuple[FloatArray, FloatArray, IntArray, IntArray],
     place: tuple[int, int],

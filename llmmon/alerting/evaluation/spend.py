@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.alerting.alert import Group
+from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, keys_in
 from llmmon.alerting.evaluation.windows import CLEAR, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
@@ -37,7 +37,7 @@ class SpendRuleType(RuleType):
         spend = _spend(rule)
         minutes, quarters = (histories[stream] for stream in self.streams(rule))
         keys = keys_in(quarters, minutes) if rule.by else [()]
-        groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         starts = period_starts(spend, int(ends[0]) - 1, int(ends[-1])) if len(ends) else np.zeros(2, np.int64)
         place = np.searchsorted(starts, ends - 1, "right") - 1
         begin, until, turn = starts[place], starts[place + 1], ends // QUARTER
@@ -73,7 +73,7 @@ def _pace(spent: FloatArray, elapsed: IntArray, length: IntArray) -> FloatArray:
     return found
 
 
-def _note(spend: Spend, group: Group, value: float, begin: int) -> str:
+def _note(spend: Spend, group: GroupLabels, value: float, begin: int) -> str:
     whom = f" of {group_text(group)}" if group else ""
     since = local(begin * MINUTE_US, spend.tz)[:10]
     amount = f"{spend.amount_usd:,.2f} USD for the {spend.period} from {since}"

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Group, Observation
+from llmmon.alerting.alert import GroupLabels, Observation
 from llmmon.alerting.history import Key, statistic_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, NoData
 from llmmon.metrics.aggregates import VALUE_BITS, KeyArray, Partials, Run, Sums, Values, sorted_run
@@ -39,7 +39,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     """
 
     rule: AlertRule
-    groups: tuple[Group, ...]
+    groups: tuple[GroupLabels, ...]
     ends: IntArray
     met: IntArray
     value: FloatArray
@@ -113,7 +113,7 @@ class Windows:
         self._behind = max(self._width, FORGOTTEN_AFTER)
         self._first = int(ends[0]) - self._behind if len(ends) else 0
         keys = _keys(history, rule)
-        self.groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        self.groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         self._place = {key: i for i, key in enumerate(keys)}
         self._span = self._behind + len(ends)
         self._cells = self._cell_numbers(history)
