@@ -129,7 +129,7 @@ def standings(slos: Sequence[Slo], histories: Histories, minute: int) -> tuple[S
 
     The window begins at the quarter of an hour in which it begins.
     """
-    return tuple(one for slo in slos for one in _standings(slo, past, minute))
+    return tuple(one for slo in slos for one in _standings(slo, histories, minute))
 
 
 def _standings(slo: Slo, histories: Histories, minute: int) -> list[SloStanding]:

@@ -112,7 +112,7 @@ def _standings(query: Query, window: Window) -> tuple[SloStanding, ...]:
         return ()
     from llmmon.alerting.objectives import standings
 
-    streams = list(dict.fromkeys(stream for slo in slos for stream in slo.needs))
+    streams = list(dict.fromkeys(stream for slo in slos for stream in slo.streams))
     since = end - max(slo.window_us for slo in slos) - 3_600_000_000
     earlier = msgspec.structs.replace(
         query, window=None, since=iso(since), until=iso(end), say=lambda _: None, progress=None, rejects=None

@@ -123,9 +123,18 @@ def test_a_file_of_a_newer_llmmon_is_refused_and_left_alone(tmp_path: Path) -> N
 
 def test_alerts_keep_the_names_under_which_older_versions_stored_them(tmp_path: Path) -> None:
     stored = {
-        **{"alert_id": "a1", "title": "slow", "description": "", "severity": "error", "metric_name": "latency_ms"},
-        **{"value": 9.0, "threshold": 5.0, "timestamp": "2026-03-02T10:00:00Z", "rule": "slow", "fired_us": 1},
-        **{"told_us": 7, "told_end_us": 3},
+        "alert_id": "a1",
+        "title": "slow",
+        "description": "",
+        "severity": "error",
+        "metric_name": "latency_ms",
+        "value": 9.0,
+        "threshold": 5.0,
+        "timestamp": "2026-03-02T10:00:00Z",
+        "rule": "slow",
+        "fired_us": 1,
+        "told_us": 7,
+        "told_end_us": 3,
     }
     path = tmp_path / "state.db"
     StateFile(path).__exit__()
