@@ -173,16 +173,16 @@ class TestObjectives:
     )
     def test_what_is_left_of_the_budget(self, failing: str, left: float, sentence: str) -> None:
         slo = Slo("s", 0.99, "ok")
-        fold = StreamsFold(list(slo.needs))
+        fold = StreamsFold(list(slo.streams))
         fold.add(calls_of([given("error_rate", failing)], START_US), [])
-        (found,) = standings([slo], complete(list(slo.needs), [fold.result()]), START + 1440)
+        (found,) = standings([slo], complete(list(slo.streams), [fold.result()]), START + 1440)
         assert found.budget_left == pytest.approx(left)
         assert sentence in found.sentence
 
     def test_without_calls_nothing_is_said_of_the_budget(self) -> None:
         slo = Slo("s", 0.99, "ok")
-        fold = StreamsFold(list(slo.needs))
-        (found,) = standings([slo], complete(list(slo.needs), [fold.result()]), START)
+        fold = StreamsFold(list(slo.streams))
+        (found,) = standings([slo], complete(list(slo.streams), [fold.result()]), START)
         assert (None, "s: no calls in 30d") == (found.budget_left, found.sentence)
 
     def test_faults_are_listed(self) -> None:
