@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,9 +21,8 @@ from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded,
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStanding
 from llmmon.alerting.outbox import NotificationRow, enqueue, send_due
-from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, MINUTE_US, AlertRule
 from llmmon.alerting.state import HOUR, StateFile, sole_evaluator
-from llmmon.config import Config
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest import parallel
 from llmmon.ingest.checkpoints import Checkpoint
@@ -43,6 +41,8 @@ from llmmon.text.times import age_text, moment_us
 
 if TYPE_CHECKING:
     from llmmon.alerting.alert import GroupLabels
+    from llmmon.alerting.notifiers import Channel
+    from llmmon.alerting.objectives import Slo
 
 
 class ExplainedRow(msgspec.Struct, frozen=True):
@@ -192,40 +192,24 @@ def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArr
 
 
 class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `check` was asked for; `state` None is the configuration's."""
+    """What `check` evaluates and notifies; without a `state` file nothing is remembered or sent."""
 
+    rules: tuple[AlertRule, ...] = DEFAULT_RULES
+    slos: tuple[Slo, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    late_us: int = LATE_US  # how long lines of a minute may take to arrive
+    identity: str = ""  # sets these alerts apart from those of another configuration
     state: Path | None = None
     dry_run: bool = False
     explain: str | None = None
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-def state_path(config: Config, chosen: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """Where the state is: as chosen, as configured, else one file per configuration; None without either."""
-    if chosen is not None or config.state is not None:
-        return chosen or config.state
-    if config.path is None:
-        return None
-    name = sha256(str(config.path.resolve()).encode()).hexdigest()[:16]
-    return state_home(environment) / f"{name}.db"
-
-
-def state_home(environment: Mapping[str, str]) -> Path:
-    """The folder of states that are named nowhere."""
-    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")) / ".local" / "state")
-    return Path(home) / "llmmon"
-
-
-def identity(config: Config) -> str:
-    """What tells the alerts of one configuration from those of another."""
-    return str(config.path.resolve()) if config.path is not None else ""
-
-
 def check(query: Query, plan: CheckPlan) -> CheckReport:
     """One run: read, evaluate every minute since the last, decide, record, send. Raises `LlmmonError`s."""
     if query.window or query.since or query.until:
         raise UsageError("check evaluates every minute since its last run; --window, --since and --until do not apply")
-    path = None if query.now == "log" else state_path(query.config, plan.state, plan.environment)
+    path = None if query.now == "log" else plan.state
     if path is None:
         with StateFile(None) as state:
             return _Run(query, plan, state, live=False).done()
@@ -251,13 +235,12 @@ def _state(path: Path, plan: CheckPlan, query: Query) -> Iterator[StateFile]:
 class _Run:
     def __init__(self, query: Query, plan: CheckPlan, state: StateFile, *, live: bool) -> None:
         self.query, self.plan, self.state, self.live = query, plan, state, live
-        self.config = query.config
-        self.rules = all_rules(self.config, state)
+        self.rules = all_rules(plan.rules, state)
         self.replay = query.now == "log"
         self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
-        self.keep = _furthest(streams_of(self.rules), *(slo.streams for slo in self.config.slos))
+        self.keep = _furthest(streams_of(self.rules), *(slo.streams for slo in plan.slos))
         self.streams = list(self.keep)
-        self.channels = {channel.name: channel for channel in self.config.channels}
+        self.channels = {channel.name: channel for channel in plan.channels}
 
     def _moment(self, text: str) -> int:
         return moment_us(text, self.query.wall_us, self.query.tz)
@@ -293,7 +276,7 @@ class _Run:
         silences = self.state.silences()
         kept, removed = without_rules(before, [rule.name for rule in self.rules], self.now_us)
         evaluations = [self._evaluation(rule, ends) for rule in self.rules] if len(ends) else []
-        after, found = evaluate_minutes(kept, evaluations, configuration=identity(self.config), silences=silences)
+        after, found = evaluate_minutes(kept, evaluations, configuration=self.plan.identity, silences=silences)
         transitions = [*removed, *found]
         for transition in transitions:
             self.state.save_episode(transition.alert)
@@ -308,7 +291,7 @@ class _Run:
         """The minutes to evaluate: those that have ended, late lines included, since the last run."""
         if self.replay:
             return replayed_minutes(source, self.query.say)
-        last = (self.now_us - self.config.late_us) // MINUTE_US
+        last = (self.now_us - self.plan.late_us) // MINUTE_US
         evaluated = self.state.fact(_EVALUATED)
         if evaluated is not None:
             if int(evaluated) > last + 5:
@@ -366,14 +349,14 @@ class _Run:
     def _standings(self, ends: IntArray) -> tuple[SloStanding, ...]:
         """How the objectives stand at the last minute that was evaluated."""
         evaluated = self.state.fact(_EVALUATED) if not len(ends) else ends[-1]
-        if not self.config.slos or evaluated is None:
+        if not self.plan.slos or evaluated is None:
             return ()
         from llmmon.alerting.objectives import standings
 
         minute = int(evaluated)
-        wanted = {stream: reach for slo in self.config.slos for stream, reach in slo.streams.items()}
+        wanted = {stream: reach for slo in self.plan.slos for stream, reach in slo.streams.items()}
         histories = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
-        return standings(self.config.slos, histories, minute)
+        return standings(self.plan.slos, histories, minute)
 
     def _explained(self, after: Mapping[str, Alert]) -> tuple[ExplainedRow, ...]:
         """What one rule saw in the last hour, minute by minute; raises `UsageError` for a name that is none."""
@@ -383,7 +366,7 @@ class _Run:
             return ()
         ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
         evaluation = self._evaluation(rule, ends, everywhere=True)
-        return tuple(explained(evaluation, after, identity(self.config)))
+        return tuple(explained(evaluation, after, self.plan.identity))
 
 
 def _furthest(*lookbacks: Mapping[Stream, int]) -> dict[Stream, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,6 @@ from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity
 from llmmon.alerting.suggest import read_calls
-from llmmon.config import Config
 from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query
 from llmmon.metrics.columns import MISSING_CODE, Columns, FloatArray, IntArray, Names, concat
@@ -362,19 +362,21 @@ def _known_rule(read: RuleTable, key: str, name: str, rules: Sequence[AlertRule]
         read.fault(key, unknown("rule", name, known) if known else "there are no rules to test")
 
 
-def run_tests(config: Config, rules: Sequence[AlertRule], now_us: int) -> list[RuleTestResult]:
-    """The result of each test of a configuration; raises `InputError` where a log cannot be read."""
-    query = Query(logs=(), config=config, wall_us=now_us, tz=config.timezone, naive_tz=config.naive_timezone)
-    return [_run(test, config, rules, query) for test in config.tests]
+def run_tests(
+    tests: Sequence[RuleTest], rules: Sequence[AlertRule], query: Query, folder: Path
+) -> list[RuleTestResult]:
+    """The result of each test; raises `InputError` where a log cannot be read.
+
+    `query` says how logs are read; the paths of inputs start from `folder`.
+    """
+    return [_run(test, rules, query, folder) for test in tests]
 
 
-def _run(test: RuleTest, config: Config, rules: Sequence[AlertRule], query: Query) -> RuleTestResult:
+def _run(test: RuleTest, rules: Sequence[AlertRule], query: Query, folder: Path) -> RuleTestResult:
     if not test.input:
         return run_test(test, rules, calls_of_test(test))
-    folder = config.path.parent if config.path is not None else None
-    path = test.input if folder is None else str(folder / test.input)
     try:
-        calls = read_calls(msgspec.structs.replace(query, logs=(path,)), rules)
+        calls = read_calls(msgspec.structs.replace(query, logs=(str(folder / test.input),)), rules)
     except InputError as error:
         raise InputError(f"test {test.name!r}: {error}", hint="input is seen from the configuration file") from None
     return run_test(test, rules, calls)

@@ -23,18 +23,18 @@ from llmmon.alerting.backtest import (
     replay,
     report_of,
 )
-from llmmon.alerting.check import identity, replayed_minutes
+from llmmon.alerting.check import replayed_minutes
 from llmmon.alerting.evaluation import Histories, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
 from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
-from llmmon.alerting.notifiers import NOTIFIERS
+from llmmon.alerting.notifiers import NOTIFIERS, Channel
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Change
-from llmmon.config import Config, read_toml
 from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.report import SourceReport
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, concat
+from llmmon.text.tables import parse_toml
 
 PERIODS: Final = {"day": 1440, "week": 7 * 1440, "month": 30 * 1440}  # minutes
 FIRST_PART: Final = 0.7
@@ -342,14 +342,21 @@ def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:
     return concat(read(query, fields_of(streams_of(rules)), ColumnsFold).results)
 
 
-def backtest(query: Query, rules: Sequence[AlertRule], config: Config, labels: Path | None) -> Backtested:
+def backtest(
+    query: Query,
+    rules: Sequence[AlertRule],
+    channels: Sequence[Channel] = (),
+    labels: Path | None = None,
+    *,
+    identity: str = "",
+) -> Backtested:
     """Replay rules over logs, as `check` would have run every minute; the live state is not touched."""
     incidents = _labels(query, labels)
     done = read_for(query, rules)
     if not len(done.ends):
         raise InputError("no call in the logs has a time, so there is nothing to replay", hint="see `llmmon inspect`")
-    played = replay(done.evaluations(rules), config.channels, identity(config))
-    together = {"", *(channel.name for channel in config.channels if not NOTIFIERS[channel.type].one_each)}
+    played = replay(done.evaluations(rules), channels, identity)
+    together = {"", *(channel.name for channel in channels if not NOTIFIERS[channel.type].one_each)}
     return Backtested(report_of(played, rules, query.tz, incidents, together), played, done)
 
 
@@ -372,7 +379,7 @@ def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] |
     if path is None:
         return None
     try:
-        return labels_of(read_toml(path), str(path))
+        return labels_of(parse_toml(path.read_bytes()), str(path))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:

@@ -17,7 +17,6 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.config import Config
 from llmmon.formats.mapping import CALL_KEY
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Seen, read_new
@@ -53,7 +52,7 @@ class Reader:
     """Reads what is new, time after time; checkpoints go through their stored form."""
 
     def __init__(self, *logs: str | Path, **query: Any) -> None:
-        self.query = Query(logs=tuple(map(str, logs)), config=Config(), wall_us=WALL_US, **query)
+        self.query = Query(logs=tuple(map(str, logs)), wall_us=WALL_US, **query)
         self.checkpoints: tuple[Checkpoint, ...] = ()
         self.last: NewCalls | None = None
 
@@ -503,14 +502,14 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 @pytest.mark.parametrize("name", ["claude_code.jsonl", "codex.jsonl", "azure_llm_trace.csv", "openai_chat.jsonl"])
 def test_a_log_that_grows_line_by_line_gives_the_calls_that_it_gives_at_once(name: str, tmp_path: Path) -> None:
     whole = (SAMPLES / name).read_bytes().splitlines(keepends=True)
-    asked = Query(logs=(str(SAMPLES / name),), config=Config(), wall_us=WALL_US)
+    asked = Query(logs=(str(SAMPLES / name),), wall_us=WALL_US)
     at_once = read_new(asked, FIELDS, ColumnsFold, ()).source
     log, seen, calls, lines_read = tmp_path / name, Seen(), 0, 0
     checkpoints: tuple[Checkpoint, ...] = ()
     for one in whole:
         with log.open("ab") as file:
             file.write(one)
-        query = Query(logs=(str(log),), config=Config(), wall_us=WALL_US)
+        query = Query(logs=(str(log),), wall_us=WALL_US)
         growth = read_new(query, FIELDS, ColumnsFold, checkpoints, seen=seen)
         checkpoints = growth.checkpoints
         calls += growth.source.requests

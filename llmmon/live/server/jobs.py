@@ -12,6 +12,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -38,8 +39,11 @@ class Done(msgspec.Struct, frozen=True):
 class Children:
     """Runs commands on the logs of a query."""
 
-    def __init__(self, query: Query, logs: Callable[[], Sequence[str]], fresh_s: float = 60.0) -> None:
+    def __init__(
+        self, query: Query, config: Path | None, logs: Callable[[], Sequence[str]], fresh_s: float = 60.0
+    ) -> None:
         self._query = query
+        self._config = config
         self._logs = logs
         self._fresh_s = fresh_s
         self._turn = asyncio.Semaphore(1)
@@ -108,7 +112,7 @@ class Children:
         """How the logs are to be read, as this process was told."""
         query = self._query
         given = {
-            "--config": query.config.path,
+            "--config": self._config,
             "--tz": query.tz,
             "--naive-tz": query.naive_tz,
             "--dialect": query.dialect,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -34,14 +33,13 @@ class Rounds:
     def __init__(
         self,
         query: Query,
-        state: Path,
+        plan: CheckPlan,
         every_s: float,
-        environment: Mapping[str, str],
         clock: Callable[[], int],
         say: Callable[[str], None],
     ) -> None:
         self._query = query
-        self._plan = CheckPlan(state=state, environment=environment)
+        self._plan = plan
         self._every_s = every_s
         self._clock = clock
         self._say = say
@@ -118,8 +116,9 @@ class Service:
         self.bodies = Bodies(plan.limits)
         self.writer = Writer(journal, plan.limits.queued, say)
         self.follower = Follower(msgspec.structs.replace(self.query, say=lambda _: None), clock)
-        self.rounds = Rounds(self.query, plan.state, plan.every_s, plan.environment, clock, say)
-        self.children = Children(self.query, self.there)
+        checked = msgspec.structs.replace(plan.check, state=plan.state, environment=plan.environment)
+        self.rounds = Rounds(self.query, checked, plan.every_s, clock, say)
+        self.children = Children(self.query, plan.config, self.there)
         self.detector = _detector()
         self._reading = asyncio.Lock()
         self._begun = asyncio.Event()
