@@ -10,7 +10,7 @@ import msgspec
 
 from llmmon.alerting.alert import Alert, Silence, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved
-from llmmon.alerting.outbox import post, send_due
+from llmmon.alerting.outbox import enqueue, send_due
 from llmmon.alerting.rule_config import rules_of
 from llmmon.alerting.rules import AlertRule
 from llmmon.alerting.state import StateFile
@@ -149,7 +149,7 @@ def _moved(
             after[alert.alert_id], found = move(after[alert.alert_id])
             transitions += found
         state.save_alerts(before, after)
-        post(state.outbox, transitions, by_name, now_us)
+        enqueue(state.outbox, transitions, by_name, now_us)
     send_due(state.outbox, by_name, [], now_us, env)
     return [after[alert.alert_id] for alert in chosen]
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Group
-from llmmon.alerting.evaluation import evaluate_minutes, reaches, sight_of
+from llmmon.alerting.alert import Alert, GroupLabels
+from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity
 from llmmon.alerting.suggest import read_calls
@@ -152,7 +152,7 @@ class ExpectedAlert(msgspec.Struct, frozen=True):
     group: Mapping[str, str | None] | None = None
     severity: str | None = None
 
-    def fits(self, alert: Alert) -> bool:
+    def matches(self, alert: Alert) -> bool:
         """Whether an alert is this one."""
         return (
             self.rule == alert.rule
@@ -184,7 +184,7 @@ class OpenAlert(msgspec.Struct, frozen=True):
     """An alert that was open at a time of a test."""
 
     rule: str
-    group: Group
+    group: GroupLabels
     state: str
     severity: str
 
@@ -217,17 +217,17 @@ def calls_of_test(test: RuleTest) -> Columns:
 def run_test(test: RuleTest, rules: Sequence[AlertRule], calls: Columns) -> RuleTestResult:
     """Evaluate every minute from the test's start, and compare the open alerts at each of its times."""
     chosen = [rule for rule in rules if not test.rules or rule.name in test.rules]
-    streams = list(reaches(chosen))
+    streams = list(streams_of(chosen))
     fold = StreamsFold(streams)
     fold.add(calls, [])
-    past = complete(streams, [fold.result()])
+    histories = complete(streams, [fold.result()])
     start = _start(test, calls) // MINUTE_US
     found, state, done = [], dict[str, Alert](), start
     for expectation in sorted(test.expect, key=lambda one: one.at_us):
         until = start + expectation.at_us // MINUTE_US
         if until > done:
-            sights = [sight_of(rule, past, np.arange(done + 1, until + 1)) for rule in chosen]
-            state, _ = evaluate_minutes(state, sights)
+            evaluations = [evaluate_rule(rule, histories, np.arange(done + 1, until + 1)) for rule in chosen]
+            state, _ = evaluate_minutes(state, evaluations)
             done = until
         found.append(_compared(expectation, [alert for alert in state.values() if not alert.resolved]))
     return RuleTestResult(test.name, tuple(found))
@@ -246,7 +246,7 @@ def _compared(expectation: Expectation, alerts: Sequence[Alert]) -> Compared:
     pairs: list[tuple[ExpectedAlert | None, OpenAlert | None]] = []
     missing = []
     for wanted in sorted(expectation.alerts, key=lambda e: (e.group is None) + (e.severity is None)):
-        hit = next((alert for alert in left if wanted.fits(alert)), None)
+        hit = next((alert for alert in left if wanted.matches(alert)), None)
         if hit is None:
             missing.append(wanted)
         else:

@@ -95,7 +95,7 @@ def silence(
     state: StateOption = None,
     config: ConfigFile = None,
 ) -> None:
-    """Tell nobody of alerts that fit, for a while.
+    """Silence alerts that match, for a while.
 
     Example: llmmon alerts silence rule=slow model='gpt-4*' --for 2h --why deploy
     """

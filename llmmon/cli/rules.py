@@ -55,7 +55,7 @@ def _check(
     source, codes = SourceReport(), {EXIT_OK}
     if query.logs:
         done = read_for(query, chosen)
-        found += lint_seen(done.sights(chosen))
+        found += lint_seen(done.evaluations(chosen))
         source, codes = done.source, {done.exit_code}
     view = view_lint(chosen, config.channels, found)
     return output.finish("rules check", view, source, codes, found=bool(found))

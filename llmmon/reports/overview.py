@@ -117,7 +117,7 @@ def _standings(slos: Sequence[Slo], query: Query, window: Window) -> tuple[SloSt
         return ()
     from llmmon.alerting.objectives import standings
 
-    streams = list(dict.fromkeys(stream for slo in slos for stream in slo.needs))
+    streams = list(dict.fromkeys(stream for slo in slos for stream in slo.streams))
     since = end - max(slo.window_us for slo in slos) - 3_600_000_000
     earlier = msgspec.structs.replace(query.quiet(), window=None, since=iso(since), until=iso(end))
     found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmmon.alerting.alert import Tell
+from llmmon.alerting.alert import NotificationEvent
 from llmmon.alerting.backtest import Episode, Message, episode_of
 from llmmon.alerting.check import check
 from llmmon.alerting.state import StateFile
@@ -96,17 +96,17 @@ def lived(
     with StateFile(state) as kept:
         episodes = [episode_of(alert) for alert in kept.episodes()]
         rows = kept.outbox._db.execute("SELECT id FROM outbox ORDER BY id").fetchall()
-        posts = [post for (number,) in rows for post in kept.outbox._posts("id = ?", (number,))]
+        found = [queued for (number,) in rows for queued in kept.outbox._selected("id = ?", (number,))]
     messages = [
         Message(
-            post.created_us,
-            post.channel,
-            Tell.RESOLVE if post.event == "resolve" else Tell.TRIGGER,
-            post.alert.rule,
-            post.alert.group,
-            post.event == "repeat",
+            queued.created_us,
+            queued.channel,
+            NotificationEvent.RESOLVE if queued.event == "resolve" else NotificationEvent.TRIGGER,
+            queued.alert.rule,
+            queued.alert.group,
+            queued.event == "repeat",
         )
-        for post in posts
+        for queued in found
     ]
     return sorted(episodes, key=lambda e: (e.fired_us, e.rule, str(e.group))), messages
 
