@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from llmmon.alerting.rules import DEFAULT_RULES, AlertRule
+from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule
 from llmmon.errors import ConfigError, UsageError
 from llmmon.text.names import nearest, unknown
 from llmmon.text.times import duration_us, zone
 
 if TYPE_CHECKING:
+    from llmmon.alerting.check import CheckPlan
     from llmmon.alerting.notifiers import Channel
     from llmmon.alerting.objectives import Slo
     from llmmon.alerting.rule_tests import RuleTest
@@ -44,7 +45,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     naive_timezone: str = "UTC"
     state: Path | None = None
-    late_us: int = 120_000_000
+    late_us: int = LATE_US
     prices: Mapping[str, Any] = msgspec.field(default_factory=dict)
     score_thresholds: Mapping[str, float] = msgspec.field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
@@ -53,32 +54,63 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     slos: tuple[Slo, ...] = ()  # their rules, and those of budgets, are among `rules`
     tests: tuple[RuleTest, ...] = ()  # of the rules
 
+    @property
+    def identity(self) -> str:
+        """What sets the alerts of this configuration apart from those of another."""
+        return str(self.path.resolve()) if self.path is not None else ""
+
+    @property
+    def active_rules(self) -> tuple[AlertRule, ...]:
+        """The configured rules, the default ones where there are none."""
+        return self.rules or DEFAULT_RULES
+
+    def state_path(self, chosen: Path | None, environment: Mapping[str, str]) -> Path | None:
+        """Where the state is: as chosen, as configured, else one file per configuration; None without either."""
+        if chosen is not None or self.state is not None:
+            return chosen or self.state
+        if self.path is None:
+            return None
+        from hashlib import sha256
+
+        return state_home(environment) / f"{sha256(self.identity.encode()).hexdigest()[:16]}.db"
+
+    def check_plan(self, state: Path | None, environment: Mapping[str, str], **more: Any) -> CheckPlan:
+        """What `check` does with this configuration; `state` is the file that the user chose, if any."""
+        from llmmon.alerting.check import CheckPlan
+
+        return CheckPlan(
+            rules=self.active_rules,
+            slos=self.slos,
+            channels=self.channels,
+            late_us=self.late_us,
+            identity=self.identity,
+            state=self.state_path(state, environment),
+            environment=environment,
+            **more,
+        )
+
+
+def state_home(environment: Mapping[str, str]) -> Path:
+    """The folder of state files that are not named anywhere."""
+    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")) / ".local" / "state")
+    return Path(home) / "llmmon"
+
 
 def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Config:
     """The configuration of `--config`, else the nearest upwards, else the user's; raises `ConfigError`."""
     path = find(chosen, environment, here)
     if path is None:
         return Config()
+    from llmmon.text.tables import parse_toml  # only needed where there is a file
+
     _check_owner(path)
     try:
-        table = read_toml(path)
+        table = parse_toml(path.read_bytes())
     except ValueError as error:
         raise ConfigError(f"{path}: {error}", hint="see `llmmon init` for a file that works") from None
     except OSError as error:
         raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     return parse(table, path)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file holds; raises `OSError`, or `ValueError` that says what is wrong with its text."""
-    import tomllib  # only needed where there is a file
-
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 (byte {error.start})") from None
-    except RecursionError:
-        raise ValueError("nested too deep") from None
 
 
 def find(chosen: str | None, environment: Mapping[str, str], here: Path) -> Path | None:

@@ -10,11 +10,10 @@ import msgspec
 
 from llmmon.alerting.alert import Alert, Silence, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved
-from llmmon.alerting.outbox import post, send_due
+from llmmon.alerting.outbox import enqueue, send_due
 from llmmon.alerting.rule_config import rules_of
-from llmmon.alerting.rules import DEFAULT_RULES, AlertRule
+from llmmon.alerting.rules import AlertRule
 from llmmon.alerting.state import StateFile
-from llmmon.config import Config
 from llmmon.errors import ConfigError, UsageError
 from llmmon.text.names import lookup, unknown
 from llmmon.text.times import iso
@@ -36,11 +35,6 @@ class FaultyRuleError(ConfigError):
         self.faults = faults
 
 
-def configured_rules(config: Config) -> tuple[AlertRule, ...]:
-    """The rules of the configuration, the default ones where it has none."""
-    return config.rules or DEFAULT_RULES
-
-
 def added_rules(state: StateFile) -> tuple[AlertRule, ...]:
     """The rules that were added, oldest first; those that this version does not know are left out."""
     found: list[AlertRule] = []
@@ -51,20 +45,19 @@ def added_rules(state: StateFile) -> tuple[AlertRule, ...]:
     return tuple(found)
 
 
-def all_rules(config: Config, state: StateFile) -> tuple[AlertRule, ...]:
+def all_rules(configured: Sequence[AlertRule], state: StateFile) -> tuple[AlertRule, ...]:
     """Every rule that is evaluated; one of the configuration outranks an added one of the same name."""
-    known = configured_rules(config)
-    names = {rule.name for rule in known}
-    return (*known, *(rule for rule in added_rules(state) if rule.name not in names))
+    names = {rule.name for rule in configured}
+    return (*configured, *(rule for rule in added_rules(state) if rule.name not in names))
 
 
-def add_rule(state: StateFile, table: Table, config: Config) -> None:
+def add_rule(state: StateFile, table: Table, configured: Sequence[AlertRule], channels: Sequence[Channel]) -> None:
     """Add a rule, or replace the added one of its name.
 
     Raises `FaultyRuleError`, and `UsageError` for the name of a configured rule or where there are too many.
     """
-    _check(table, config)
-    if any(table["name"] == one.name for one in configured_rules(config)):
+    _check(table, channels)
+    if any(table["name"] == one.name for one in configured):
         raise UsageError(f"{table['name']!r} is a rule of the configuration", hint="choose another name")
     with state.transaction():
         others = [one for one in _tables(state) if one["name"] != table["name"]]
@@ -73,11 +66,11 @@ def add_rule(state: StateFile, table: Table, config: Config) -> None:
         _save(state, [*others, table])
 
 
-def _check(table: Table, config: Config) -> None:
+def _check(table: Table, channels: Sequence[Channel]) -> None:
     faults: list[str] = []
     rules = rules_of([table], faults)
-    channels = {channel.name for channel in config.channels}
-    strange = [name for rule in rules for name in rule.notify or () if name not in channels]
+    known = {channel.name for channel in channels}
+    strange = [name for rule in rules for name in rule.notify or () if name not in known]
     faults += [f"notify: there is no channel {name!r}" for name in strange]
     if faults:
         raise FaultyRuleError([fault.removeprefix("rules[1].") for fault in faults])
@@ -156,7 +149,7 @@ def _moved(
             after[alert.alert_id], found = move(after[alert.alert_id])
             transitions += found
         state.save_alerts(before, after)
-        post(state.outbox, transitions, by_name, now_us)
+        enqueue(state.outbox, transitions, by_name, now_us)
     send_due(state.outbox, by_name, [], now_us, env)
     return [after[alert.alert_id] for alert in chosen]
 

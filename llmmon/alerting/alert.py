@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from llmmon.alerting.rules import AlertRule, AlertSeverity
 from llmmon.text.times import utc_now
 
-Group = tuple[tuple[str, str | None], ...]  # (field, name) of each field that the rule groups by
+GroupLabels = tuple[tuple[str, str | None], ...]  # (field, name) of each field that the rule groups by
 
 
 class State(StrEnum):
@@ -30,22 +30,26 @@ class Event(StrEnum):
     PENDING = "pending"
     CLEARED = "cleared"  # was pending and never fired
     FIRING = "firing"
-    TOLD = "told"  # fires for a while, and can be told only now: a silence or cooldown is over
+    NOTIFIED = "notified"  # was firing, and is notified only now that a silence or cooldown is over
     REPEATED = "repeated"
     RESOLVED = "resolved"
     SILENCED = "silenced"
     ACKNOWLEDGED = "acknowledged"
 
 
-class Tell(StrEnum):
-    """What channels are told."""
+class NotificationEvent(StrEnum):
+    """What a notification is about."""
 
     TRIGGER = "trigger"
     ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
 
 
-class Alert(msgspec.Struct, frozen=True):
+# stored and published under these names since the first release
+_STORED_KEYS: Final = {"notified_us": "told_us", "last_resolved_notified_us": "told_end_us"}
+
+
+class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
     """An alert as it stands, with its current or last episode.
 
     `alert_id` is stable for configuration, rule and group: it is the dedup key. `timestamp` is when the
@@ -66,7 +70,7 @@ class Alert(msgspec.Struct, frozen=True):
     acknowledged: bool = False
     resolved: bool = False
     rule: str = ""
-    group: Group = ()
+    group: GroupLabels = ()
     condition: str = "gt"
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     notify: tuple[str, ...] | None = None
@@ -76,8 +80,8 @@ class Alert(msgspec.Struct, frozen=True):
     met_us: int = 0
     fired_us: int | None = None
     resolved_us: int | None = None
-    told_us: int | None = None
-    told_end_us: int | None = None
+    notified_us: int | None = None
+    last_resolved_notified_us: int | None = None
     silenced: bool = False
     held: bool = False
 
@@ -94,7 +98,7 @@ class Alert(msgspec.Struct, frozen=True):
         return None if self.resolved_us is None else self.resolved_us - self.since_us
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True):
     """What a rule saw of one group at one minute; `met` None leaves the alert as it is.
 
     `threshold` is the limit that applied, where it is not the rule's; `note` says why where the value does
@@ -102,7 +106,7 @@ class Reading(msgspec.Struct, frozen=True):
     """
 
     rule: AlertRule
-    group: Group
+    group: GroupLabels
     met: bool | None
     value: float | None = None
     threshold: float | None = None
@@ -110,7 +114,7 @@ class Reading(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def fits(alert: Alert, matchers: Mapping[str, str]) -> bool:
+def matches(alert: Alert, matchers: Mapping[str, str]) -> bool:
     """Whether an alert has what all matchers ask for; a matcher's value may use `*` and `?`."""
     known = {**alert.labels, **{k: v or "" for k, v in alert.group}}
     known |= {"rule": alert.rule, "severity": alert.severity.value, "metric": alert.metric_name}
@@ -118,8 +122,8 @@ def fits(alert: Alert, matchers: Mapping[str, str]) -> bool:
     return all(fnmatchcase(known.get(name, ""), wanted) for name, wanted in matchers.items())
 
 
-class Listener(Protocol):
-    """What a channel looks like to those who only ask whom it hears of."""
+class Receiver(Protocol):
+    """What routing needs to know of a channel."""
 
     @property
     def name(self) -> str: ...
@@ -127,7 +131,13 @@ class Listener(Protocol):
     def min_severity(self) -> AlertSeverity: ...
     @property
     def match(self) -> Mapping[str, str]: ...
-    def takes(self, alert: Alert, /) -> bool: ...
+
+
+def routes_to(alert: Alert, channel: Receiver) -> bool:
+    """Whether an alert goes to a channel: by its rule's `notify`, its severity, and the channel's `match`."""
+    if alert.notify is not None and channel.name not in alert.notify:
+        return False
+    return alert.severity.rank >= channel.min_severity.rank and matches(alert, channel.match)
 
 
 class Silence(msgspec.Struct, frozen=True):
@@ -144,7 +154,7 @@ class Silence(msgspec.Struct, frozen=True):
 
     def covers(self, alert: Alert, now_us: int) -> bool:
         """Whether it keeps an alert quiet now."""
-        return now_us < self.until_us and fits(alert, self.matchers)
+        return now_us < self.until_us and matches(alert, self.matchers)
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -154,13 +164,13 @@ class Transition(msgspec.Struct, frozen=True):
     event: Event
     at_us: int
     reason: str
-    tell: Tell | None = None
+    notification: NotificationEvent | None = None
 
 
 Alerts = Mapping[str, Alert]  # by alert_id
 
 
-def alert_id(configuration: str, rule: str, group: Group) -> str:
+def alert_id(configuration: str, rule: str, group: GroupLabels) -> str:
     """The same for the same configuration, rule and group, in every run."""
     from hashlib import sha256  # loads a library, and not every command has alerts
 

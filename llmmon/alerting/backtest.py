@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Group, Listener, State, Tell, Transition
+from llmmon.alerting.alert import Alert, GroupLabels, NotificationEvent, Receiver, State, Transition, routes_to
 from llmmon.alerting.evaluation import evaluate_minutes
-from llmmon.alerting.evaluation.windows import Sight
+from llmmon.alerting.evaluation.windows import RuleEvaluation
 from llmmon.alerting.history import statistic_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn
 from llmmon.errors import InputError
@@ -33,7 +33,7 @@ class LabelledIncident(msgspec.Struct, frozen=True):
     metric: str
     group: Mapping[str, str] = msgspec.field(default_factory=dict)
 
-    def concerns(self, group: Group) -> bool:
+    def concerns(self, group: GroupLabels) -> bool:
         """Whether an alert of a group can be about it: no field that both name differs."""
         return all(self.group.get(field, name) == name for field, name in group)
 
@@ -94,7 +94,7 @@ class Episode(msgspec.Struct, frozen=True):
     """One time that an alert fired: since when its condition held, when it fired, when it was over (None: not yet)."""
 
     rule: str
-    group: Group
+    group: GroupLabels
     severity: str
     since_us: int
     fired_us: int
@@ -107,9 +107,9 @@ class Message(msgspec.Struct, frozen=True):
 
     at_us: int
     channel: str
-    event: Tell
+    event: NotificationEvent
     rule: str
-    group: Group
+    group: GroupLabels
     repeated: bool = False
 
 
@@ -156,7 +156,7 @@ class Strip(msgspec.Struct, frozen=True):
     """When one group of one rule fired: its share of each cell of the days from the first to the last call's."""
 
     rule: str
-    group: Group
+    group: GroupLabels
     shares: tuple[float, ...]
 
 
@@ -173,10 +173,10 @@ class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[Caught, ...] | None = None
 
 
-def replay(sights: Sequence[Sight], channels: Sequence[Listener] = (), configuration: str = "") -> Replay:
-    """The state machine over all minutes of the sights, as `check` would have run it every minute."""
-    ends = sights[0].ends if sights else np.empty(0, np.int64)
-    after, found = evaluate_minutes({}, sights, configuration=configuration)
+def replay(evaluations: Sequence[RuleEvaluation], channels: Sequence[Receiver] = (), configuration: str = "") -> Replay:
+    """The state machine over all minutes of the evaluations, as `check` would have run it every minute."""
+    ends = evaluations[0].ends if evaluations else np.empty(0, np.int64)
+    after, found = evaluate_minutes({}, evaluations, configuration=configuration)
     return Replay(ends, _episodes(found, after), tuple(_messages(found, channels)))
 
 
@@ -194,24 +194,24 @@ def episode_of(alert: Alert) -> Episode:
     return Episode(alert.rule, alert.group, alert.severity.value, alert.since_us, alert.fired_us or 0, over, alert.peak)
 
 
-def _messages(found: Sequence[Transition], channels: Sequence[Listener]) -> list[Message]:
+def _messages(found: Sequence[Transition], channels: Sequence[Receiver]) -> list[Message]:
     """Who would have been told what; an end is told where the beginning was."""
     messages: list[Message] = []
     told: dict[tuple[str, int], list[str]] = {}
     for one in found:
-        if one.tell is None:
+        if one.notification is None:
             continue
         alert, key = one.alert, (one.alert.alert_id, one.alert.episode)
-        repeated = key in told and one.tell is Tell.TRIGGER
+        repeated = key in told and one.notification is NotificationEvent.TRIGGER
         if key not in told:
-            told[key] = [channel.name for channel in channels if channel.takes(alert)] if channels else [""]
-        messages += [Message(one.at_us, to, one.tell, alert.rule, alert.group, repeated) for to in told[key]]
+            told[key] = [channel.name for channel in channels if routes_to(alert, channel)] if channels else [""]
+        messages += [Message(one.at_us, to, one.notification, alert.rule, alert.group, repeated) for to in told[key]]
     return messages
 
 
-def notified(messages: Sequence[Message]) -> list[tuple[int, str, Group]]:
+def notified(messages: Sequence[Message]) -> list[tuple[int, str, GroupLabels]]:
     """When which alert was told to fire, whoever was told."""
-    return sorted({(m.at_us, m.rule, m.group) for m in messages if m.event is Tell.TRIGGER})
+    return sorted({(m.at_us, m.rule, m.group) for m in messages if m.event is NotificationEvent.TRIGGER})
 
 
 def report_of(
@@ -243,7 +243,7 @@ def _weeks(start: int, end: int, tz: str) -> list[int]:
 def _of_rule(
     rule: AlertRule,
     done: Replay,
-    told: Sequence[tuple[int, str, Group]],
+    told: Sequence[tuple[int, str, GroupLabels]],
     weeks: Sequence[int],
     incidents: Sequence[LabelledIncident],
     bounds: tuple[int, int],
@@ -310,7 +310,7 @@ def _days(start: int, end: int, tz: str) -> list[int]:
 def _strips(
     episodes: Sequence[Episode], rules: Sequence[AlertRule], days: Sequence[int], end: int
 ) -> tuple[Strip, ...]:
-    rows: dict[tuple[str, Group], list[Episode]] = {}
+    rows: dict[tuple[str, GroupLabels], list[Episode]] = {}
     for episode in episodes:
         rows.setdefault((episode.rule, episode.group), []).append(episode)
     order = {rule.name: i for i, rule in enumerate(rules)}

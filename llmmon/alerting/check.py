@@ -1,4 +1,4 @@
-"""`check`: what the logs grew by -> history -> readings -> alerts -> outbox, in one transaction; then delivery.
+"""`check`: what the logs grew by -> history -> observations -> alerts -> outbox, in one transaction; then delivery.
 
 A replay (`--now log`) and a run without a configuration do the same in memory, and touch no state.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,19 +15,18 @@ import numpy as np
 
 from llmmon.alerting.actions import all_rules
 from llmmon.alerting.alert import Alert, State, Transition, alert_id
-from llmmon.alerting.evaluation import evaluate_minutes, needs, reaches, sight_of
-from llmmon.alerting.evaluation.windows import KEEP, Sight
+from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
+from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStanding
-from llmmon.alerting.outbox import NotificationRow, post, send_due
-from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.outbox import NotificationRow, enqueue, send_due
+from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, MINUTE_US, AlertRule
 from llmmon.alerting.state import HOUR, StateFile, sole_evaluator
-from llmmon.config import Config
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest import parallel
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import Growth, read_growth
+from llmmon.ingest.follow import NewCalls, read_new
 from llmmon.ingest.query import Query, adding, wanted_of
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.scan import Scan, open_plans, scan
@@ -42,14 +40,16 @@ from llmmon.text.names import lookup
 from llmmon.text.times import age_text, moment_us
 
 if TYPE_CHECKING:
-    from llmmon.alerting.alert import Group
+    from llmmon.alerting.alert import GroupLabels
+    from llmmon.alerting.notifiers import Channel
+    from llmmon.alerting.objectives import Slo
 
 
 class ExplainedRow(msgspec.Struct, frozen=True):
     """What a rule saw of one group at one minute."""
 
     minute_us: int
-    group: Group
+    group: GroupLabels
     value: float | None
     threshold: float
     count: int
@@ -77,10 +77,10 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 _SPARE: Final = 2 * HOUR  # minutes kept beyond what is needed
 
 
-class Grown(msgspec.Struct, frozen=True):
-    """What one run read: the growth of the logs, and each stream's new minutes."""
+class HistoryUpdate(msgspec.Struct, frozen=True):
+    """What one run read: the new calls of the logs, and each stream's new minutes."""
 
-    growth: Growth
+    new_calls: NewCalls
     parts: Mapping[Stream, Partials]
     backfilled: Mapping[Stream, Partials]
 
@@ -90,17 +90,17 @@ def joined(parts: Iterable[Partials]) -> Partials:
     return bounded(merge(parts))
 
 
-def read_past(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> Grown:
+def read_update(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> HistoryUpdate:
     """Read what the logs grew by, and for streams that are new what lies before (calls from `since_us` on)."""
     checkpoints: tuple[Checkpoint, ...] = state.checkpoints(Checkpoint)
-    growth = read_growth(
+    new_calls = read_new(
         query, fields_of(streams), lambda: StreamsFold(streams), checkpoints, None if checkpoints else since_us
     )
     known = state.streams()
     new = [stream for stream in streams if stream.name not in known]
-    parts = _by_stream(streams, growth.results)
+    parts = _by_stream(streams, new_calls.results)
     behind = _read_behind(query, new, checkpoints, since_us) if new and checkpoints else []
-    return Grown(growth, parts, _by_stream(new, behind) if behind else {})
+    return HistoryUpdate(new_calls, parts, _by_stream(new, behind) if behind else {})
 
 
 def _by_stream(streams: Sequence[Stream], results: Sequence[list[Partials]]) -> dict[Stream, Partials]:
@@ -149,18 +149,20 @@ def _is_there(checkpoint: Checkpoint) -> bool:
     return (status.st_dev, status.st_ino) == (checkpoint.device, checkpoint.inode)
 
 
-def store(state: StateFile, grown: Grown, streams: Sequence[Stream], keep: Mapping[Stream, int], now: int) -> None:
+def store(
+    state: StateFile, update: HistoryUpdate, streams: Sequence[Stream], keep: Mapping[Stream, int], now: int
+) -> None:
     """Add what was read to the history, and drop what no rule reaches any more; `now` is a minute."""
     known = state.streams()
     for stream in streams:
         since, groups = known.get(stream.name, (0, ()))
         oldest = now - keep[stream] - _SPARE
-        parts = [part for part in (grown.backfilled.get(stream), grown.parts[stream]) if part is not None]
+        parts = [part for part in (update.backfilled.get(stream), update.parts[stream]) if part is not None]
         groups = _add(state, stream, parts, groups)
         state.save_stream(stream.name, since, groups)
         state.forget_history(stream.name, oldest * MINUTE_US // stream.every_us)
     state.forget_streams(known.keys() - {stream.name for stream in streams})
-    state.save_checkpoints(grown.growth.checkpoints)
+    state.save_checkpoints(update.new_calls.checkpoints)
 
 
 def _add(state: StateFile, stream: Stream, parts: Sequence[Partials], groups: Sequence[Key]) -> tuple[Key, ...]:
@@ -190,40 +192,24 @@ def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArr
 
 
 class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `check` was asked for; `state` None is the configuration's."""
+    """What `check` evaluates and notifies; without a `state` file nothing is remembered or sent."""
 
+    rules: tuple[AlertRule, ...] = DEFAULT_RULES
+    slos: tuple[Slo, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    late_us: int = LATE_US  # how long lines of a minute may take to arrive
+    identity: str = ""  # sets these alerts apart from those of another configuration
     state: Path | None = None
     dry_run: bool = False
     explain: str | None = None
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-def state_path(config: Config, chosen: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """Where the state is: as chosen, as configured, else one file per configuration; None without either."""
-    if chosen is not None or config.state is not None:
-        return chosen or config.state
-    if config.path is None:
-        return None
-    name = sha256(str(config.path.resolve()).encode()).hexdigest()[:16]
-    return state_home(environment) / f"{name}.db"
-
-
-def state_home(environment: Mapping[str, str]) -> Path:
-    """The folder of states that are named nowhere."""
-    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")) / ".local" / "state")
-    return Path(home) / "llmmon"
-
-
-def identity(config: Config) -> str:
-    """What tells the alerts of one configuration from those of another."""
-    return str(config.path.resolve()) if config.path is not None else ""
-
-
 def check(query: Query, plan: CheckPlan) -> CheckReport:
     """One run: read, evaluate every minute since the last, decide, record, send. Raises `LlmmonError`s."""
     if query.window or query.since or query.until:
         raise UsageError("check evaluates every minute since its last run; --window, --since and --until do not apply")
-    path = None if query.now == "log" else state_path(query.config, plan.state, plan.environment)
+    path = None if query.now == "log" else plan.state
     if path is None:
         with StateFile(None) as state:
             return _Run(query, plan, state, live=False).done()
@@ -249,21 +235,20 @@ def _state(path: Path, plan: CheckPlan, query: Query) -> Iterator[StateFile]:
 class _Run:
     def __init__(self, query: Query, plan: CheckPlan, state: StateFile, *, live: bool) -> None:
         self.query, self.plan, self.state, self.live = query, plan, state, live
-        self.config = query.config
-        self.rules = all_rules(self.config, state)
+        self.rules = all_rules(plan.rules, state)
         self.replay = query.now == "log"
         self.now_us = query.wall_us if query.now in (None, "wall", "log") else self._moment(str(query.now))
-        self.keep = _furthest(reaches(self.rules), *(slo.needs for slo in self.config.slos))
+        self.keep = _furthest(streams_of(self.rules), *(slo.streams for slo in plan.slos))
         self.streams = list(self.keep)
-        self.channels = {channel.name: channel for channel in self.config.channels}
+        self.channels = {channel.name: channel for channel in plan.channels}
 
     def _moment(self, text: str) -> int:
         return moment_us(text, self.query.wall_us, self.query.tz)
 
     def done(self) -> CheckReport:
-        grown = read_past(self.query, self.streams, self.state, self._since_us())
+        update = read_update(self.query, self.streams, self.state, self._since_us())
         with self.state.transaction():
-            report = self._evaluated(grown)
+            report = self._evaluated(update)
         if not self.live:
             return report
         return self._delivered(report)
@@ -281,32 +266,32 @@ class _Run:
             return None
         return self.now_us - (FIRST_LOOK + max(self.keep.values(), default=0)) * MINUTE_US
 
-    def _evaluated(self, grown: Grown) -> CheckReport:
-        source = grown.growth.source
+    def _evaluated(self, update: HistoryUpdate) -> CheckReport:
+        source = update.new_calls.source
         ends = self._ends(source)
         now_minute = int(ends[-1]) if len(ends) else self.now_us // MINUTE_US
-        store(self.state, grown, self.streams, self.keep, min(now_minute, int(ends[0])) if len(ends) else now_minute)
+        store(self.state, update, self.streams, self.keep, min(now_minute, int(ends[0])) if len(ends) else now_minute)
         self._remember_last_event(source)
         before = self.state.alerts()
         silences = self.state.silences()
         kept, removed = without_rules(before, [rule.name for rule in self.rules], self.now_us)
-        sights = [self._sight(rule, ends) for rule in self.rules] if len(ends) else []
-        after, found = evaluate_minutes(kept, sights, configuration=identity(self.config), silences=silences)
+        evaluations = [self._evaluation(rule, ends) for rule in self.rules] if len(ends) else []
+        after, found = evaluate_minutes(kept, evaluations, configuration=self.plan.identity, silences=silences)
         transitions = [*removed, *found]
         for transition in transitions:
             self.state.save_episode(transition.alert)
         self.state.save_alerts(before, after)  # behind those, because an alert's peak grows after it fired
-        kept_back = post(self.state.outbox, transitions, self.channels, self.now_us)
+        kept_back = enqueue(self.state.outbox, transitions, self.channels, self.now_us)
         if len(ends):
             self.state.remember(_EVALUATED, str(int(ends[-1])))
         self._forget()
-        return self._report(grown, ends, after, transitions, kept_back)
+        return self._report(update, ends, after, transitions, kept_back)
 
     def _ends(self, source: SourceReport) -> IntArray:
         """The minutes to evaluate: those that have ended, late lines included, since the last run."""
         if self.replay:
             return replayed_minutes(source, self.query.say)
-        last = (self.now_us - self.config.late_us) // MINUTE_US
+        last = (self.now_us - self.plan.late_us) // MINUTE_US
         evaluated = self.state.fact(_EVALUATED)
         if evaluated is not None:
             if int(evaluated) > last + 5:
@@ -320,10 +305,12 @@ class _Run:
         if source.end_us is not None and source.end_us > known:
             self.state.remember(_LAST_EVENT, str(source.end_us))
 
-    def _sight(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> Sight:
+    def _evaluation(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
         first, last = int(ends[0]), int(ends[-1])
-        past = {stream: self._history(stream, first - minutes, last) for stream, minutes in needs(rule).items()}
-        return sight_of(rule, past, ends, everywhere=everywhere)
+        histories = {
+            stream: self._history(stream, first - minutes, last) for stream, minutes in streams_of([rule]).items()
+        }
+        return evaluate_rule(rule, histories, ends, everywhere=everywhere)
 
     def _history(self, stream: Stream, first: int, last: int) -> Partials:
         """The minutes of a stream from `first` to `last`."""
@@ -336,7 +323,7 @@ class _Run:
 
     def _report(
         self,
-        grown: Grown,
+        update: HistoryUpdate,
         ends: IntArray,
         after: Mapping[str, Alert],
         transitions: Sequence[Transition],
@@ -352,9 +339,9 @@ class _Run:
             minutes=len(ends),
             until_us=int(ends[-1]) * MINUTE_US if len(ends) else None,
             last_event_us=int(last_event) if last_event else None,
-            source=msgspec.structs.replace(grown.growth.source, now_us=self.now_us),
-            pending_bytes=grown.growth.pending,
-            exit_code=EXIT_INPUT if grown.growth.failed else EXIT_OK,
+            source=msgspec.structs.replace(update.new_calls.source, now_us=self.now_us),
+            pending_bytes=update.new_calls.pending,
+            exit_code=EXIT_INPUT if update.new_calls.failed else EXIT_OK,
             explained=self._explained(after) if self.plan.explain else (),
             slos=self._standings(ends),
         )
@@ -362,14 +349,14 @@ class _Run:
     def _standings(self, ends: IntArray) -> tuple[SloStanding, ...]:
         """How the objectives stand at the last minute that was evaluated."""
         evaluated = self.state.fact(_EVALUATED) if not len(ends) else ends[-1]
-        if not self.config.slos or evaluated is None:
+        if not self.plan.slos or evaluated is None:
             return ()
         from llmmon.alerting.objectives import standings
 
         minute = int(evaluated)
-        wanted = {stream: reach for slo in self.config.slos for stream, reach in slo.needs.items()}
-        past = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
-        return standings(self.config.slos, past, minute)
+        wanted = {stream: reach for slo in self.plan.slos for stream, reach in slo.streams.items()}
+        histories = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
+        return standings(self.plan.slos, histories, minute)
 
     def _explained(self, after: Mapping[str, Alert]) -> tuple[ExplainedRow, ...]:
         """What one rule saw in the last hour, minute by minute; raises `UsageError` for a name that is none."""
@@ -378,33 +365,33 @@ class _Run:
         if evaluated is None:
             return ()
         ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
-        sight = self._sight(rule, ends, everywhere=True)
-        return tuple(explained(sight, after, identity(self.config)))
+        evaluation = self._evaluation(rule, ends, everywhere=True)
+        return tuple(explained(evaluation, after, self.plan.identity))
 
 
-def _furthest(*reaches: Mapping[Stream, int]) -> dict[Stream, int]:
+def _furthest(*lookbacks: Mapping[Stream, int]) -> dict[Stream, int]:
     """Each stream with the furthest that anyone looks back in it."""
     found: dict[Stream, int] = {}
-    for some in reaches:
+    for some in lookbacks:
         for stream, minutes in some.items():
             found[stream] = max(found.get(stream, 0), minutes)
     return found
 
 
-def explained(sight: Sight, alerts: Mapping[str, Alert], configuration: str) -> Iterator[ExplainedRow]:
+def explained(evaluation: RuleEvaluation, alerts: Mapping[str, Alert], configuration: str) -> Iterator[ExplainedRow]:
     """What a rule saw, group by group and minute by minute, with where each alert stands."""
-    for row, group in enumerate(sight.groups):
-        alert = alerts.get(alert_id(configuration, sight.rule.name, group))
+    for row, group in enumerate(evaluation.groups):
+        alert = alerts.get(alert_id(configuration, evaluation.rule.name, group))
         state = "clear" if alert is None or alert.resolved else alert.state.value
-        for at, minute in enumerate(sight.ends.tolist()):
-            seen = sight.reading(row, at)
+        for at, minute in enumerate(evaluation.ends.tolist()):
+            seen = evaluation.observation(row, at)
             yield ExplainedRow(
                 minute_us=minute * MINUTE_US,
                 group=group,
                 value=seen.value,
-                threshold=sight.rule.threshold if seen.threshold is None else seen.threshold,
+                threshold=evaluation.rule.threshold if seen.threshold is None else seen.threshold,
                 count=seen.count or 0,
-                met=None if sight.met[row, at] == KEEP else seen.met,
+                met=None if evaluation.met[row, at] == KEEP else seen.met,
                 note=seen.note,
                 state=state,
             )

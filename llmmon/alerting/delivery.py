@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from llmmon.alerting.alert import Alert, Tell
+from llmmon.alerting.alert import Alert, NotificationEvent
 from llmmon.alerting.notifiers import NOTIFIERS, Channel, Notification, Notifier, notifier_of
 from llmmon.alerting.notifiers.channel import is_reference
 from llmmon.alerting.rules import AlertSeverity
@@ -43,7 +43,7 @@ def _indented(body: bytes) -> str:
 _LASTED_US = 1 * SECOND_US
 
 
-def drill_notifications(now_us: int) -> tuple[Notification, Notification]:
+def make_test_notifications(now_us: int) -> tuple[Notification, Notification]:
     """A test alert at a time, and that it is over; the id is of that time, so that no other is touched."""
     alert = Alert(
         alert_id=f"llmmon-test-{now_us}",
@@ -61,10 +61,10 @@ def drill_notifications(now_us: int) -> tuple[Notification, Notification]:
         since_us=now_us,
         met_us=now_us,
         fired_us=now_us,
-        told_us=now_us,
+        notified_us=now_us,
     )
     over = msgspec.structs.replace(alert, resolved=True, resolved_us=now_us + _LASTED_US)
-    return Notification(Tell.TRIGGER, alert), Notification(Tell.RESOLVE, over)
+    return Notification(NotificationEvent.TRIGGER, alert), Notification(NotificationEvent.RESOLVE, over)
 
 
 HIDDEN: Final = "(secret)"

@@ -14,7 +14,17 @@ from typing import Final
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Alerts, Event, Reading, Silence, State, Tell, Transition, alert_id
+from llmmon.alerting.alert import (
+    Alert,
+    Alerts,
+    Event,
+    NotificationEvent,
+    Observation,
+    Silence,
+    State,
+    Transition,
+    alert_id,
+)
 from llmmon.alerting.rules import AlertRule, described, titled
 from llmmon.text.times import duration_text
 
@@ -23,21 +33,21 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def step(
     state: Alerts,
-    readings: Iterable[Reading],
+    observations: Iterable[Observation],
     now_us: int,
     *,
     configuration: str = "",
     silences: Sequence[Silence] = (),
 ) -> tuple[dict[str, Alert], list[Transition]]:
-    """The alerts after these readings, and what happened, in order of rule and group.
+    """The alerts after these observations, and what happened, in order of rule and group.
 
-    Alerts without a reading stay as they are. The same readings at the same time change nothing more.
+    Alerts without an observation stay as they are. The same observations at the same time change nothing more.
     """
     after = dict(state)
     found: list[Transition] = []
-    for reading in readings:
-        name = alert_id(configuration, reading.rule.name, reading.group)
-        changed = advance(after.get(name), reading, now_us, name, silences, found)
+    for observation in observations:
+        name = alert_id(configuration, observation.rule.name, observation.group)
+        changed = advance(after.get(name), observation, now_us, name, silences, found)
         if changed is None:
             after.pop(name, None)
         else:
@@ -48,51 +58,63 @@ def step(
 
 def advance(
     alert: Alert | None,
-    reading: Reading,
+    observation: Observation,
     now_us: int,
     name: str,
     silences: Sequence[Silence],
     found: list[Transition],
 ) -> Alert | None:
-    """One alert after one reading; what happened is added to `found`. None: there is nothing to remember."""
-    if reading.met is None:
-        return alert if alert is None else _told(alert, reading.rule, now_us, silences, found, fires_now=False)
-    if not reading.met:
-        return alert if alert is None else _cleared(alert, reading, now_us, found)
+    """One alert after one observation; what happened is added to `found`. None: there is nothing to remember."""
+    if observation.met is None:
+        return alert if alert is None else _told(alert, observation.rule, now_us, silences, found, fires_now=False)
+    if not observation.met:
+        return alert if alert is None else _cleared(alert, observation, now_us, found)
     if alert is not None and alert.held:
         return msgspec.structs.replace(alert, met_us=now_us)
     begins = alert is None or alert.resolved
-    alert = _holding(alert, reading, now_us, name)
+    alert = _holding(alert, observation, now_us, name)
     fires_now = alert.fired_us is None
     if fires_now:
-        if now_us - alert.since_us < reading.rule.for_us:
+        if now_us - alert.since_us < observation.rule.for_us:
             if begins:
-                wait = duration_text(reading.rule.for_us)
+                wait = duration_text(observation.rule.for_us)
                 found.append(Transition(alert, Event.PENDING, now_us, f"holds, fires if it lasts {wait}"))
             return alert
         alert = msgspec.structs.replace(alert, fired_us=now_us, timestamp=_moment(now_us), episode=alert.episode + 1)
-    return _told(alert, reading.rule, now_us, silences, found, fires_now=fires_now)
+    return _told(alert, observation.rule, now_us, silences, found, fires_now=fires_now)
 
 
-def _holding(alert: Alert | None, reading: Reading, now_us: int, name: str) -> Alert:
+def _holding(alert: Alert | None, observation: Observation, now_us: int, name: str) -> Alert:
     """The alert whose condition holds: a new episode, or the current one with its newest value."""
-    rule = reading.rule
+    rule = observation.rule
     told = {
-        "title": titled(rule, reading.group),
+        "title": titled(rule, observation.group),
         "severity": rule.severity,
         "metric_name": rule.metric_name,
-        "value": reading.value,
-        "threshold": rule.threshold if reading.threshold is None else reading.threshold,
-        "description": described(rule, reading.group, reading.value, reading.threshold, reading.count, reading.note),
+        "value": observation.value,
+        "threshold": rule.threshold if observation.threshold is None else observation.threshold,
+        "description": described(
+            rule, observation.group, observation.value, observation.threshold, observation.count, observation.note
+        ),
         "condition": rule.condition,
         "labels": rule.labels,
         "notify": rule.notify,
         "met_us": now_us,
     }
     if alert is not None and not alert.resolved:
-        return msgspec.structs.replace(alert, **told, peak=_peak(rule, alert.peak, reading.value))
-    kept = {} if alert is None else {"episode": alert.episode, "told_end_us": alert.told_end_us}
-    fresh = {"alert_id": name, "rule": rule.name, "group": reading.group, "since_us": now_us, "peak": reading.value}
+        return msgspec.structs.replace(alert, **told, peak=_peak(rule, alert.peak, observation.value))
+    kept = (
+        {}
+        if alert is None
+        else {"episode": alert.episode, "last_resolved_notified_us": alert.last_resolved_notified_us}
+    )
+    fresh = {
+        "alert_id": name,
+        "rule": rule.name,
+        "group": observation.group,
+        "since_us": now_us,
+        "peak": observation.value,
+    }
     return Alert(**told, **fresh, **kept, timestamp=_moment(now_us))  # type: ignore[arg-type]
 
 
@@ -118,22 +140,26 @@ def _told(
     if silence is not None:
         return _silenced(alert, silence, now_us, found)
     alert = msgspec.structs.replace(alert, silenced=False)
-    if alert.told_us is not None:
-        due = rule.repeat_us > 0 and not alert.acknowledged and now_us - alert.told_us >= rule.repeat_us
+    if alert.notified_us is not None:
+        due = rule.repeat_us > 0 and not alert.acknowledged and now_us - alert.notified_us >= rule.repeat_us
         if not due:
             return alert
-        alert = msgspec.structs.replace(alert, told_us=now_us)
+        alert = msgspec.structs.replace(alert, notified_us=now_us)
         lasting = duration_text(now_us - alert.since_us)
-        found.append(Transition(alert, Event.REPEATED, now_us, f"still firing after {lasting}", Tell.TRIGGER))
+        found.append(
+            Transition(alert, Event.REPEATED, now_us, f"still firing after {lasting}", NotificationEvent.TRIGGER)
+        )
         return alert
-    if alert.told_end_us is not None and now_us - alert.told_end_us < rule.cooldown_us:
+    if alert.last_resolved_notified_us is not None and now_us - alert.last_resolved_notified_us < rule.cooldown_us:
         if fires_now:
-            left = duration_text(alert.told_end_us + rule.cooldown_us - now_us)
+            left = duration_text(alert.last_resolved_notified_us + rule.cooldown_us - now_us)
             found.append(Transition(alert, Event.FIRING, now_us, f"inside the cooldown, told in {left} if it lasts"))
         return alert
-    alert = msgspec.structs.replace(alert, told_us=now_us)
-    event, reason = (Event.FIRING, alert.description) if fires_now else (Event.TOLD, "the silence or cooldown is over")
-    found.append(Transition(alert, event, now_us, reason, Tell.TRIGGER))
+    alert = msgspec.structs.replace(alert, notified_us=now_us)
+    event, reason = (
+        (Event.FIRING, alert.description) if fires_now else (Event.NOTIFIED, "the silence or cooldown is over")
+    )
+    found.append(Transition(alert, event, now_us, reason, NotificationEvent.TRIGGER))
     return alert
 
 
@@ -145,38 +171,38 @@ def _silenced(alert: Alert, silence: Silence, now_us: int, found: list[Transitio
     return alert
 
 
-def _cleared(alert: Alert, reading: Reading, now_us: int, found: list[Transition]) -> Alert | None:
+def _cleared(alert: Alert, observation: Observation, now_us: int, found: list[Transition]) -> Alert | None:
     """The alert whose condition does not hold."""
     if alert.resolved:
         return msgspec.structs.replace(alert, held=False)
     if alert.state is State.PENDING:
         found.append(Transition(alert, Event.CLEARED, now_us, "no longer holds"))
         return _last_episode(alert, now_us)
-    if now_us - alert.met_us < reading.rule.keep_firing_for_us:
+    if now_us - alert.met_us < observation.rule.keep_firing_for_us:
         return alert
-    alert = msgspec.structs.replace(alert, value=alert.value if reading.value is None else reading.value)
-    return resolved(alert, now_us, reading.note or "no longer holds", found)
+    alert = msgspec.structs.replace(alert, value=alert.value if observation.value is None else observation.value)
+    return resolved(alert, now_us, observation.note or "no longer holds", found)
 
 
 def _last_episode(alert: Alert, now_us: int) -> Alert | None:
     """What a pending alert that never fired leaves behind: its cooldown, if there is one."""
-    if alert.told_end_us is None:
+    if alert.last_resolved_notified_us is None:
         return None
-    return msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, told_us=None)
+    return msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, notified_us=None)
 
 
 def resolved(alert: Alert, now_us: int, reason: str, found: list[Transition], *, held: bool = False) -> Alert:
     """A firing alert at its end; told where its beginning was."""
-    told = alert.told_us is not None
+    told = alert.notified_us is not None
     alert = msgspec.structs.replace(
         alert,
         resolved=True,
         resolved_us=now_us,
         silenced=False,
         held=held,
-        told_end_us=now_us if told else alert.told_end_us,
+        last_resolved_notified_us=now_us if told else alert.last_resolved_notified_us,
     )
-    found.append(Transition(alert, Event.RESOLVED, now_us, reason, Tell.RESOLVE if told else None))
+    found.append(Transition(alert, Event.RESOLVED, now_us, reason, NotificationEvent.RESOLVE if told else None))
     return msgspec.structs.replace(alert, acknowledged=False)
 
 
@@ -200,8 +226,8 @@ def acknowledged(alert: Alert, now_us: int, reason: str) -> tuple[Alert, list[Tr
     if alert.resolved or alert.acknowledged:
         return alert, []
     alert = msgspec.structs.replace(alert, acknowledged=True)
-    tell = Tell.ACKNOWLEDGE if alert.told_us is not None else None
-    return alert, [Transition(alert, Event.ACKNOWLEDGED, now_us, reason, tell)]
+    notification = NotificationEvent.ACKNOWLEDGE if alert.notified_us is not None else None
+    return alert, [Transition(alert, Event.ACKNOWLEDGED, now_us, reason, notification)]
 
 
 def _moment(us: int) -> datetime:

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Listener, fits
-from llmmon.alerting.evaluation.windows import KEEP, MET, Sight, least_count
+from llmmon.alerting.alert import Alert, Receiver, matches
+from llmmon.alerting.evaluation.windows import KEEP, MET, RuleEvaluation, least_count
 from llmmon.alerting.history import statistic_of
 from llmmon.alerting.rules import MINUTE_US, SIGNS, AlertRule, Change, group_text, number_text
 from llmmon.metrics.columns import BoolArray
@@ -31,7 +31,7 @@ class Finding(msgspec.Struct, frozen=True):
     reason: str
 
 
-def lint(rules: Sequence[AlertRule], channels: Sequence[Listener], step_us: int = USUAL_STEP_US) -> list[Finding]:
+def lint(rules: Sequence[AlertRule], channels: Sequence[Receiver], step_us: int = USUAL_STEP_US) -> list[Finding]:
     """What can be said of rules and channels without any log; `step_us` lies between two runs of `check`."""
     found = [finding for rule in rules for finding in _of_rule(rule, step_us)]
     return [*found, *_of_channels(rules, channels)]
@@ -73,7 +73,7 @@ def _of_statistic(rule: AlertRule) -> Iterator[Finding]:
         yield Finding("long-for", rule.name, f"for is {duration_text(rule.for_us)}", "nobody is told for a week")
 
 
-def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Listener]) -> Iterator[Finding]:
+def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Receiver]) -> Iterator[Finding]:
     taken = {rule.name: [channel for channel in channels if _may_take(channel, rule)] for rule in rules}
     for channel in channels:
         if not any(channel in those for those in taken.values()):
@@ -91,56 +91,56 @@ def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Listener]) -> It
             )
 
 
-def _may_take(channel: Listener, rule: AlertRule) -> bool:
+def _may_take(channel: Receiver, rule: AlertRule) -> bool:
     """Whether a channel takes any alert of a rule; matchers of group fields may fit some group."""
     if rule.notify is not None and channel.name not in rule.notify:
         return False
     grouped = {*rule.by, *(["metric"] if rule.anomaly else [])}
     alert = Alert("", "", "", rule.severity, rule.metric_name, None, None, rule=rule.name, labels=rule.labels)
     matchers = {name: wanted for name, wanted in channel.match.items() if name not in grouped}
-    return rule.severity.rank >= channel.min_severity.rank and fits(alert, matchers)
+    return rule.severity.rank >= channel.min_severity.rank and matches(alert, matchers)
 
 
-def lint_seen(sights: Sequence[Sight]) -> list[Finding]:
+def lint_seen(evaluations: Sequence[RuleEvaluation]) -> list[Finding]:
     """What logs say of rules: conditions that never or always hold, windows that never hold enough calls."""
-    return [finding for sight in sights for finding in _of_sight(sight)]
+    return [finding for evaluation in evaluations for finding in _of_evaluation(evaluation)]
 
 
-def _of_sight(sight: Sight) -> Iterator[Finding]:
-    rule = sight.rule
-    if not len(sight.ends) or not rule.measured:
+def _of_evaluation(evaluation: RuleEvaluation) -> Iterator[Finding]:
+    rule = evaluation.rule
+    if not len(evaluation.ends) or not rule.measured:
         return
-    lasted = duration_text(len(sight.ends) * MINUTE_US)
+    lasted = duration_text(len(evaluation.ends) * MINUTE_US)
     statistic = statistic_of(rule)
     least = least_count(rule, statistic)
-    if not sight.count.any() and statistic.metric.name != "requests":
+    if not evaluation.count.any() and statistic.metric.name != "requests":
         what = f"no call{f' where {rule.where}' if rule.where else ''} has {statistic.metric.name}"
         yield Finding("no-data", rule.name, f"{what} in these logs", "the rule cannot fire; see `llmmon inspect`")
         return
-    judged = _judged(sight, least)
+    judged = _judged(evaluation, least)
     if not judged.any():
-        most = int(sight.count.max(initial=0))
+        most = int(evaluation.count.max(initial=0))
         message = f"no window of {duration_text(rule.window_us)} holds {least} calls (at most {most})"
         yield Finding("never-judged", rule.name, message, "the rule cannot fire; lower min_count or widen the window")
         return
-    if not (sight.met == MET).any():
+    if not (evaluation.met == MET).any():
         reason = "fine for what should never happen, else the threshold is out of reach"
-        yield Finding("never-met", rule.name, f"never met in {lasted}: {_limit(rule)}{_extreme(sight)}", reason)
-    for row in np.flatnonzero(_always(sight, judged)).tolist():
-        whom = f" for {group_text(sight.groups[row])}" if sight.groups[row] else ""
+        yield Finding("never-met", rule.name, f"never met in {lasted}: {_limit(rule)}{_extreme(evaluation)}", reason)
+    for row in np.flatnonzero(_always(evaluation, judged)).tolist():
+        whom = f" for {group_text(evaluation.groups[row])}" if evaluation.groups[row] else ""
         message = f"always met{whom} in {lasted}: {_limit(rule)}"
         yield Finding("always-met", rule.name, message, "an alert that never ends tells nothing; move the threshold")
 
 
-def _judged(sight: Sight, least: int) -> BoolArray:
-    judged: BoolArray = (sight.count >= least) & ~sight.gone
+def _judged(evaluation: RuleEvaluation, least: int) -> BoolArray:
+    judged: BoolArray = (evaluation.count >= least) & ~evaluation.gone
     return judged
 
 
-def _always(sight: Sight, judged: BoolArray) -> BoolArray:
+def _always(evaluation: RuleEvaluation, judged: BoolArray) -> BoolArray:
     """The groups whose condition held whenever it was judged, over a day's worth of minutes or more."""
-    held: BoolArray = (~judged | (sight.met == MET) | (sight.met == KEEP)).all(axis=1) & judged.any(axis=1)
-    lasting: BoolArray = judged.sum(axis=1) >= min(1440, len(sight.ends) // 2)
+    held: BoolArray = (~judged | (evaluation.met == MET) | (evaluation.met == KEEP)).all(axis=1) & judged.any(axis=1)
+    lasting: BoolArray = judged.sum(axis=1) >= min(1440, len(evaluation.ends) // 2)
     return held & lasting
 
 
@@ -150,10 +150,10 @@ def _limit(rule: AlertRule) -> str:
     return f"{rule.aggregation} {rule.metric_name} {SIGNS[rule.condition]} {number_text(rule.threshold)}".strip()
 
 
-def _extreme(sight: Sight) -> str:
+def _extreme(evaluation: RuleEvaluation) -> str:
     """How near it came, where the values are known."""
-    known = sight.value[~np.isnan(sight.value)]
+    known = evaluation.value[~np.isnan(evaluation.value)]
     if not known.size:
         return ""
-    low = sight.rule.condition in {"lt", "le"}
+    low = evaluation.rule.condition in {"lt", "le"}
     return f" (the {'lowest' if low else 'highest'} was {number_text(float(known.min() if low else known.max()))})"

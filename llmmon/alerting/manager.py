@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final
 
-from llmmon.alerting.alert import Alert, Group, Reading, State, Tell, Transition
+from llmmon.alerting.alert import Alert, GroupLabels, NotificationEvent, Observation, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step
 from llmmon.alerting.rules import AlertRule
 from llmmon.metrics.collector import to_us
@@ -48,7 +48,7 @@ class AlertManager:
         self.handlers.append(handler)
 
     def check_metric(
-        self, metric_name: str, value: float, *, group: Group = (), now: datetime | None = None
+        self, metric_name: str, value: float, *, group: GroupLabels = (), now: datetime | None = None
     ) -> list[Alert]:
         """Hand in the value of a metric now; the alerts that begin to fire by it and are told.
 
@@ -56,14 +56,14 @@ class AlertManager:
         """
         name = ALIASES.get(metric_name, metric_name)
         now_us = self._now_us(now)
-        readings = [
-            Reading(rule, group, rule.holds(value), value)
+        observations = [
+            Observation(rule, group, rule.holds(value), value)
             for rule in self.rules
             if ALIASES.get(rule.metric_name, rule.metric_name) == name
         ]
-        self._state, found = step(self._state, readings, now_us)
+        self._state, found = step(self._state, observations, now_us)
         self._note(found)
-        return [one.alert for one in found if one.tell is Tell.TRIGGER]
+        return [one.alert for one in found if one.notification is NotificationEvent.TRIGGER]
 
     def acknowledge(self, alert_id: str) -> None:
         """Mark an open alert as seen: it is not repeated. An unknown id changes nothing."""
@@ -96,7 +96,7 @@ class AlertManager:
         for one in found:
             if one.alert.fired_us is not None:
                 self._episodes[one.alert.alert_id, one.alert.episode] = one.alert
-            if one.tell in {Tell.TRIGGER, Tell.RESOLVE}:
+            if one.notification in {NotificationEvent.TRIGGER, NotificationEvent.RESOLVE}:
                 self._tell(one.alert)
         for key in [k for k, alert in self._episodes.items() if alert.resolved][: len(self._episodes) - MOST_ALERTS]:
             del self._episodes[key]

@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation import Past
+from llmmon.alerting.alert import GroupLabels
+from llmmon.alerting.evaluation import Histories
 from llmmon.alerting.evaluation.burn import CALLS, allowed, good_and_all
 from llmmon.alerting.evaluation.rule_type import Running, keys_in
 from llmmon.alerting.evaluation.spend import PERIODS, QUARTER
@@ -28,7 +28,7 @@ class SloStanding(msgspec.Struct, frozen=True):
     """
 
     slo: str
-    group: Group
+    group: GroupLabels
     objective: float
     window_us: int
     calls: int
@@ -112,7 +112,7 @@ class Slo(msgspec.Struct, frozen=True):
         )
 
     @property
-    def needs(self) -> dict[Stream, int]:
+    def streams(self) -> dict[Stream, int]:
         """What the standing is made of: good calls and all calls by quarters of an hour, as far as the window."""
         streams = good_and_all(self.where, self.good, self.by, QUARTER * MINUTE_US)
         return dict.fromkeys(streams, self.window_us // MINUTE_US + QUARTER)
@@ -124,16 +124,16 @@ def _scaled(pair: Burning, window_us: int) -> Burning:
     return Burning(max(1, round(pair.long * part)), max(1, round(pair.short * part)), pair.factor)
 
 
-def standings(slos: Sequence[Slo], past: Past, minute: int) -> tuple[SloStanding, ...]:
+def standings(slos: Sequence[Slo], histories: Histories, minute: int) -> tuple[SloStanding, ...]:
     """How objectives stand at the end of a minute, in order of objective and group.
 
     The window begins at the quarter of an hour in which it begins.
     """
-    return tuple(one for slo in slos for one in _standings(slo, past, minute))
+    return tuple(one for slo in slos for one in _standings(slo, histories, minute))
 
 
-def _standings(slo: Slo, past: Past, minute: int) -> list[SloStanding]:
-    good, every = (past[stream] for stream in slo.needs)
+def _standings(slo: Slo, histories: Histories, minute: int) -> list[SloStanding]:
+    good, every = (histories[stream] for stream in slo.streams)
     low, high = (minute - slo.window_us // MINUTE_US) // QUARTER, -(-minute // QUARTER)
     keys = keys_in(every) if slo.by else [()]
     fine, calls = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Event, Tell, Transition
+from llmmon.alerting.alert import Alert, Event, NotificationEvent, Transition, routes_to
 
 if TYPE_CHECKING:
     from llmmon.alerting.delivery import Delivery
@@ -29,7 +29,7 @@ class NotificationRow(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class Post(msgspec.Struct, frozen=True):
+class QueuedNotification(msgspec.Struct, frozen=True):
     """One message in the outbox: to whom, about which alert as it was then, and how far it got."""
 
     id: int
@@ -50,22 +50,22 @@ class Outbox:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def of_episode(self, alert_id: str, episode: int) -> list[Post]:
+    def of_episode(self, alert_id: str, episode: int) -> list[QueuedNotification]:
         """Every message about one episode, oldest first."""
-        return self._posts("alert_id = ? AND episode = ?", (alert_id, episode))
+        return self._selected("alert_id = ? AND episode = ?", (alert_id, episode))
 
-    def due(self, now_us: int) -> list[Post]:
+    def due(self, now_us: int) -> list[QueuedNotification]:
         """The messages that wait and whose time has come, oldest first."""
-        return self._posts("status = 'queued' AND due_us <= ?", (now_us,))
+        return self._selected("status = 'queued' AND due_us <= ?", (now_us,))
 
-    def queued(self) -> list[Post]:
+    def queued(self) -> list[QueuedNotification]:
         """All messages that wait, oldest first."""
-        return self._posts("status = 'queued'", ())
+        return self._selected("status = 'queued'", ())
 
-    def _posts(self, condition: str, values: Sequence[Any]) -> list[Post]:
+    def _selected(self, condition: str, values: Sequence[Any]) -> list[QueuedNotification]:
         columns = "id, channel, data, event, status, tries, due_us, created_us, sent_us, error"
         rows = self._db.execute(f"SELECT {columns} FROM outbox WHERE {condition} ORDER BY id", values).fetchall()  # noqa: S608
-        return [Post(i, c, msgspec.msgpack.decode(data, type=Alert), *more) for i, c, data, *more in rows]
+        return [QueuedNotification(i, c, msgspec.msgpack.decode(data, type=Alert), *more) for i, c, data, *more in rows]
 
     def add(self, channel: str, alert: Alert, event: str, now_us: int) -> int:
         """Queue a message; its id."""
@@ -76,22 +76,24 @@ class Outbox:
         )
         return int(found.lastrowid or 0)
 
-    def change(self, post_id: int, alert: Alert) -> None:
+    def change(self, notification_id: int, alert: Alert) -> None:
         """Let a message that waits speak of the alert as it is now."""
-        self._db.execute("UPDATE outbox SET data = ? WHERE id = ?", (msgspec.msgpack.encode(alert), post_id))
+        self._db.execute("UPDATE outbox SET data = ? WHERE id = ?", (msgspec.msgpack.encode(alert), notification_id))
 
-    def drop(self, post_id: int) -> None:
+    def drop(self, notification_id: int) -> None:
         """Take back a message that waits: another says the same."""
-        self._db.execute("DELETE FROM outbox WHERE id = ?", (post_id,))
+        self._db.execute("DELETE FROM outbox WHERE id = ?", (notification_id,))
 
-    def sent(self, post_id: int, now_us: int) -> None:
+    def sent(self, notification_id: int, now_us: int) -> None:
         """Mark a message as delivered, at once."""
-        self._db.execute("UPDATE outbox SET status = 'sent', sent_us = ?, error = '' WHERE id = ?", (now_us, post_id))
+        self._db.execute(
+            "UPDATE outbox SET status = 'sent', sent_us = ?, error = '' WHERE id = ?", (now_us, notification_id)
+        )
 
-    def failed(self, post_id: int, due_us: int, error: str) -> None:
+    def failed(self, notification_id: int, due_us: int, error: str) -> None:
         """Mark a message as tried in vain, to be tried again at `due_us`."""
         self._db.execute(
-            "UPDATE outbox SET tries = tries + 1, due_us = ?, error = ? WHERE id = ?", (due_us, error, post_id)
+            "UPDATE outbox SET tries = tries + 1, due_us = ?, error = ? WHERE id = ?", (due_us, error, notification_id)
         )
 
     def forget(self, before_us: int) -> None:
@@ -105,18 +107,18 @@ _LONGEST_RETRY_US: Final = 3_600_000_000
 _MOST_DOUBLINGS: Final = 10
 
 
-def post(
+def enqueue(
     outbox: Outbox, transitions: Sequence[Transition], channels: Mapping[str, Channel], now_us: int
 ) -> list[NotificationRow]:
     """Queue what channels are to be told; what was kept back is returned."""
     kept_back: list[NotificationRow] = []
     for transition in transitions:
-        match transition.tell:
-            case Tell.TRIGGER:
+        match transition.notification:
+            case NotificationEvent.TRIGGER:
                 _trigger(outbox, transition.alert, channels, now_us)
-            case Tell.RESOLVE:
+            case NotificationEvent.RESOLVE:
                 _resolve(outbox, transition.alert, channels, now_us)
-            case Tell.ACKNOWLEDGE:
+            case NotificationEvent.ACKNOWLEDGE:
                 _acknowledge(outbox, transition.alert, channels, now_us)
             case None:
                 kept_back += _kept_back(transition, channels)
@@ -128,38 +130,38 @@ def _kept_back(transition: Transition, channels: Mapping[str, Channel]) -> list[
         return []
     alert = transition.alert
     return [
-        NotificationRow(alert.alert_id, one.name, Tell.TRIGGER, "suppressed", transition.reason)
+        NotificationRow(alert.alert_id, one.name, NotificationEvent.TRIGGER, "suppressed", transition.reason)
         for one in channels.values()
-        if one.takes(alert)
+        if routes_to(alert, one)
     ]
 
 
 def _trigger(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
     told = {one.channel: one for one in outbox.of_episode(alert.alert_id, alert.episode) if one.event != "resolve"}
     for channel in channels.values():
-        if not channel.takes(alert):
+        if not routes_to(alert, channel):
             continue
         before = told.get(channel.name)
         if before is not None and before.status == "queued":
             outbox.change(before.id, alert)
         else:
-            outbox.add(channel.name, alert, Tell.TRIGGER if before is None else REPEAT, now_us)
+            outbox.add(channel.name, alert, NotificationEvent.TRIGGER if before is None else REPEAT, now_us)
 
 
 def _resolve(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
     """An end is told only where the beginning was; one that still waits then tells both."""
-    told: dict[str, list[Post]] = {}
+    told: dict[str, list[QueuedNotification]] = {}
     for one in outbox.of_episode(alert.alert_id, alert.episode):
         told.setdefault(one.channel, []).append(one)
-    for name, posts in told.items():
-        if name not in channels or any(one.event == "resolve" for one in posts):
+    for name, queued in told.items():
+        if name not in channels or any(one.event == "resolve" for one in queued):
             continue
-        waiting = [one for one in posts if one.status == "queued"]
-        sent = any(one.status == "sent" and one.event != "acknowledge" for one in posts)
+        waiting = [one for one in queued if one.status == "queued"]
+        sent = any(one.status == "sent" and one.event != "acknowledge" for one in queued)
         for one in waiting[:-1] if not sent else waiting:
             outbox.drop(one.id)
         if sent:
-            outbox.add(name, alert, Tell.RESOLVE, now_us)
+            outbox.add(name, alert, NotificationEvent.RESOLVE, now_us)
         elif waiting:
             outbox.change(waiting[-1].id, alert)
 
@@ -170,7 +172,7 @@ def _acknowledge(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], 
             from llmmon.alerting.notifiers import NOTIFIERS
 
             if NOTIFIERS[channels[one.channel].type].acknowledges:
-                outbox.add(one.channel, alert, Tell.ACKNOWLEDGE, now_us)
+                outbox.add(one.channel, alert, NotificationEvent.ACKNOWLEDGE, now_us)
 
 
 def send_due(
@@ -187,20 +189,20 @@ def send_due(
     Services that must hear of a firing alert in every run hear of those in `firing` too.
     """
     waiting = outbox.queued()
-    due: dict[str, list[Post]] = {}
+    due: dict[str, list[QueuedNotification]] = {}
     for one in waiting:
         if one.channel in channels and one.due_us <= now_us:
             due.setdefault(one.channel, []).append(one)
-    batches = {name: (posts, [_notification(one) for one in posts]) for name, posts in due.items()}
+    batches = {name: (queued, [_notification(one) for one in queued]) for name, queued in due.items()}
     for name, reminders in _reminders(channels, firing, due).items():
         batches[name] = (due.get(name, []), [*batches.get(name, ([], []))[1], *reminders])
     rows = _sent(outbox, channels, batches, now_us, environment, dry_run=dry_run) if batches else []
-    told = {one.id for posts in due.values() for one in posts}
+    told = {one.id for queued in due.values() for one in queued}
     return [*rows, *(_row(one, "queued", one.error) for one in waiting if one.id not in told)]
 
 
 def _reminders(
-    channels: Mapping[str, Channel], firing: Sequence[Alert], due: Mapping[str, Sequence[Post]]
+    channels: Mapping[str, Channel], firing: Sequence[Alert], due: Mapping[str, Sequence[QueuedNotification]]
 ) -> dict[str, list[Notification]]:
     if not firing or not channels:
         return {}
@@ -211,16 +213,16 @@ def _reminders(
         if not NOTIFIERS[channel.type].resends:
             continue
         told = {one.alert.alert_id for one in due.get(name, ())}
-        again = [a for a in firing if a.told_us is not None and a.alert_id not in told and channel.takes(a)]
+        again = [a for a in firing if a.notified_us is not None and a.alert_id not in told and routes_to(a, channel)]
         if again:
-            found[name] = [Notification(Tell.TRIGGER, alert, repeated=True) for alert in again]
+            found[name] = [Notification(NotificationEvent.TRIGGER, alert, repeated=True) for alert in again]
     return found
 
 
 def _sent(
     outbox: Outbox,
     channels: Mapping[str, Channel],
-    batches: Mapping[str, tuple[Sequence[Post], Sequence[Notification]]],
+    batches: Mapping[str, tuple[Sequence[QueuedNotification], Sequence[Notification]]],
     now_us: int,
     environment: Mapping[str, str],
     *,
@@ -230,22 +232,22 @@ def _sent(
 
     def record(done: Sequence[Delivery]) -> None:
         for one in done:
-            posts = batches[one.channel][0]
-            if one.index < len(posts):
-                outbox.sent(posts[one.index].id, now_us)
+            queued = batches[one.channel][0]
+            if one.index < len(queued):
+                outbox.sent(queued[one.index].id, now_us)
 
     due = {channels[name]: notifications for name, (_, notifications) in batches.items()}
     outcome = deliver(due, environment, record=record, dry_run=dry_run)
     return [
-        _settled(outbox, posts, notifications, delivery, now_us, dry_run=dry_run)
-        for name, (posts, notifications) in batches.items()
+        _settled(outbox, queued, notifications, delivery, now_us, dry_run=dry_run)
+        for name, (queued, notifications) in batches.items()
         for delivery in outcome[name]
     ]
 
 
 def _settled(
     outbox: Outbox,
-    posts: Sequence[Post],
+    queued: Sequence[QueuedNotification],
     notifications: Sequence[Notification],
     delivery: Delivery,
     now_us: int,
@@ -258,8 +260,8 @@ def _settled(
     row = NotificationRow(
         notification.alert.alert_id, delivery.channel, notification.event, status, delivery.reason, delivery.text
     )
-    if not delivery.delivered and not dry_run and delivery.index < len(posts):
-        one = posts[delivery.index]
+    if not delivery.delivered and not dry_run and delivery.index < len(queued):
+        one = queued[delivery.index]
         wait = min(_FIRST_RETRY_US << min(one.tries, _MOST_DOUBLINGS), _LONGEST_RETRY_US)
         if delivery.retry_after_s is not None:
             wait = max(wait, round(delivery.retry_after_s * 1_000_000))
@@ -267,13 +269,15 @@ def _settled(
     return row
 
 
-def _notification(post: Post) -> Notification:
+def _notification(queued: QueuedNotification) -> Notification:
     from llmmon.alerting.notifiers import Notification
 
-    repeated = post.event == REPEAT
-    return Notification(Tell.TRIGGER if repeated else Tell(post.event), post.alert, repeated=repeated)
+    repeated = queued.event == REPEAT
+    return Notification(
+        NotificationEvent.TRIGGER if repeated else NotificationEvent(queued.event), queued.alert, repeated=repeated
+    )
 
 
-def _row(post: Post, status: str, reason: str) -> NotificationRow:
-    event = Tell.TRIGGER if post.event == REPEAT else Tell(post.event)
-    return NotificationRow(post.alert.alert_id, post.channel, event, status, reason)
+def _row(queued: QueuedNotification, status: str, reason: str) -> NotificationRow:
+    event = NotificationEvent.TRIGGER if queued.event == REPEAT else NotificationEvent(queued.event)
+    return NotificationRow(queued.alert.alert_id, queued.channel, event, status, reason)

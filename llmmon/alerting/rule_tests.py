@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Group
-from llmmon.alerting.evaluation import evaluate_minutes, reaches, sight_of
+from llmmon.alerting.alert import Alert, GroupLabels
+from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity
 from llmmon.alerting.suggest import read_calls
-from llmmon.config import Config
 from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query
 from llmmon.metrics.columns import MISSING_CODE, Columns, FloatArray, IntArray, Names, concat
@@ -152,7 +152,7 @@ class ExpectedAlert(msgspec.Struct, frozen=True):
     group: Mapping[str, str | None] | None = None
     severity: str | None = None
 
-    def fits(self, alert: Alert) -> bool:
+    def matches(self, alert: Alert) -> bool:
         """Whether an alert is this one."""
         return (
             self.rule == alert.rule
@@ -184,7 +184,7 @@ class OpenAlert(msgspec.Struct, frozen=True):
     """An alert that was open at a time of a test."""
 
     rule: str
-    group: Group
+    group: GroupLabels
     state: str
     severity: str
 
@@ -217,17 +217,17 @@ def calls_of_test(test: RuleTest) -> Columns:
 def run_test(test: RuleTest, rules: Sequence[AlertRule], calls: Columns) -> RuleTestResult:
     """Evaluate every minute from the test's start, and compare the open alerts at each of its times."""
     chosen = [rule for rule in rules if not test.rules or rule.name in test.rules]
-    streams = list(reaches(chosen))
+    streams = list(streams_of(chosen))
     fold = StreamsFold(streams)
     fold.add(calls, [])
-    past = complete(streams, [fold.result()])
+    histories = complete(streams, [fold.result()])
     start = _start(test, calls) // MINUTE_US
     found, state, done = [], dict[str, Alert](), start
     for expectation in sorted(test.expect, key=lambda one: one.at_us):
         until = start + expectation.at_us // MINUTE_US
         if until > done:
-            sights = [sight_of(rule, past, np.arange(done + 1, until + 1)) for rule in chosen]
-            state, _ = evaluate_minutes(state, sights)
+            evaluations = [evaluate_rule(rule, histories, np.arange(done + 1, until + 1)) for rule in chosen]
+            state, _ = evaluate_minutes(state, evaluations)
             done = until
         found.append(_compared(expectation, [alert for alert in state.values() if not alert.resolved]))
     return RuleTestResult(test.name, tuple(found))
@@ -246,7 +246,7 @@ def _compared(expectation: Expectation, alerts: Sequence[Alert]) -> Compared:
     pairs: list[tuple[ExpectedAlert | None, OpenAlert | None]] = []
     missing = []
     for wanted in sorted(expectation.alerts, key=lambda e: (e.group is None) + (e.severity is None)):
-        hit = next((alert for alert in left if wanted.fits(alert)), None)
+        hit = next((alert for alert in left if wanted.matches(alert)), None)
         if hit is None:
             missing.append(wanted)
         else:
@@ -362,19 +362,21 @@ def _known_rule(read: RuleTable, key: str, name: str, rules: Sequence[AlertRule]
         read.fault(key, unknown("rule", name, known) if known else "there are no rules to test")
 
 
-def run_tests(config: Config, rules: Sequence[AlertRule], now_us: int) -> list[RuleTestResult]:
-    """The result of each test of a configuration; raises `InputError` where a log cannot be read."""
-    query = Query(logs=(), config=config, wall_us=now_us, tz=config.timezone, naive_tz=config.naive_timezone)
-    return [_run(test, config, rules, query) for test in config.tests]
+def run_tests(
+    tests: Sequence[RuleTest], rules: Sequence[AlertRule], query: Query, folder: Path
+) -> list[RuleTestResult]:
+    """The result of each test; raises `InputError` where a log cannot be read.
+
+    `query` says how logs are read; the paths of inputs start from `folder`.
+    """
+    return [_run(test, rules, query, folder) for test in tests]
 
 
-def _run(test: RuleTest, config: Config, rules: Sequence[AlertRule], query: Query) -> RuleTestResult:
+def _run(test: RuleTest, rules: Sequence[AlertRule], query: Query, folder: Path) -> RuleTestResult:
     if not test.input:
         return run_test(test, rules, calls_of_test(test))
-    folder = config.path.parent if config.path is not None else None
-    path = test.input if folder is None else str(folder / test.input)
     try:
-        calls = read_calls(msgspec.structs.replace(query, logs=(path,)), rules)
+        calls = read_calls(msgspec.structs.replace(query, logs=(str(folder / test.input),)), rules)
     except InputError as error:
         raise InputError(f"test {test.name!r}: {error}", hint="input is seen from the configuration file") from None
     return run_test(test, rules, calls)

@@ -13,6 +13,7 @@ import msgspec
 from llmmon.text.times import duration_text
 
 MINUTE_US: Final = 60_000_000
+LATE_US: Final = 2 * MINUTE_US  # how long a line may take to arrive, unless configured
 MOST_GROUPS: Final = 100  # of one rule; the calls of all others are the group "other"
 OTHER: Final = "other"
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Group
+from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.backtest import (
     BacktestReport,
     Episode,
@@ -23,18 +23,18 @@ from llmmon.alerting.backtest import (
     replay,
     report_of,
 )
-from llmmon.alerting.check import identity, replayed_minutes
-from llmmon.alerting.evaluation import Past, reaches, sight_of
-from llmmon.alerting.evaluation.windows import Sight, least_count
+from llmmon.alerting.check import replayed_minutes
+from llmmon.alerting.evaluation import Histories, evaluate_rule, streams_of
+from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
 from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
-from llmmon.alerting.notifiers import NOTIFIERS
+from llmmon.alerting.notifiers import NOTIFIERS, Channel
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Change
-from llmmon.config import Config, read_toml
 from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.report import SourceReport
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, concat
+from llmmon.text.tables import parse_toml
 
 PERIODS: Final = {"day": 1440, "week": 7 * 1440, "month": 30 * 1440}  # minutes
 FIRST_PART: Final = 0.7
@@ -118,7 +118,7 @@ class SuggestReport(msgspec.Struct, frozen=True, kw_only=True):
 class Parts(msgspec.Struct, frozen=True):
     """A past in two parts, and the incidents known in it."""
 
-    past: Past
+    histories: Histories
     first: IntArray
     rest: IntArray
     incidents: tuple[LabelledIncident, ...] = ()
@@ -169,7 +169,7 @@ def outcome(rule: AlertRule, parts: Parts, ends: IntArray) -> tuple[Outcome, tup
     """What a rule does over some minutes, by the state machine of `check`; and its episodes."""
     if not len(ends):
         return Outcome(0, 0, 0, 0), ()
-    done = replay([sight_of(rule, parts.past, ends)])
+    done = replay([evaluate_rule(rule, parts.histories, ends)])
     told = notified(done.messages)
     of = [next((i for i in parts.incidents if _tells(at, group, i, rule)), None) for at, _, group in told]
     news = {(i.start_us, group) for i, (_, _, group) in zip(of, told, strict=True) if i is not None}
@@ -179,7 +179,7 @@ def outcome(rule: AlertRule, parts: Parts, ends: IntArray) -> tuple[Outcome, tup
     return Outcome(len(told), len(told) - len(news), caught, len(mine)), done.episodes
 
 
-def _tells(at_us: int, group: Group, incident: LabelledIncident, rule: AlertRule) -> bool:
+def _tells(at_us: int, group: GroupLabels, incident: LabelledIncident, rule: AlertRule) -> bool:
     """Whether a message may be about an incident: it comes during it, or as late as the rule can be."""
     return incident.start_us <= at_us <= incident.end_us + rule.window_us + rule.for_us and incident.concerns(group)
 
@@ -190,19 +190,19 @@ class _Seen:
     def __init__(self, rule: AlertRule, parts: Parts) -> None:
         self._rule, self._parts = rule, parts
         self._down = rule.condition in {"lt", "le"}
-        self._sight = sight_of(rule, parts.past, parts.first, everywhere=True)
+        self._evaluation = evaluate_rule(rule, parts.histories, parts.first, everywhere=True)
         self._least = least_count(rule, statistic_of(rule))
-        self._x = self._pressing(self._sight)
-        self._judged = int((~np.isnan(self._x) & (self._sight.count >= self._least)).sum())
+        self._x = self._pressing(self._evaluation)
+        self._judged = int((~np.isnan(self._x) & (self._evaluation.count >= self._least)).sum())
         self.usable = self._judged > 0
         self._usual = float(np.nanmedian(self._x)) if self.usable else 0.0
 
-    def _pressing(self, sight: Sight) -> FloatArray:
-        value = sight.value
-        if isinstance(self._rule.basis, Change) and sight.threshold is not None:
+    def _pressing(self, evaluation: RuleEvaluation) -> FloatArray:
+        value = evaluation.value
+        if isinstance(self._rule.basis, Change) and evaluation.threshold is not None:
             with np.errstate(invalid="ignore", divide="ignore"):
-                value = value / sight.threshold * self._rule.basis.factor
-        found: FloatArray = np.where(sight.gone | ~np.isfinite(value), np.nan, -value if self._down else value)
+                value = value / evaluation.threshold * self._rule.basis.factor
+        found: FloatArray = np.where(evaluation.gone | ~np.isfinite(value), np.nan, -value if self._down else value)
         return found
 
     def settings(self) -> list[tuple[int, int | None]]:
@@ -214,7 +214,7 @@ class _Seen:
     def best(self, hold: int, least: int | None, allowed: int) -> AlertRule | None:
         """The rule with the most sensitive threshold that keeps the budget with these settings."""
         count = self._least if least is None else least
-        judged = np.where(self._sight.count >= count, self._x, np.nan)
+        judged = np.where(self._evaluation.count >= count, self._x, np.nan)
         known = np.sort(judged[~np.isnan(judged)])
         if not len(known) or len(known) < _LEAST_JUDGED * self._judged:
             return None  # a rule that is blind most of the time makes no noise either
@@ -252,7 +252,7 @@ class _Seen:
         at = self._parts.first * MINUTE_US
         for incident in self._parts.incidents:
             until = incident.end_us + self._rule.window_us
-            for row, group in enumerate(self._sight.groups):
+            for row, group in enumerate(self._evaluation.groups):
                 if incident.concerns(group):
                     out[row] |= (at >= incident.start_us) & (at <= until)
         return out
@@ -306,19 +306,19 @@ def rounded(value: float, *, up: bool) -> float:
 LABELS: Final = "labels.toml"  # as `simulate` writes it beside the logs
 
 
-class PastRead(msgspec.Struct, frozen=True):
+class ReadHistory(msgspec.Struct, frozen=True):
     """The history of what rules read, the minutes to evaluate, and what was read for it."""
 
-    past: Past
+    histories: Histories
     ends: IntArray
     source: SourceReport
     exit_code: int
 
-    def sights(self, rules: Sequence[AlertRule], *, everywhere: bool = False) -> list[Sight]:
+    def evaluations(self, rules: Sequence[AlertRule], *, everywhere: bool = False) -> list[RuleEvaluation]:
         """What rules see at every minute."""
         if not len(self.ends):
             return []
-        return [sight_of(rule, self.past, self.ends, everywhere=everywhere) for rule in rules]
+        return [evaluate_rule(rule, self.histories, self.ends, everywhere=everywhere) for rule in rules]
 
 
 class Backtested(msgspec.Struct, frozen=True):
@@ -326,43 +326,50 @@ class Backtested(msgspec.Struct, frozen=True):
 
     report: BacktestReport
     replay: Replay
-    done: PastRead
+    done: ReadHistory
 
 
-def read_for(query: Query, rules: Sequence[AlertRule]) -> PastRead:
+def read_for(query: Query, rules: Sequence[AlertRule]) -> ReadHistory:
     """Read logs once, for all rules; every minute from the first call to the last is evaluated, as in `check`."""
-    streams = list(reaches(rules))
+    streams = list(streams_of(rules))
     found = read(query, fields_of(streams), lambda: StreamsFold(streams))
     ends = replayed_minutes(found.source, query.say)
-    return PastRead(complete(streams, found.results), ends, found.source, found.exit_code)
+    return ReadHistory(complete(streams, found.results), ends, found.source, found.exit_code)
 
 
 def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:
     """The calls themselves, with the fields that rules need."""
-    return concat(read(query, fields_of(reaches(rules)), ColumnsFold).results)
+    return concat(read(query, fields_of(streams_of(rules)), ColumnsFold).results)
 
 
-def backtest(query: Query, rules: Sequence[AlertRule], config: Config, labels: Path | None) -> Backtested:
+def backtest(
+    query: Query,
+    rules: Sequence[AlertRule],
+    channels: Sequence[Channel] = (),
+    labels: Path | None = None,
+    *,
+    identity: str = "",
+) -> Backtested:
     """Replay rules over logs, as `check` would have run every minute; the live state is not touched."""
     incidents = _labels(query, labels)
     done = read_for(query, rules)
     if not len(done.ends):
         raise InputError("no call in the logs has a time, so there is nothing to replay", hint="see `llmmon inspect`")
-    played = replay(done.sights(rules), config.channels, identity(config))
-    together = {"", *(channel.name for channel in config.channels if not NOTIFIERS[channel.type].one_each)}
+    played = replay(done.evaluations(rules), channels, identity)
+    together = {"", *(channel.name for channel in channels if not NOTIFIERS[channel.type].one_each)}
     return Backtested(report_of(played, rules, query.tz, incidents, together), played, done)
 
 
 def suggestions(
     query: Query, rules: Sequence[AlertRule], budget: NoiseBudget, labels: Path | None, first: float
-) -> tuple[SuggestReport, PastRead]:
+) -> tuple[SuggestReport, ReadHistory]:
     """Thresholds for a noise budget, chosen on the `first` share of the logs' time."""
     incidents = _labels(query, labels)
     done = read_for(query, rules)
     cut = round(len(done.ends) * first)
     if not cut:
         raise InputError("no call in the logs has a time, so nothing can be chosen", hint="see `llmmon inspect`")
-    parts = Parts(done.past, done.ends[:cut], done.ends[cut:], incidents or ())
+    parts = Parts(done.histories, done.ends[:cut], done.ends[cut:], incidents or ())
     return suggest(rules, parts, budget, labelled=incidents is not None), done
 
 
@@ -372,7 +379,7 @@ def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] |
     if path is None:
         return None
     try:
-        return labels_of(read_toml(path), str(path))
+        return labels_of(parse_toml(path.read_bytes()), str(path))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:

@@ -95,7 +95,7 @@ def silence(
     state: StateOption = None,
     config: ConfigFile = None,
 ) -> None:
-    """Tell nobody of alerts that fit, for a while.
+    """Silence alerts that match, for a while.
 
     Example: llmmon alerts silence rule=slow model='gpt-4*' --for 2h --why deploy
     """
@@ -129,14 +129,13 @@ def _open(
     chosen: str | None, state: Path | None, output: "Output | None" = None
 ) -> "Iterator[tuple[StateFile, Config]]":
     """The state file of the configuration, while no evaluation runs."""
-    from llmmon.alerting.check import state_path
     from llmmon.alerting.state import StateFile, sole_evaluator
     from llmmon.cli.options import load_config
     from llmmon.cli.output import Output
 
     output = output or Output.of(None, None, quiet=False)
     found = load_config(chosen, output)
-    path = state_path(found, state, os.environ)
+    path = found.state_path(state, os.environ)
     if path is None:
         raise UsageError("no configuration, so no alerts are remembered", hint="--config FILE or --state FILE names it")
     with sole_evaluator(path), StateFile(path, say=output.say) as store:

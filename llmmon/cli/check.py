@@ -2,17 +2,17 @@
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import StateOption, with_logs
+from llmmon.cli.options import StateOption, active_rules, with_logs
 from llmmon.errors import EXIT_DELIVERY, EXIT_FOUND, EXIT_INPUT, EXIT_OK, first_exit_code
 
 if TYPE_CHECKING:
-    from llmmon.alerting.check import CheckReport
+    from llmmon.alerting.check import CheckPlan, CheckReport
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
 
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def check(
     query: "Query",
     output: "Output",
+    config: "Config",
     state: StateOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the messages; send and remember nothing.")] = False,
     explain: Annotated[
@@ -37,7 +38,8 @@ def check(
     """
     from llmmon.output.views.alerts import nagios_line, nagios_status
 
-    report = _checked(query, output, state, explain, dry_run=dry_run)
+    active_rules(config, output)
+    report = _checked(query, output, config.check_plan(state, os.environ, dry_run=dry_run, explain=explain))
     if report is None:
         return EXIT_OK
     codes = _codes(report)
@@ -51,16 +53,11 @@ def check(
     return code
 
 
-def _checked(
-    query: "Query", output: "Output", state: Path | None, explain: str | None, *, dry_run: bool
-) -> "CheckReport | None":
-    from llmmon.alerting.check import CheckPlan, check, state_path
+def _checked(query: "Query", output: "Output", plan: "CheckPlan") -> "CheckReport | None":
+    from llmmon.alerting.check import check
     from llmmon.alerting.state import BusyError
 
-    plan = CheckPlan(state=state, dry_run=dry_run, explain=explain, environment=os.environ)
-    if not query.config.rules:
-        output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
-    if query.now != "log" and state_path(query.config, state, os.environ) is None:
+    if query.now != "log" and plan.state is None:
         output.say("without a configuration no state is kept and nobody is told")
     try:
         return check(query, plan)

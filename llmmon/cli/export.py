@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
     from llmmon.output.export.metrics import Made
     from llmmon.output.export.rows import Wanted
@@ -53,6 +54,7 @@ Cumulative = Annotated[
 def export(
     query: "Query",
     output: "Output",
+    config: "Config",
     to: To = None,
     endpoint: Endpoint = None,
     label_limit: LabelLimit = 100,
@@ -80,7 +82,7 @@ def export(
         return _rows(query, output, kind, Wanted(keep_text, tuple(tag or ()), fill_costs))
     request = None if endpoint is None else otlp.endpoint(endpoint, os.environ)
     try:
-        made = _metrics(query, kind, label_limit, state, cumulative=cumulative)
+        made = _metrics(query, kind, label_limit, config.state_path(state, os.environ), cumulative=cumulative)
     except BusyError as error:
         output.say(str(error))
         return 0
@@ -99,7 +101,6 @@ def _check_meaning(kind: str, options: "Mapping[str, object]") -> None:
 
 
 def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *, cumulative: bool) -> "Made":
-    from llmmon.alerting.check import state_path
     from llmmon.output.export import metrics
 
     if not cumulative:
@@ -109,10 +110,9 @@ def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *,
     for name in ("window", "since", "until"):
         if getattr(query, name) is not None:
             raise UsageError(f"--cumulative counts all calls, --{name} only some", hint=f"leave --{name} away")
-    path = state_path(query.config, state, os.environ)
-    if path is None:
+    if state is None:
         raise UsageError("--cumulative needs a state file", hint="--state llmmon-state.db, or a configuration")
-    return metrics.export_cumulative(query, kind, label_limit, path)
+    return metrics.export_cumulative(query, kind, label_limit, state)
 
 
 def _rows(query: "Query", output: "Output", kind: str, wanted: "Wanted") -> int:

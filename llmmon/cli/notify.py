@@ -35,10 +35,10 @@ def prove(
 
     Example: llmmon notify test oncall
     """
-    from llmmon.alerting.delivery import build, deliver, drill_notifications
+    from llmmon.alerting.delivery import build, deliver, make_test_notifications
 
     found = _channel(_load(config), channel)
-    ends = drill_notifications(time.time_ns() // 1000)[: 2 if resolve else 1]
+    ends = make_test_notifications(time.time_ns() // 1000)[: 2 if resolve else 1]
     if dry_run:
         for one in ends:
             shown = deliver({found: [one]}, os.environ, dry_run=True)[channel][0]

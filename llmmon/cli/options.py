@@ -19,6 +19,7 @@ import typer
 from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
+    from llmmon.alerting.rules import AlertRule
     from llmmon.cli.output import Output
     from llmmon.config import Config
     from llmmon.ingest.query import Query
@@ -78,15 +79,19 @@ WRITING: Final = (
 )
 
 
+_GIVEN: Final = frozenset({"query", "output", "config"})  # parameters that are made of the options
+
+
 def with_logs(
     command: Callable[..., int | None], *, optional: bool = False, without: AbstractSet[str] = frozenset()
 ) -> Callable[..., None]:
     """Give a command the shared options; its return value is the exit code.
 
-    The wrapped function takes `query` and `output` and whatever options it declares of its own. Where logs are
+    The wrapped function takes `query`, `output` or `config` and whatever options it declares of its own. Where logs are
     `optional`, none are read unless they are named; `without` are options that do not apply.
     """
-    own = [p for p in inspect.signature(command).parameters.values() if p.name not in {"query", "output"}]
+    wanted = _GIVEN & inspect.signature(command).parameters.keys()
+    own = [p for p in inspect.signature(command).parameters.values() if p.name not in _GIVEN]
     shared = [option for option in (*READING, *WRITING) if option.name not in without]
     absent = dict.fromkeys(without)
     parameters = [
@@ -102,8 +107,10 @@ def with_logs(
     def run(**given: Any) -> None:
         given |= absent
         output = _output(given)
-        query = _query(given, output, optional=optional)
-        code = command(query=query, output=output, **{p.name: given[p.name] for p in own})
+        config = load_config(given["config"], output)
+        query = _query(given, config, output, optional=optional)
+        ready = {"query": query, "output": output, "config": config}
+        code = command(**{name: ready[name] for name in wanted}, **{p.name: given[p.name] for p in own})
         raise typer.Exit(code or 0)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -117,15 +124,15 @@ def _output(given: dict[str, Any]) -> "Output":
     return Output.of(given["format"], given["output_file"], quiet=given["quiet"])
 
 
-def _query(given: dict[str, Any], output: "Output", *, optional: bool = False) -> "Query":
+def _query(given: dict[str, Any], config: "Config", output: "Output", *, optional: bool = False) -> "Query":
     from llmmon.ingest.cache import ColumnCache, cache_folder
     from llmmon.ingest.query import Query
+    from llmmon.pricing.cost_modes import CostMode
     from llmmon.text.names import lookup
     from llmmon.text.times import zone
 
-    config = load_config(given["config"], output)
     mode = given["cost"] or "auto"
-    lookup({name: name for name in ("auto", "logged", "calculated", "none")}, mode, "cost mode")
+    lookup({known.value: known for known in CostMode}, mode, "cost mode")
     if given["dialect"]:
         from llmmon.formats import DIALECTS
 
@@ -135,8 +142,8 @@ def _query(given: dict[str, Any], output: "Output", *, optional: bool = False) -
     zone(naive)
     return Query(
         logs=tuple(given["logs"] or ()) if optional else _logs(given["logs"], config),
-        config=config,
         wall_us=time.time_ns() // 1000,
+        prices=config.prices,
         window=given["window"],
         since=given["since"],
         until=given["until"],
@@ -202,3 +209,10 @@ def _stdin_has_data() -> bool:
     except OSError:
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)
+
+
+def active_rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
+    """The rules that apply; that they are the default ones is said on stderr."""
+    if not config.rules:
+        output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
+    return config.active_rules

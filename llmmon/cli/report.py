@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from llmmon.cli.options import StateOption, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
     from llmmon.reports.overview_fold import Overview
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 def report(
     query: "Query",
     output: "Output",
+    config: "Config",
     by: Annotated[
         list[str] | None,
         typer.Option(help="Break down by this field; repeatable. Default: model, user, feature.", metavar="FIELD"),
@@ -47,7 +50,9 @@ def report(
         by=tuple(field for text in by or ["model,user,feature"] for field in text.split(",")),
         every_us=check_every(duration_us(every, plain="m")) if every else None,
         score=score,
-        state=_state(query, state),
+        thresholds=_thresholds(config) if score else {},
+        slos=config.slos,
+        state=_state(config, state),
     )
     with rereadable(query) as again:
         overview, found = make_report(again, plan)
@@ -56,29 +61,30 @@ def report(
 
 
 def _write(overview: "Overview", output: "Output") -> None:
-    from importlib.resources import files
-
     from llmmon.cli.output import accounting
-    from llmmon.output.renderers.html import render
-    from llmmon.output.views.overview import view_report
+    from llmmon.output.report_page import report_page
     from llmmon.text.figures import size
 
-    parts = files("llmmon.output.renderers.html")
-    page = render(view_report(overview), *((parts / name).read_text("utf-8") for name in ("page.css", "page.js")))
+    page = report_page(overview)
     output.write(page)
     if output.file is not None:
         output.say(f"wrote {output.file} ({size(len(page.encode()))})")
     output.say(accounting(overview.source))
 
 
-def _state(query: "Query", chosen: Path | None) -> Path | None:
+def _thresholds(config: "Config") -> "Mapping[str, float]":
+    from llmmon.quality.scoring import checked_thresholds
+
+    return checked_thresholds(config.score_thresholds, config.path)
+
+
+def _state(config: "Config", chosen: Path | None) -> Path | None:
     """Where alerts are remembered, if anywhere; raises `UsageError` for a file that was named and is not there."""
-    from llmmon.alerting.check import state_path
     from llmmon.errors import UsageError
 
     if chosen is not None and not chosen.exists():
         raise UsageError(f"--state {chosen}: no such file", hint="`llmmon check` makes one")
-    return state_path(query.config, chosen, os.environ)
+    return config.state_path(chosen, os.environ)
 
 
 def _check(output: "Output") -> None:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from llmmon.cli.options import with_logs
+from llmmon.cli.options import active_rules, with_logs
 from llmmon.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
-    from llmmon.alerting.rules import AlertRule
     from llmmon.cli.output import Output
     from llmmon.config import Config
     from llmmon.ingest.query import Query
@@ -36,6 +35,7 @@ Labels = Annotated[
 def _check(
     query: "Query",
     output: "Output",
+    config: "Config",
     rules_file: RulesFile = None,
     step: Annotated[str, typer.Option(help="Time between two runs of `check`.", metavar="DURATION")] = "5m",
 ) -> int:
@@ -49,13 +49,13 @@ def _check(
     from llmmon.output.views.rules import view_lint
     from llmmon.text.times import duration_us
 
-    config = _config(query, rules_file)
-    chosen = _rules(config, output)
+    config = _config(config, rules_file)
+    chosen = active_rules(config, output)
     found = lint(chosen, config.channels, duration_us(step, plain="m"))
     source, codes = SourceReport(), {EXIT_OK}
     if query.logs:
         done = read_for(query, chosen)
-        found += lint_seen(done.sights(chosen))
+        found += lint_seen(done.evaluations(chosen))
         source, codes = done.source, {done.exit_code}
     view = view_lint(chosen, config.channels, found)
     return output.finish("rules check", view, source, codes, found=bool(found))
@@ -83,6 +83,7 @@ def prove(
     from llmmon.alerting.rule_tests import run_tests
     from llmmon.cli.options import load_config
     from llmmon.cli.output import Output
+    from llmmon.ingest.query import Query
     from llmmon.ingest.report import SourceReport
     from llmmon.output.views.rules import view_tests
 
@@ -91,7 +92,10 @@ def prove(
     if not found.tests:
         where = f"{found.path} has no [[tests]]" if found.path else "there is no llmmon.toml"
         raise ConfigError(f"nothing to test: {where}", hint="`llmmon rules test` in the README shows one")
-    results = run_tests(found, _rules(found, output), time.time_ns() // 1000)
+    how = Query(
+        logs=(), wall_us=time.time_ns() // 1000, prices=found.prices, tz=found.timezone, naive_tz=found.naive_timezone
+    )
+    results = run_tests(found.tests, active_rules(found, output), how, found.path.parent if found.path else Path())
     failed = any(not result.passed for result in results)
     raise typer.Exit(output.finish("rules test", view_tests(results), SourceReport(), set(), found=failed))
 
@@ -99,6 +103,7 @@ def prove(
 def _backtest(
     query: "Query",
     output: "Output",
+    config: "Config",
     rules_file: RulesFile = None,
     labels: Labels = None,
 ) -> int:
@@ -109,8 +114,8 @@ def _backtest(
     from llmmon.alerting.suggest import backtest
     from llmmon.output.views.backtest import view_backtest
 
-    config = _config(query, rules_file)
-    found = backtest(query, _rules(config, output), config, labels)
+    config = _config(config, rules_file)
+    found = backtest(query, active_rules(config, output), config.channels, labels, identity=config.identity)
     return output.finish(
         "rules backtest", view_backtest(found.report, query.tz), found.done.source, {found.done.exit_code}
     )
@@ -122,6 +127,7 @@ rules.command("backtest")(with_logs(_backtest))
 def _suggest(
     query: "Query",
     output: "Output",
+    config: "Config",
     budget: Annotated[
         str, typer.Option(help="How many messages are bearable, such as 1/day.", metavar="N/PERIOD")
     ] = "2/week",
@@ -141,7 +147,7 @@ def _suggest(
     from llmmon.text.names import lookup
 
     bearable = noise_budget(budget)
-    known = {one.name: one for one in _rules(_config(query, rules_file), output)}
+    known = {one.name: one for one in active_rules(_config(config, rules_file), output)}
     chosen = tuple(lookup(known, name, "rule") for name in rule or known)
     report, done = suggestions(query, chosen, bearable, labels, first)
     if write is not None:
@@ -156,18 +162,10 @@ def _suggest(
 rules.command("suggest")(with_logs(_suggest))
 
 
-def _config(query: "Query", file: Path | None) -> "Config":
+def _config(config: "Config", file: Path | None) -> "Config":
     """The configuration, with the rules and tests of another file where one is named."""
     if file is None:
-        return query.config
+        return config
     from llmmon.config import load
 
     return load(str(file), os.environ, Path.cwd())
-
-
-def _rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
-    from llmmon.alerting.rules import DEFAULT_RULES
-
-    if not config.rules:
-        output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
-    return config.rules or DEFAULT_RULES

@@ -9,6 +9,7 @@ from llmmon.cli.options import with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
     from llmmon.quality.scoring import Judging
 
@@ -43,6 +44,7 @@ Concurrency = Annotated[int, typer.Option(help="Questions at a time.", min=1, ma
 def score(
     query: "Query",
     output: "Output",
+    config: "Config",
     overall: Overall = "defects",
     limit: Limit = 10,
     show_text: ShowText = False,
@@ -63,12 +65,19 @@ def score(
     from llmmon.errors import EXIT_DELIVERY
     from llmmon.metrics.filters import any_met
     from llmmon.output.views.scores import view_scores
-    from llmmon.quality.scoring import check_flags, score_calls
+    from llmmon.quality.scoring import check_flags, checked_thresholds, score_calls
 
     check_flags(fail_on or ())
     limits = (judge_sample, judge_max_calls, judge_max_usd, judge_concurrency)
     asked = _judging(query, judge_url, judge_model, judge_criteria, limits) if judge else None
-    report, found = score_calls(query, overall=overall, limit=limit, show_text=show_text, judging=asked)
+    report, found = score_calls(
+        query,
+        thresholds=checked_thresholds(config.score_thresholds, config.path),
+        overall=overall,
+        limit=limit,
+        show_text=show_text,
+        judging=asked,
+    )
     figures = {**report.summary, "judge_overall_avg": (report.judge or {}).get("overall_avg")}
     failed = any_met(fail_on or (), {**figures, "flag": {name for name, count in report.flags.items() if count}}, {})
     silent = report.judge is not None and report.judge["failed"] > 0 and not report.judge["scored"]
@@ -98,7 +107,7 @@ def _judging(query: "Query", url: str | None, model: str | None, criteria: list[
         max_calls=calls,
         max_usd=usd,
         concurrency=concurrency,
-        prices=prices_of(model, query.config),
+        prices=prices_of(model, query.prices),
     )
     asked.checked()
     return Judging(Sample.of(sample), asked, VerdictCache.of(os.environ))

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from llmmon.cli.options import StateOption, with_logs
+from llmmon.cli.options import StateOption, active_rules, with_logs
 from llmmon.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
     from llmmon.live.server.settings import ServePlan
 
@@ -34,6 +35,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be serv
 def _serve(
     query: "Query",
     output: "Output",
+    config: "Config",
     host: Host = None,
     port: Port = None,
     token: Token = None,
@@ -47,13 +49,15 @@ def _serve(
 
     Example: llmmon serve --dry-run --state state.db
     """
+    from llmmon.config import state_home
     from llmmon.live.server.settings import ServePlan
     from llmmon.text.times import duration_us
 
-    known = query.config.serve
-    kept = _state(query, state)
+    known = config.serve
+    kept = config.state_path(state, os.environ) or state_home(os.environ) / "serve.db"
     plan = ServePlan(
-        query=_following(query),
+        query=_following(query, config),
+        check=config.check_plan(kept, os.environ),
         state=kept,
         journal=log or known.log or kept.with_suffix(".jsonl"),
         host=host or known.host or "127.0.0.1",
@@ -69,6 +73,7 @@ def _serve(
     else:
         from llmmon.live.server.app import serve as run
 
+        active_rules(config, output)
         run(plan, output.say)
     return 0
 
@@ -82,18 +87,17 @@ def _need_extra() -> None:
         raise missing_extra("serve", "llmmon serve") from None
 
 
-def _following(query: "Query") -> "Query":
+def _following(query: "Query", config: "Config") -> "Query":
     """The query with the logs that are followed beside the one that is written."""
     import msgspec
 
-    logs = query.logs or query.config.logs or tuple(filter(None, os.environ.get("LLMMON_LOGS", "").split(os.pathsep)))
+    logs = query.logs or config.logs or tuple(filter(None, os.environ.get("LLMMON_LOGS", "").split(os.pathsep)))
     if "-" in logs:
         raise UsageError("serve follows files, not standard input", hint="post to /v1/requests, or name files")
     return msgspec.structs.replace(query, logs=logs)
 
 
 def _described(plan: "ServePlan", every: str) -> str:
-    from llmmon.alerting.actions import configured_rules
     from llmmon.live.server.app import address, check
     from llmmon.text.figures import plain
 
@@ -102,18 +106,11 @@ def _described(plan: "ServePlan", every: str) -> str:
         "listen": f"{address(plan.host, plan.port)}, {'a token is asked' if plan.token else 'no token is asked'}",
         "record": f"{plan.journal}, {'with' if plan.keep_text else 'without'} texts",
         "follow": ", ".join(plan.query.logs) or "no other log",
-        "rules": f"{', '.join(rule.name for rule in configured_rules(plan.query.config))}; every {every}",
-        "tell": ", ".join(channel.name for channel in plan.query.config.channels) or "nobody: no channel is configured",
+        "rules": f"{', '.join(rule.name for rule in plan.check.rules)}; every {every}",
+        "tell": ", ".join(channel.name for channel in plan.check.channels) or "nobody: no channel is configured",
         "state": str(plan.state),
     }
     return "".join(f"{name:<8}{plain(text)}\n" for name, text in rows.items())
-
-
-def _state(query: "Query", chosen: Path | None) -> Path:
-    """The state of `check`; without a configuration one of the server's own."""
-    from llmmon.alerting.check import state_home, state_path
-
-    return state_path(query.config, chosen, os.environ) or state_home(os.environ) / "serve.db"
 
 
 def _token(named: str) -> str | None:

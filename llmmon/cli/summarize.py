@@ -8,6 +8,7 @@ from llmmon.cli.options import By, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
 
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def summarize(
     query: "Query",
     output: "Output",
+    config: "Config",
     by: By = None,
     every: Annotated[
         str | None, typer.Option(help="A time series in buckets of this width, such as 1h.", metavar="DURATION")
@@ -41,9 +43,9 @@ def summarize(
     fields = tuple(field for text in by or ["model"] for field in text.split(","))
     every_us = check_every(duration_us(every, plain="m")) if every else None
     if score:
-        from llmmon.quality.scoring import with_quality
+        from llmmon.quality.scoring import checked_thresholds, with_quality
 
-        query = with_quality(query)
+        query = with_quality(query, checked_thresholds(config.score_thresholds, config.path))
     report, found = run(
         query, by=fields, every_us=every_us, series_by=fields if by and every else (), sort=sort, limit=limit
     )

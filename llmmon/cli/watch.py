@@ -1,5 +1,6 @@
 """`llmmon watch`."""
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
     from llmmon.live.screen import LiveScreen
     from llmmon.live.watcher import LiveReport, Watcher, WatchPlan
@@ -34,6 +36,7 @@ _SHORTEST_S = 0.1
 def watch(
     query: "Query",
     output: "Output",
+    config: "Config",
     by: By = None,
     sort: Sort = "request_count",
     interval: Interval = None,
@@ -51,7 +54,11 @@ def watch(
 
     live = output.format == "table" and output.file is None and sys.stdout.isatty()
     every_s = _interval(interval, live=live)
-    watcher = Watcher(query, _plan(query, output, by, sort, state, no_anomalies), lambda: time.time_ns() // 1000)
+    watcher = Watcher(
+        query,
+        _plan(query, output, by, sort, config.state_path(state, os.environ), no_anomalies),
+        lambda: time.time_ns() // 1000,
+    )
     try:
         watcher.poll()
         if not live:
@@ -80,9 +87,6 @@ def _interval(text: str | None, *, live: bool) -> float:
 def _plan(
     query: "Query", output: "Output", by: list[str] | None, sort: str, state: Path | None, no_anomalies: bool
 ) -> "WatchPlan":
-    import os
-
-    from llmmon.alerting.check import state_path
     from llmmon.live.rolling import LONGEST_US, SECOND_US
     from llmmon.live.watcher import SORTS, WatchPlan, names_of
     from llmmon.text.names import lookup
@@ -108,7 +112,7 @@ def _plan(
         window_us=window_us,
         by=names_of(by or ["model"]),
         sort=sort,
-        state=state_path(query.config, state, os.environ),
+        state=state,
         anomalies=not no_anomalies,
     )
 
@@ -134,7 +138,6 @@ def _print(watcher: "Watcher", output: "Output", every_s: float, count: int | No
 
 def _is_written(text: str) -> bool:
     """Print a line; whether there was somebody to read it."""
-    import os
     import sys
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
@@ -175,6 +176,21 @@ def suffix_unit(slot: str, path: Path) -> str:
     if slot not in SLOTS or SLOTS[slot] is not Slot.DURATION:
         return ""
     return next((unit for suffix, unit in _SUFFIXES if key.removesuffix(suffix) in _STEMS and key.endswith(suffix)), "")
+
+
+_UNIT_WORDS: Final = {
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "milliseconds"), "ms"),
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), "s"),
+    **dict.fromkeys(("us", "µs", "usec", "usecs", "micros", "microseconds"), "us"),
+    **dict.fromkeys(("ns", "nsec", "nanos", "nanoseconds"), "ns"),
+    **dict.fromkeys(("min", "mins", "minutes"), "min"),
+}
+
+
+def unit_named(key: str) -> str:
+    """The unit of time that is the last word of any key (`took_s`, `elapsedMs`, `seconds`), "" where there is none."""
+    words = re.findall(r"[A-ZÀ-Þ]?[a-zß-ÿµ]+|[A-Z]+(?![a-z])", key)
+    return _UNIT_WORDS.get(words[-1].lower(), "") if words else ""
 
 
 _MODEL_NAMES: Final = frozenset(

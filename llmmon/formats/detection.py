@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.formats import DIALECTS
-from llmmon.formats.aliases import bindings_at
+from llmmon.formats.aliases import bindings_at, unit_named
 from llmmon.formats.canonical import CallRule, Evidence, evidence_of
 from llmmon.formats.dialect import Dialect, Feed, Object, bindings_of
 from llmmon.formats.dialects.bodies import RAW
@@ -203,8 +203,7 @@ def _stands(path: Path, objects: Sequence[Object]) -> bool:
 def _with_unit(binding: Binding, units: Units) -> Binding:
     if binding.kind is not Slot.DURATION or binding.unit:
         return binding
-    named = next((b.unit for b in bindings_at(binding.path[-1:]) if b.unit and b.kind is Slot.DURATION), "")
-    return units.settled(msgspec.structs.replace(binding, unit=named))
+    return units.settled(msgspec.structs.replace(binding, unit=unit_named(binding.path[-1])))
 
 
 def _suggested(row: Object) -> Iterator[Binding]:

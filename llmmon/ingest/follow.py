@@ -122,7 +122,7 @@ MakeFold = Callable[[], Fold[Any]]
 Plans = dict[tuple[int, int], tuple[int, ReadPlan]]  # identity -> size of the head that it was made of, plan
 
 
-class Growth(msgspec.Struct, frozen=True):
+class NewCalls(msgspec.Struct, frozen=True):
     """What has been read since the checkpoints.
 
     `results` are the folds' (none where nothing grew), `source` accounts for the new lines only, `pending` are the
@@ -136,7 +136,7 @@ class Growth(msgspec.Struct, frozen=True):
     failed: tuple[tuple[str, str], ...]
 
 
-def read_growth(
+def read_new(
     query: Query,
     fields: frozenset[str],
     make_fold: MakeFold,
@@ -145,7 +145,7 @@ def read_growth(
     plans: Plans | None = None,
     paths: Sequence[str] | None = None,
     seen: Seen | None = None,
-) -> Growth:
+) -> NewCalls:
     """Read what is new in the logs of a query; its time options are not looked at.
 
     Logs without a checkpoint are read from their beginning, with `since_us` from where calls of that time can stand
@@ -186,7 +186,7 @@ class _Reading:
         self._failed: list[tuple[str, str]] = []
         self._checkpoints: list[Checkpoint] = []
 
-    def read(self, paths: Sequence[str], checkpoints: Sequence[Checkpoint], *, final: bool) -> Growth | None:
+    def read(self, paths: Sequence[str], checkpoints: Sequence[Checkpoint], *, final: bool) -> NewCalls | None:
         """What is new; None where a log was rotated meanwhile, unless this is final."""
         found = locate(paths, self._query.logs, checkpoints, self._query.wall_us * 1000)
         self._failed += found.failed
@@ -303,12 +303,12 @@ class _Reading:
         if sources:
             self._reports.append(self._scan(sources, plans, ranges=((0, None),) * len(sources), streams=streams))
 
-    def _growth(self, found: Located) -> Growth:
+    def _growth(self, found: Located) -> NewCalls:
         results, source = self._results, _joined(self._reports)
         if self._deferred and results:
             results, source = self._settled(results, source)
         kept = [*self._checkpoints, *found.kept]
-        return Growth(
+        return NewCalls(
             results=results,
             source=msgspec.structs.replace(source, timezone=self._query.tz, failed=tuple(self._failed)),
             checkpoints=(*kept, *found.vanished[:_MOST_VANISHED]),

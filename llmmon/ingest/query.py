@@ -9,8 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.config import Config
-from llmmon.errors import EXIT_INPUT, EXIT_OK, InputError
+from llmmon.errors import EXIT_INPUT, EXIT_OK, NO_CALLS, NO_LOGS, InputError
 from llmmon.formats.detection import Wanted
 from llmmon.formats.mapping import parse_override
 from llmmon.ingest import parallel, sources
@@ -25,14 +24,13 @@ from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
 from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order
 from llmmon.metrics.filters import Filter, all_of
 from llmmon.metrics.record import TAG_PREFIX
-from llmmon.pricing.logged_costs import as_logged
+from llmmon.pricing.cost_modes import pricing, pricing_fields
 
-AS_READ: Final = "as read"  # a cost mode for those who price themselves
 _LEAST_SPAN: Final = 512 << 10  # bytes
-PRICED_BY: Final = frozenset(
-    {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
-    | {"cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "cost_usd"}
-)
+
+
+def say_nothing(_text: str) -> None:
+    """Take a note that nobody wants to see."""
 
 
 class Derive(msgspec.Struct, frozen=True):
@@ -47,8 +45,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What the shared options ask for; texts as they were given, `wall_us` is the clock."""
 
     logs: tuple[str, ...]
-    config: Config
     wall_us: int
+    prices: Mapping[str, Any] = msgspec.field(default_factory=dict)  # `[prices]`, beside the shipped list
     window: str | None = None
     since: str | None = None
     until: str | None = None
@@ -64,9 +62,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     dedup: bool = False
     rejects: Path | None = None
     progress: Callable[[int, int], None] | None = None
-    say: Callable[[str], None] = msgspec.field(default=lambda _: None)
+    say: Callable[[str], None] = say_nothing
     derive: Derive | None = None
     cache: ColumnCache | None = None
+
+    def quiet(self) -> Query:
+        """The same query without notes, progress or rejected lines: for a reading that the user does not see."""
+        return msgspec.structs.replace(self, say=say_nothing, progress=None, rejects=None)
 
     def time_range(self) -> TimeRange:
         """The time that is asked for; raises `UsageError`."""
@@ -113,8 +115,9 @@ class Logs:
         for path in found.repeated:
             self.query.say(f"{path}: read once (the same content was named before)")
         if not self.sources:
-            what = "nothing to read" if not self.failed else "none of the logs can be read"
-            raise InputError(what, hint="name files, folders or globs of JSON lines, or - for standard input")
+            what, code = ("none of the logs can be read", "") if self.failed else ("nothing to read", NO_LOGS)
+            hint = "name files, folders or globs of JSON lines, or - for standard input"
+            raise InputError(what, hint=hint, code=code)
 
 
 def wanted_of(query: Query, fields: frozenset[str], where: Filter | None) -> Wanted:
@@ -122,17 +125,13 @@ def wanted_of(query: Query, fields: frozenset[str], where: Filter | None) -> Wan
     needed = {"timestamp", *fields, *(where.fields if where else ()), *(("request_id",) if query.dedup else ())}
     tags = tuple(sorted(name.removeprefix(TAG_PREFIX) for name in needed if name.startswith(TAG_PREFIX)))
     return Wanted(
-        fields=frozenset(name for name in needed if not name.startswith(TAG_PREFIX)) | pricing_fields(query, needed),
+        fields=frozenset(name for name in needed if not name.startswith(TAG_PREFIX))
+        | pricing_fields(query.cost, needed),
         tags=tags,
         overrides=tuple(parse_override(text) for text in query.maps),
         dialect=query.dialect,
         naive=query.naive_tz,
     )
-
-
-def pricing_fields(query: Query, needed: set[str]) -> frozenset[str]:
-    """The fields that costs are made from, where costs are needed."""
-    return PRICED_BY if query.cost != "none" and any("cost" in name for name in needed) else frozenset()
 
 
 def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]], weight: int = 1) -> Read:
@@ -238,48 +237,14 @@ def nothing_usable(report: SourceReport) -> InputError:
     return InputError(
         f"no LLM call found in {files} ({seen}){kinds}{first}",
         hint="`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
+        code=NO_CALLS,
     )
 
 
 def adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
     """What is added to the calls while they are read: costs, and what else the query derives."""
-    priced = _price(query, fields)
+    priced = pricing(query.cost, fields, query.prices, query.wall_us)
     if query.derive is None:
         return priced
     derived = query.derive.added
     return derived if priced is None else lambda columns: derived(priced(columns))
-
-
-def _price(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
-    if query.cost == "none":
-        return _without_costs
-    if query.cost == AS_READ or not any("cost" in name for name in fields):
-        return None
-    return _Pricing(query.cost, query.config.prices, query.wall_us)
-
-
-def _without_costs(columns: Columns) -> Columns:
-    kept = {name: values for name, values in columns.numbers.items() if name != "cost_usd"}
-    return msgspec.structs.replace(columns, numbers=kept)
-
-
-class _Pricing:
-    """Gives calls their costs; the price table is loaded when the first call needs it."""
-
-    def __init__(self, mode: str, prices: Mapping[str, Any], undated_us: int) -> None:
-        self._mode = mode
-        self._prices = prices
-        self._undated_us = undated_us  # calls without a time take today's prices
-        self._table: Any = None
-
-    def __call__(self, columns: Columns) -> Columns:
-        settled = as_logged(columns) if self._mode in {"auto", "logged"} else None
-        return self._calculated(columns) if settled is None else settled
-
-    def _calculated(self, columns: Columns) -> Columns:
-        from llmmon.pricing.costs import price
-        from llmmon.pricing.price_table import PriceTable
-
-        if self._table is None:
-            self._table = PriceTable.of(self._prices)
-        return price(columns, self._table, self._mode, self._undated_us)

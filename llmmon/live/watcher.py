@@ -13,7 +13,7 @@ import numpy as np
 from llmmon.anomaly.incidents import IncidentReport
 from llmmon.errors import LlmmonError
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import Growth, Plans, Seen, read_growth
+from llmmon.ingest.follow import NewCalls, Plans, Seen, read_new
 from llmmon.ingest.query import Query
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.sources import expand
@@ -175,7 +175,7 @@ class Watcher:
         since_us = None if self._replay else now_us - max(self.window_us, _FIRST_LOOK_US)
         if first and self._with_vigil:
             self._vigil = Vigil(self._query, since_us)
-        growth = read_growth(
+        growth = read_new(
             msgspec.structs.replace(self._query, wall_us=now_us, progress=self._query.progress if first else None),
             self._fields,
             lambda: self._fold(now_us),
@@ -207,7 +207,7 @@ class Watcher:
             self._paths, self._expanded_s = expand(self._query.logs).paths, time.monotonic()
         return self._paths
 
-    def _take(self, growth: Growth, now_us: int) -> None:
+    def _take(self, growth: NewCalls, now_us: int) -> None:
         if self._replay:
             now_us = max([self._recent.last_us or 0, *(recent.last_us or 0 for recent, _ in growth.results)]) + 1
         for recent, parts in growth.results:

@@ -1,9 +1,8 @@
-"""Costs that the log settles by itself, so that no price has to be looked up (nor the price table loaded)."""
+"""Cost of calls: token usage times the prices of the model at that time, in nano-dollars."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.record import Status
+from llmmon.pricing.cost_modes import CostMode
 from llmmon.pricing.price_list import KINDS, NEWEST_US, Listing, Quote
 from llmmon.pricing.price_table import PriceTable
 
@@ -243,15 +243,6 @@ def _spelt_out(keys: IntArray, fields: list[Names], sizes: list[int]) -> Iterato
 _REQUEST: Final = list(KINDS).index("request")
 _OUTPUT: Final = list(KINDS).index("output")
 _INPUT: Final = list(KINDS).index("input")
-
-
-class CostMode(StrEnum):
-    """Where costs come from."""
-
-    AUTO = "auto"  # logged; calculated where nothing (or a 0 that cannot be) is logged
-    LOGGED = "logged"  # only as logged, zeros included
-    CALCULATED = "calculated"  # only from prices
-    NONE = "none"  # no costs
 
 
 def price(columns: Columns, table: PriceTable, mode: str = CostMode.AUTO, undated_us: int | None = None) -> Columns:

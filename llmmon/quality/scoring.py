@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import heapq
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from llmmon.config import Config
 from llmmon.errors import ConfigError, InputError, UsageError
 from llmmon.formats.aliases import aliases_of
-from llmmon.ingest.query import Derive, Query, Read, read
+from llmmon.ingest.query import Derive, Query, Read, read, say_nothing
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.reread import comes_once, rereadable
 from llmmon.ingest.scan import place
@@ -31,6 +31,7 @@ from llmmon.text.names import lookup, nearest
 SHOWN_NAMES: Final = ("request_id", "model", "user")
 SHOWN_CHARS: Final = 2000
 _NO_DETAILS: Final[dict[str, str]] = {}
+NO_THRESHOLDS: Final[Mapping[str, float]] = {}  # each flag's own applies
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -158,7 +159,13 @@ class Judging(msgspec.Struct, frozen=True):
 
 
 def score_calls(
-    query: Query, *, overall: str = "defects", limit: int = 10, show_text: bool = False, judging: Judging | None = None
+    query: Query,
+    *,
+    thresholds: Mapping[str, float] = NO_THRESHOLDS,
+    overall: str = "defects",
+    limit: int = 10,
+    show_text: bool = False,
+    judging: Judging | None = None,
 ) -> tuple[ScoreReport, Read]:
     """The quality of every call; raises `InputError` where there are calls and none has output text.
 
@@ -166,10 +173,9 @@ def score_calls(
     user can read, and which is gone afterwards.
     """
     chosen = lookup(OVERALLS, overall, "formula of overall")
-    thresholds = checked_thresholds(query.config)
     with rereadable(query) as again:
         method = Method(Lexicon.of(corpus_of(again.query)), thresholds, chosen)
-        second = msgspec.structs.replace(again.query, say=lambda _: None, rejects=query.rejects)
+        second = msgspec.structs.replace(again.query, say=say_nothing, rejects=query.rejects)
         keep = (limit or _ALL) if show_text else 0
         found = again.named(read(second, SCORED_BY | _SHOWN, lambda: _fold(method, keep, judging), _WORK))
     blocks = [block for part in found.results for block in part.blocks]
@@ -189,7 +195,7 @@ def _judged(judging: Judging, found: Read) -> Judged:
     return judge_all(questions, judging.judge, judging.cache)
 
 
-def prices_of(model: str, config: Config) -> tuple[float, float] | None:
+def prices_of(model: str, prices: Mapping[str, Any]) -> tuple[float, float] | None:
     """USD for a token in and a token out of a model, None where it has no price."""
     from llmmon.pricing.costs import calculate
     from llmmon.pricing.price_table import PriceTable
@@ -200,20 +206,18 @@ def prices_of(model: str, config: Config) -> tuple[float, float] | None:
         numbers={"prompt_tokens": np.array([1e3, 0.0]), "completion_tokens": np.array([0.0, 1e3])},
         names={"model": Names(np.zeros(2, np.int32), [model])},
     )
-    costs = calculate(one_each, PriceTable.of(config.prices)) / NANO_DOLLARS / 1e3
+    costs = calculate(one_each, PriceTable.of(prices)) / NANO_DOLLARS / 1e3
     return None if np.isnan(costs).any() else (float(costs[0]), float(costs[1]))
 
 
-def with_quality(query: Query) -> Query:
+def with_quality(query: Query, thresholds: Mapping[str, float] = NO_THRESHOLDS) -> Query:
     """The query whose calls without a logged quality get that of their answer's text.
 
     Raises `UsageError` for what can be read only once: words are counted in a first reading.
     """
     if any(map(comes_once, query.logs)):
         raise UsageError("--score reads the log twice, which a pipe does not allow", hint="write it to a file first")
-    thresholds = checked_thresholds(query.config)
-    first = msgspec.structs.replace(query, rejects=None, progress=None, say=lambda _: None)
-    method = Method(Lexicon.of(corpus_of(first, needed=False)), thresholds)
+    method = Method(Lexicon.of(corpus_of(query.quiet(), needed=False)), thresholds)
     added = Derive(SCORED_BY | {"quality_score"}, lambda columns: _with_quality(columns, method), _WORK)
     return msgspec.structs.replace(query, derive=added)
 
@@ -225,10 +229,10 @@ def _with_quality(columns: Columns, method: Method) -> Columns:
     return columns.with_numbers(quality_score=np.where(np.isnan(logged), computed, logged))
 
 
-def checked_thresholds(config: Config) -> Mapping[str, float]:
-    """The configuration's thresholds; raises `ConfigError` for unknown flags and values outside [0, 1]."""
+def checked_thresholds(thresholds: Mapping[str, float], path: Path | None) -> Mapping[str, float]:
+    """The thresholds of the file `path`; raises `ConfigError` for unknown flags and values outside [0, 1]."""
     faults = []
-    for name, value in config.score_thresholds.items():
+    for name, value in thresholds.items():
         if name not in FLAGS:
             guess = nearest(name, FLAGS)
             known = f"did you mean {guess!r}?" if guess else f"known: {', '.join(FLAGS)}"
@@ -236,8 +240,8 @@ def checked_thresholds(config: Config) -> Mapping[str, float]:
         elif not 0 <= value <= 1:
             faults.append(f"  score.thresholds.{name}: must lie between 0 and 1")
     if faults:
-        raise ConfigError(f"{config.path}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(faults))
-    return config.score_thresholds
+        raise ConfigError(f"{path}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(faults))
+    return thresholds
 
 
 def check_flags(conditions: Sequence[str]) -> None:

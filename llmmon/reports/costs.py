@@ -8,12 +8,13 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.ingest.query import AS_READ, PRICED_BY, Query, Read, read
+from llmmon.ingest.query import Query, Read, read
 from llmmon.metrics.columns import MISSING_TIME, Columns, FloatArray
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.quantiles import quantiles
 from llmmon.metrics.record import NANO_DOLLARS
 from llmmon.pricing.audit import COST_UNIT, FIGURES, CostFold, CostPlan, CostTally, Disagreement, Sums, merge_tallies
+from llmmon.pricing.cost_modes import AS_READ, PRICED_BY
 from llmmon.pricing.costs import calculate
 from llmmon.pricing.disagreements import EXPLANATIONS, Cause
 from llmmon.pricing.price_table import PriceTable
@@ -327,7 +328,7 @@ def audit_costs(
 ) -> tuple[CostReport, Read]:
     """What the calls cost and how sure that is; raises `UsageError` for models or fields that do not exist."""
     Grouping(by)  # checks the fields
-    table = PriceTable.of(query.config.prices)
+    table = PriceTable.of(query.prices)
     check_models(as_models, table)
     plan = CostPlan(table=table, by=by, as_models=as_models, largest=largest, undated_us=query.wall_us)
     as_logged = msgspec.structs.replace(query, cost=AS_READ)  # the fold does the pricing

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,7 +21,7 @@ from llmmon.metrics.aggregates import merge
 from llmmon.metrics.aggregation import EXACT_VALUES, Beside, Measures, PartialsFold
 from llmmon.metrics.definitions import needed_fields
 from llmmon.metrics.grouping import Grouping
-from llmmon.quality.scoring import score_calls, with_quality
+from llmmon.quality.scoring import NO_THRESHOLDS, score_calls, with_quality
 from llmmon.reports.overview_fold import (
     SHOWN,
     STATISTICS,
@@ -34,6 +35,9 @@ from llmmon.reports.overview_fold import (
 from llmmon.reports.summary import Statistics, totals_of
 from llmmon.text.times import iso
 
+if TYPE_CHECKING:
+    from llmmon.alerting.objectives import Slo
+
 _WORST: Final = 10
 _LATE_START: Final = 0.05  # share of the period before that the log may not cover
 
@@ -46,21 +50,22 @@ class ReportPlan(msgspec.Struct, frozen=True):
     by: tuple[str, ...] = ("model", "user", "feature")
     every_us: int | None = None
     score: bool = False
+    thresholds: Mapping[str, float] = NO_THRESHOLDS
+    slos: tuple[Slo, ...] = ()
     state: Path | None = None  # where `check` remembers its alerts
 
 
 def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     """Everything about the calls of a query; raises `UsageError`."""
     query = again.query
-    asked = with_quality(query) if plan.score else query
+    asked = with_quality(query, plan.thresholds) if plan.score else query
     fields = needed_fields(STATISTICS) | {*SHOWN, *plan.by, "finish_reason", "error_type", "status"}
     parting = Parting(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
     if not (whole := not (query.window or query.since)):
         calls = read(asked, fields, lambda: OverviewFold(parting))
         parts = list(calls.results)
-        quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
-        anomalies, history = find_anomalies(quietly, MonitorPlan())
-        before = _before(quietly, calls, history)
+        anomalies, history = find_anomalies(query.quiet(), MonitorPlan())
+        before = _before(query.quiet(), calls, history)
     else:
         beside = Beside(fields, lambda inside: OverviewFold(parting, inside))
         anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
@@ -84,9 +89,9 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
         finish_reasons=made.finish_reasons(),
         slowest=made.listed("latency_ms"),
         dearest=made.listed("cost_usd"),
-        quality=_quality(query) if plan.score else None,
+        quality=_quality(query, plan.thresholds) if plan.score else None,
         alerts=_episodes(plan.state, calls.window),
-        slos=_standings(query, calls.window),
+        slos=_standings(plan.slos, query, calls.window),
     )
     return overview, calls
 
@@ -105,18 +110,16 @@ def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
     return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
 
 
-def _standings(query: Query, window: Window) -> tuple[SloStanding, ...]:
+def _standings(slos: Sequence[Slo], query: Query, window: Window) -> tuple[SloStanding, ...]:
     """How the objectives of the configuration stand at the end of the window, whose calls are read for that."""
-    slos, end = query.config.slos, window.end_us
+    end = window.end_us
     if not slos or end is None:
         return ()
     from llmmon.alerting.objectives import standings
 
-    streams = list(dict.fromkeys(stream for slo in slos for stream in slo.needs))
+    streams = list(dict.fromkeys(stream for slo in slos for stream in slo.streams))
     since = end - max(slo.window_us for slo in slos) - 3_600_000_000
-    earlier = msgspec.structs.replace(
-        query, window=None, since=iso(since), until=iso(end), say=lambda _: None, progress=None, rejects=None
-    )
+    earlier = msgspec.structs.replace(query.quiet(), window=None, since=iso(since), until=iso(end))
     found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))
     return standings(slos, complete(streams, found.results), -(-end // MINUTE_US))
 
@@ -146,8 +149,7 @@ def _episodes(path: Path | None, window: Window) -> tuple[AlertEpisode, ...]:
     )
 
 
-def _quality(query: Query) -> Quality:
-    quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
-    report, _ = score_calls(quietly, limit=_WORST)
+def _quality(query: Query, thresholds: Mapping[str, float]) -> Quality:
+    report, _ = score_calls(query.quiet(), thresholds=thresholds, limit=_WORST)
     flags = {name: count for name, count in report.flags.items() if count}
     return Quality(report.summary, flags, tuple(worst.row for worst in report.worst))

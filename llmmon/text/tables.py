@@ -137,3 +137,15 @@ def tables_of(tables: Any, place: str, faults: list[str]) -> Iterator[RuleTable]
         return
     for number, table in enumerate(tables, 1):
         yield RuleTable(table, f"{place}[{number}]", faults)
+
+
+def parse_toml(data: bytes) -> dict[str, Any]:
+    """Parse the content of a TOML file; raises `ValueError` with what is wrong with it."""
+    import tomllib  # only needed where there is a file
+
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise ValueError("nested too deep") from None

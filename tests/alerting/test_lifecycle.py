@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Event, Reading, Silence, State, Tell, Transition
+from llmmon.alerting.alert import Alert, Event, NotificationEvent, Observation, Silence, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step, without_rules
 from llmmon.alerting.rules import AlertRule, AlertSeverity, described, unknown_places
 
@@ -24,8 +24,8 @@ class Life:
     def live(self, course: str) -> Life:
         for sign in course:
             met = {"+": True, "-": False, "?": None}[sign]
-            reading = Reading(self.rule, (), met, 6000.0 + self.minute if met else 1000.0)
-            self.state, found = step(self.state, [reading], self.minute * MINUTE, silences=self.silences)
+            observation = Observation(self.rule, (), met, 6000.0 + self.minute if met else 1000.0)
+            self.state, found = step(self.state, [observation], self.minute * MINUTE, silences=self.silences)
             self.happened += found
             self.minute += 1
         return self
@@ -40,7 +40,7 @@ class Life:
 
     @property
     def told(self) -> list[tuple[int, str]]:
-        return [(one.at_us // MINUTE, one.tell.value) for one in self.happened if one.tell is not None]
+        return [(one.at_us // MINUTE, one.notification.value) for one in self.happened if one.notification is not None]
 
 
 def with_rule(**changes: object) -> Life:
@@ -85,7 +85,7 @@ def test_an_acknowledged_alert_is_not_repeated() -> None:
     life = with_rule(repeat_us=2 * MINUTE).live("+")
     name = life.alert.alert_id
     life.state[name], found = acknowledged(life.alert, life.minute * MINUTE, "seen")
-    assert [Tell.ACKNOWLEDGE] == [one.tell for one in found]
+    assert [NotificationEvent.ACKNOWLEDGE] == [one.notification for one in found]
     assert [(0, "trigger"), (6, "resolve")] == life.live("+++++-").told
     assert not life.alert.acknowledged
 
@@ -97,7 +97,7 @@ def test_acknowledging_twice_is_acknowledging_once() -> None:
 
 def test_a_silenced_alert_is_told_when_the_silence_is_over_and_it_still_fires() -> None:
     life = Life(silences=(Silence("s", {"rule": "sl*"}, 3 * MINUTE),)).live("+++++-")
-    assert [(0, "silenced"), (3, "told"), (5, "resolved")] == life.events
+    assert [(0, "silenced"), (3, "notified"), (5, "resolved")] == life.events
     assert [(3, "trigger"), (5, "resolve")] == life.told
 
 
@@ -119,7 +119,7 @@ def test_resolved_by_hand_holds_until_the_condition_has_cleared() -> None:
     life = Life().live("++")
     found: list[Transition] = []
     life.state[life.alert.alert_id] = resolved(life.alert, 2 * MINUTE, "by hand", found, held=True)
-    assert [Tell.RESOLVE] == [one.tell for one in found]
+    assert [NotificationEvent.RESOLVE] == [one.notification for one in found]
     life.minute = 10
     assert [(0, "trigger")] == life.live("+++").told
     assert [(0, "trigger"), (15, "trigger")] == life.live("--+").told
@@ -128,7 +128,7 @@ def test_resolved_by_hand_holds_until_the_condition_has_cleared() -> None:
 def test_an_alert_of_a_removed_rule_is_resolved_and_says_why() -> None:
     life = Life().live("+")
     state, found = without_rules(life.state, ["another"], 5 * MINUTE)
-    assert [("rule removed", Tell.RESOLVE)] == [(one.reason, one.tell) for one in found]
+    assert [("rule removed", NotificationEvent.RESOLVE)] == [(one.reason, one.notification) for one in found]
     assert [State.RESOLVED] == [alert.state for alert in state.values()]
 
 
@@ -144,15 +144,15 @@ def test_nothing_known_leaves_an_alert_as_it_is() -> None:
 def test_the_peak_is_the_worst_value_of_the_episode() -> None:
     assert 6003.0 == Life().live("+-++-").alert.peak
     below = AlertRule("few", "requests", "lt", 5.0)
-    state, _ = step({}, [Reading(below, (), met=True, value=3.0)], 0)
-    state, _ = step(state, [Reading(below, (), met=True, value=1.0)], MINUTE)
-    state, _ = step(state, [Reading(below, (), met=True, value=4.0)], 2 * MINUTE)
+    state, _ = step({}, [Observation(below, (), met=True, value=3.0)], 0)
+    state, _ = step(state, [Observation(below, (), met=True, value=1.0)], MINUTE)
+    state, _ = step(state, [Observation(below, (), met=True, value=4.0)], 2 * MINUTE)
     assert [1.0] == [alert.peak for alert in state.values()]
 
 
 def test_each_group_is_an_alert_of_its_own() -> None:
     groups = [(("model", "a"),), (("model", "b"),)]
-    state, found = step({}, [Reading(RULE, group, met=True, value=9000.0) for group in groups], 0)
+    state, found = step({}, [Observation(RULE, group, met=True, value=9000.0) for group in groups], 0)
     assert 2 == len(state)
     assert ["slow: model a", "slow: model b"] == [one.alert.title for one in found]
     assert [Event.FIRING, Event.FIRING] == [one.event for one in found]

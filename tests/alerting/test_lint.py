@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmmon.alerting.evaluation import reaches, sight_of
+from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.lint import Finding, lint, lint_seen
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded
@@ -67,12 +67,12 @@ def test_channels_that_nobody_uses_and_rules_that_nobody_hears() -> None:
 
 def seen(rule: dict[str, Any], metric: str, values: str, calls: int = 30) -> list[Finding]:
     rules = config(rule).rules
-    streams = list(reaches(rules))
+    streams = list(streams_of(rules))
     fold = StreamsFold(streams)
     columns = calls_of([GivenSeries(metric, expanded(values), {}, calls)], 1440 * MINUTE_US)
     fold.add(columns, [])
-    past = complete(streams, [fold.result()])
-    return lint_seen([sight_of(one, past, np.arange(1441, 1441 + len(expanded(values)))) for one in rules])
+    histories = complete(streams, [fold.result()])
+    return lint_seen([evaluate_rule(one, histories, np.arange(1441, 1441 + len(expanded(values)))) for one in rules])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -118,6 +119,33 @@ def test_a_file_of_a_newer_llmmon_is_refused_and_left_alone(tmp_path: Path) -> N
     assert ["state.db"] == [
         file.name for file in tmp_path.iterdir() if ".corrupt" not in file.name and file.suffix == ".db"
     ]
+
+
+def test_alerts_keep_the_names_under_which_older_versions_stored_them(tmp_path: Path) -> None:
+    stored = {
+        "alert_id": "a1",
+        "title": "slow",
+        "description": "",
+        "severity": "error",
+        "metric_name": "latency_ms",
+        "value": 9.0,
+        "threshold": 5.0,
+        "timestamp": "2026-03-02T10:00:00Z",
+        "rule": "slow",
+        "fired_us": 1,
+        "told_us": 7,
+        "told_end_us": 3,
+    }
+    path = tmp_path / "state.db"
+    StateFile(path).__exit__()
+    with sqlite3.connect(path) as db:
+        db.execute("INSERT INTO alerts VALUES (?, ?)", ("a1", msgspec.msgpack.encode(stored)))
+    db.close()
+    with StateFile(path) as state:
+        alert = state.alerts()["a1"]
+    assert (7, 3) == (alert.notified_us, alert.last_resolved_notified_us)
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(alert))
+    assert (7, 3) == (again["told_us"], again["told_end_us"])
 
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:

@@ -17,10 +17,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.config import Config
 from llmmon.formats.mapping import CALL_KEY
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import Growth, Seen, read_growth
+from llmmon.ingest.follow import NewCalls, Seen, read_new
 from llmmon.ingest.query import Query
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns, Names, concat
@@ -38,7 +37,7 @@ def lines(numbers: Iterable[int]) -> str:
     return "".join(map(line, numbers))
 
 
-def numbers_of(growth: Growth) -> list[int]:
+def numbers_of(growth: NewCalls) -> list[int]:
     """The numbers of the calls that came, in their order."""
     found: list[int] = []
     for columns in growth.results:
@@ -53,18 +52,18 @@ class Reader:
     """Reads what is new, time after time; checkpoints go through their stored form."""
 
     def __init__(self, *logs: str | Path, **query: Any) -> None:
-        self.query = Query(logs=tuple(map(str, logs)), config=Config(), wall_us=WALL_US, **query)
+        self.query = Query(logs=tuple(map(str, logs)), wall_us=WALL_US, **query)
         self.checkpoints: tuple[Checkpoint, ...] = ()
-        self.last: Growth | None = None
+        self.last: NewCalls | None = None
 
     def read(self, since_us: int | None = None) -> list[int]:
-        self.last = growth = read_growth(self.query, FIELDS, ColumnsFold, self.checkpoints, since_us)
+        self.last = growth = read_new(self.query, FIELDS, ColumnsFold, self.checkpoints, since_us)
         stored = msgspec.json.encode(growth.checkpoints)
         self.checkpoints = msgspec.json.decode(stored, type=tuple[Checkpoint, ...])
         return numbers_of(growth)
 
     @property
-    def growth(self) -> Growth:
+    def growth(self) -> NewCalls:
         assert self.last is not None
         return self.last
 
@@ -503,15 +502,15 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 @pytest.mark.parametrize("name", ["claude_code.jsonl", "codex.jsonl", "azure_llm_trace.csv", "openai_chat.jsonl"])
 def test_a_log_that_grows_line_by_line_gives_the_calls_that_it_gives_at_once(name: str, tmp_path: Path) -> None:
     whole = (SAMPLES / name).read_bytes().splitlines(keepends=True)
-    asked = Query(logs=(str(SAMPLES / name),), config=Config(), wall_us=WALL_US)
-    at_once = read_growth(asked, FIELDS, ColumnsFold, ()).source
+    asked = Query(logs=(str(SAMPLES / name),), wall_us=WALL_US)
+    at_once = read_new(asked, FIELDS, ColumnsFold, ()).source
     log, seen, calls, lines_read = tmp_path / name, Seen(), 0, 0
     checkpoints: tuple[Checkpoint, ...] = ()
     for one in whole:
         with log.open("ab") as file:
             file.write(one)
-        query = Query(logs=(str(log),), config=Config(), wall_us=WALL_US)
-        growth = read_growth(query, FIELDS, ColumnsFold, checkpoints, seen=seen)
+        query = Query(logs=(str(log),), wall_us=WALL_US)
+        growth = read_new(query, FIELDS, ColumnsFold, checkpoints, seen=seen)
         checkpoints = growth.checkpoints
         calls += growth.source.requests
         lines_read += growth.source.lines

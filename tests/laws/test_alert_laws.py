@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.alerting.alert import Alert, Reading, Silence, Tell, Transition
+from llmmon.alerting.alert import Alert, NotificationEvent, Observation, Silence, Transition
 from llmmon.alerting.lifecycle import step
 from llmmon.alerting.rules import AlertRule
 
@@ -44,15 +44,15 @@ def lived(
     state: dict[str, Alert] = {}
     happened: list[Transition] = []
     for minute, seen in enumerate(course):
-        readings = [Reading(rule, group, met, 2.0) for group, met in zip(GROUPS, seen, strict=True)][::order]
+        observations = [Observation(rule, group, met, 2.0) for group, met in zip(GROUPS, seen, strict=True)][::order]
         for _ in range(2 if twice else 1):
-            state, found = step(state, readings, minute * MINUTE, silences=quiet)
+            state, found = step(state, observations, minute * MINUTE, silences=quiet)
             happened += found
     return state, happened
 
 
 def episodes(happened: list[Transition]) -> list[list[Transition]]:
-    told = [one for one in happened if one.tell is not None]
+    told = [one for one in happened if one.notification is not None]
     told.sort(key=lambda one: (one.alert.alert_id, one.alert.episode))
     return [list(some) for _, some in groupby(told, key=lambda one: (one.alert.alert_id, one.alert.episode))]
 
@@ -63,25 +63,28 @@ def test_an_episode_is_told_at_most_once_and_so_is_its_end(
 ) -> None:
     _, happened = lived(msgspec.structs.replace(rule, repeat_us=0), course, quiet)
     for told in episodes(happened):
-        assert [one.tell for one in told] in ([Tell.TRIGGER], [Tell.TRIGGER, Tell.RESOLVE])
+        assert [one.notification for one in told] in (
+            [NotificationEvent.TRIGGER],
+            [NotificationEvent.TRIGGER, NotificationEvent.RESOLVE],
+        )
 
 
 @given(rules, courses, silences)
 def test_repeats_keep_their_distance_and_stop_at_the_end(rule: AlertRule, course: Course, quiet: list[Silence]) -> None:
     _, happened = lived(rule, course, quiet)
     for told in episodes(happened):
-        triggers = [one.at_us for one in told if one.tell is Tell.TRIGGER]
+        triggers = [one.at_us for one in told if one.notification is NotificationEvent.TRIGGER]
         assert all(b - a >= rule.repeat_us > 0 for a, b in pairwise(triggers))
-        assert all(one.tell is Tell.TRIGGER for one in told[:-1])
+        assert all(one.notification is NotificationEvent.TRIGGER for one in told[:-1])
 
 
 @given(rules, courses, silences)
 def test_nothing_begins_to_be_told_inside_the_cooldown(rule: AlertRule, course: Course, quiet: list[Silence]) -> None:
     _, happened = lived(msgspec.structs.replace(rule, repeat_us=0), course, quiet)
     for group in GROUPS:
-        told = [one for one in happened if one.tell is not None and one.alert.group == group]
+        told = [one for one in happened if one.notification is not None and one.alert.group == group]
         for before, after in pairwise(told):
-            if before.tell is Tell.RESOLVE:
+            if before.notification is NotificationEvent.RESOLVE:
                 assert after.at_us - before.at_us >= rule.cooldown_us
 
 
@@ -108,4 +111,4 @@ def test_what_fires_has_held_for_as_long_as_the_rule_says(
 @given(rules, courses)
 def test_nothing_is_told_that_is_silenced(rule: AlertRule, course: Course) -> None:
     _, happened = lived(rule, course, [Silence("s", {}, 10**15)])
-    assert [] == [one for one in happened if one.tell is not None]
+    assert [] == [one for one in happened if one.notification is not None]

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmmon.alerting.alert import Tell
+from llmmon.alerting.alert import NotificationEvent
 from llmmon.alerting.backtest import Episode, Message, episode_of
-from llmmon.alerting.check import CheckPlan, check
+from llmmon.alerting.check import check
 from llmmon.alerting.state import StateFile
 from llmmon.alerting.suggest import backtest
 from llmmon.config import Config, parse
@@ -91,29 +91,29 @@ def lived(
             for number in range(written, min(run, len(log))):
                 file.writelines(lines_of(number, log[number]))
         written = run
-        query = Query(logs=(str(path),), config=config, wall_us=time.time_ns() // 1000, now=at(run), jobs=1)
-        check(query, CheckPlan(state=state, environment={"PATH": "/usr/bin:/bin"}))
+        query = Query(logs=(str(path),), wall_us=time.time_ns() // 1000, now=at(run), jobs=1)
+        check(query, config.check_plan(state, {"PATH": "/usr/bin:/bin"}))
     with StateFile(state) as kept:
         episodes = [episode_of(alert) for alert in kept.episodes()]
         rows = kept.outbox._db.execute("SELECT id FROM outbox ORDER BY id").fetchall()
-        posts = [post for (number,) in rows for post in kept.outbox._posts("id = ?", (number,))]
+        found = [queued for (number,) in rows for queued in kept.outbox._selected("id = ?", (number,))]
     messages = [
         Message(
-            post.created_us,
-            post.channel,
-            Tell.RESOLVE if post.event == "resolve" else Tell.TRIGGER,
-            post.alert.rule,
-            post.alert.group,
-            post.event == "repeat",
+            queued.created_us,
+            queued.channel,
+            NotificationEvent.RESOLVE if queued.event == "resolve" else NotificationEvent.TRIGGER,
+            queued.alert.rule,
+            queued.alert.group,
+            queued.event == "repeat",
         )
-        for post in posts
+        for queued in found
     ]
     return sorted(episodes, key=lambda e: (e.fired_us, e.rule, str(e.group))), messages
 
 
 def replayed(config: Config, folder: Path) -> tuple[list[Episode], list[Message]]:
-    query = Query(logs=(str(folder / "app.jsonl"),), config=config, wall_us=time.time_ns() // 1000, jobs=1)
-    done = backtest(query, config.rules, config, None).replay
+    query = Query(logs=(str(folder / "app.jsonl"),), wall_us=time.time_ns() // 1000, jobs=1)
+    done = backtest(query, config.rules, config.channels, identity=config.identity).replay
     return list(done.episodes), list(done.messages)
 
 
@@ -225,8 +225,8 @@ def test_rules_that_look_far_back_see_the_same_in_checks_and_in_backtests(
     for start, end in pairwise([0, *ends]):
         with path.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows if at(start) <= str(row["timestamp"]) < at(end))
-        query = Query(logs=(str(path),), config=config, wall_us=time.time_ns() // 1000, now=at(end), jobs=1)
-        check(query, CheckPlan(state=state))
+        query = Query(logs=(str(path),), wall_us=time.time_ns() // 1000, now=at(end), jobs=1)
+        check(query, config.check_plan(state, {}))
     with StateFile(state) as kept:
         episodes = [episode_of(alert) for alert in kept.episodes()]
     found = replayed(config, tmp_path)[0]

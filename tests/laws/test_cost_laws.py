@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from llmmon.metrics.columns import concat
 from llmmon.pricing.audit import CostPlan, merge_tallies, tally
-from llmmon.pricing.costs import CostMode, price
+from llmmon.pricing.cost_modes import CostMode
+from llmmon.pricing.costs import price
 from llmmon.reports.costs import CostReport, report
 from tests.support.priced_calls import OWN, calls
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.alerting.alert import Tell
+from llmmon.alerting.alert import NotificationEvent
 from llmmon.alerting.delivery import rendered
 from llmmon.alerting.notifiers import NOTIFIERS, Notification, Notifier
 from llmmon.alerting.notifiers.alertmanager import AlertmanagerNotifier
@@ -52,11 +52,11 @@ def notifications(draw: st.DrawFn) -> Notification:
         labels=draw(st.dictionaries(TEXTS, TEXTS, max_size=3)),
         since_us=draw(times),
         fired_us=draw(st.none() | times),
-        told_us=draw(st.none() | times),
+        notified_us=draw(st.none() | times),
         resolved=over,
         resolved_us=draw(times) if over else None,
     )
-    return Notification(draw(st.sampled_from(Tell)), made, draw(st.booleans()))
+    return Notification(draw(st.sampled_from(NotificationEvent)), made, draw(st.booleans()))
 
 
 def notifier(kind: str) -> Notifier:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmmon.alerting.backtest import LabelledIncident, notified, replay
-from llmmon.alerting.evaluation import reaches, sight_of
+from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rule_config import rule_toml
 from llmmon.alerting.rule_tests import GivenSeries, calls_of
@@ -76,19 +76,19 @@ def test_a_suggested_threshold_keeps_its_budget_on_the_part_it_was_chosen_on(
         for name in "ab"
     ]
     series += [GivenSeries("error_rate", tuple((rng.random(MINUTES) * 0.2).tolist()), {"model": n}, 25) for n in "ab"]
-    streams = list(reaches([rule]))
+    streams = list(streams_of([rule]))
     fold = StreamsFold(streams)
     fold.add(calls_of(series, START * MINUTE_US), [])
-    past = complete(streams, [fold.result()])
+    histories = complete(streams, [fold.result()])
     ends = np.arange(START + 1, START + MINUTES + 1)
     incidents = (LabelledIncident("x", (START + 100) * MINUTE_US, (START + 200) * MINUTE_US, "latency_ms"),) * labelled
-    parts = Parts(past, ends[:600], ends[600:], incidents)
+    parts = Parts(histories, ends[:600], ends[600:], incidents)
     budget = noise_budget(f"{number * 1440 / 600}/day")
     (found,) = suggest([rule], parts, budget, labelled=labelled).suggestions
     if found.proposed is None or found.then is None:
         assert found.reason
         return
-    told = notified(replay([sight_of(found.proposed, past, parts.first)]).messages)
+    told = notified(replay([evaluate_rule(found.proposed, histories, parts.first)]).messages)
     assert found.then.first.told == len(told)
     assert found.then.first.noise <= number
     assert labelled or len(told) <= number

@@ -193,7 +193,7 @@ def test_output_of_a_model_without_an_output_price_is_unpriced() -> None:
 def test_nothing_is_calculated_and_nothing_imported_where_all_costs_are_logged() -> None:
     code = """
 import sys, numpy as np
-from llmmon.columns import Columns
+from llmmon.metrics.columns import Columns
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.costs import price
 price(Columns(2, np.zeros(2, np.int64), {'cost_usd': np.array([1., 2.]), 'prompt_tokens': np.ones(2)}), PriceTable.of())

@@ -10,13 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.config import Config
 from llmmon.errors import ConfigError
 from llmmon.ingest.query import Query
 from llmmon.metrics.columns import MISSING_TIME, Columns
@@ -58,7 +56,7 @@ def rows_of(number: int, seed: int = 0) -> list[dict[str, Any]]:
 
 def scored(path: Path, **options: Any) -> tuple[ScoreReport, Any]:
     jobs = options.pop("jobs", 1)
-    return score_calls(Query(logs=(str(path),), config=Config(), wall_us=0, jobs=jobs), **options)
+    return score_calls(Query(logs=(str(path),), wall_us=0, jobs=jobs), **options)
 
 
 def lines(run: Run, *args: str, **more: Any) -> list[dict[str, Any]]:
@@ -245,9 +243,8 @@ def test_thresholds_come_from_the_configuration(run: Run, write: Write, tmp_path
 
 
 def test_thresholds_that_are_none_are_all_told_at_once() -> None:
-    config = msgspec.structs.replace(Config(), score_thresholds={"refusl": 0.5, "secret": 1.5, "empty": 0.5})
     with pytest.raises(ConfigError, match=r"(?s)2 faults.*refusl.*'refusal'.*secret.*between 0 and 1"):
-        checked_thresholds(config)
+        checked_thresholds({"refusl": 0.5, "secret": 1.5, "empty": 0.5}, None)
 
 
 def test_a_threshold_that_is_none_is_a_configuration_error(run: Run, write: Write, tmp_path: Path) -> None:

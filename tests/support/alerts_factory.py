@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Tell
+from llmmon.alerting.alert import Alert, NotificationEvent
 from llmmon.alerting.notifiers import Channel, Notification, channel_of
 from llmmon.alerting.rules import AlertSeverity
 
@@ -31,7 +31,7 @@ def alert(number: int = 1, **more: Any) -> Alert:
         since_us=SINCE_US,
         met_us=SINCE_US,
         fired_us=SINCE_US,
-        told_us=SINCE_US,
+        notified_us=SINCE_US,
     )
     return msgspec.structs.replace(made, **more)
 
@@ -42,16 +42,16 @@ def over(number: int = 1, **more: Any) -> Alert:
 
 
 def trigger(number: int = 1, **more: Any) -> Notification:
-    return Notification(Tell.TRIGGER, alert(number, **more))
+    return Notification(NotificationEvent.TRIGGER, alert(number, **more))
 
 
 def resolve(number: int = 1, **more: Any) -> Notification:
-    return Notification(Tell.RESOLVE, over(number, **more))
+    return Notification(NotificationEvent.RESOLVE, over(number, **more))
 
 
 def both(number: int = 1, **more: Any) -> Notification:
     """Fired and already over."""
-    return Notification(Tell.TRIGGER, over(number, **more))
+    return Notification(NotificationEvent.TRIGGER, over(number, **more))
 
 
 def channel(name: str = "oncall", **table: Any) -> Channel:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from llmmon.alerting.check import CheckPlan, check
+from llmmon.alerting.check import check
 from llmmon.config import load
 from llmmon.ingest.query import Query
 from llmmon.text.times import moment_us
@@ -27,7 +27,7 @@ _connect = sqlite3.connect
 def run_check(folder: Path, now: str) -> None:
     config = load(str(folder / "llmmon.toml"), {}, folder)
     wall_us = moment_us(now, 0, "UTC")
-    check(Query(logs=config.logs, config=config, wall_us=wall_us, now=now, jobs=1), CheckPlan(environment=os.environ))
+    check(Query(logs=config.logs, wall_us=wall_us, now=now, jobs=1), config.check_plan(None, os.environ))
 
 
 def in_a_process(work: Callable[[], None]) -> int:

@@ -7,76 +7,71 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Alerts, Reading, Silence, Transition, alert_id
-from llmmon.alerting.evaluation.anomaly import AnomalyKind
-from llmmon.alerting.evaluation.burn import BurnKind
-from llmmon.alerting.evaluation.change import ChangeKind
-from llmmon.alerting.evaluation.level import LevelKind
-from llmmon.alerting.evaluation.rule_type import Kind, Past
-from llmmon.alerting.evaluation.spend import SpendKind
-from llmmon.alerting.evaluation.windows import CLEAR, Sight
+from llmmon.alerting.alert import Alert, Alerts, Observation, Silence, Transition, alert_id
+from llmmon.alerting.evaluation.anomaly import AnomalyRuleType
+from llmmon.alerting.evaluation.burn import BurnRuleType
+from llmmon.alerting.evaluation.change import ChangeRuleType
+from llmmon.alerting.evaluation.rule_type import Histories, RuleType
+from llmmon.alerting.evaluation.spend import SpendRuleType
+from llmmon.alerting.evaluation.threshold import ThresholdRuleType
+from llmmon.alerting.evaluation.windows import CLEAR, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.lifecycle import step
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Change, Spend
 from llmmon.metrics.columns import IntArray
 
-__all__ = ["KINDS", "Kind", "Past", "kind_of", "needs", "reaches", "sight_of"]
+__all__ = ["RULE_TYPES", "Histories", "RuleType", "evaluate_rule", "rule_type_of", "streams_of"]
 
-KINDS: Final[dict[type[Change | Burn | Spend] | str, Kind]] = {
-    "anomaly": AnomalyKind(),
-    "level": LevelKind(),
-    Change: ChangeKind(),
-    Burn: BurnKind(),
-    Spend: SpendKind(),
+RULE_TYPES: Final[dict[type[Change | Burn | Spend] | str, RuleType]] = {
+    "anomaly": AnomalyRuleType(),
+    "threshold": ThresholdRuleType(),
+    Change: ChangeRuleType(),
+    Burn: BurnRuleType(),
+    Spend: SpendRuleType(),
 }
 
 
-def kind_of(rule: AlertRule) -> Kind:
-    """The kind of a rule."""
+def rule_type_of(rule: AlertRule) -> RuleType:
+    """The type of a rule."""
     if rule.basis is not None:
-        return KINDS[type(rule.basis)]
-    return KINDS["anomaly" if rule.anomaly else "level"]
+        return RULE_TYPES[type(rule.basis)]
+    return RULE_TYPES["anomaly" if rule.anomaly else "threshold"]
 
 
-def needs(rule: AlertRule) -> dict[Stream, int]:
-    """The streams that a rule reads, and how many minutes before the judged one it looks back in each."""
-    return kind_of(rule).needs(rule)
-
-
-def reaches(rules: Iterable[AlertRule]) -> dict[Stream, int]:
-    """The streams that rules read, and how many minutes before the judged one any of them looks back."""
+def streams_of(rules: Iterable[AlertRule]) -> dict[Stream, int]:
+    """The streams that rules read, and how many minutes before the evaluated one any of them looks back."""
     found: dict[Stream, int] = {}
     for rule in rules:
-        for stream, minutes in needs(rule).items():
+        for stream, minutes in rule_type_of(rule).streams(rule).items():
             found[stream] = max(found.get(stream, 0), minutes)
     return found
 
 
-def sight_of(rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool = False) -> Sight:
+def evaluate_rule(rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
     """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
-    return kind_of(rule).sight(rule, past, ends, everywhere=everywhere)
+    return rule_type_of(rule).evaluate(rule, histories, ends, everywhere=everywhere)
 
 
 def evaluate_minutes(
-    state: Alerts, sights: Sequence[Sight], *, configuration: str = "", silences: Sequence[Silence] = ()
+    state: Alerts, evaluations: Sequence[RuleEvaluation], *, configuration: str = "", silences: Sequence[Silence] = ()
 ) -> tuple[dict[str, Alert], list[Transition]]:
-    """The alerts after all minutes of the sights (which cover the same ones), and what happened, in order of time.
+    """The alerts after all minutes of the evaluations (which cover the same ones), and what happened, in order of time.
 
     Minutes at which nothing is met and no alert is open are passed over: a step would change nothing.
     """
-    minutes = [int(end) for end in sights[0].ends] if sights else []
-    eventful = _eventful(sights)
-    rows = _Rows(sights, configuration)
+    minutes = [int(end) for end in evaluations[0].ends] if evaluations else []
+    eventful = _eventful(evaluations)
+    rows = _Rows(evaluations, configuration)
     after = dict(state)
     found: list[Transition] = []
     busy = any(_awake(alert) for alert in after.values())
     for at, minute in enumerate(minutes):
         if not busy and at not in eventful:
             continue
-        readings = [sight.reading(row, at) for sight, row in eventful.get(at, ())]
+        observations = [evaluation.observation(row, at) for evaluation, row in eventful.get(at, ())]
         if busy:
-            readings += rows.of_the_others(after, readings, at)
-        after, happened = step(after, readings, minute * MINUTE_US, configuration=configuration, silences=silences)
+            observations += rows.of_the_others(after, observations, at)
+        after, happened = step(after, observations, minute * MINUTE_US, configuration=configuration, silences=silences)
         found += happened
         busy = any(_awake(alert) for alert in after.values())
     return after, found
@@ -86,38 +81,40 @@ def _awake(alert: Alert) -> bool:
     return not alert.resolved or alert.held
 
 
-def _eventful(sights: Sequence[Sight]) -> dict[int, list[tuple[Sight, int]]]:
-    """By minute the readings whose condition is met or kept."""
-    found: dict[int, list[tuple[Sight, int]]] = {}
-    for sight in sights:
-        for row, at in zip(*(places.tolist() for places in np.nonzero(sight.met != CLEAR)), strict=True):
-            found.setdefault(at, []).append((sight, row))
+def _eventful(evaluations: Sequence[RuleEvaluation]) -> dict[int, list[tuple[RuleEvaluation, int]]]:
+    """By minute the observations whose condition is met or kept."""
+    found: dict[int, list[tuple[RuleEvaluation, int]]] = {}
+    for evaluation in evaluations:
+        for row, at in zip(*(places.tolist() for places in np.nonzero(evaluation.met != CLEAR)), strict=True):
+            found.setdefault(at, []).append((evaluation, row))
     return found
 
 
 class _Rows:
-    """Where the group of an alert stands in the sights."""
+    """Where the group of an alert stands in the evaluations."""
 
-    def __init__(self, sights: Sequence[Sight], configuration: str) -> None:
-        self._sights = {sight.rule.name: sight for sight in sights}
+    def __init__(self, evaluations: Sequence[RuleEvaluation], configuration: str) -> None:
+        self._evaluations = {evaluation.rule.name: evaluation for evaluation in evaluations}
         self._places = {
-            alert_id(configuration, sight.rule.name, group): (sight, row)
-            for sight in sights
-            for row, group in enumerate(sight.groups)
+            alert_id(configuration, evaluation.rule.name, group): (evaluation, row)
+            for evaluation in evaluations
+            for row, group in enumerate(evaluation.groups)
         }
         self._configuration = configuration
 
-    def of_the_others(self, alerts: Alerts, read: Sequence[Reading], at: int) -> list[Reading]:
-        """What is seen of the alerts that are awake and not yet among the readings."""
+    def of_the_others(self, alerts: Alerts, read: Sequence[Observation], at: int) -> list[Observation]:
+        """What is seen of the alerts that are awake and not yet among the observations."""
         done = {alert_id(self._configuration, one.rule.name, one.group) for one in read}
         return [
-            self._reading(name, alert, at)
+            self._observation(name, alert, at)
             for name, alert in alerts.items()
-            if _awake(alert) and name not in done and alert.rule in self._sights
+            if _awake(alert) and name not in done and alert.rule in self._evaluations
         ]
 
-    def _reading(self, name: str, alert: Alert, at: int) -> Reading:
+    def _observation(self, name: str, alert: Alert, at: int) -> Observation:
         if name in self._places:
-            sight, row = self._places[name]
-            return sight.reading(row, at)
-        return Reading(self._sights[alert.rule].rule, alert.group, met=False, note="no calls of this group any more")
+            evaluation, row = self._places[name]
+            return evaluation.observation(row, at)
+        return Observation(
+            self._evaluations[alert.rule].rule, alert.group, met=False, note="no calls of this group any more"
+        )

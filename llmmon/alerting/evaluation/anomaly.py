@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation.rule_type import Kind, Past
-from llmmon.alerting.evaluation.windows import CLEAR, LEARNT, MET, Sight
+from llmmon.alerting.alert import GroupLabels
+from llmmon.alerting.evaluation.rule_type import Histories, RuleType
+from llmmon.alerting.evaluation.windows import CLEAR, LEARNT, MET, RuleEvaluation
 from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule
 from llmmon.anomaly.detectors import Verdicts, judge
@@ -21,23 +21,25 @@ from llmmon.metrics.grouping import Grouping
 
 _MOST_GROUPS: Final = 50
 
-_Key = tuple[str, Group]
+_Key = tuple[str, GroupLabels]
 
 
-def watch(history: Partials, rule: AlertRule, ends: IntArray) -> Sight:
+def watch(history: Partials, rule: AlertRule, ends: IntArray) -> RuleEvaluation:
     """What an anomaly rule sees at consecutive minutes: the incidents that are open in the last complete bucket."""
     panel = panel_of(history, Grouping(stream_of(rule).by, MONITOR_STEP_US), _MOST_GROUPS)
     if not len(panel):
-        return _sight(rule, ends, {}, None)
+        return _evaluation(rule, ends, {}, None)
     verdicts = judge(panel, until_us=int(ends[-1]) * MINUTE_US)
     watched: dict[_Key, list[int]] = {}
     for j, column in enumerate(verdicts.columns):
         if rule.metric_name in ("", column.metric) and verdicts.alarm[:, j].any():
             watched.setdefault((column.metric, column.group), []).append(j)
-    return _sight(rule, ends, watched, verdicts)
+    return _evaluation(rule, ends, watched, verdicts)
 
 
-def _sight(rule: AlertRule, ends: IntArray, watched: dict[_Key, list[int]], verdicts: Verdicts | None) -> Sight:
+def _evaluation(
+    rule: AlertRule, ends: IntArray, watched: dict[_Key, list[int]], verdicts: Verdicts | None
+) -> RuleEvaluation:
     shape = (len(watched), len(ends))
     met, value, limit = np.full(shape, CLEAR), np.full(shape, np.nan), np.full(shape, np.nan)
     notes: dict[tuple[int, int], str] = {}
@@ -55,7 +57,9 @@ def _sight(rule: AlertRule, ends: IntArray, watched: dict[_Key, list[int]], verd
                         (text for since, text in reversed(said.get(key, [])) if since <= int(verdicts.ends[i])), ""
                     )
     groups = tuple((("metric", metric), *group) for metric, group in watched)
-    return Sight(rule, groups, ends, met, value, np.zeros(shape, np.int64), np.zeros(shape, np.bool_), limit, notes)
+    return RuleEvaluation(
+        rule, groups, ends, met, value, np.zeros(shape, np.int64), np.zeros(shape, np.bool_), limit, notes
+    )
 
 
 def _sentences(verdicts: Verdicts) -> dict[_Key, list[tuple[int, str]]]:
@@ -67,14 +71,14 @@ def _sentences(verdicts: Verdicts) -> dict[_Key, list[tuple[int, str]]]:
     return found
 
 
-class AnomalyKind(Kind):
+class AnomalyRuleType(RuleType):
     """`anomaly = true`."""
 
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """All that the monitor reads, as far back as it learns from."""
         return {stream_of(rule): LEARNT}
 
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:  # noqa: ARG002
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The incidents that are open at each minute."""
 
-        return watch(past[stream_of(rule)], rule, ends)
+        return watch(histories[stream_of(rule)], rule, ends)

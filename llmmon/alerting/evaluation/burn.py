@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, keys_in
-from llmmon.alerting.evaluation.windows import CLEAR, FORGOTTEN_AFTER, MET, Sight
+from llmmon.alerting.alert import GroupLabels
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, keys_in
+from llmmon.alerting.evaluation.windows import CLEAR, FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Burning, group_text, number_text
 from llmmon.metrics.columns import FloatArray, IntArray
@@ -29,21 +29,21 @@ def allowed(objective: float) -> float:
     return round(1.0 - objective, 12)
 
 
-class BurnKind(Kind):
+class BurnRuleType(RuleType):
     """The rules of `[[slos]]`."""
 
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """The good calls and all calls, as far as the longest window."""
         burn = _burn(rule)
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))
         return dict.fromkeys(good_and_all(rule.where, burn.good, rule.by), reach)
 
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:  # noqa: ARG002
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The burn rate over the long window of the pair that is exceeded most, or nearest to it."""
         burn = _burn(rule)
-        good, every = (past[stream] for stream in good_and_all(rule.where, burn.good, rule.by))
+        good, every = (histories[stream] for stream in good_and_all(rule.where, burn.good, rule.by))
         keys = keys_in(every) if rule.by else [()]
-        groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))
         bounds = (int(ends[0]) - reach, int(ends[-1])) if len(ends) else (0, 0)
         sums = Running(good, CALLS, keys, *bounds), Running(every, CALLS, keys, *bounds)
@@ -68,11 +68,11 @@ class BurnKind(Kind):
         gone = sums[1].counts(ends - reach, ends) == 0
         seen = (value, short, count, bad)
         notes = Notes(met, lambda row, at: _note(rule, groups[row], burn.pairs[which[row, at]], seen, (row, at)))
-        return Sight(rule, groups, ends, met, value, count, gone, limit, notes)
+        return RuleEvaluation(rule, groups, ends, met, value, count, gone, limit, notes)
 
 
 def _burn(rule: AlertRule) -> Burn:
-    assert isinstance(rule.basis, Burn)  # noqa: S101 - the table of kinds sends no other here
+    assert isinstance(rule.basis, Burn)  # noqa: S101 - the table of rule types sends no other here
     return rule.basis
 
 
@@ -89,7 +89,7 @@ def _window(
 
 def _note(
     rule: AlertRule,
-    group: Group,
+    group: GroupLabels,
     pair: Burning,
     seen: tuple[FloatArray, FloatArray, IntArray, IntArray],
     place: tuple[int, int],

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, recent_needs, recent_past
-from llmmon.alerting.evaluation.windows import Sight, Windows, compared, least_count, seen
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, window_history, window_streams
+from llmmon.alerting.evaluation.windows import RuleEvaluation, Windows, compared, least_count, rule_evaluation
 from llmmon.alerting.history import Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Change, group_text, number_text
 from llmmon.metrics.aggregates import VALUE_BITS, Partials, Run, Sums, Values, coarsen, sorted_run
@@ -27,32 +27,32 @@ _BITS: Final = np.uint64(VALUE_BITS)
 _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
 
-class ChangeKind(Kind):
+class ChangeRuleType(RuleType):
     """`change = "+50%"` with `versus = "previous 7d"` or `"same hour last week"`."""
 
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """The window by the minute, the earlier time by the hour."""
         change, window = _change(rule), rule.window_us // MINUTE_US
         earlier = change.earlier_us // MINUTE_US or WEEK * HOUR
-        return {**recent_needs(rule), _hours(rule): window + earlier + 2 * HOUR}
+        return {**window_streams(rule), _hours(rule): window + earlier + 2 * HOUR}
 
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """The statistic at each minute, with what it was earlier times the factor as the threshold."""
         change = _change(rule)
-        windows = Windows(recent_past(past, rule), rule, ends)
-        earlier, rested = _Earlier(past[_hours(rule)], rule, windows).values()
+        windows = Windows(window_history(histories, rule), rule, ends)
+        earlier, rested = _Earlier(histories[_hours(rule)], rule, windows).values()
         limit = earlier * change.factor
         value, count = windows.values(None if everywhere else rule, _easiest(rule, limit))
         least = least_count(rule, windows.statistic)
         judged = (count >= least) & (rested >= max(least, 1)) & (earlier > 0) & ~np.isnan(value)
         with np.errstate(invalid="ignore"):
             held = judged & compared(rule, value, limit)
-        sight = seen(windows, rule, value, count, held)
-        return _noted(sight, limit, earlier)
+        evaluation = rule_evaluation(windows, rule, value, count, held)
+        return _noted(evaluation, limit, earlier)
 
 
 def _change(rule: AlertRule) -> Change:
-    assert isinstance(rule.basis, Change)  # noqa: S101 - the table of kinds sends no other here
+    assert isinstance(rule.basis, Change)  # noqa: S101 - the table of rule types sends no other here
     return rule.basis
 
 
@@ -69,20 +69,20 @@ def _easiest(rule: AlertRule, limit: FloatArray) -> FloatArray:
     return found
 
 
-def _noted(sight: Sight, limit: FloatArray, earlier: FloatArray) -> Sight:
-    """The sight with the thresholds that applied, and a sentence where the condition holds."""
-    rule, change = sight.rule, _change(sight.rule)
+def _noted(evaluation: RuleEvaluation, limit: FloatArray, earlier: FloatArray) -> RuleEvaluation:
+    """The evaluation with the thresholds that applied, and a sentence where the condition holds."""
+    rule, change = evaluation.rule, _change(evaluation.rule)
     what = f"{rule.aggregation} {rule.metric_name}".strip()
 
     def note(row: int, at: int) -> str:
-        value, before = float(sight.value[row, at]), float(earlier[row, at])
+        value, before = float(evaluation.value[row, at]), float(earlier[row, at])
         if np.isnan(value) or not before > 0:
             return ""  # no data
-        whom = f" of {group_text(sight.groups[row])}" if sight.groups[row] else ""
+        whom = f" of {group_text(evaluation.groups[row])}" if evaluation.groups[row] else ""
         much = f"{value / before - 1:+.0%}".replace("%", " %")
         return f"{what}{whom} is {number_text(value)}, {much} against {change.versus} ({number_text(before)})"
 
-    return msgspec.structs.replace(sight, threshold=limit, notes=Notes(sight.met, note))
+    return msgspec.structs.replace(evaluation, threshold=limit, notes=Notes(evaluation.met, note))
 
 
 class _Earlier:

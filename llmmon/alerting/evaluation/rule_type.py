@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from llmmon.alerting.evaluation.windows import FORGOTTEN_AFTER, MET, Sight
+from llmmon.alerting.evaluation.windows import FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule
 from llmmon.metrics.aggregates import Partials, merge
 from llmmon.metrics.columns import IntArray
 
-Past = Mapping[Stream, Partials]  # at least as far back as the rule needs
+Histories = Mapping[Stream, Partials]  # at least as far back as the rule needs
 
 
 class Notes(Mapping[tuple[int, int], str]):
@@ -35,22 +35,22 @@ class Notes(Mapping[tuple[int, int], str]):
         return int((self._met == MET).sum())
 
 
-class Kind(ABC):
-    """One kind of rule; without a state of its own."""
+class RuleType(ABC):
+    """One type of rule; without a state of its own."""
 
     @abstractmethod
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """The streams that a rule reads, and how many minutes before the judged one it looks back in each."""
 
     @abstractmethod
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
         """What a rule sees at consecutive minutes.
 
         What is seen at a minute follows from the calls before it alone, however much more of the past is given.
         """
 
 
-def recent_needs(rule: AlertRule) -> dict[Stream, int]:
+def window_streams(rule: AlertRule) -> dict[Stream, int]:
     """The streams of a rule's window: its values, which are many, for the window only, sums until a group is gone."""
     stream, window = stream_of(rule), rule.window_us // MINUTE_US
     if not stream.values:
@@ -58,12 +58,12 @@ def recent_needs(rule: AlertRule) -> dict[Stream, int]:
     return {stream: window, _sums(stream): max(window, FORGOTTEN_AFTER)}
 
 
-def recent_past(past: Past, rule: AlertRule) -> Partials:
-    """What `recent_needs` asked for, as one history."""
+def window_history(histories: Histories, rule: AlertRule) -> Partials:
+    """What `window_streams` asked for, as one history."""
     stream = stream_of(rule)
     if not stream.values:
-        return past[stream]
-    return merge([past[_sums(stream)], msgspec.structs.replace(past[stream], sums={})])
+        return histories[stream]
+    return merge([histories[_sums(stream)], msgspec.structs.replace(histories[stream], sums={})])
 
 
 def _sums(stream: Stream) -> Stream:

@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.alerting.alert import Group
-from llmmon.alerting.evaluation.rule_type import Kind, Notes, Past, Running, keys_in
-from llmmon.alerting.evaluation.windows import CLEAR, MET, Sight
+from llmmon.alerting.alert import GroupLabels
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, keys_in
+from llmmon.alerting.evaluation.windows import CLEAR, MET, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Spend, group_text
 from llmmon.metrics.columns import FloatArray, IntArray
@@ -24,20 +24,20 @@ _COST: Final = "cost_usd"
 _DAY_US: Final = 86_400_000_000
 
 
-class SpendKind(Kind):
+class SpendRuleType(RuleType):
     """The rules of `[[budgets]]`."""
 
-    def needs(self, rule: AlertRule) -> dict[Stream, int]:
+    def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """Costs by the minute for the current quarter of an hour, by quarters for the rest of the period."""
         quarters = Stream(_COST, rule.by, rule.where, step_us=QUARTER * MINUTE_US)
         return {Stream(_COST, rule.by, rule.where): 2 * QUARTER, quarters: (PERIODS[_spend(rule).period] + 1) * 1440}
 
-    def sight(self, rule: AlertRule, past: Past, ends: IntArray, *, everywhere: bool) -> Sight:  # noqa: ARG002
+    def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """The spend since the period began; a period's last minute still belongs to it."""
         spend = _spend(rule)
-        minutes, quarters = (past[stream] for stream in self.needs(rule))
+        minutes, quarters = (histories[stream] for stream in self.streams(rule))
         keys = keys_in(quarters, minutes) if rule.by else [()]
-        groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         starts = period_starts(spend, int(ends[0]) - 1, int(ends[-1])) if len(ends) else np.zeros(2, np.int64)
         place = np.searchsorted(starts, ends - 1, "right") - 1
         begin, until, turn = starts[place], starts[place + 1], ends // QUARTER
@@ -58,11 +58,11 @@ class SpendKind(Kind):
             met = np.where(value > limit if spend.share is None else value >= limit, MET, CLEAR)
         notes = Notes(met, lambda row, at: _note(spend, groups[row], float(value[row, at]), int(begin[at])))
         gone = np.zeros(met.shape, np.bool_)
-        return Sight(rule, groups, ends, met, value, count, gone, np.full(met.shape, limit), notes)
+        return RuleEvaluation(rule, groups, ends, met, value, count, gone, np.full(met.shape, limit), notes)
 
 
 def _spend(rule: AlertRule) -> Spend:
-    assert isinstance(rule.basis, Spend)  # noqa: S101 - the table of kinds sends no other here
+    assert isinstance(rule.basis, Spend)  # noqa: S101 - the table of rule types sends no other here
     return rule.basis
 
 
@@ -73,7 +73,7 @@ def _pace(spent: FloatArray, elapsed: IntArray, length: IntArray) -> FloatArray:
     return found
 
 
-def _note(spend: Spend, group: Group, value: float, begin: int) -> str:
+def _note(spend: Spend, group: GroupLabels, value: float, begin: int) -> str:
     whom = f" of {group_text(group)}" if group else ""
     since = local(begin * MINUTE_US, spend.tz)[:10]
     amount = f"{spend.amount_usd:,.2f} USD for the {spend.period} from {since}"

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Group, Reading
+from llmmon.alerting.alert import GroupLabels, Observation
 from llmmon.alerting.history import Key, statistic_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, NoData
 from llmmon.metrics.aggregates import VALUE_BITS, KeyArray, Partials, Run, Sums, Values, sorted_run
@@ -31,7 +31,7 @@ _MOST_KEYS: Final = 4_000_000  # gathered at once
 CLEAR, MET, KEEP = 0, 1, 2
 
 
-class Sight(msgspec.Struct, frozen=True, eq=False):
+class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     """What one rule sees: `ends` are minutes (shape (m,)), everything else is of shape (groups, m).
 
     `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing. `threshold` is
@@ -39,7 +39,7 @@ class Sight(msgspec.Struct, frozen=True, eq=False):
     """
 
     rule: AlertRule
-    groups: tuple[Group, ...]
+    groups: tuple[GroupLabels, ...]
     ends: IntArray
     met: IntArray
     value: FloatArray
@@ -48,7 +48,7 @@ class Sight(msgspec.Struct, frozen=True, eq=False):
     threshold: FloatArray | None = None
     notes: Mapping[tuple[int, int], str] = msgspec.field(default_factory=dict)
 
-    def reading(self, row: int, at: int) -> Reading:
+    def observation(self, row: int, at: int) -> Observation:
         """What it sees of one group at one minute."""
         met, value = int(self.met[row, at]), float(self.value[row, at])
         count = int(self.count[row, at])
@@ -59,7 +59,7 @@ class Sight(msgspec.Struct, frozen=True, eq=False):
         elif not note and count == 0 and np.isnan(value) and not self.rule.anomaly:
             note = f"no data for {duration_text(self.rule.window_us)}"
         found = None if np.isnan(value) else value
-        return Reading(self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note)
+        return Observation(self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note)
 
 
 def least_count(rule: AlertRule, statistic: Statistic) -> int:
@@ -69,16 +69,20 @@ def least_count(rule: AlertRule, statistic: Statistic) -> int:
     return USUAL_MIN_COUNT if rule.min_count is None else rule.min_count
 
 
-def look(history: Partials, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> Sight:
+def evaluate_threshold(
+    history: Partials, rule: AlertRule, ends: IntArray, *, everywhere: bool = False
+) -> RuleEvaluation:
     """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
     windows = Windows(history, rule, ends)
     value, count = windows.values(None if everywhere else rule)
     judged = (count >= least_count(rule, windows.statistic)) & ~np.isnan(value)
     with np.errstate(invalid="ignore"):
-        return seen(windows, rule, value, count, judged & compared(rule, value, rule.threshold))
+        return rule_evaluation(windows, rule, value, count, judged & compared(rule, value, rule.threshold))
 
 
-def seen(windows: Windows, rule: AlertRule, value: FloatArray, count: IntArray, held: BoolArray) -> Sight:
+def rule_evaluation(
+    windows: Windows, rule: AlertRule, value: FloatArray, count: IntArray, held: BoolArray
+) -> RuleEvaluation:
     """The sight of a condition that `held` where it was judged; windows without data are as the rule has it."""
     met = np.where(held, MET, CLEAR)
     empty = windows.calls == 0 if windows.statistic.metric.name != "requests" else np.zeros(count.shape, np.bool_)
@@ -87,7 +91,7 @@ def seen(windows: Windows, rule: AlertRule, value: FloatArray, count: IntArray, 
     if rule.no_data is NoData.KEEP:
         met = np.where(count < least_count(rule, windows.statistic), KEEP, met)
     met = np.where(windows.gone, CLEAR, met)
-    return Sight(rule, windows.groups, windows.ends, met, value, count.astype(np.int64), windows.gone)
+    return RuleEvaluation(rule, windows.groups, windows.ends, met, value, count.astype(np.int64), windows.gone)
 
 
 def compared(rule: AlertRule, value: FloatArray, limit: float | FloatArray) -> BoolArray:
@@ -109,7 +113,7 @@ class Windows:
         self._behind = max(self._width, FORGOTTEN_AFTER)
         self._first = int(ends[0]) - self._behind if len(ends) else 0
         keys = _keys(history, rule)
-        self.groups: tuple[Group, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        self.groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
         self._place = {key: i for i, key in enumerate(keys)}
         self._span = self._behind + len(ends)
         self._cells = self._cell_numbers(history)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Tell, fits
+from llmmon.alerting.alert import Alert, NotificationEvent
 from llmmon.alerting.rules import AlertSeverity
 from llmmon.alerting.senders import Outgoing, Sender
 from llmmon.errors import UsageError
@@ -155,28 +155,28 @@ class Notification(msgspec.Struct, frozen=True):
     `repeated` marks a reminder while it still fires.
     """
 
-    event: Tell
+    event: NotificationEvent
     alert: Alert
     repeated: bool = False
 
     @property
     def over(self) -> bool:
         """Whether it tells of an end."""
-        return self.event is Tell.RESOLVE or self.alert.resolved
+        return self.event is NotificationEvent.RESOLVE or self.alert.resolved
 
     @property
     def status(self) -> str:
         """firing, acknowledged or resolved."""
         if self.over:
             return "resolved"
-        return "acknowledged" if self.event is Tell.ACKNOWLEDGE else "firing"
+        return "acknowledged" if self.event is NotificationEvent.ACKNOWLEDGE else "firing"
 
     @classmethod
     def of(cls, alert: Alert) -> Notification:
         """What there is to tell of an alert as it stands."""
         if alert.resolved:
-            return cls(Tell.RESOLVE, alert)
-        return cls(Tell.ACKNOWLEDGE if alert.acknowledged else Tell.TRIGGER, alert)
+            return cls(NotificationEvent.RESOLVE, alert)
+        return cls(NotificationEvent.ACKNOWLEDGE if alert.acknowledged else NotificationEvent.TRIGGER, alert)
 
 
 class Channel(msgspec.Struct, frozen=True):
@@ -195,12 +195,6 @@ class Channel(msgspec.Struct, frozen=True):
 
     def __hash__(self) -> int:
         return hash((self.name, self.type))
-
-    def takes(self, alert: Alert) -> bool:
-        """Whether an alert is routed here: by the rule's `notify`, its severity, and `match`."""
-        if alert.notify is not None and self.name not in alert.notify:
-            return False
-        return alert.severity.rank >= self.min_severity.rank and fits(alert, self.match)
 
 
 class Notifier(ABC):
@@ -227,7 +221,7 @@ class Notifier(ABC):
         """The messages that tell of these, in the order in which they must go; together they cover all."""
 
     async def notify(self, alert: Alert) -> None:
-        """Tell of one alert at once; raises `DeliveryError`."""
+        """Notify of one alert at once; raises `DeliveryError`."""
         async with Sender() as sender:
             for message in self.messages([Notification.of(alert)]):
                 await sender.send(message.payload)

@@ -101,7 +101,8 @@ def _thread(alert: Alert) -> str:
 def _message_id(notifications: Sequence[Notification]) -> str:
     """The same when the same is sent again, so that a mail that came twice is shown once."""
     parts = [
-        f"{n.event.value} {n.alert.alert_id} {n.alert.episode} {n.repeated} {n.alert.told_us}" for n in notifications
+        f"{n.event.value} {n.alert.alert_id} {n.alert.episode} {n.repeated} {n.alert.notified_us}"
+        for n in notifications
     ]
     return f"<{_digest(chr(10).join(parts))}@llmmon>"
 

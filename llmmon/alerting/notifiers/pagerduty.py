@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar, Final, Self
 
-from llmmon.alerting.alert import Alert, Tell
+from llmmon.alerting.alert import Alert, NotificationEvent
 from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
 from llmmon.alerting.notifiers.document import as_json
 from llmmon.alerting.notifiers.wording import clamped, duration_us, since_us
@@ -49,20 +49,20 @@ class PagerDutyNotifier(Notifier):
             for action in _actions(notification)
         ]
 
-    def _request(self, action: Tell, alert: Alert) -> Request:
+    def _request(self, action: NotificationEvent, alert: Alert) -> Request:
         event: dict[str, Any] = {
             "routing_key": self.routing_key,
             "event_action": action.value,
             "dedup_key": dedup_key(alert),
         }
-        if action is Tell.TRIGGER:
+        if action is NotificationEvent.TRIGGER:
             event["payload"] = _payload(alert)
         return Request(url=self.url, body=as_json(event), headers={"content-type": "application/json"})
 
 
-def _actions(notification: Notification) -> tuple[Tell, ...]:
-    both = notification.event is Tell.TRIGGER and notification.alert.resolved
-    return (Tell.TRIGGER, Tell.RESOLVE) if both else (notification.event,)
+def _actions(notification: Notification) -> tuple[NotificationEvent, ...]:
+    both = notification.event is NotificationEvent.TRIGGER and notification.alert.resolved
+    return (NotificationEvent.TRIGGER, NotificationEvent.RESOLVE) if both else (notification.event,)
 
 
 def dedup_key(alert: Alert) -> str:

@@ -78,7 +78,7 @@ def rules_router(service: Service) -> APIRouter:
 
         def found(state: StateFile) -> list[RuleRow]:
             added = {rule.name for rule in added_rules(state)}
-            return [_rule_row(rule, added) for rule in all_rules(service.query.config, state)]
+            return [_rule_row(rule, added) for rule in all_rules(service.plan.check.rules, state)]
 
         return reply(await _with_state(service, found))
 
@@ -87,7 +87,8 @@ def rules_router(service: Service) -> APIRouter:
         """Add a rule, or replace the added one of its name; it is kept and evaluated from now on."""
         body, _ = await service.bodies.receive(request)
         table = _table(body)
-        await _with_state(service, lambda state: _refusing(409, lambda: add_rule(state, table, service.query.config)))
+        rules, channels = service.plan.check.rules, service.plan.check.channels
+        await _with_state(service, lambda state: _refusing(409, lambda: add_rule(state, table, rules, channels)))
         return reply(Added(True))
 
     @routes.delete("/v1/rules/{name}", responses=described(Deleted, 404, 422, 503))
@@ -126,7 +127,7 @@ def _refusing(status: int, work: Callable[[], None]) -> None:
 
 async def _move(service: Service, move: Callable[..., Any], alert_id: str) -> None:
     def moved(state: StateFile) -> None:
-        channels, environment = service.query.config.channels, service.plan.environment
+        channels, environment = service.plan.check.channels, service.plan.environment
         with sole_evaluator(service.plan.state):  # an evaluation would send the same messages
             _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment))
 

@@ -109,8 +109,6 @@ def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
         server = uvicorn.Server(_settings(plan, application(service)))
         said = address(*listening.getsockname()[:2])
         say(f"listening on {said}, recording into {plan.journal}, state in {plan.state}")
-        if not plan.query.config.rules:
-            say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
         signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
         server.run(sockets=[listening])
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import Plans, read_growth
+from llmmon.ingest.follow import Plans, read_new
 from llmmon.ingest.query import Query
 from llmmon.ingest.samples import sampled_columns
 from llmmon.live.rolling import LONGEST_US, MINUTE_US, Recent
@@ -96,7 +96,7 @@ class Follower:
     def _read(self) -> None:
         now_us = self._clock()
         first = self.is_first
-        growth = read_growth(
+        growth = read_new(
             msgspec.structs.replace(self._query, wall_us=now_us),
             needed_fields(FIGURES) | EXPOSED,
             lambda: _Fold(self._started_us if first else 0, now_us, self._query.naive_tz),

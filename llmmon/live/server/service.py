@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +20,7 @@ from llmmon.ingest.query import Query
 from llmmon.ingest.sources import expand
 from llmmon.live.server.follower import Follower
 from llmmon.live.server.intake import Bodies
-from llmmon.live.server.jobs import Children
+from llmmon.live.server.jobs import Jobs
 from llmmon.live.server.journal import Journal, Writer
 from llmmon.live.server.settings import RefusedError, ServePlan
 
@@ -34,14 +33,13 @@ class Rounds:
     def __init__(
         self,
         query: Query,
-        state: Path,
+        plan: CheckPlan,
         every_s: float,
-        environment: Mapping[str, str],
         clock: Callable[[], int],
         say: Callable[[str], None],
     ) -> None:
         self._query = query
-        self._plan = CheckPlan(state=state, environment=environment)
+        self._plan = plan
         self._every_s = every_s
         self._clock = clock
         self._say = say
@@ -117,9 +115,10 @@ class Service:
         self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, cache=None, progress=None, say=say)
         self.bodies = Bodies(plan.limits)
         self.writer = Writer(journal, plan.limits.queued, say)
-        self.follower = Follower(msgspec.structs.replace(self.query, say=lambda _: None), clock)
-        self.rounds = Rounds(self.query, plan.state, plan.every_s, plan.environment, clock, say)
-        self.children = Children(self.query, self.there)
+        self.follower = Follower(self.query.quiet(), clock)
+        checked = msgspec.structs.replace(plan.check, state=plan.state, environment=plan.environment)
+        self.rounds = Rounds(self.query, checked, plan.every_s, clock, say)
+        self.jobs = Jobs(msgspec.structs.replace(self.query.quiet(), jobs=None, cache=plan.query.cache), self.there)
         self.detector = _detector()
         self._reading = asyncio.Lock()
         self._begun = asyncio.Event()
@@ -172,7 +171,7 @@ class Service:
             for task in beside:
                 task.cancel()
             await asyncio.gather(writing, *beside, return_exceptions=True)
-            await self.children.close()
+            await self.jobs.close()
             self.writer.shutdown()
             self.rounds.shutdown()
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from llmmon.alerting.check import CheckPlan
 from llmmon.ingest.query import Query
 
 
@@ -61,6 +62,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     """`query.logs` are followed beside the log that is written; `token` None asks for none."""
 
     query: Query
+    check: CheckPlan = CheckPlan()
     state: Path
     journal: Path
     host: str = "127.0.0.1"

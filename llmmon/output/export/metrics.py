@@ -13,7 +13,7 @@ from llmmon import __version__
 from llmmon.alerting.state import StateFile, sole_evaluator
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import read_growth
+from llmmon.ingest.follow import read_new
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import SourceReport
 from llmmon.metrics.definitions import METRICS
@@ -183,7 +183,7 @@ def export_cumulative(query: Query, to: str, label_limit: int, state_path: Path)
     name = name_of(instruments, asked)
     with sole_evaluator(state_path.with_name(state_path.name + ".export")), StateFile(state_path) as state:
         before, checkpoints = unpacked(state.fact(name), Checkpoint)
-        grown = read_growth(query, fields_of(instruments), lambda: TallyFold(instruments), checkpoints)
+        grown = read_new(query, fields_of(instruments), lambda: TallyFold(instruments), checkpoints)
         part, samples = _joined(grown.results)
         after, latest = advanced(before, part, grown.source.rejected, query.wall_us, instruments, label_limit)
         with state.transaction():

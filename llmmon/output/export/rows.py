@@ -17,12 +17,13 @@ from llmmon.formats.detection import tags_in
 from llmmon.formats.dialects.native import CALL_MARK
 from llmmon.formats.layouts import TAGS, cell_of
 from llmmon.ingest import sources
-from llmmon.ingest.query import AS_READ, Query, Read, read
+from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.reread import rereadable
 from llmmon.ingest.spans import head
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.record import FIELDS, TAG_PREFIX, TEXTS, Kind, Status
 from llmmon.output.renderers.json import dumps
+from llmmon.pricing.cost_modes import AS_READ
 from llmmon.text.times import SECOND_US
 
 Lists = dict[str, Sequence[Any]]

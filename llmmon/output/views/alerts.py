@@ -110,7 +110,7 @@ def view_alerts(alerts: Sequence[Alert], silences: Sequence[dict[str, Any]], tz:
 def _alert_cells(alert: Alert, tz: str) -> tuple[str, ...]:
     state = alert.state.value
     state += " (ack)" * alert.acknowledged + " (silenced)" * alert.silenced + " (held)" * alert.held
-    told = "-" if alert.told_us is None else local(alert.told_us, tz, seconds=False)
+    told = "-" if alert.notified_us is None else local(alert.notified_us, tz, seconds=False)
     value, threshold = number_text(alert.value), number_text(alert.threshold)
     since = local(alert.since_us, tz, seconds=False)
     return alert.alert_id, state, alert.severity.value, alert.title, value, threshold, since, told
@@ -161,7 +161,7 @@ def transition_row(one: Transition) -> dict[str, Any]:
         "alert_id": one.alert.alert_id,
         "title": one.alert.title,
         "reason": one.reason,
-        "tell": one.tell.value if one.tell is not None else None,
+        "tell": one.notification.value if one.notification is not None else None,
     }
 
 

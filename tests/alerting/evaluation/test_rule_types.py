@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmmon.alerting.evaluation import reaches, sight_of
+from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.evaluation.spend import period_starts
-from llmmon.alerting.evaluation.windows import MET, Sight
+from llmmon.alerting.evaluation.windows import MET, RuleEvaluation
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.objectives import PAGE, TICKET, Slo, standings
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded
@@ -29,17 +29,17 @@ def given(metric: str, values: str, calls: int = 10, **group: str) -> GivenSerie
     return GivenSeries(metric, expanded(values), group, calls)
 
 
-def saw(rule: AlertRule, series: Sequence[GivenSeries], minutes: int, first: int = 1) -> Sight:
+def saw(rule: AlertRule, series: Sequence[GivenSeries], minutes: int, first: int = 1) -> RuleEvaluation:
     """What a rule saw at the ends of minutes `first` to `minutes` after the start."""
-    streams = list(reaches([rule]))
+    streams = list(streams_of([rule]))
     fold = StreamsFold(streams)
     fold.add(calls_of(series, START_US), [])
-    return sight_of(rule, complete(streams, [fold.result()]), np.arange(START + first, START + minutes + 1))
+    return evaluate_rule(rule, complete(streams, [fold.result()]), np.arange(START + first, START + minutes + 1))
 
 
-def met(sight: Sight, row: int = 0) -> list[int]:
+def met(evaluation: RuleEvaluation, row: int = 0) -> list[int]:
     """The minutes after the start at whose end the condition was met."""
-    return [int(end) - START for end, found in zip(sight.ends, sight.met[row], strict=True) if found == MET]
+    return [int(end) - START for end, found in zip(evaluation.ends, evaluation.met[row], strict=True) if found == MET]
 
 
 def rules_of(**table: Any) -> tuple[AlertRule, ...]:
@@ -53,11 +53,11 @@ def change(**table: Any) -> AlertRule:
 
 class TestChange:
     def test_the_threshold_is_the_earlier_statistic_times_the_factor(self) -> None:
-        sight = saw(change(window="10m"), [given("latency_ms", "100x179 140x9 160x9")], 200, 180)
-        assert sight.threshold is not None
-        assert 150 == sight.threshold[0, 0]
+        evaluation = saw(change(window="10m"), [given("latency_ms", "100x179 140x9 160x9")], 200, 180)
+        assert evaluation.threshold is not None
+        assert 150 == evaluation.threshold[0, 0]
         # hours 0 to 3 are compared with once the window begins in hour 3; 160 alone is met: its mean passes 150
-        assert met(sight) == [196, 197, 198, 199, 200]
+        assert met(evaluation) == [196, 197, 198, 199, 200]
 
     def test_a_fall_is_met_below(self) -> None:
         assert met(saw(change(change="-50%", window="5m"), [given("latency_ms", "100x179 40x9")], 189, 180)) == [
@@ -72,24 +72,24 @@ class TestChange:
         week = 7 * 1440
         rule = change(versus="same hour last week", window="30m")
         series = [given("latency_ms", f"100x59 1000x59 100x{week - 121} 400x119", 1)]
-        sight = saw(rule, series, week + 120, week)
-        assert sight.threshold is not None
-        assert sight.threshold[0, 40] == 150
-        assert sight.threshold[0, 100] == 1500
-        assert (week + 40 in met(sight), week + 110 in met(sight)) == (True, False)
+        evaluation = saw(rule, series, week + 120, week)
+        assert evaluation.threshold is not None
+        assert evaluation.threshold[0, 40] == 150
+        assert evaluation.threshold[0, 100] == 1500
+        assert (week + 40 in met(evaluation), week + 110 in met(evaluation)) == (True, False)
 
     def test_quantiles_of_the_earlier_time_are_within_a_percent(self) -> None:
         rule = change(metric="latency_p95_ms", window="10m")
-        sight = saw(rule, [given("latency_ms", "100+1x300")], 240, 200)
-        assert sight.threshold is not None
+        evaluation = saw(rule, [given("latency_ms", "100+1x300")], 240, 200)
+        assert evaluation.threshold is not None
         # minute 200 is compared with hours 1 and 2, whose values are 160 to 279: 273.05 is their 95th percentile
-        assert sight.threshold[0, 0] == pytest.approx(273.05 * 1.5, rel=0.008)
+        assert evaluation.threshold[0, 0] == pytest.approx(273.05 * 1.5, rel=0.008)
 
     def test_sums_are_scaled_to_the_window(self) -> None:
         rule = change(metric="cost_usd", aggregation="sum", window="30m", change="+100%")
-        sight = saw(rule, [given("cost_usd", "0.01x300")], 240, 200)
-        assert sight.threshold is not None
-        assert sight.threshold[0, 0] == pytest.approx(0.1 * 30 * 2)
+        evaluation = saw(rule, [given("cost_usd", "0.01x300")], 240, 200)
+        assert evaluation.threshold is not None
+        assert evaluation.threshold[0, 0] == pytest.approx(0.1 * 30 * 2)
 
     def test_both_windows_need_the_least_count(self) -> None:
         rule = change(window="5m", min_count=1000)
@@ -173,16 +173,16 @@ class TestObjectives:
     )
     def test_what_is_left_of_the_budget(self, failing: str, left: float, sentence: str) -> None:
         slo = Slo("s", 0.99, "ok")
-        fold = StreamsFold(list(slo.needs))
+        fold = StreamsFold(list(slo.streams))
         fold.add(calls_of([given("error_rate", failing)], START_US), [])
-        (found,) = standings([slo], complete(list(slo.needs), [fold.result()]), START + 1440)
+        (found,) = standings([slo], complete(list(slo.streams), [fold.result()]), START + 1440)
         assert found.budget_left == pytest.approx(left)
         assert sentence in found.sentence
 
     def test_without_calls_nothing_is_said_of_the_budget(self) -> None:
         slo = Slo("s", 0.99, "ok")
-        fold = StreamsFold(list(slo.needs))
-        (found,) = standings([slo], complete(list(slo.needs), [fold.result()]), START)
+        fold = StreamsFold(list(slo.streams))
+        (found,) = standings([slo], complete(list(slo.streams), [fold.result()]), START)
         assert (None, "s: no calls in 30d") == (found.budget_left, found.sentence)
 
     def test_faults_are_listed(self) -> None:
@@ -212,9 +212,9 @@ class TestBudgets:
     def test_groups_have_budgets_of_their_own(self) -> None:
         half = self.budget(by=["feature"])[0]
         series = [given("cost_total_usd", "0.01x1439", feature="a"), given("cost_total_usd", "0.001x1439", feature="b")]
-        sight = saw(half, series, 1440)
-        assert ((("feature", "a"),), (("feature", "b"),)) == sight.groups
-        assert (met(sight, 0)[0], met(sight, 1)) == (720, [])
+        evaluation = saw(half, series, 1440)
+        assert ((("feature", "a"),), (("feature", "b"),)) == evaluation.groups
+        assert (met(evaluation, 0)[0], met(evaluation, 1)) == (720, [])
 
     def test_an_overrun_is_foreseen_by_the_pace(self) -> None:
         projected = self.budget(thresholds=[100])[-1]
@@ -225,8 +225,11 @@ class TestBudgets:
 
     def test_the_sentence_says_how_much_of_what(self) -> None:
         half = self.budget()[0]
-        sight = saw(half, [given("cost_total_usd", "0.01x1439")], 1440)
-        assert "the spend is 7.20 USD, 50 % of the 14.40 USD for the day from 2026-03-02" == sight.reading(0, 719).note
+        evaluation = saw(half, [given("cost_total_usd", "0.01x1439")], 1440)
+        assert (
+            "the spend is 7.20 USD, 50 % of the 14.40 USD for the day from 2026-03-02"
+            == evaluation.observation(0, 719).note
+        )
 
     @pytest.mark.parametrize(
         ("period", "tz", "moment", "begins"),

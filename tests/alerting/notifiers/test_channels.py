@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llmmon.alerting.alert import routes_to
 from llmmon.alerting.notifiers import NOTIFIERS, anchored, channel_of
 from llmmon.alerting.rules import AlertSeverity
 from tests.support.alerts_factory import alert, channel
@@ -100,7 +101,7 @@ def test_no_fault_repeats_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("routing", "takes"),
+    ("routing", "routed"),
     [
         ({}, True),
         ({"min_severity": "error"}, True),
@@ -111,16 +112,16 @@ def test_no_fault_repeats_a_secret() -> None:
         ({"match": {"team": "search", "severity": "info"}}, False),
     ],
 )
-def test_alerts_are_routed_by_severity_and_match(routing: dict[str, Any], takes: bool) -> None:
+def test_alerts_are_routed_by_severity_and_match(routing: dict[str, Any], routed: bool) -> None:
     found = channel(type="slack", url="https://h/x", **routing)
-    assert takes is found.takes(alert(labels={"team": "search"}, severity=AlertSeverity.ERROR))
+    assert routed is routes_to(alert(labels={"team": "search"}, severity=AlertSeverity.ERROR), found)
 
 
 def test_a_rule_that_names_its_channels_is_told_to_those_alone() -> None:
     found = channel("oncall", type="slack", url="https://h/x")
-    assert found.takes(alert(notify=("oncall", "mail")))
-    assert not found.takes(alert(notify=("mail",)))
-    assert not found.takes(alert(notify=()))
+    assert routes_to(alert(notify=("oncall", "mail")), found)
+    assert not routes_to(alert(notify=("mail",)), found)
+    assert not routes_to(alert(notify=()), found)
 
 
 def test_paths_are_seen_from_the_configuration() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llmmon.alerting.alert import Tell
+from llmmon.alerting.alert import NotificationEvent
 from llmmon.alerting.notifiers import Notification
 from llmmon.alerting.notifiers.pagerduty import EVENTS_URL, PagerDutyNotifier
 from llmmon.alerting.rules import AlertSeverity
@@ -39,7 +39,7 @@ def test_each_alert_is_an_event_of_its_own() -> None:
 
 
 def test_an_acknowledgement_and_an_end_need_only_the_key() -> None:
-    found = events(Notification(Tell.ACKNOWLEDGE, alert(acknowledged=True)), resolve())
+    found = events(Notification(NotificationEvent.ACKNOWLEDGE, alert(acknowledged=True)), resolve())
     assert ["acknowledge", "resolve"] == [event["event_action"] for event in found]
     assert all(event.keys() == {"routing_key", "event_action", "dedup_key"} for event in found)
 

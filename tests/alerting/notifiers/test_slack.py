@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.alerting.alert import Tell
+from llmmon.alerting.alert import NotificationEvent
 from llmmon.alerting.notifiers import Notification
 from llmmon.alerting.notifiers.slack import MOST_BLOCKS, MOST_CHARACTERS, MOST_SECTION, SlackNotifier
 from llmmon.alerting.rules import AlertSeverity
@@ -83,7 +83,7 @@ def test_what_fired_and_is_over_is_one_attachment_with_both_ends() -> None:
 
 
 def test_a_reminder_says_that_it_is_one() -> None:
-    (attachment,) = body(Notification(Tell.TRIGGER, alert(), repeated=True))["attachments"]
+    (attachment,) = body(Notification(NotificationEvent.TRIGGER, alert(), repeated=True))["attachments"]
     assert "Still firing." in attachment["blocks"][0]["text"]["text"]
 
 
@@ -129,7 +129,7 @@ def alerts(draw: st.DrawFn) -> Notification:
     )
     if draw(st.booleans()):
         made = over(**{name: getattr(made, name) for name in ("title", "description", "severity")})
-    return Notification(draw(st.sampled_from(Tell)), made, draw(st.booleans()))
+    return Notification(draw(st.sampled_from(NotificationEvent)), made, draw(st.booleans()))
 
 
 def texts_of(value: Any) -> list[str]:

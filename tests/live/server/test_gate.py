@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from llmmon.config import Config
 from llmmon.ingest.query import Query
 from llmmon.live.server.app import application
 from llmmon.live.server.journal import Journal
@@ -39,7 +38,7 @@ def asked(folder: Path, ask: Ask, journal: type[Journal] = Journal, **plan: Any)
     """What a client of a service gets; without a process."""
 
     async def run() -> Any:
-        query = Query(logs=(), config=Config(), wall_us=0)
+        query = Query(logs=(), wall_us=0)
         with journal(folder / "log.jsonl") as log:
             chosen = ServePlan(query=query, state=folder / "state.db", journal=log.path, **plan)
             service = Service(chosen, log, lambda _: None)

@@ -10,7 +10,6 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
-from llmmon.config import Config
 from llmmon.ingest.query import Query
 from llmmon.output.export.metrics import export_metrics
 from llmmon.reports.summary import summarize
@@ -21,7 +20,7 @@ WALL_US = 1_790_000_000_000_000
 
 
 def query(path: Path, **more: Any) -> Query:
-    return Query(logs=(str(path),), config=Config(), wall_us=WALL_US, **more)
+    return Query(logs=(str(path),), wall_us=WALL_US, **more)
 
 
 def parsed(text: str) -> dict[str, Metric]:

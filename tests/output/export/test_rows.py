@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.config import Config
 from llmmon.errors import InputError
 from llmmon.formats.detection import tags_in
 from llmmon.formats.layouts import cell_of, text_of
@@ -25,7 +24,7 @@ WITH_CALLS = sorted(name for name in SAMPLES if read(SAMPLES[name].read_bytes())
 
 
 def query(path: Path, **more: Any) -> Query:
-    return Query(logs=(str(path),), config=Config(), wall_us=WALL_US, **more)
+    return Query(logs=(str(path),), wall_us=WALL_US, **more)
 
 
 def exported(path: Path, to: str, wanted: Wanted | None = None, **more: Any) -> bytes:
