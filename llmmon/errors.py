@@ -46,10 +46,18 @@ class UsageError(LlmmonError):
     exit_code = EXIT_USAGE
 
 
+NO_LOGS: Final = "no_logs"  # an `InputError.code`: there is no log to read
+NO_CALLS: Final = "no_calls"  # the logs can be read and hold no call
+
+
 class InputError(LlmmonError):
-    """A log cannot be read, or none of them holds a usable row."""
+    """A log cannot be read, or none of them holds a usable row; `code` says to programs which, where they need it."""
 
     exit_code = EXIT_INPUT
+
+    def __init__(self, message: str, *, hint: str | None = None, code: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
 
 
 class ConfigError(LlmmonError):

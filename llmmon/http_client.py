@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -73,6 +74,34 @@ class RefusedError(DeliveryError):
 
 
 Sleep = Callable[[float], Awaitable[None]]
+Result = TypeVar("Result")
+
+
+async def retried(
+    send: Callable[[], Awaitable[Result]],
+    retries: Retries,
+    *,
+    left_s: Callable[[], float] = lambda: math.inf,
+    sleep: Sleep | None = None,
+) -> Result:
+    """Call `send` until it succeeds; raises its last `DeliveryError`.
+
+    It gives up where another try cannot help, after `attempts`, or where the wait would take all of the `left_s`
+    seconds.
+    """
+    import asyncio  # as all that is loaded here and there, only by those who send
+
+    tried = 0
+    while True:
+        tried += 1
+        try:
+            return await send()
+        except DeliveryError as error:
+            asked = error.retry_after_s if isinstance(error, RefusedError) else None
+            wait_s = retries.wait_s(tried, asked, random.random())  # noqa: S311 - only spreads tries
+            if not error.retryable or tried >= retries.attempts or wait_s >= left_s():
+                raise
+        await (sleep or asyncio.sleep)(wait_s)
 
 
 class Client:
@@ -100,24 +129,11 @@ class Client:
 
     async def send(self, request: Request) -> Reply:
         """The reply to a request, tried as often as is allowed; raises `DeliveryError`."""
+        return await retried(lambda: self.send_once(request), self._retries, sleep=self._sleep)
+
+    async def send_once(self, request: Request) -> Reply:
+        """The reply to a request, tried once; raises `DeliveryError`, `UsageError` for an address that is none."""
         check_url(request.url)
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                return await self._try(request)
-            except DeliveryError as error:
-                if not error.retryable or tried >= self._retries.attempts:
-                    raise
-                asked = error.retry_after_s if isinstance(error, RefusedError) else None
-            await self._pause(self._retries.wait_s(tried, asked, random.random()))  # noqa: S311 - only spreads tries
-
-    async def _pause(self, seconds: float) -> None:
-        import asyncio  # as all that is loaded here and there, only by those who send
-
-        await (self._sleep or asyncio.sleep)(seconds)
-
-    async def _try(self, request: Request) -> Reply:
         import asyncio
 
         import httpx2

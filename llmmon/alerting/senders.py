@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import time
 from typing import IO, TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from llmmon.errors import DeliveryError
-from llmmon.http_client import Client, RefusedError, Request, Retries
+from llmmon.http_client import Client, Request, Retries, retried
 
 if TYPE_CHECKING:
     import smtplib
@@ -310,20 +309,7 @@ class Sender:
 
         Raises `DeliveryError` once it failed for good, or as often as there was time.
         """
-        import asyncio
-
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                return await self._try(payload)
-            except DeliveryError as error:
-                asked = error.retry_after_s if isinstance(error, RefusedError) else None
-                chance = random.random()  # noqa: S311 - only spreads tries
-                wait = asked if asked is not None else _RETRIES.wait_s(tried, None, chance)
-                if not error.retryable or tried >= _RETRIES.attempts or wait >= self.left_s - _LEAST_S:
-                    raise
-            await asyncio.sleep(wait)
+        return await retried(lambda: self._try(payload), _RETRIES, left_s=lambda: self.left_s - _LEAST_S)
 
     async def _try(self, payload: Payload) -> str:
         limit = max(_LEAST_S, min(TRY_S, self.left_s - _LEAST_S))
@@ -343,12 +329,12 @@ class Sender:
         client = await self._open()
         try:
             async with asyncio.timeout(limit):
-                await client.send(request)
+                await client.send_once(request)
         except TimeoutError:
             raise DeliveryError(f"{request.host} did not answer within {limit:.2g} s") from None
 
     async def _open(self) -> Client:
         if self._client is None:
-            self._client = Client(Retries(attempts=1, timeout_s=max(_LEAST_S, min(TRY_S, self._budget_s))))
+            self._client = Client(Retries(timeout_s=max(_LEAST_S, min(TRY_S, self._budget_s))))
             await self._client.__aenter__()
         return self._client

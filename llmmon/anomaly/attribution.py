@@ -194,7 +194,7 @@ def attributed(query: Query, anomalies: Sequence[Anomaly], step_us: int) -> dict
     if not cases:
         return {}
     first, last = min(case.before_us for case in cases), max(case.end_us for case in cases)
-    around = msgspec.structs.replace(query, since=iso(first), until=iso(last), say=lambda _: None, progress=None)
+    around = msgspec.structs.replace(query.quiet(), since=iso(first), until=iso(last))
     fields = needed_fields([statistic_name(METRICS[case.metric], "count") for case in cases])
     fields |= {name for case in cases for name in (*case.fields, *dict(case.anomaly.group), "request_id")}
     found = zip(*read(around, fields, lambda: _CasesFold(cases)).results, strict=True)

@@ -61,15 +61,11 @@ def report(
 
 
 def _write(overview: "Overview", output: "Output") -> None:
-    from importlib.resources import files
-
     from llmmon.cli.output import accounting
-    from llmmon.output.renderers.html import render
-    from llmmon.output.views.overview import view_report
+    from llmmon.output.report_page import report_page
     from llmmon.text.figures import size
 
-    parts = files("llmmon.output.renderers.html")
-    page = render(view_report(overview), *((parts / name).read_text("utf-8") for name in ("page.css", "page.js")))
+    page = report_page(overview)
     output.write(page)
     if output.file is not None:
         output.say(f"wrote {output.file} ({size(len(page.encode()))})")

@@ -59,7 +59,6 @@ def _serve(
         query=_following(query, config),
         check=config.check_plan(kept, os.environ),
         state=kept,
-        config=config.path,
         journal=log or known.log or kept.with_suffix(".jsonl"),
         host=host or known.host or "127.0.0.1",
         port=next(one for one in (port, known.port, _PORT) if one is not None),

@@ -1,4 +1,8 @@
-"""Spans to workers: a map over a shared queue of spans, in this process and in forked ones."""
+"""Child processes: a map over tasks that workers share, and single pieces of work beside this process.
+
+There is one way to run a child: `fork` (a copy of this process) or `spawn` (a new one) starts it, its value or what
+it raised comes back through a pipe, and it ends by itself soon after its parent is gone.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import contextlib
 import gc
 import os
 import pickle
+import select
 import signal
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from llmmon.errors import InputError
 
@@ -21,15 +27,19 @@ Work = Callable[[Iterator[Any]], Any]
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBER: Final = struct.Struct("<I")
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OF_THE_TERMINAL: Final = (signal.SIGWINCH, signal.SIGTSTP)
+_NICE: Final = 10
 _LOOK_S: Final = 0.5
 
 
 class WorkerDiedError(InputError):
     """A worker process ended without a result."""
 
-    def __init__(self, status: int) -> None:
+    @classmethod
+    def of(cls, status: int) -> WorkerDiedError:
+        """The error for an exit status of `os.waitpid`."""
         how = f"was killed (signal {os.WTERMSIG(status)})" if os.WIFSIGNALED(status) else "ended without a result"
-        super().__init__(f"a worker process {how}", hint="if memory is short: --jobs 1")
+        return cls(f"a worker process {how}", hint="if memory is short: --jobs 1")
 
 
 def cpu_count() -> int:
@@ -77,11 +87,11 @@ _MMAP_THRESHOLD: Final = -3
 
 def _run_forked(work: Work, tasks: Sequence[Task], jobs: int) -> list[Any]:
     queue = _Queue(len(tasks))
-    children: list[_Child] = []
+    children: list[Child[Any]] = []
     try:
         for _ in range(jobs - 1):
             with _interrupts_wait():  # a child that is not yet known could not be ended
-                children.append(_fork(work, tasks, queue))
+                children.append(fork(lambda: work(queue.take(tasks))))
         results = [work(queue.take(tasks))]
         results.extend(child.result() for child in children)
         return results
@@ -101,37 +111,51 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
-class _Child:
-    """A forked worker and the pipe that its result comes through."""
+class Child(Generic[Result]):
+    """A process of our own that computes one value, and the pipe that the value comes through."""
 
     def __init__(self, pid: int, pipe: int) -> None:
         self._pid = pid
         self._pipe = pipe
-        self._ended = False
+        self._reaped = False
+        self._closed = False
 
-    def result(self) -> Any:
-        """What the worker returned; raises what it raised, `WorkerDiedError` if it was killed."""
+    @property
+    def is_done(self) -> bool:
+        """Whether `result` has something to return or raise, so that it does not wait for the work."""
+        return bool(select.select([self._pipe], [], [], 0)[0])
+
+    def result(self) -> Result:
+        """Wait for the value; raises what the work raised, `WorkerDiedError` if the process was killed."""
         try:
             ok, value = _receive(self._pipe)
         except EOFError:
             raise self._death() from None
         if not ok:
             raise value
-        return value
+        found: Result = value
+        return found
 
     def _death(self) -> BaseException:
-        self._ended = True
+        self._reaped = True
         _, status = os.waitpid(self._pid, 0)
         interrupted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
-        return KeyboardInterrupt() if interrupted else WorkerDiedError(status)
+        return KeyboardInterrupt() if interrupted else WorkerDiedError.of(status)
 
-    def end(self) -> None:
-        """Kill the worker if it still runs, and let go of it."""
-        os.close(self._pipe)
-        if not self._ended:
-            self._ended = True
+    def kill(self) -> None:
+        """Stop the work; a `result` that another thread waits for raises `WorkerDiedError`."""
+        if not self._reaped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the process if it still runs, and release what it held; may be called again."""
+        self.kill()
+        if not self._closed:
+            self._closed = True
+            os.close(self._pipe)
+        if not self._reaped:
+            self._reaped = True
             os.waitpid(self._pid, 0)
 
 
@@ -156,25 +180,71 @@ class _Queue:
         os.close(self._read)
 
 
-def _fork(work: Work, tasks: Sequence[Task], queue: _Queue) -> _Child:
+def fork(work: Callable[[], Result], *, background: bool = False) -> Child[Result]:
+    """Start a copy of this process that does the work; what it returns must pickle.
+
+    In the `background` it has a low priority, and Ctrl-C is left to this process, which ends it.
+    Not for a process with other threads, which may hold locks: use `spawn` there.
+    """
     receive, send = _wide_pipe()
     parent = os.getpid()
     pid = os.fork()
-    if pid:
+    if pid == 0:
+        os.close(receive)
+        _answer(send, parent, work, background=background)
+    os.close(send)
+    return Child(pid, receive)
+
+
+def spawn(work: Callable[..., Result], *arguments: Any) -> Child[Result]:
+    """Start a new process in the background that calls `work`; the function, its arguments and result must pickle."""
+    call = pickle.dumps((work, arguments))
+    given, give = os.pipe()
+    receive, send = _wide_pipe()
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-c", f"from {__name__} import run_spawned; run_spawned()"],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, send, 1)],
+        )
+    finally:
+        os.close(given)
         os.close(send)
-        return _Child(pid, receive)
-    os.close(receive)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(give, "wb") as file:
+        file.write(call)
+    return Child(pid, receive)
+
+
+def run_spawned() -> NoReturn:
+    """Do the work of `spawn`: read the call from standard input, send the answer to what was standard output."""
+    pipe = os.dup(1)
+    os.dup2(2, 1)
+    parent = os.getppid()
+
+    def work() -> Any:
+        function, arguments = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - from our own parent
+        return function(*arguments)
+
+    _answer(pipe, parent, work, background=True)
+
+
+def _answer(pipe: int, parent: int, work: Callable[[], Any], *, background: bool) -> NoReturn:
+    """Do the work of a child, send its result or what it raised, and end this process."""
     status = 1
     try:
-        for number in _ENDING:
+        for number in (*_ENDING, *_OF_THE_TERMINAL):
             signal.signal(number, signal.SIG_DFL)
+        if background:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            os.nice(_NICE)
         _end_with(parent)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         try:
-            answer: tuple[bool, Any] = (True, work(queue.take(tasks)))
+            answer: tuple[bool, Any] = (True, work())
         except Exception as error:  # noqa: BLE001 - raised again in the parent
             answer = (False, error)
-        _send(send, answer)
+        _send(pipe, answer)
         status = 0
     finally:
         os._exit(status)

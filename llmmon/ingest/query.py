@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.errors import EXIT_INPUT, EXIT_OK, InputError
+from llmmon.errors import EXIT_INPUT, EXIT_OK, NO_CALLS, NO_LOGS, InputError
 from llmmon.formats.detection import Wanted
 from llmmon.formats.mapping import parse_override
 from llmmon.ingest import parallel, sources
@@ -27,6 +27,10 @@ from llmmon.metrics.record import TAG_PREFIX
 from llmmon.pricing.cost_modes import pricing, pricing_fields
 
 _LEAST_SPAN: Final = 512 << 10  # bytes
+
+
+def say_nothing(_text: str) -> None:
+    """Take a note that nobody wants to see."""
 
 
 class Derive(msgspec.Struct, frozen=True):
@@ -58,9 +62,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     dedup: bool = False
     rejects: Path | None = None
     progress: Callable[[int, int], None] | None = None
-    say: Callable[[str], None] = msgspec.field(default=lambda _: None)
+    say: Callable[[str], None] = say_nothing
     derive: Derive | None = None
     cache: ColumnCache | None = None
+
+    def quiet(self) -> Query:
+        """The same query without notes, progress or rejected lines: for a reading that the user does not see."""
+        return msgspec.structs.replace(self, say=say_nothing, progress=None, rejects=None)
 
     def time_range(self) -> TimeRange:
         """The time that is asked for; raises `UsageError`."""
@@ -107,8 +115,9 @@ class Logs:
         for path in found.repeated:
             self.query.say(f"{path}: read once (the same content was named before)")
         if not self.sources:
-            what = "nothing to read" if not self.failed else "none of the logs can be read"
-            raise InputError(what, hint="name files, folders or globs of JSON lines, or - for standard input")
+            what, code = ("none of the logs can be read", "") if self.failed else ("nothing to read", NO_LOGS)
+            hint = "name files, folders or globs of JSON lines, or - for standard input"
+            raise InputError(what, hint=hint, code=code)
 
 
 def wanted_of(query: Query, fields: frozenset[str], where: Filter | None) -> Wanted:
@@ -228,6 +237,7 @@ def nothing_usable(report: SourceReport) -> InputError:
     return InputError(
         f"no LLM call found in {files} ({seen}){kinds}{first}",
         hint="`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
+        code=NO_CALLS,
     )
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pickle
-import select
-import signal
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,6 +13,7 @@ from llmmon.anomaly.detectors.detector import Monitored
 from llmmon.anomaly.incidents import IncidentReport, incident_report, incidents, merged
 from llmmon.anomaly.panel import levels_of_successes, panel_of
 from llmmon.errors import LlmmonError
+from llmmon.ingest.parallel import Child, fork
 from llmmon.ingest.query import Query, read
 from llmmon.metrics.aggregates import Partials, Values, coarsen, merge, sorted_run
 from llmmon.metrics.aggregation import Measures, PartialsFold
@@ -27,61 +23,6 @@ from llmmon.metrics.grouping import Grouping
 from llmmon.text.times import iso
 
 Result = TypeVar("Result")
-_PIECE = 1 << 20
-
-
-class Background(Generic[Result]):
-    """A function that runs in a child process; what it returns must pickle, what it raises is dropped."""
-
-    def __init__(self, work: Callable[[], Result]) -> None:
-        self._taken = bytearray()
-        self._pipe, into = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _run(work, into)
-        os.close(into)
-        os.set_blocking(self._pipe, False)
-
-    def poll(self) -> tuple[Result] | tuple[()] | None:
-        """The result once it is there, () if there will be none, None while the work goes on."""
-        while select.select([self._pipe], [], [], 0)[0]:
-            piece = os.read(self._pipe, _PIECE)
-            if not piece:
-                self.close()
-                return _unpickled(bytes(self._taken))
-            self._taken += piece
-        return None
-
-    def close(self) -> None:
-        """End it, if it still runs."""
-        if self._pid:
-            os.close(self._pipe)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
-
-
-def _run(work: Callable[[], object], into: int) -> None:
-    """What the child does; it never returns."""
-    try:
-        for number in (signal.SIGTERM, signal.SIGWINCH, signal.SIGTSTP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-        os.nice(10)
-        with os.fdopen(into, "wb") as out:
-            pickle.dump(work(), out)
-    finally:
-        os._exit(0)
-
-
-def _unpickled(data: bytes) -> tuple[Result] | tuple[()]:
-    try:
-        return (pickle.loads(data),)  # noqa: S301 - our own child wrote it
-    except (EOFError, pickle.UnpicklingError):
-        return ()
-
-
 _PLAN: Final = MonitorPlan()
 _GROUPING: Final = Grouping(_PLAN.by, STEP_US)
 _MEASURES: Final = measures_of(_PLAN)
@@ -124,8 +65,8 @@ class Vigil:
         self.found = Found()
         self._parts: list[_Parts] = []
         self._judged_bucket = 0
-        self._history = Background(_history_of(query, self.since_us)) if self.since_us else None
-        self._judging: Background[Found] | None = None
+        self._history = fork(_history_of(query, self.since_us), background=True) if self.since_us else None
+        self._judging: Child[Found] | None = None
 
     def add(self, parts: _Parts) -> None:
         """Take in what was read."""
@@ -135,18 +76,18 @@ class Vigil:
     def tend(self, now_us: int) -> None:
         """Fetch what is done; judge anew when a bucket is complete."""
         if self._history is not None:
-            if (history := self._history.poll()) is not None:
-                self._history = None
-                self._parts[:0] = history
+            if self._history.is_done:
+                history, self._history = _fetched(self._history), None
+                self._parts[:0] = [] if history is None else [history]
             return
         if self._judging is not None:
-            if (judged := self._judging.poll()) is not None:
-                self._judging = None
-                self.found = judged[0] if judged else self.found
+            if self._judging.is_done:
+                found, self._judging = _fetched(self._judging), None
+                self.found = found or self.found
         elif now_us // STEP_US > self._judged_bucket:
             self._judged_bucket = now_us // STEP_US
             parts = self._merged()
-            self._judging = Background(lambda: _judged(parts, now_us))
+            self._judging = fork(lambda: _judged(parts, now_us), background=True)
 
     def _merged(self) -> _Parts:
         if not self._parts:
@@ -159,7 +100,17 @@ class Vigil:
         """End what still runs."""
         for work in (self._history, self._judging):
             if work is not None:
-                work.close()
+                work.end()
+
+
+def _fetched(child: Child[Result]) -> Result | None:
+    """What a child computed, None where it failed: nothing is lost, as the next bucket is judged anew."""
+    try:
+        return child.result()
+    except Exception:  # noqa: BLE001 - whatever a child raised
+        return None
+    finally:
+        child.end()
 
 
 def _bounded(partials: Partials) -> Partials:
@@ -172,14 +123,11 @@ def _bounded(partials: Partials) -> Partials:
 def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
     """The calls of the weeks before, as partials; they are priced and filtered as the others."""
     asked = msgspec.structs.replace(
-        query,
+        query.quiet(),
         window=None,
         since=iso(before_us - _HISTORY_US),
         until=iso(before_us),
         now="wall",
-        progress=None,
-        say=lambda _: None,
-        rejects=None,
         jobs=1,
         engine=None,
     )

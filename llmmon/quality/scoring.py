@@ -13,7 +13,7 @@ import numpy as np
 
 from llmmon.errors import ConfigError, InputError, UsageError
 from llmmon.formats.generic import aliases_of
-from llmmon.ingest.query import Derive, Query, Read, read
+from llmmon.ingest.query import Derive, Query, Read, read, say_nothing
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.reread import comes_once, rereadable
 from llmmon.ingest.scan import place
@@ -175,7 +175,7 @@ def score_calls(
     chosen = lookup(OVERALLS, overall, "formula of overall")
     with rereadable(query) as again:
         method = Method(Lexicon.of(corpus_of(again.query)), thresholds, chosen)
-        second = msgspec.structs.replace(again.query, say=lambda _: None, rejects=query.rejects)
+        second = msgspec.structs.replace(again.query, say=say_nothing, rejects=query.rejects)
         keep = (limit or _ALL) if show_text else 0
         found = again.named(read(second, SCORED_BY | _SHOWN, lambda: _fold(method, keep, judging), _WORK))
     blocks = [block for part in found.results for block in part.blocks]
@@ -217,8 +217,7 @@ def with_quality(query: Query, thresholds: Mapping[str, float] = NO_THRESHOLDS) 
     """
     if any(map(comes_once, query.logs)):
         raise UsageError("--score reads the log twice, which a pipe does not allow", hint="write it to a file first")
-    first = msgspec.structs.replace(query, rejects=None, progress=None, say=lambda _: None)
-    method = Method(Lexicon.of(corpus_of(first, needed=False)), thresholds)
+    method = Method(Lexicon.of(corpus_of(query.quiet(), needed=False)), thresholds)
     added = Derive(SCORED_BY | {"quality_score"}, lambda columns: _with_quality(columns, method), _WORK)
     return msgspec.structs.replace(query, derive=added)
 

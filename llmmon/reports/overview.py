@@ -64,9 +64,8 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     if not (whole := not (query.window or query.since)):
         calls = read(asked, fields, lambda: OverviewFold(parting))
         parts = list(calls.results)
-        quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
-        anomalies, history = find_anomalies(quietly, MonitorPlan())
-        before = _before(quietly, calls, history)
+        anomalies, history = find_anomalies(query.quiet(), MonitorPlan())
+        before = _before(query.quiet(), calls, history)
     else:
         beside = Beside(fields, lambda inside: OverviewFold(parting, inside))
         anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
@@ -120,9 +119,7 @@ def _standings(slos: Sequence[Slo], query: Query, window: Window) -> tuple[SloSt
 
     streams = list(dict.fromkeys(stream for slo in slos for stream in slo.streams))
     since = end - max(slo.window_us for slo in slos) - 3_600_000_000
-    earlier = msgspec.structs.replace(
-        query, window=None, since=iso(since), until=iso(end), say=lambda _: None, progress=None, rejects=None
-    )
+    earlier = msgspec.structs.replace(query.quiet(), window=None, since=iso(since), until=iso(end))
     found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))
     return standings(slos, complete(streams, found.results), -(-end // MINUTE_US))
 
@@ -153,7 +150,6 @@ def _episodes(path: Path | None, window: Window) -> tuple[AlertEpisode, ...]:
 
 
 def _quality(query: Query, thresholds: Mapping[str, float]) -> Quality:
-    quietly = msgspec.structs.replace(query, say=lambda _: None, progress=None, rejects=None)
-    report, _ = score_calls(quietly, thresholds=thresholds, limit=_WORST)
+    report, _ = score_calls(query.quiet(), thresholds=thresholds, limit=_WORST)
     flags = {name: count for name, count in report.flags.items() if count}
     return Quality(report.summary, flags, tuple(worst.row for worst in report.worst))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from functools import partial
+from typing import Annotated, Any, Final, cast
 
-import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
+from llmmon import __version__
 from llmmon.alerting.alert import State
+from llmmon.anomaly.incidents import IncidentReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
 from llmmon.live.server.intake import CALLS, SAMPLES, Call, Sample, Taken, taken
+from llmmon.live.server.jobs import compute_totals, find_incidents, write_page
 from llmmon.live.server.replies import (
     POSTED,
     AnomalyRow,
@@ -21,15 +24,16 @@ from llmmon.live.server.replies import (
     MetricsRecorded,
     Readiness,
     RequestsRecorded,
+    SeverityName,
     Summary,
     described,
     reply,
     takes,
 )
 from llmmon.live.server.service import Service, clock
-from llmmon.live.server.settings import RefusedError
 from llmmon.metrics.definitions import ALIASES
 from llmmon.output.export.prometheus import FORMATS, Family, Moment, Point, families, sample_families
+from llmmon.reports.overview import ReportPlan
 from llmmon.text.times import iso
 
 _YEAR_MINUTES: Final = 366 * 1440
@@ -66,8 +70,8 @@ def reading_router(service: Service) -> APIRouter:
     async def get_anomalies(hours: Hours = 24) -> Response:
         """The incidents of the last hours, newest last; looked for at most once a minute."""
         longest = next(one for one in _HOURS if hours <= one)
-        done = await service.children.ask("anomalies", "--window", f"{longest}h", "-f", "json")
-        return reply([] if done.nothing else _anomalies(done.text, clock() - hours * _HOUR_US))
+        done = await service.jobs.ask(f"incidents of {longest}h", partial(find_incidents, window=f"{longest}h"))
+        return reply([] if done.nothing else _anomalies(done.value, clock() - hours * _HOUR_US))
 
     @routes.get("/metrics", responses=described(str, 503, media="text/plain"))
     async def prometheus_metrics(request: Request) -> Response:
@@ -79,8 +83,9 @@ def reading_router(service: Service) -> APIRouter:
     @routes.get("/", responses=described(str, 429, 503, media="text/html"))
     async def page() -> Response:
         """The report of the last day as a page that renews itself."""
-        done = await service.children.ask("report", "--window", "24h", "-o", "-")
-        text = _NOTHING.encode() if done.nothing else done.text
+        plan = ReportPlan("llmmon serve", __version__, slos=service.plan.check.slos, state=service.plan.state)
+        done = await service.jobs.ask("page", partial(write_page, plan=plan, window="24h"))
+        text = _NOTHING.encode() if done.nothing else done.value
         return Response(text, media_type="text/html", headers={"refresh": str(_PAGE_S)})
 
     return routes
@@ -112,11 +117,10 @@ async def _figures(service: Service, minutes: int) -> dict[str, Any]:
     if minutes <= LONGEST_MINUTES:
         follower = await service.fresh()
         return await asyncio.to_thread(follower.figures, minutes)
-    done = await service.children.ask("summarize", "--window", f"{minutes}m", "-f", "json")
+    done = await service.jobs.ask(f"figures of {minutes}m", partial(compute_totals, window=f"{minutes}m"))
     if done.nothing:
         return {name: 0 if name in {"request_count", "error_count"} else None for name in FIGURES}
-    totals: dict[str, Any] = msgspec.json.decode(done.text)["data"]["totals"]
-    return totals
+    return dict(done.value)
 
 
 def _dashboard(figures: dict[str, Any], firing: int) -> Dashboard:
@@ -136,23 +140,18 @@ def _firing(service: Service) -> int:
         return sum(alert.state is State.FIRING for alert in state.alerts().values())
 
 
-def _anomalies(text: bytes, since_us: int) -> list[AnomalyRow]:
-    since = iso(since_us)
-    try:
-        found = msgspec.json.decode(text)["data"]["anomalies"]
-    except (msgspec.DecodeError, KeyError):
-        raise RefusedError(503, "llmmon anomalies: its answer cannot be read") from None
+def _anomalies(found: Sequence[IncidentReport], since_us: int) -> list[AnomalyRow]:
     return [
         AnomalyRow(
-            metric=row["metric_name"],
-            value=row["value"],
-            expected_range=row["expected_range"],
-            severity=row["severity"],
-            timestamp=row["timestamp"],
-            description=row["description"],
+            metric=row.metric_name,
+            value=row.value,
+            expected_range=[row.low, row.high],
+            severity=cast("SeverityName", row.severity),
+            timestamp=iso(row.timestamp_us) or "",
+            description=row.description,
         )
         for row in found
-        if (row["end"] or row["timestamp"]) >= since
+        if row.end_us >= since_us
     ]
 
 

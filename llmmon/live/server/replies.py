@@ -70,13 +70,16 @@ class AlertRow(msgspec.Struct):
     resolved: bool
 
 
+SeverityName = Literal["low", "medium", "high", "critical"]
+
+
 class AnomalyRow(msgspec.Struct):
     """One incident."""
 
     metric: str
     value: float | None
     expected_range: list[float | None]
-    severity: Literal["low", "medium", "high", "critical"]
+    severity: SeverityName
     timestamp: str
     description: str
 

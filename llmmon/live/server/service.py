@@ -20,7 +20,7 @@ from llmmon.ingest.query import Query
 from llmmon.ingest.sources import expand
 from llmmon.live.server.follower import Follower
 from llmmon.live.server.intake import Bodies
-from llmmon.live.server.jobs import Children
+from llmmon.live.server.jobs import Jobs
 from llmmon.live.server.journal import Journal, Writer
 from llmmon.live.server.settings import RefusedError, ServePlan
 
@@ -115,10 +115,10 @@ class Service:
         self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, cache=None, progress=None, say=say)
         self.bodies = Bodies(plan.limits)
         self.writer = Writer(journal, plan.limits.queued, say)
-        self.follower = Follower(msgspec.structs.replace(self.query, say=lambda _: None), clock)
+        self.follower = Follower(self.query.quiet(), clock)
         checked = msgspec.structs.replace(plan.check, state=plan.state, environment=plan.environment)
         self.rounds = Rounds(self.query, checked, plan.every_s, clock, say)
-        self.children = Children(self.query, plan.config, self.there)
+        self.jobs = Jobs(msgspec.structs.replace(self.query.quiet(), jobs=None, cache=plan.query.cache), self.there)
         self.detector = _detector()
         self._reading = asyncio.Lock()
         self._begun = asyncio.Event()
@@ -171,7 +171,7 @@ class Service:
             for task in beside:
                 task.cancel()
             await asyncio.gather(writing, *beside, return_exceptions=True)
-            await self.children.close()
+            await self.jobs.close()
             self.writer.shutdown()
             self.rounds.shutdown()
 

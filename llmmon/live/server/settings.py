@@ -64,7 +64,6 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     query: Query
     check: CheckPlan = CheckPlan()
     state: Path
-    config: Path | None = None
     journal: Path
     host: str = "127.0.0.1"
     port: int = 8080
