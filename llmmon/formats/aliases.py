@@ -12,7 +12,8 @@ from llmmon.formats.mapping import SLOTS, Binding, Path, Slot
 _ALIASES: Final[dict[str, str]] = {
     "start": (
         "timestamp ts createdat starttime startedat time date datetime datetimeutc requesttime loggedat "
-        "@timestamp tstamp created start arrivaltime requesttimestamp"
+        "@timestamp tstamp created start arrivaltime requesttimestamp asctime @t instant "
+        "eventtime eventtimestamp createdon createtime starttimestamp timestampms timestampus timestampns tsms"
     ),
     "end": "endtime endedat finishedat completedat finish end",
     "latency": (

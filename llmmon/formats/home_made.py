@@ -16,6 +16,7 @@ from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_m
 from llmmon.formats.dialect import Dialect, Object, below
 from llmmon.formats.dialects.bodies import BODY_KEYS, RAW, body_of, raw_dialect
 from llmmon.formats.dialects.openai import API_ERROR
+from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.formats.mapping import (
     SLOTS,
     Binding,
@@ -28,7 +29,7 @@ from llmmon.formats.mapping import (
     shape_of,
     value_at,
 )
-from llmmon.formats.timestamps import DURATION_UNITS_US
+from llmmon.formats.written_times import date_order
 from llmmon.metrics.record import TAG_PREFIX
 
 GENERIC: Final = "generic"
@@ -323,6 +324,9 @@ class Units:
 
     def settled(self, binding: Binding) -> Binding:
         """The binding with a unit."""
+        if binding.kind is Slot.TIME and not binding.unit:
+            order = date_order(value_at(row, binding.path) for row in self._rows)
+            return msgspec.structs.replace(binding, unit=order) if order == "dmy" else binding
         if binding.kind is not Slot.DURATION or binding.unit:
             return binding
         pairs = [(_length(value_at(row, binding.path)), row) for row in self._rows]
