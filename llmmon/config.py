@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule
-from llmmon.errors import ConfigError, UsageError
-from llmmon.text.names import nearest, unknown
-from llmmon.text.times import duration_us, zone
+from llmmon.errors import ConfigError
+from llmmon.text.names import unknown
+from llmmon.text.tables import TomlTable, parse_toml
+from llmmon.text.times import zone
 
 if TYPE_CHECKING:
     from llmmon.alerting.check import CheckPlan
@@ -101,8 +102,6 @@ def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Conf
     path = find(chosen, environment, here)
     if path is None:
         return Config()
-    from llmmon.text.tables import parse_toml  # only needed where there is a file
-
     _check_owner(path)
     try:
         table = parse_toml(path.read_bytes())
@@ -146,28 +145,28 @@ def _check_owner(path: Path) -> None:
 
 def parse(table: Mapping[str, Any], path: Path | None) -> Config:
     """A table of the configuration file, checked; raises one `ConfigError` that lists all faults."""
-    faults = _Faults()
-    faults.unknown_keys(table, _TOP_KEYS, "")
-    logs = faults.texts(table, "logs")
+    read = TomlTable(table)
+    read.only(_TOP_KEYS)
     folder = path.parent if path else Path()
     config = Config(
         path=path,
-        logs=tuple(str(folder / log) if _is_relative(log) else log for log in logs),
-        timezone=faults.zone(table, "timezone"),
-        naive_timezone=faults.zone(table, "naive_timezone"),
-        state=folder / state if (state := faults.text(table, "state")) else None,
-        late_us=faults.duration(table, "late", "2m"),
-        prices=faults.table(table, "prices"),
-        score_thresholds=_thresholds(faults, table),
-        channels=_channels(faults, table, folder),
-        serve=_serve(faults, table, folder),
-        rules=_rules(faults, table),
-        slos=_slos(faults, table),
+        logs=tuple(str(folder / log) if _is_relative(log) else log for log in read.texts("logs", "paths")),
+        timezone=_zone(read, "timezone"),
+        naive_timezone=_zone(read, "naive_timezone"),
+        state=folder / state if (state := read.text("state")) else None,
+        late_us=read.duration("late", "2m"),
+        prices=read.table("prices").items,
+        score_thresholds=_thresholds(read.table("score")),
+        channels=_channels(read.table("notify"), folder),
+        serve=_serve(read.table("serve"), folder),
+        rules=_rules(read),
+        slos=_slos(read),
     )
-    config = msgspec.structs.replace(config, rules=_all_rules(faults, table, config))
-    config = msgspec.structs.replace(config, tests=_tests(faults, table, config.rules))
-    _check_notify(faults, config.rules, faults.table(table, "notify"))
-    faults.raise_for(path)
+    config = msgspec.structs.replace(config, rules=_all_rules(read, config))
+    config = msgspec.structs.replace(config, tests=_tests(read, config.rules))
+    _check_notify(read, config.rules)
+    if read.faults:
+        raise ConfigError(read.faults_text(path))
     return config
 
 
@@ -175,141 +174,81 @@ def _is_relative(log: str) -> bool:
     return log != "-" and "://" not in log and not Path(log).is_absolute()
 
 
-def _thresholds(faults: _Faults, table: Mapping[str, Any]) -> dict[str, float]:
-    score = faults.table(table, "score")
-    faults.unknown_keys(score, frozenset({"thresholds"}), "score.")
-    return {name: faults.number(v, f"score.thresholds.{name}") for name, v in faults.table(score, "thresholds").items()}
+def _zone(read: TomlTable, key: str) -> str:
+    name = read.text(key) or "UTC"
+    return name if read.check(key, lambda: zone(name)) else "UTC"
 
 
-def _serve(faults: _Faults, table: Mapping[str, Any], folder: Path) -> Serve:
-    found = faults.table(table, "serve")
-    faults.unknown_keys(found, frozenset(Serve.__struct_fields__), "serve.")
-    port = found.get("port")
-    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 1 << 16):
-        faults.found.append("serve.port: must be a number up to 65535")
-        port = None
-    log = faults.text(found, "log")
-    token = faults.text(found, "token")
+def _thresholds(score: TomlTable) -> dict[str, float]:
+    score.only({"thresholds"})
+    thresholds = score.table("thresholds")
+    return {name: thresholds.number(name) for name in thresholds.items}
+
+
+def _serve(read: TomlTable, folder: Path) -> Serve:
+    read.only(Serve.__struct_fields__)
+    port = read.whole("port")
+    if port is not None and port >= 1 << 16:
+        read.fault("port", "must be a number up to 65535")
+    log = read.text("log")
+    token = read.text("token", secret=True)
     if token.startswith("file:"):
         token = f"file:{folder.absolute() / Path(token.removeprefix('file:')).expanduser()}"
-    return Serve(folder / log if log else None, faults.text(found, "host"), port, token)
+    return Serve(folder / log if log else None, read.text("host"), port, token)
 
 
-def _rules(faults: _Faults, table: Mapping[str, Any]) -> tuple[AlertRule, ...]:
-    if "rules" not in table:
-        return ()
-    from llmmon.alerting.rule_config import rules_of
-
-    return rules_of(table["rules"], faults.found)
-
-
-def _slos(faults: _Faults, table: Mapping[str, Any]) -> tuple[Slo, ...]:
-    if "slos" not in table:
-        return ()
-    from llmmon.alerting.objectives import slos_of
-
-    return slos_of(table["slos"], faults.found)
-
-
-def _all_rules(faults: _Faults, table: Mapping[str, Any], config: Config) -> tuple[AlertRule, ...]:
-    """The rules, those of objectives and those of budgets; no two have the same name."""
-    found = [*config.rules, *(rule for slo in config.slos for rule in slo.rules)]
-    if "budgets" in table:
-        from llmmon.alerting.objectives import budgets_of
-
-        budgets = budgets_of(table["budgets"], config.timezone, faults.found)
-        found += [rule for budget in budgets for rule in budget.rules]
-    names = [rule.name for rule in found]
-    for name in dict.fromkeys(name for name in names[len(config.rules) :] if names.count(name) > 1):
-        faults.found.append(f"rules: two are called {name!r}, counting those of [[slos]] and [[budgets]]")
-    return tuple(found)
-
-
-def _check_notify(faults: _Faults, rules: Sequence[AlertRule], channels: Mapping[str, Any]) -> None:
-    for rule in rules:
-        for name in rule.notify or ():
-            if name not in channels:
-                known = unknown("channel", name, channels) if channels else f"there is no [notify.{name}]"
-                faults.found.append(f"rules: {rule.name!r} notifies {name!r}: {known}")
-
-
-def _tests(faults: _Faults, table: Mapping[str, Any], rules: tuple[AlertRule, ...]) -> tuple[RuleTest, ...]:
-    if "tests" not in table:
-        return ()
-    from llmmon.alerting.rule_tests import tests_of
-
-    return tests_of(table["tests"], rules or DEFAULT_RULES, faults.found)
-
-
-def _channels(faults: _Faults, table: Mapping[str, Any], folder: Path) -> tuple[Channel, ...]:
-    tables = faults.table(table, "notify")
-    if not tables:
+def _channels(read: TomlTable, folder: Path) -> tuple[Channel, ...]:
+    if not read.items:
         return ()
     from llmmon.alerting.notifiers import anchored, channel_of
 
-    found = [channel_of(name, one) for name, one in tables.items()]
-    faults.found += [fault for _, those in found for fault in those]
+    found = [channel_of(name, table) for name, table in read.items.items()]
+    read.faults += [fault for _, faults in found for fault in faults]
     return tuple(anchored(channel, folder.absolute()) for channel, _ in found if channel is not None)
 
 
-class _Faults:
-    """Reads values of a table, and keeps what is wrong with them."""
+def _rules(read: TomlTable) -> tuple[AlertRule, ...]:
+    if not read.has("rules"):
+        return ()
+    from llmmon.alerting.rule_config import rules_of
 
-    def __init__(self) -> None:
-        self.found: list[str] = []
+    return rules_of(read.tables("rules"))
 
-    def unknown_keys(self, table: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:
-        for key in table:
-            if key not in known:
-                guess = nearest(key, known)
-                self.found.append(f"{prefix}{key}: unknown key" + (f", did you mean {guess!r}?" if guess else ""))
 
-    def text(self, table: Mapping[str, Any], key: str) -> str:
-        value = table.get(key, "")
-        if not isinstance(value, str):
-            self.found.append(f"{key}: must be text")
-            return ""
-        return value
+def _slos(read: TomlTable) -> tuple[Slo, ...]:
+    if not read.has("slos"):
+        return ()
+    from llmmon.alerting.objectives import slos_of
 
-    def texts(self, table: Mapping[str, Any], key: str) -> Sequence[str]:
-        value = table.get(key, [])
-        if isinstance(value, str):
-            return [value]
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.found.append(f"{key}: must be a list of paths")
-            return []
-        return value
+    return slos_of(read.tables("slos"))
 
-    def table(self, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        value = table.get(key, {})
-        if not isinstance(value, dict):
-            self.found.append(f"{key}: must be a table, as [{key}]")
-            return {}
-        return value
 
-    def zone(self, table: Mapping[str, Any], key: str) -> str:
-        name = self.text(table, key) or "UTC"
-        try:
-            zone(name)
-        except UsageError as error:
-            self.found.append(f"{key}: {error}")
-            return "UTC"
-        return name
+def _all_rules(read: TomlTable, config: Config) -> tuple[AlertRule, ...]:
+    """The rules, those of objectives and those of budgets; no two have the same name."""
+    found = [*config.rules, *(rule for slo in config.slos for rule in slo.rules)]
+    if read.has("budgets"):
+        from llmmon.alerting.objectives import budgets_of
 
-    def duration(self, table: Mapping[str, Any], key: str, default: str) -> int:
-        try:
-            return duration_us(self.text(table, key) or default)
-        except UsageError as error:
-            self.found.append(f"{key}: {error} ({error.hint})")
-            return 0
+        found += [rule for budget in budgets_of(read.tables("budgets"), config.timezone) for rule in budget.rules]
+    names = [rule.name for rule in found]
+    for name in dict.fromkeys(name for name in names[len(config.rules) :] if names.count(name) > 1):
+        read.fault("rules", f"two are called {name!r}, counting those of [[slos]] and [[budgets]]")
+    return tuple(found)
 
-    def number(self, value: Any, key: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.found.append(f"{key}: must be a number")
-            return 0.0
-        return float(value)
 
-    def raise_for(self, path: Path | None) -> None:
-        if self.found:
-            faults = "\n".join(f"  {fault}" for fault in self.found)
-            raise ConfigError(f"{path}: {len(self.found)} fault{'s' * (len(self.found) > 1)}\n{faults}")
+def _tests(read: TomlTable, rules: tuple[AlertRule, ...]) -> tuple[RuleTest, ...]:
+    if not read.has("tests"):
+        return ()
+    from llmmon.alerting.rule_tests import tests_of
+
+    return tests_of(read.tables("tests"), rules or DEFAULT_RULES)
+
+
+def _check_notify(read: TomlTable, rules: Sequence[AlertRule]) -> None:
+    channels = read.value("notify")
+    known = channels if isinstance(channels, dict) else {}
+    for rule in rules:
+        for name in rule.notify or ():
+            if name not in known:
+                why = unknown("channel", name, known) if known else f"there is no [notify.{name}]"
+                read.fault("rules", f"{rule.name!r} notifies {name!r}: {why}")

@@ -16,6 +16,7 @@ from llmmon.alerting.rules import AlertRule
 from llmmon.alerting.state import StateFile
 from llmmon.errors import ConfigError, UsageError
 from llmmon.text.names import lookup, unknown
+from llmmon.text.tables import TomlTable
 from llmmon.text.times import iso
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def added_rules(state: StateFile) -> tuple[AlertRule, ...]:
     """The rules that were added, oldest first; those that this version does not know are left out."""
     found: list[AlertRule] = []
     for table in _tables(state):
-        faults: list[str] = []
-        rules = rules_of([table], faults)
+        rules, faults = _rules_of(table)
         found += () if faults else rules
     return tuple(found)
 
@@ -67,13 +67,18 @@ def add_rule(state: StateFile, table: Table, configured: Sequence[AlertRule], ch
 
 
 def _check(table: Table, channels: Sequence[Channel]) -> None:
-    faults: list[str] = []
-    rules = rules_of([table], faults)
+    rules, faults = _rules_of(table)
     known = {channel.name for channel in channels}
     strange = [name for rule in rules for name in rule.notify or () if name not in known]
     faults += [f"notify: there is no channel {name!r}" for name in strange]
     if faults:
         raise FaultyRuleError([fault.removeprefix("rules[1].") for fault in faults])
+
+
+def _rules_of(table: Table) -> tuple[tuple[AlertRule, ...], list[str]]:
+    """The rule of a table, and what is wrong with it."""
+    read = TomlTable({"rules": [table]})
+    return rules_of(read.tables("rules")), read.faults
 
 
 def drop_rule(state: StateFile, name: str) -> None:

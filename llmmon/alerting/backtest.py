@@ -18,7 +18,7 @@ from llmmon.errors import InputError
 from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.metrics.definitions import METRICS, STATISTICS
 from llmmon.metrics.grouping import Grouping
-from llmmon.text.names import nearest
+from llmmon.text.tables import TomlTable
 from llmmon.text.times import to_us
 
 _KEYS: Final = frozenset({"kind", "start", "end", "metric", "group"})
@@ -40,34 +40,32 @@ class LabelledIncident(msgspec.Struct, frozen=True):
 
 def labels_of(table: Mapping[str, Any], path: str) -> tuple[LabelledIncident, ...]:
     """The incidents of a labels file's table, in order of time; raises `InputError`."""
-    rows = table.get("incidents", [])
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{path}: incidents must be tables, each as [[incidents]]")
-    found = [_incident(row, f"{path}: incidents[{number}]") for number, row in enumerate(rows, 1)]
+    read = TomlTable(table)
+    found = [_incident(one) for one in read.tables("incidents")]
+    if read.faults:
+        raise InputError(read.faults_text(path))
     return tuple(sorted(found, key=lambda one: one.start_us))
 
 
-def _incident(row: Mapping[str, Any], place: str) -> LabelledIncident:
-    for key in row:
-        if key not in _KEYS:
-            guess = nearest(key, _KEYS)
-            raise InputError(f"{place}.{key}: unknown key" + (f", did you mean {guess!r}?" if guess else ""))
-    group = row.get("group", {})
-    if not isinstance(group, dict):
-        raise InputError(f'{place}.group: must be a table, as {{ model = "gpt-4o" }}')
-    start, end = _time(row, "start", place), _time(row, "end", place)
-    if end <= start:
-        raise InputError(f"{place}.end: must be after its start")
-    names = {str(field): str(value) for field, value in group.items()}
+def _incident(read: TomlTable) -> LabelledIncident:
+    read.only(_KEYS)
+    start_us, end_us = _time(read, "start"), _time(read, "end")
+    if start_us and end_us and end_us <= start_us:
+        read.fault("end", "must be after its start")
     return LabelledIncident(
-        str(row.get("kind", "incident")), start, end, base_metric(str(row.get("metric", ""))), names
+        kind=read.text("kind", "incident"),
+        start_us=start_us,
+        end_us=end_us,
+        metric=base_metric(read.text("metric")),
+        group=read.named_texts("group"),
     )
 
 
-def _time(row: Mapping[str, Any], key: str, place: str) -> int:
-    value = row.get(key)
+def _time(read: TomlTable, key: str) -> int:
+    value = read.value(key)
     if not isinstance(value, datetime):
-        raise InputError(f"{place}.{key}: must be a time, such as {key} = 2026-03-05T09:00:00Z")
+        read.fault(key, f"must be a time, such as {key} = 2026-03-05T09:00:00Z")
+        return 0
     return to_us(value if value.tzinfo else value.replace(tzinfo=UTC))
 
 

@@ -248,7 +248,7 @@ def build(channel: Channel, environment: Mapping[str, str], *, hidden: bool = Fa
     settings: dict[str, Any] = {}
     for key, value in channel.settings.items():
         at = f"notify.{channel.name}.{key}"
-        if hidden and known[key].secret and known[key].kind != "url":
+        if hidden and known[key].secret and known[key].type != "url":
             settings[key] = dict.fromkeys(value, HIDDEN) if isinstance(value, dict) else HIDDEN
         else:
             settings[key] = _resolved(value, environment, at) if known[key].refers else value

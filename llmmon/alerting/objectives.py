@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity, Burn, Burning, Spend, group_text, number_text
 from llmmon.metrics.filters import parse
 from llmmon.metrics.grouping import Grouping
-from llmmon.text.tables import RuleTable, tables_of
+from llmmon.text.tables import TomlTable
 from llmmon.text.times import duration_text, zone
 
 
@@ -149,12 +149,12 @@ def _standings(slo: Slo, histories: Histories, minute: int) -> list[SloStanding]
     return found
 
 
-def slos_of(tables: Any, faults: list[str]) -> tuple[Slo, ...]:
-    """The objectives of `[[slos]]`; what is wrong is added to `faults`."""
-    return tuple(_slo(read) for read in tables_of(tables, "slos", faults))
+def slos_of(tables: Iterable[TomlTable]) -> tuple[Slo, ...]:
+    """The objectives of `[[slos]]`; what is wrong is noted in the tables."""
+    return tuple(map(_slo, tables))
 
 
-def _slo(read: RuleTable) -> Slo:
+def _slo(read: TomlTable) -> Slo:
     read.only(SLO_KEYS)
     count, failures = read.whole("min_count"), read.whole("min_failures")
     slo = Slo(
@@ -167,7 +167,7 @@ def _slo(read: RuleTable) -> Slo:
         min_count=LEAST_CALLS if count is None else count,
         min_failures=LEAST_FAILURES if failures is None else failures,
         notify=read.texts("notify") if read.has("notify") else None,
-        labels=read.table("labels"),
+        labels=read.named_texts("labels"),
     )
     if not slo.name.strip():
         read.fault("name", "is missing: every objective has a name of its own")
@@ -175,10 +175,10 @@ def _slo(read: RuleTable) -> Slo:
         read.fault("objective", "must be a share between 0 and 1, such as 0.999")
     if slo.window_us > _MOST_WINDOW_US:
         read.fault("window", "must be at most 92d")
-    read.checked("by", lambda: Grouping(slo.by))
-    read.checked("good", lambda: parse(slo.good))
+    read.check("by", lambda: Grouping(slo.by))
+    read.check("good", lambda: parse(slo.good))
     if slo.where:
-        read.checked("where", lambda: parse(slo.where))
+        read.check("where", lambda: parse(slo.where))
     return slo
 
 
@@ -250,12 +250,12 @@ def _severity(percent: float) -> AlertSeverity:
     return AlertSeverity.WARNING if percent >= 80 else AlertSeverity.INFO
 
 
-def budgets_of(tables: Any, tz: str, faults: list[str]) -> tuple[Budget, ...]:
-    """The budgets of `[[budgets]]`, in the time zone `tz` unless they say otherwise; faults are added to `faults`."""
-    return tuple(_budget(read, tz) for read in tables_of(tables, "budgets", faults))
+def budgets_of(tables: Iterable[TomlTable], tz: str) -> tuple[Budget, ...]:
+    """The budgets of `[[budgets]]`, in the time zone `tz` where they name none; faults are noted in the tables."""
+    return tuple(_budget(read, tz) for read in tables)
 
 
-def _budget(read: RuleTable, tz: str) -> Budget:
+def _budget(read: TomlTable, tz: str) -> Budget:
     read.only(BUDGET_KEYS)
     budget = Budget(
         name=read.text("name"),
@@ -263,11 +263,11 @@ def _budget(read: RuleTable, tz: str) -> Budget:
         per=read.one_of("per", {name: name for name in PERIODS}, "month"),
         tz=read.text("timezone", tz),
         thresholds=read.numbers("thresholds", USUAL_THRESHOLDS),
-        projected=read.flag("projected") if read.has("projected") else True,
+        projected=read.flag("projected", default=True),
         by=read.texts("by"),
         where=read.text("where"),
         notify=read.texts("notify") if read.has("notify") else None,
-        labels=read.table("labels"),
+        labels=read.named_texts("labels"),
     )
     if not budget.name.strip():
         read.fault("name", "is missing: every budget has a name of its own")
@@ -275,8 +275,8 @@ def _budget(read: RuleTable, tz: str) -> Budget:
         read.fault("amount_usd", "must be more than 0" if read.has("amount_usd") else "is missing")
     if any(not 0 < percent <= 1000 for percent in budget.thresholds):
         read.fault("thresholds", "must be percentages, such as [50, 80, 100]")
-    read.checked("timezone", lambda: zone(budget.tz))
-    read.checked("by", lambda: Grouping(budget.by))
+    read.check("timezone", lambda: zone(budget.tz))
+    read.check("by", lambda: Grouping(budget.by))
     if budget.where:
-        read.checked("where", lambda: parse(budget.where))
+        read.check("where", lambda: parse(budget.where))
     return budget

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from llmmon.alerting.rules import CONDITIONS, MINUTE_US, AlertRule, AlertSeverity, Change, NoData, unknown_places
 from llmmon.errors import UsageError
 from llmmon.text.names import unknown
-from llmmon.text.tables import _LONGEST_US, RuleTable, tables_of
+from llmmon.text.tables import LONGEST_US, TomlTable
 from llmmon.text.times import duration_text, duration_us
 
 KEYS: Final = (
@@ -25,11 +25,11 @@ _SAME_HOUR: Final = "same hour last week"
 _HOUR_US: Final = 60 * MINUTE_US
 
 
-def rules_of(tables: Any, faults: list[str]) -> tuple[AlertRule, ...]:
-    """The rules of `[[rules]]`; what is wrong is added to `faults`."""
+def rules_of(tables: Iterable[TomlTable]) -> tuple[AlertRule, ...]:
+    """The rules of `[[rules]]`; what is wrong is noted in the tables."""
     names: dict[str, int] = {}
     found = []
-    for number, read in enumerate(tables_of(tables, "rules", faults), 1):
+    for number, read in enumerate(tables, 1):
         rule = rule_of(read)
         if rule.name in names:
             read.fault("name", f"{rule.name!r} is also the name of rules[{names[rule.name]}]")
@@ -38,7 +38,7 @@ def rules_of(tables: Any, faults: list[str]) -> tuple[AlertRule, ...]:
     return tuple(found)
 
 
-def rule_of(read: RuleTable) -> AlertRule:
+def rule_of(read: TomlTable) -> AlertRule:
     """One rule of its table."""
     read.only(KEYS)
     anomaly = read.flag("anomaly")
@@ -61,7 +61,7 @@ def rule_of(read: RuleTable) -> AlertRule:
         min_count=read.whole("min_count"),
         no_data=read.one_of("no_data", {one.value: one for one in NoData}, "ok"),
         notify=read.texts("notify") if read.has("notify") else None,
-        labels=read.table("labels"),
+        labels=read.named_texts("labels"),
         description=read.text("description"),
         anomaly=anomaly,
         basis=change,
@@ -70,7 +70,7 @@ def rule_of(read: RuleTable) -> AlertRule:
     return rule
 
 
-def _change(read: RuleTable) -> Change | None:
+def _change(read: TomlTable) -> Change | None:
     """`change = "+50%"` and `versus`, where they are there."""
     if not read.has("change"):
         if read.has("versus"):
@@ -86,7 +86,7 @@ def _change(read: RuleTable) -> Change | None:
     return Change(1 + percent / 100, _earlier(read))
 
 
-def _earlier(read: RuleTable) -> int:
+def _earlier(read: TomlTable) -> int:
     """How long the earlier time of a change is; 0 for the same hour last week."""
     versus = read.text("versus")
     if versus == _SAME_HOUR:
@@ -95,13 +95,13 @@ def _earlier(read: RuleTable) -> int:
         found = duration_us(versus.removeprefix("previous "))
     except UsageError:
         found = 0
-    if not versus.startswith("previous ") or not 0 < found <= _LONGEST_US or found % _HOUR_US:
+    if not versus.startswith("previous ") or not 0 < found <= LONGEST_US or found % _HOUR_US:
         read.fault("versus", f'must be "previous 7d" (whole hours) or "{_SAME_HOUR}", not {versus!r}')
         return 7 * 24 * _HOUR_US
     return found
 
 
-def _check(read: RuleTable, rule: AlertRule) -> None:
+def _check(read: TomlTable, rule: AlertRule) -> None:
     """What can be said only of the rule as a whole."""
     from llmmon.alerting.history import statistic_of
     from llmmon.metrics.filters import parse
@@ -111,9 +111,9 @@ def _check(read: RuleTable, rule: AlertRule) -> None:
         read.fault("name", "is missing: every rule has a name of its own")
     if rule.window_us % MINUTE_US:
         read.fault("window", "must be whole minutes: rules are evaluated every minute")
-    read.checked("by", lambda: Grouping(rule.by))
+    read.check("by", lambda: Grouping(rule.by))
     if rule.where:
-        read.checked("where", lambda: parse(rule.where))
+        read.check("where", lambda: parse(rule.where))
     for place in unknown_places(rule):
         read.fault("description", f"nothing fills {{{place}}}")
     if rule.anomaly:
@@ -124,12 +124,12 @@ def _check(read: RuleTable, rule: AlertRule) -> None:
     if not rule.metric_name:
         read.fault("metric", 'is missing, such as metric = "latency_ms"')
     elif _aggregates(read, rule):
-        read.checked("metric", lambda: statistic_of(rule))
+        read.check("metric", lambda: statistic_of(rule))
     if not read.has("threshold") and not read.has("change"):
         read.fault("threshold", "is missing")
 
 
-def _aggregates(read: RuleTable, rule: AlertRule) -> bool:
+def _aggregates(read: TomlTable, rule: AlertRule) -> bool:
     from llmmon.metrics.definitions import AGGREGATIONS, ALIASES, METRICS, STATISTICS
 
     if rule.aggregation and rule.aggregation not in AGGREGATIONS:

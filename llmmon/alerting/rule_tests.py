@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from llmmon.metrics.definitions import ALIASES, METRICS, Statistic, metric_calle
 from llmmon.metrics.grouping import is_groupable
 from llmmon.metrics.record import FIELDS
 from llmmon.text.names import unknown
-from llmmon.text.tables import RuleTable, tables_of
+from llmmon.text.tables import TomlTable
 from llmmon.text.times import duration_us, moment_us
 
 MOST_VALUES: Final = 60 * 24 * 400
@@ -269,12 +269,12 @@ _KEYS: Final = ("name", "input", "series", "start", "rules", "expect")
 _STATES: Final = ("pending", "firing")
 
 
-def tests_of(tables: Any, rules: Sequence[AlertRule], faults: list[str]) -> tuple[RuleTest, ...]:
-    """The tests of `[[tests]]`; what is wrong is added to `faults`."""
-    return tuple(_test(read, rules) for read in tables_of(tables, "tests", faults))
+def tests_of(tables: Iterable[TomlTable], rules: Sequence[AlertRule]) -> tuple[RuleTest, ...]:
+    """The tests of `[[tests]]`; what is wrong is noted in the tables."""
+    return tuple(_test(read, rules) for read in tables)
 
 
-def _test(read: RuleTable, rules: Sequence[AlertRule]) -> RuleTest:
+def _test(read: TomlTable, rules: Sequence[AlertRule]) -> RuleTest:
     read.only(_KEYS)
     test = RuleTest(
         name=read.text("name"),
@@ -295,7 +295,7 @@ def _test(read: RuleTable, rules: Sequence[AlertRule]) -> RuleTest:
     return test
 
 
-def _start_of(read: RuleTable) -> int | None:
+def _start_of(read: TomlTable) -> int | None:
     """When minute 0 is: a time of TOML, or a text."""
     value = read.value("start")
     if value is None:
@@ -308,10 +308,10 @@ def _start_of(read: RuleTable) -> int | None:
     return found // MINUTE_US * MINUTE_US
 
 
-def _series(read: RuleTable) -> GivenSeries:
+def _series(read: TomlTable) -> GivenSeries:
     read.only(("metric", "values", "group", "calls"))
-    metric, group = read.text("metric"), read.table("group")
-    if read.checked("metric", lambda: measured(metric)) and not read.has("values"):
+    metric, group = read.text("metric"), read.named_texts("group")
+    if read.check("metric", lambda: measured(metric)) and not read.has("values"):
         read.fault("values", 'is missing, such as values = "800x10 9000x5"')
     values: tuple[float | None, ...] = ()
     try:
@@ -325,7 +325,7 @@ def _series(read: RuleTable) -> GivenSeries:
     return GivenSeries(metric, values, group, USUAL_CALLS if calls is None else calls)
 
 
-def _expectation(read: RuleTable, rules: Sequence[AlertRule]) -> Expectation:
+def _expectation(read: TomlTable, rules: Sequence[AlertRule]) -> Expectation:
     read.only(("at", "alerts"))
     if not read.has("at"):
         read.fault("at", 'is missing, such as at = "10m"')
@@ -345,18 +345,18 @@ def duration_us_or_none(text: str) -> int | None:
         return None
 
 
-def _expected(read: RuleTable, rules: Sequence[AlertRule]) -> ExpectedAlert:
+def _expected(read: TomlTable, rules: Sequence[AlertRule]) -> ExpectedAlert:
     read.only(("rule", "state", "group", "severity"))
     _known_rule(read, "rule", read.text("rule"), rules)
     state = read.one_of("state", {name: name for name in _STATES}, "firing")
     severity = read.text("severity") or None
     if severity is not None and severity not in list(AlertSeverity):
         read.fault("severity", unknown("severity", severity, list(AlertSeverity)))
-    group: Mapping[str, str | None] | None = read.table("group") if read.has("group") else None
+    group: Mapping[str, str | None] | None = read.named_texts("group") if read.has("group") else None
     return ExpectedAlert(read.text("rule"), state, group, severity)
 
 
-def _known_rule(read: RuleTable, key: str, name: str, rules: Sequence[AlertRule]) -> None:
+def _known_rule(read: TomlTable, key: str, name: str, rules: Sequence[AlertRule]) -> None:
     known = [rule.name for rule in rules]
     if name not in known:
         read.fault(key, unknown("rule", name, known) if known else "there are no rules to test")

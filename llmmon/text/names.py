@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import TypeVar
 
 from llmmon.errors import UsageError
@@ -13,6 +12,8 @@ Row = TypeVar("Row")
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be, or None."""
+    from difflib import get_close_matches  # only needed where a name is unknown
+
     by_fold = {candidate.casefold(): candidate for candidate in known}
     found = get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.6)
     swapped = (one for one in found if sorted(one) == sorted(name.casefold()))  # letters in another order come first

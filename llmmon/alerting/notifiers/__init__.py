@@ -13,13 +13,13 @@ import msgspec
 
 from llmmon.alerting.notifiers.alertmanager import AlertmanagerNotifier
 from llmmon.alerting.notifiers.channel import (
-    KINDS,
+    VALUE_FAULTS,
     Channel,
     Notification,
     Notifier,
     Setting,
     is_reference,
-    table_faults,
+    note_faults,
 )
 from llmmon.alerting.notifiers.command import CommandNotifier
 from llmmon.alerting.notifiers.email import EmailNotifier
@@ -28,7 +28,7 @@ from llmmon.alerting.notifiers.slack import SlackNotifier
 from llmmon.alerting.notifiers.webhook import WebhookNotifier
 from llmmon.alerting.rules import AlertSeverity
 from llmmon.errors import ConfigError
-from llmmon.text.names import nearest
+from llmmon.text.tables import TomlTable
 
 __all__ = ["NOTIFIERS", "Channel", "Notification", "Notifier", "anchored", "channel_of", "notifier_of"]
 
@@ -40,35 +40,37 @@ NOTIFIERS: Final[dict[str, type[Notifier]]] = {
     "alertmanager": AlertmanagerNotifier,
     "command": CommandNotifier,
 }
-_SHARED: Final = {"type": Setting("text"), "min_severity": Setting("text"), "match": Setting("texts")}
+SHARED_KEYS: Final = ("type", "min_severity", "match")
 
 
-def channel_of(name: str, table: Mapping[str, Any]) -> tuple[Channel | None, list[str]]:
+def channel_of(name: str, table: Any) -> tuple[Channel | None, list[str]]:
     """The channel of a `[notify.NAME]` table, and all that is wrong with it; None where anything is."""
-    at = f"notify.{name}"
-    if not isinstance(table, dict):
-        return None, [f"{at}: must be a table, as [{at}]"]
-    kind = table.get("type")
-    if kind not in NOTIFIERS:
-        guess = nearest(kind, NOTIFIERS) if isinstance(kind, str) else None
-        tail = f"did you mean {guess!r}?" if guess else f"known: {', '.join(NOTIFIERS)}"
-        return None, [f"{at}.type: {'is missing' if kind is None else 'unknown type'}, {tail}"]
-    notifier = NOTIFIERS[kind]
-    faults = table_faults(table, {**_SHARED, **notifier.SETTINGS}, at)
-    severity = _severity(table.get("min_severity", AlertSeverity.INFO.value))
-    if severity is None:
-        faults.append(f"{at}.min_severity: must be one of {', '.join(AlertSeverity)}")
-    settings = {key: table.get(key, setting.default) for key, setting in notifier.SETTINGS.items()}
-    settings = {key: value for key, value in settings.items() if value is not None}
-    if not faults:
-        faults += [f"{at}.{text}" for text in notifier.faults(settings)]
-    if faults or severity is None:
-        return None, faults
-    return Channel(name, kind, settings, severity, dict(table.get("match", {}))), []
-
-
-def _severity(name: Any) -> AlertSeverity | None:
-    return AlertSeverity(name) if isinstance(name, str) and name in list(AlertSeverity) else None
+    read = TomlTable({"notify": {name: table}}).table("notify").table(name)
+    if read.faults:
+        return None, read.faults
+    if not read.has("type"):
+        read.fault("type", f"is missing, known: {', '.join(NOTIFIERS)}")
+        return None, read.faults
+    notifier = read.one_of("type", NOTIFIERS, next(iter(NOTIFIERS)))
+    if read.faults:
+        return None, read.faults
+    read.only((*SHARED_KEYS, *notifier.SETTINGS))
+    note_faults(read, notifier.SETTINGS)
+    channel = Channel(
+        name=name,
+        type=read.text("type"),
+        settings={
+            key: value
+            for key, setting in notifier.SETTINGS.items()
+            if (value := read.items.get(key, setting.default)) is not None
+        },
+        min_severity=read.one_of("min_severity", {one.value: one for one in AlertSeverity}, "info"),
+        match=read.named_texts("match"),
+    )
+    if not read.faults:
+        for key, text in notifier.faults(channel.settings).items():
+            read.fault(key, text)
+    return (None if read.faults else channel), read.faults
 
 
 def anchored(channel: Channel, folder: PurePath) -> Channel:
@@ -79,9 +81,9 @@ def anchored(channel: Channel, folder: PurePath) -> Channel:
 
 
 def _anchored(setting: Setting, value: Any, folder: PurePath) -> Any:
-    if setting.kind == "path":
+    if setting.type == "path":
         return str(folder / value)
-    if setting.kind == "argv":
+    if setting.type == "argv":
         return [str(folder / value[0]) if "/" in value[0] else value[0], *value[1:]]
     if not setting.refers:
         return value
@@ -96,8 +98,8 @@ def _anchored(setting: Setting, value: Any, folder: PurePath) -> Any:
 
 def notifier_of(channel: Channel, settings: Mapping[str, Any]) -> Notifier:
     """The notifier of a channel whose settings hold what they referred to; raises `ConfigError`."""
-    kind = NOTIFIERS[channel.type]
+    notifier = NOTIFIERS[channel.type]
     for key, value in settings.items():
-        if why := KINDS[kind.SETTINGS[key].kind](value):
+        if why := VALUE_FAULTS[notifier.SETTINGS[key].type](value):
             raise ConfigError(f"notify.{channel.name}.{key}: {why}")
-    return kind.of(settings)
+    return notifier.of(settings)

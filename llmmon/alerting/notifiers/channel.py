@@ -14,7 +14,7 @@ from llmmon.alerting.rules import AlertSeverity
 from llmmon.alerting.senders import Outgoing, Sender
 from llmmon.errors import UsageError
 from llmmon.http_client import check_url
-from llmmon.text.names import nearest
+from llmmon.text.tables import TomlTable
 from llmmon.text.times import duration_us
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -25,7 +25,7 @@ _REFERENCE: Final = re.compile(r"(env|file):.+", re.DOTALL)
 class Setting(msgspec.Struct, frozen=True):
     """One key of a channel's table. A `secret` is never shown; `env:NAME` and `file:PATH` stand for what they hold."""
 
-    kind: str
+    type: str
     required: bool = False
     default: Any = None
     secret: bool = False
@@ -33,7 +33,7 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def refers(self) -> bool:
         """Whether its value may be kept elsewhere."""
-        return self.kind in _REFERRING
+        return self.type in _REFERRING
 
 
 def is_reference(value: Any) -> bool:
@@ -43,24 +43,17 @@ def is_reference(value: Any) -> bool:
 
 def fault(setting: Setting, value: Any) -> str:
     """What is wrong with a value; empty if nothing is. Never repeats the value, which may be secret."""
-    return "" if setting.refers and is_reference(value) else KINDS[setting.kind](value)
+    return "" if setting.refers and is_reference(value) else VALUE_FAULTS[setting.type](value)
 
 
-def table_faults(table: Mapping[str, Any], known: Mapping[str, Setting], prefix: str) -> list[str]:
-    """All that is wrong with a table, each as `prefix.key: what`."""
-    found = []
-    for key in table:
-        if key not in known:
-            guess = nearest(key, known)
-            tail = f"did you mean {guess!r}?" if guess else f"known: {', '.join(sorted(known))}"
-            found.append(f"{prefix}.{key}: unknown key, {tail}")
+def note_faults(read: TomlTable, known: Mapping[str, Setting]) -> None:
+    """Note what is wrong with the settings of a channel's table."""
     for key, setting in known.items():
-        if key not in table:
+        if not read.has(key):
             if setting.required:
-                found.append(f"{prefix}.{key}: is missing")
-        elif why := fault(setting, table[key]):
-            found.append(f"{prefix}.{key}: {why}")
-    return found
+                read.fault(key, "is missing")
+        elif why := fault(setting, read.value(key)):
+            read.fault(key, why)
 
 
 def _text(value: Any) -> str:
@@ -132,7 +125,7 @@ def _duration(value: Any) -> str:
     return "" if fine else "must be a duration, as 10s or 5m"
 
 
-KINDS: Final[dict[str, Callable[[Any], str]]] = {
+VALUE_FAULTS: Final[dict[str, Callable[[Any], str]]] = {
     "text": _text,
     "url": _url,
     "path": _text,
@@ -212,9 +205,9 @@ class Notifier(ABC):
         """The notifier of a channel whose settings hold their secrets."""
 
     @classmethod
-    def faults(cls, settings: Mapping[str, Any]) -> list[str]:  # noqa: ARG003 - members may need them
-        """What is wrong with settings that are each fine, as `key: what`."""
-        return []
+    def faults(cls, settings: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG003 - members may need them
+        """What is wrong, by key, with settings that are each valid."""
+        return {}
 
     @abstractmethod
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:

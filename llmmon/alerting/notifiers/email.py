@@ -48,16 +48,16 @@ class EmailNotifier(Notifier):
         return cls({k: v for k, v in settings.items() if k != "to"}, [to] if isinstance(to, str) else to)
 
     @classmethod
-    def faults(cls, settings: Mapping[str, Any]) -> list[str]:
-        """Contradicting settings."""
-        found = []
+    def faults(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Settings that contradict each other."""
+        found = {}
         server = server_of(settings)
         if settings.get("tls") and settings.get("starttls"):
-            found.append("starttls: not together with tls = true")
+            found["starttls"] = "cannot be combined with tls = true"
         if bool(server.username) != bool(server.password):
-            found.append(f"{'password' if server.username else 'username'}: is missing, a login takes both")
+            found["password" if server.username else "username"] = "is missing: a login needs both"
         if server.password and not (server.tls or server.starttls) and server.host not in LOCAL_HOSTS:
-            found.append("starttls: must not be false with a password, which would be sent in the clear")
+            found["starttls"] = "must not be false with a password, which would be sent in the clear"
         return found
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
