@@ -17,7 +17,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.formats.mapping import CALL_KEY
+from llmmon.formats.mapping import CALL_KEY, parse_override
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Seen, read_new
 from llmmon.ingest.query import Query
