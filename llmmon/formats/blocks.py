@@ -11,7 +11,7 @@ import numpy as np
 
 from llmmon.formats import timestamps, values
 from llmmon.formats.canonical import Interners, RawCalls
-from llmmon.formats.mapping import Binding, Slot
+from llmmon.formats.mapping import Binding, Slot, admitted_types
 from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, IntArray, Interner
 
 Compact = Any  # float64 (numbers, microseconds, flags), int64 (moments), int32 (names) array, or a list
@@ -184,7 +184,7 @@ class Rows:
             binding = meaning(key)
             if binding is not None:
                 column = [row.get(key) for row in rows]
-                columns[binding] = _plain(column) if binding.kind in _NUMERIC else column
+                columns[binding] = _plain(column, binding) if binding.kind in _NUMERIC else column
         self.add_columns(columns, np.array(lines, np.int64))
 
     def _gathered(self, binding: Binding) -> Gathered:
@@ -209,11 +209,9 @@ class Rows:
 
 
 _NUMERIC: Final = frozenset({Slot.NUMBER, Slot.DURATION, Slot.TIME})
-_NUMBERS: Final = frozenset({int, float, str, type(None)})
 
 
-def _plain(column: list[Any]) -> list[Any]:
+def _plain(column: list[Any], binding: Binding) -> list[Any]:
     """The column without what cannot be a number or a moment, such as true."""
-    if set(map(type, column)) <= _NUMBERS:
-        return column
-    return [value if type(value) in _NUMBERS else None for value in column]
+    types = {*admitted_types(binding), type(None)}
+    return column if set(map(type, column)) <= types else [value if type(value) in types else None for value in column]

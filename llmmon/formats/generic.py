@@ -9,12 +9,14 @@ from typing import Any, Final
 from llmmon.formats.dialect import below
 from llmmon.formats.dialects.bodies import body_in
 from llmmon.formats.mapping import SLOTS, Binding, FieldMapping, Keys, Path, Picker, Slot, admit, shape_of, value_at
+from llmmon.formats.written_times import date_order
 from llmmon.metrics.record import TAG_PREFIX
 
 _ALIASES: Final[dict[str, str]] = {
     "start": (
         "timestamp ts createdat starttime startedat time date datetime datetimeutc requesttime loggedat "
-        "@timestamp tstamp created start arrivaltime requesttimestamp"
+        "@timestamp tstamp created start arrivaltime requesttimestamp asctime @t instant "
+        "eventtime eventtimestamp createdon createtime starttimestamp timestampms timestampus timestampns tsms"
     ),
     "end": "endtime endedat finishedat completedat finish end",
     "latency": (
@@ -229,6 +231,9 @@ def _admitted(binding: Binding, row: dict[str, Any]) -> Any:
 
 
 def _with_unit(binding: Binding, rows: Sequence[dict[str, Any]]) -> Binding:
+    if binding.kind is Slot.TIME and not binding.unit:
+        order = date_order(value_at(row, binding.path) for row in rows)
+        return Binding(binding.slot, binding.rank, binding.path, order) if order == "dmy" else binding
     if binding.kind is not Slot.DURATION or binding.unit:
         return binding
     pairs = [(value_at(row, binding.path), _completion_tokens(row)) for row in rows]

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from llmmon.errors import UsageError
-from llmmon.formats.timestamps import DURATION_UNITS_US
+from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS
 from llmmon.text.names import unknown
 
@@ -22,7 +22,7 @@ CALL_KEY: Final = "call_key"  # a name column of the calls that a log may repeat
 class Slot(StrEnum):
     """How the values of a slot are read."""
 
-    TIME = "time"  # a moment: ISO text or a number since the epoch
+    TIME = "time"  # a moment: text, a number since the epoch, or an object such as {"$date": ...}
     DURATION = "duration"  # a length of time in the binding's unit
     NUMBER = "number"  # a count or an amount
     NAME = "name"  # a short text
@@ -195,7 +195,9 @@ def admitted_types(binding: Binding) -> frozenset[type]:
 
 
 _ADMITTED = {
-    **dict.fromkeys((Slot.NUMBER, Slot.DURATION, Slot.TIME), frozenset({int, float, str})),
+    Slot.NUMBER: frozenset({int, float, str}),
+    Slot.DURATION: frozenset({int, float, str, dict}),
+    Slot.TIME: frozenset({int, float, str, dict, list}),
     **dict.fromkeys((Slot.NAME, Slot.FLAG), frozenset({int, float, str, bool})),
     Slot.TEXT: frozenset({str, dict, list}),
     Slot.OUTCOME: frozenset({int, float, str, bool, dict, list}),
@@ -246,7 +248,7 @@ _SLOT_OF_FIELD = {
     "status": "outcome",
 }
 _PLAIN_UNIT = {"latency": "ms", "ttft": "ms", "cost": "usd"}
-_UNITS = frozenset({*DURATION_UNITS_US, "ticks", "usd", "cents", "exclusive"})
+_UNITS = frozenset({*DURATION_UNITS_US, "ticks", "dmy", "mdy", "usd", "cents", "exclusive"})
 
 Keys = dict[str, Binding | None]  # what the keys of rows mean; None: the slot is not needed
 

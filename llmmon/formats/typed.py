@@ -41,6 +41,8 @@ _USUAL: Final[dict[Slot, frozenset[str]]] = {
     Slot.FLAG: frozenset({"bool", "NoneType"}),
 }
 _TEXTUAL: Final = frozenset({"str", "NoneType"})
+_STRUCTURES: Final = frozenset({"dict", "list"})
+_STRUCTURED: Final = frozenset({Slot.TIME, Slot.DURATION})  # moments and lengths of time may be objects
 
 
 class _Node(msgspec.Struct):
@@ -201,7 +203,7 @@ def leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
     if len(kinds) > 1 or any(binding.unit == "count" for binding in bindings):
         return Any, _admitted(bindings)
     kind = kinds.pop()
-    if kind is Slot.TEXT and not seen <= _TEXTUAL:
+    if (kind is Slot.TEXT and not seen <= _TEXTUAL) or (kind in _STRUCTURED and seen & _STRUCTURES):
         return Any, _admitted(bindings)
     if kind is Slot.TIME and seen and seen <= {"int", "float", "NoneType"} and seen != {"NoneType"}:
         return int | float | None, _store(bindings)
