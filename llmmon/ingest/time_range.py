@@ -163,8 +163,6 @@ class TimeRequest(msgspec.Struct, frozen=True, kw_only=True):
         tz: str = "UTC",
     ) -> TimeRequest:
         """Read `--window`, `--since`, `--until` and `--now`, texts without a zone in `tz`; raises `UsageError`."""
-        if window and (since or until):
-            raise UsageError("--window does not go together with --since or --until")
         return cls(
             window_us=duration_us(window, plain="m") if window else None,
             since=time_point(since, tz) if since else None,
@@ -214,10 +212,13 @@ class TimeRequest(msgspec.Struct, frozen=True, kw_only=True):
 class TimeRange:
     """The range [start, end) of a command, None where it is open; `trailing` while the log's end is not known.
 
-    `wall_us` is the clock, `tz` the zone of what is said. Raises `UsageError` for a range that ends before it begins.
+    `wall_us` is the clock, `tz` the zone of what is said. Raises `UsageError` for a range that
+    is no range.
     """
 
     def __init__(self, asked: TimeRequest, wall_us: int, tz: str, say: Callable[[str], None]) -> None:
+        if asked.window_us is not None and (asked.since is not None or asked.until is not None):
+            raise UsageError("--window does not go together with --since or --until")
         self._asked = asked
         self._wall_us = wall_us
         self._tz = tz
