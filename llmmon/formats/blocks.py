@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from llmmon.formats import timestamps, values
+from llmmon.formats.call_keys import keys
 from llmmon.formats.canonical import Interners, RawCalls
 from llmmon.formats.mapping import Binding, Slot, admitted_types
 from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, IntArray, Interner
@@ -22,6 +23,7 @@ _FILL: Final[dict[Slot, tuple[Any, Any]]] = {
     Slot.NUMBER: (np.nan, np.float64),
     Slot.FLAG: (np.nan, np.float64),
     Slot.NAME: (MISSING_CODE, np.int32),
+    Slot.KEY: (np.nan, np.float64),
 }
 
 
@@ -141,6 +143,8 @@ def reader_of(binding: Binding, interner: Interner, naive: str) -> Callable[[Seq
             return values.numbers
         case Slot.FLAG:
             return values.presence if binding.unit == "present" else values.flags
+        case Slot.KEY:
+            return keys
         case Slot.NAME:
             return lambda column: values.codes(column, interner)
         case Slot.TEXT if binding.unit == "json":

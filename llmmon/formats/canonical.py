@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from llmmon.formats import outcomes, values
-from llmmon.formats.mapping import RESULTS, Binding, Slot
+from llmmon.formats.mapping import CALL_KEYS, RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
@@ -363,6 +363,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         "quality_score": slots.numbers("quality_score", lambda _: SCORE_UNITS),
         "attempt": slots.numbers("attempt"),
         "cache_hit": slots.numbers("cache_hit"),
+        **{slot: slots.numbers(slot) for slot in CALL_KEYS},
     }
     names: dict[str, Names] = {}
     if wants_outcome:

@@ -16,7 +16,10 @@ from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS
 from llmmon.text.names import unknown
 
-CALL_KEY: Final = "call_key"  # a name column of the calls that a log may repeat: what tells them apart
+CALL_KEY: Final = "call_key"  # of the calls that a log may repeat: what tells them apart
+CALL_PARENT: Final = "call_parent"  # the key of the call around this one, which counts the same tokens again
+CALL_COPY: Final = "call_copy"  # 1 where the row may be a copy that another file has in its original
+CALL_KEYS: Final = (CALL_KEY, CALL_PARENT, CALL_COPY)
 
 
 class Slot(StrEnum):
@@ -29,6 +32,7 @@ class Slot(StrEnum):
     FLAG = "flag"  # true or false
     OUTCOME = "outcome"  # anything that tells success from failure
     TEXT = "text"  # long text, or the structure that holds it
+    KEY = "key"  # an identifier that is only compared (`call_keys`)
 
 
 SLOTS: Final[dict[str, Slot]] = {
@@ -58,6 +62,9 @@ SLOTS: Final[dict[str, Slot]] = {
     "outcome": Slot.OUTCOME,  # a status word, a status code, or an object with either
     "error": Slot.OUTCOME,  # the error itself: text, an object, or true
     "role": Slot.NAME,  # who speaks on the line: only what an assistant says is the result of a call
+    CALL_KEY: Slot.KEY,
+    CALL_PARENT: Slot.KEY,
+    CALL_COPY: Slot.FLAG,
     **{name: Slot.NAME for name in NAMES if name != "status"},
     **dict.fromkeys(TEXTS, Slot.TEXT),
 }
@@ -205,7 +212,7 @@ _ADMITTED = {
     Slot.NUMBER: frozenset({int, float, str}),
     Slot.DURATION: frozenset({int, float, str, dict}),
     Slot.TIME: frozenset({int, float, str, dict, list}),
-    **dict.fromkeys((Slot.NAME, Slot.FLAG), frozenset({int, float, str, bool})),
+    **dict.fromkeys((Slot.NAME, Slot.FLAG, Slot.KEY), frozenset({int, float, str, bool})),
     Slot.TEXT: frozenset({str, dict, list}),
     Slot.OUTCOME: frozenset({int, float, str, bool, dict, list}),
 }

@@ -19,7 +19,7 @@ import numpy as np
 from llmmon.errors import InputError
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN
 from llmmon.formats.detection import ReadPlan, Wanted, plan_for
-from llmmon.formats.mapping import CALL_KEY
+from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
 from llmmon.ingest import parallel
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
 from llmmon.ingest.query import Query, adding, wanted_of, without_repeats
@@ -57,21 +57,22 @@ class LinesFrom:
 
 
 class Seen:
-    """Calls that were delivered, the last of them, by the identifiers of dialects that log a call more than once."""
+    """Calls that were delivered, the last of them, by the keys of dialects that may hold a call more than once."""
 
     def __init__(self, most: int = _MOST_SEEN) -> None:
         self._most = most
-        self._names: dict[str, None] = {}
+        self._keys: dict[float, None] = {}
 
     def unseen(self, columns: Columns) -> Columns:
-        """The calls that were not delivered before; they are from now on."""
-        names = columns.names.get(CALL_KEY)
-        if names is None:
+        """The calls that were not delivered before, nor stand around such; they are delivered from now on."""
+        keys = columns.numbers.get(CALL_KEY)
+        if keys is None:
             return columns
-        known = np.array([value in self._names for value in names.values] + [False])[names.codes]
-        self._names.update(dict.fromkeys(names.values[code] for code in set(names.codes.tolist()) if code >= 0))
-        for name in list(self._names)[: max(0, len(self._names) - self._most)]:
-            del self._names[name]
+        known = np.array([key in self._keys for key in keys.tolist()], np.bool_)
+        for found in (keys, columns.number(CALL_PARENT)):
+            self._keys.update(dict.fromkeys(found[~np.isnan(found)].tolist()))
+        for key in list(self._keys)[: max(0, len(self._keys) - self._most)]:
+            del self._keys[key]
         return columns.take(~known) if known.any() else columns
 
 
@@ -191,7 +192,7 @@ class _Reading:
         self._failed += found.failed
         ready = [(part, plan) for part in found.parts if (plan := self._plan(part.file)) is not None]
         streams = open_plans(found.streams, self._wanted)
-        self._deferred |= any(plan.repeats for plan in (*(plan for _, plan in ready), *streams[1]))
+        self._deferred |= any(plan.repeats or plan.nests for plan in (*(plan for _, plan in ready), *streams[1]))
         plain = [(part, plan) for part, plan in ready if part.file.source.splittable and plan.splittable]
         for part, plan in ready:
             if not (part.file.source.splittable and plan.splittable):

@@ -17,7 +17,7 @@ from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
-from llmmon.ingest.selection import Selection, keep_most_complete
+from llmmon.ingest.selection import OnceFold, Selection, any_repeated, codes_of, keep_most_complete, keep_once
 from llmmon.ingest.spans import SPAN_BYTES
 from llmmon.ingest.time_range import TimeRange, TimeRequest
 from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
@@ -150,10 +150,15 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
         least_to_share=LEAST_TO_SHARE // weight,
         cache=query.cache,
     )
-    if times.trailing or query.dedup or any(one.repeats for one in logs.plans):
+    repeats = any(one.repeats for one in logs.plans)
+    # what a filter takes away, or what is read but once, can only be looked at beforehand
+    unsure = any(one.nests for one in logs.plans) and (query.where is not None or bool(logs.streams))
+    if times.trailing or query.dedup or repeats or unsure:
         return _read_deferred(query, logs, times, plan, make_fold)
-    scanned = _scan(query, plan, make_fold)
-    return _done(query, logs, times, scanned, scanned.results)
+    scanned = _scan(query, plan, lambda: OnceFold(make_fold()))
+    if any_repeated([keys for _, keys in scanned.results]):
+        return _read_deferred(query, logs, times, plan, make_fold)
+    return _done(query, logs, times, scanned, [result for result, _ in scanned.results])
 
 
 def _scan(query: Query, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Scanned[Any]:
@@ -163,6 +168,9 @@ def _scan(query: Query, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Scann
 
 def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Read:
     """For what can be told only when all is read: where the log ends, and which rows are of one call."""
+    plan = msgspec.structs.replace(
+        plan, plans=tuple(msgspec.structs.replace(one, repeats=True) for one in plan.plans)
+    )
     timed = Selection() if times.trailing else Selection(plan.selection.start_us, plan.selection.end_us)
     horizon = query.time.horizon_us()
     kept = _scan(
@@ -195,8 +203,8 @@ def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_
 
 def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
     """Each call once: in dialects that log a call more than once, or by its id in any."""
-    single, _ = keep_most_complete(columns)
-    return keep_most_complete(single, "request_id")[0] if any_dialect else single
+    single = keep_once(columns)
+    return keep_most_complete(single, codes_of(single.name("request_id")))[0] if any_dialect else single
 
 
 def _left_out(inside: Columns, single: Columns) -> Columns:

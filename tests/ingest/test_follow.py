@@ -522,7 +522,7 @@ def test_a_log_that_grows_line_by_line_gives_the_calls_that_it_gives_at_once(nam
 
 def called(name: str) -> Columns:
     """One call of a dialect that may repeat it."""
-    return Columns(size=1, timestamp=np.zeros(1, np.int64), names={CALL_KEY: Names(np.zeros(1, np.int32), [name])})
+    return Columns(size=1, timestamp=np.zeros(1, np.int64), numbers={CALL_KEY: keys([name])})
 
 
 def test_what_was_seen_is_bounded() -> None:
