@@ -14,7 +14,7 @@ from llmmon.formats.dialects.bodies import body_in
 from llmmon.formats.dialects.native import OWN_KEYS
 from llmmon.formats.envelopes import Claimed, may_open, objects_in
 from llmmon.formats.generic import GENERIC, TAG_PLACES, bindings_at, resolve, tag_bindings
-from llmmon.formats.layouts import LINES, Layout, UnreadableError, elements_of, layout_of
+from llmmon.formats.layouts import BLANK, LINES, Layout, UnreadableError, elements_of, layout_of
 from llmmon.formats.mapping import (
     CALL_KEY,
     COMPLETENESS,
@@ -85,13 +85,13 @@ def head_objects(head: bytes, layout: Layout, forced: str | None = None) -> list
     """The records on each of the first lines of a file; lines that hold none are left out."""
     found = []
     for line in elements_of(head, layout)[:HEAD_LINES]:
-        if line.strip():
+        if line.strip(BLANK):
             try:
-                each = layout.object_of(line)
+                objects = layout.objects_of(line)
             except UnreadableError:
                 continue
-            if each is not None:
-                found.append(objects_in(each, forced)[:HEAD_LINES])
+            if objects:
+                found.append([one for each in objects for one in objects_in(each, forced)][:HEAD_LINES])
     return found
 
 
