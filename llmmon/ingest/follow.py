@@ -195,7 +195,7 @@ class _Reading:
         """How a log is read, by its head, which must have doubled to be looked at again."""
         size, plan = self._plans.get(file.identity, (0, None))
         whole = min(file.source.size, HEAD_BYTES)
-        if plan is not None and (file.source.compression or 2 * size > whole):
+        if plan is not None and (file.source.packing or 2 * size > whole):
             return plan
         try:
             plan = plan_for(head(file.source), self._loader.wanted)
@@ -241,9 +241,9 @@ class _Reading:
         """What is compressed, or must be read from its beginning; one at a time, in this process."""
         source, known = part.file.source, part.known
         whole = not plan.splittable
-        if whole and not source.compression and plan.layout.splittable:
+        if whole and not source.packing and plan.layout.splittable:
             source = msgspec.structs.replace(source, size=behind_last_newline(source, 0))
-        stream = TailStream(source, 0 if whole else part.start) if source.compression else None
+        stream = TailStream(source, 0 if whole else part.start) if source.packing else None
         before = known if whole and known is not None and known.whole else None
         streams = {} if stream is None else {0: stream}
         request = self._loader.request([source], [plan], [(0, None)], streams=streams, jobs=1)
