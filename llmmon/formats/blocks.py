@@ -145,6 +145,9 @@ def reader_of(binding: Binding, interner: Interner, naive: str) -> Callable[[Seq
             return values.presence if binding.unit == "present" else values.flags
         case Slot.KEY:
             return keys
+        case Slot.NAME if "=" in binding.unit:
+            words = values.Words(binding.unit)
+            return lambda column: values.codes(words.of(column), interner)
         case Slot.NAME:
             return lambda column: values.codes(column, interner)
         case Slot.TEXT if binding.unit == "json":

@@ -35,7 +35,8 @@ def _hashes(texts: np.ndarray[Any, Any]) -> FloatArray:
     signs = texts.view(np.uint8).reshape(len(texts), width).astype(np.uint64)
     with np.errstate(over="ignore"):
         sums = signs @ _FACTORS[:width]
-    return (sums >> np.uint64(64 - _BITS)).astype(np.float64)
+    found: FloatArray = (sums >> np.uint64(64 - _BITS)).astype(np.float64)
+    return found
 
 
 def _factors(count: int) -> np.ndarray[Any, Any]:

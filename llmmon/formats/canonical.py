@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from llmmon.formats import outcomes, values
+from llmmon.formats.buckets import counts_of
 from llmmon.formats.mapping import CALL_KEYS, RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
     MISSING_CODE,
@@ -105,7 +106,11 @@ class BoundSlots:
         self.size = raw.size
         self.interners = interners
         self.bound: dict[str, list[Binding]] = {}
-        for binding in sorted(raw.values):
+        if buckets := [column for binding, column in raw.values.items() if binding.slot == "buckets"]:
+            first = list(map(first_of, zip(*buckets, strict=True))) if len(buckets) > 1 else buckets[0]
+            spread = {Binding(slot, -1, ("buckets",)): column for slot, column in counts_of(first).items()}
+            self.raw = msgspec.structs.replace(raw, values={**raw.values, **spread})
+        for binding in sorted(self.raw.values):
             self.bound.setdefault(binding.slot, []).append(binding)
 
     def numbers(self, slot: str, scale: Callable[[Binding], float] | None = None) -> FloatArray | None:
@@ -184,7 +189,12 @@ class BoundSlots:
         columns: list[Sequence[Any]] = [self.raw.values[binding] for binding in self.bound[slot]]
         if len(columns) == 1:
             return list(columns[0])
-        return [next((v for v in row if v is not None), None) for row in zip(*columns, strict=True)]
+        return list(map(first_of, zip(*columns, strict=True)))
+
+
+def first_of(row: Sequence[Any]) -> Any:
+    """The first value that is there."""
+    return next((value for value in row if value is not None), None)
 
 
 def start_and_latency(slots: BoundSlots) -> tuple[IntArray | None, FloatArray | None]:
@@ -244,7 +254,32 @@ def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
             field: None if column is None else np.where(nothing, np.nan, column) for field, column in counts.items()
         }
         total = None if total is None else np.where(nothing, np.nan, total)
+    _add_compactions(slots, counts)
     return {**counts, "total_tokens": _total(counts["prompt_tokens"], counts["completion_tokens"], total)}
+
+
+def _add_compactions(slots: BoundSlots, counts: dict[str, FloatArray | None]) -> None:
+    """What a call spent on compacting its context, which is billed, but not in the counts of the whole."""
+    if "iterations" not in slots.bound:
+        return
+    for row, iterations in enumerate(slots.texts("iterations")):
+        for usage in iterations if isinstance(iterations, list) else ():
+            if not isinstance(usage, dict) or usage.get("type") != "compaction":
+                continue
+            for field, keys in _COMPACTED.items():
+                column = counts[field]
+                if column is not None and not np.isnan(column[row]):
+                    column = counts[field] = column.copy()
+                    column[row] += sum(count for key in keys if type(count := usage.get(key)) is int and count > 0)
+
+
+_COUNTED: Final = ("iterations", "buckets")  # structures that are read, but are no text
+_COMPACTED: Final = {
+    "prompt_tokens": ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+    "completion_tokens": ("output_tokens",),
+    "cached_tokens": ("cache_read_input_tokens",),
+    "cache_write_tokens": ("cache_creation_input_tokens",),
+}
 
 
 def _nothing_counted(
@@ -376,7 +411,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         texts={
             slot: [(values.as_json if slot == "schema" else values.as_text)(value) for value in slots.texts(slot)]
             for slot, bindings in slots.bound.items()
-            if bindings[0].kind is Slot.TEXT
+            if bindings[0].kind is Slot.TEXT and slot not in _COUNTED
         },
         positions=slots.raw.lines,
     )

@@ -26,7 +26,7 @@ from llmmon.formats.home_made import (
     resolve,
     tag_bindings,
 )
-from llmmon.formats.layouts import LINES, Layout, UnreadableError, elements_of, layout_of
+from llmmon.formats.layouts import BLANK, LINES, Layout, UnreadableError, elements_of, layout_of
 from llmmon.formats.mapping import (
     CALL_KEYS,
     COMPLETENESS,
@@ -126,12 +126,12 @@ def sampled(parts: Sequence[bytes], layout: Layout, forced: str | None = None) -
     found = Sampled([], [])
     for part in parts:
         for line in elements_of(part, layout)[:HEAD_LINES]:
-            if line.strip():
+            if line.strip(BLANK):
                 try:
-                    each = layout.object_of(line)
+                    objects = layout.objects_of(line)
                 except UnreadableError:
                     continue
-                if each is not None:
+                for each in objects:
                     inner = objects_in(each, forced)[:HEAD_LINES]
                     found.lines.append(inner)
                     found.around.append(each)
@@ -288,7 +288,7 @@ def mapping_of(name: str, rows: Sequence[Object], wanted: Wanted) -> FieldMappin
     return FieldMapping(
         name,
         (*extra, *bindings_of(dialect)),
-        shape_of(rows),
+        shape_of([row for row in rows if passes(dialect.only, row)] or rows),
         known=tuple(sorted(reply_keys(dialect))) if dialect in RAW and not dialect.repeats else (),
         required=_required(dialect, rows),
         naive=dialect.naive or wanted.naive,
@@ -299,7 +299,7 @@ def _required(dialect: Dialect, rows: Sequence[Object]) -> Mark:
     """The fingerprint that most of the rows have, and what makes them calls."""
     passed = Counter(index for row in rows for index, mark in enumerate(dialect.marks) if passes(mark, row))
     best = passed.most_common(1)[0][0] if passed else 0
-    narrowed = {test.key: test for test in (*dialect.marks[best], *dialect.only)}
+    narrowed = {test.path: test for test in (*dialect.marks[best], *dialect.only)}
     return tuple(narrowed.values())
 
 

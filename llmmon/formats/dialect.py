@@ -56,13 +56,20 @@ def bindings_of(dialect: Dialect) -> tuple[Binding, ...]:
 
 
 def marks(*alternatives: str) -> tuple[Mark, ...]:
-    """Fingerprints: each text names keys that must be there, `key=word|word` those with one of some values."""
+    """Fingerprints: each text names keys that must be there, `key=word|word` those with one of some values.
+
+    `key/inner` is a value inside another, `key!=word|word` one with none of some values.
+    """
     return tuple(tuple(_test(part) for part in text.split()) for text in alternatives)
 
 
 def _test(part: str) -> Test:
-    key, equals, allowed = part.partition("=")
-    return Test(key, tuple(allowed.split("|")) if equals else ())
+    path, equals, words = part.partition("=")
+    key, *below = path.removesuffix("!").split("/")
+    found = tuple(words.split("|")) if equals else ()
+    if path.endswith("!"):
+        return Test(key, (), tuple(below), found)
+    return Test(key, found, tuple(below))
 
 
 def bind(**slots: str | tuple[str, ...]) -> tuple[Binding, ...]:

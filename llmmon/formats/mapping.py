@@ -52,6 +52,8 @@ SLOTS: Final[dict[str, Slot]] = {
     "cost": Slot.NUMBER,  # unit "usd" or "cents"
     "cost_input": Slot.NUMBER,
     "cost_output": Slot.NUMBER,
+    "iterations": Slot.TEXT,  # a list of usages of one call; compactions among them are not in its counts
+    "buckets": Slot.TEXT,  # an object of token counts that exclude each other (`buckets`)
     "quality_score": Slot.NUMBER,
     "status_code": Slot.NUMBER,
     "attempt": Slot.NUMBER,
@@ -80,6 +82,8 @@ _TOKENS: Final = (
     "total_tokens",
     "completion_tokens",
     "reasoning_tokens",
+    "iterations",
+    "buckets",
 )
 SOURCES: Final[dict[str, tuple[str, ...]]] = {
     "timestamp": _LATENCY,
@@ -140,10 +144,31 @@ class Binding(msgspec.Struct, frozen=True, order=True):
 
 
 class Test(msgspec.Struct, frozen=True):
-    """A key that an object must have, with one of some texts as its value if `allowed` names any."""
+    """A key that an object must have, with one of some texts as its value if `allowed` names any.
+
+    `below` leads to a value inside that of the key, which must be there (not null), and none of `forbidden`.
+    """
 
     key: str
     allowed: tuple[str, ...] = ()
+    below: Path = ()
+    forbidden: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where the value is."""
+        return (self.key, *self.below)
+
+    def passes(self, found: AnyMapping[str, Any]) -> bool:
+        """Whether an object passes."""
+        if self.key not in found:
+            return False
+        if not (self.allowed or self.below or self.forbidden):
+            return True
+        value = found[self.key]
+        if self.below and (value := value_at(value, self.below)) is None:
+            return False
+        return value not in self.forbidden if self.forbidden else not self.allowed or value in self.allowed
 
 
 Mark = tuple[Test, ...]
@@ -151,7 +176,7 @@ Mark = tuple[Test, ...]
 
 def passes(mark: Mark, found: AnyMapping[str, Any]) -> bool:
     """Whether an object passes all tests."""
-    return all(test.key in found and (not test.allowed or found[test.key] in test.allowed) for test in mark)
+    return all(test.passes(found) for test in mark)
 
 
 class FieldMapping(msgspec.Struct, frozen=True):

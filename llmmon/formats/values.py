@@ -129,6 +129,26 @@ def name(value: Any) -> str | None:
     return str(value) if isinstance(value, int) else None
 
 
+class Words(dict[Any, Any]):
+    """What names are called here: made of `true=sidechain,*=main`, where `*` is every other value, also none."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._called = dict(part.split("=", 1) for part in unit.split(","))
+
+    def __missing__(self, value: Any) -> Any:
+        called = self._called.get(str(name(value)), self._called.get("*", value))
+        self[value] = called
+        return called
+
+    def of(self, values: Sequence[Any]) -> list[Any]:
+        """The names of values; shape (n,)."""
+        try:
+            return list(map(self.__getitem__, values))
+        except TypeError:
+            return [self[value] if isinstance(value, (str, bool, int, float)) else self[None] for value in values]
+
+
 _WIDEST: Final = 2**64
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -31,6 +31,9 @@ class Selection(msgspec.Struct, frozen=True):
         if self.start_us is not None:
             kept = kept & (columns.timestamp >= self.start_us)
         return kept if self.end_us is None else kept & (columns.timestamp < self.end_us)
+
+
+EVERY_CALL: Final = Selection()
 
 
 class Tally(msgspec.Struct):

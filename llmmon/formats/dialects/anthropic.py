@@ -16,6 +16,7 @@ USAGE: Final[tuple[Binding, ...]] = bind(
     cache_write_1h_tokens="usage.cache_creation.ephemeral_1h_input_tokens",
     reasoning_tokens="usage.output_tokens_details.thinking_tokens",
     service_tier="usage.service_tier",
+    iterations="usage.iterations",
 )
 ANTHROPIC_MESSAGE: Final = Dialect(
     name="anthropic",

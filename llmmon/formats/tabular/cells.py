@@ -96,7 +96,9 @@ def cell_readers(
 ) -> list[CellReader] | None:
     """The readers of all cells; None where something that is needed is no single value."""
     needed = [binding for binding in mapping.bindings if binding.slot in slots]
-    if any(test.allowed for test in mapping.required) or any(_is_mixed(binding, cells) for binding in needed):
+    if any(test.allowed or test.below for test in mapping.required) or any(
+        _is_mixed(binding, cells) for binding in needed
+    ):
         return None
     shape = dict(mapping.shape)
     found: list[CellReader] = []
