@@ -254,12 +254,14 @@ def _typed(plan: ReadPlan, samples: Sampled) -> int:
 def _is_plain(mapping: FieldMapping, slots: frozenset[str]) -> bool:
     """Whether the keys of home-made objects say all: none is a text here and an object there.
 
-    What is bound to slots that are not needed does not matter.
+    What is bound to slots that are not needed does not matter; an error may be either.
     """
     shape = dict(mapping.shape)
-    bound = {binding.path for binding in mapping.bindings if binding.slot in slots}
+    bound = {binding.path: binding.kind for binding in mapping.bindings if binding.slot in slots}
     above = {path[:depth] for path in bound for depth in range(1, len(path))}
-    return not above & bound and all(shape.get(path, _OBJECTS) <= _ANY_OBJECTS for path in above)
+    return all(bound.get(path, Slot.OUTCOME) is Slot.OUTCOME for path in above) and all(
+        shape.get(path, _OBJECTS) <= _ANY_OBJECTS for path in above
+    )
 
 
 _OBJECTS: Final = frozenset({"dict", "NoneType"})

@@ -370,7 +370,9 @@ def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], siz
     seen = {}
     for slot in ("output", "prompt"):
         raw = [columns[binding] for binding in typed.texts_at if binding.slot == slot and binding in columns]
-        if raw:
+        if len(raw) == 1:
+            seen[slot] = [text is not None and _is_there(text) for text in raw[0]]
+        elif raw:
             seen[slot] = [any(_is_there(column[row]) for column in raw) for row in range(size)]
     return seen
 
