@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from llmmon.formats import outcomes, values
+from llmmon.formats.doubts import Doubts, add_doubts, doubts_of
 from llmmon.formats.mapping import RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
     MISSING_CODE,
@@ -100,8 +101,9 @@ def _shows(binding: Binding, value: Any) -> bool:
 class BoundSlots:
     """The slots of one block of rows."""
 
-    def __init__(self, raw: RawCalls, interners: Interners) -> None:
+    def __init__(self, raw: RawCalls, interners: Interners, doubts: Doubts) -> None:
         self.raw = raw
+        self.doubts = doubts
         self.size = raw.size
         self.interners = interners
         self.bound: dict[str, list[Binding]] = {}
@@ -244,7 +246,21 @@ def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
             field: None if column is None else np.where(nothing, np.nan, column) for field, column in counts.items()
         }
         total = None if total is None else np.where(nothing, np.nan, total)
+    _count_contradictions(slots, counts["prompt_tokens"], counts["completion_tokens"], total)
     return {**counts, "total_tokens": _total(counts["prompt_tokens"], counts["completion_tokens"], total)}
+
+
+def _count_contradictions(
+    slots: BoundSlots, prompt: FloatArray | None, completion: FloatArray | None, total: FloatArray | None
+) -> None:
+    """Count the calls whose logged total is not the sum of its parts, beyond what rounding explains."""
+    if prompt is not None and completion is not None and total is not None:
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(prompt + completion - total) > np.maximum(2.0, _CONTRADICTION * total)
+        add_doubts(slots.doubts, {"contradicted": int(np.count_nonzero(apart))})
+
+
+_CONTRADICTION: Final = 0.01
 
 
 def _nothing_counted(
@@ -341,16 +357,21 @@ _MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 
 _WEAK: Final = ("latency_ms", "quality_score")
 
 
-def canonical(raw: RawCalls, interners: Interners, *, rule: CallRule | None, outcome: bool = True) -> Columns:
+def canonical(
+    raw: RawCalls, interners: Interners, *, rule: CallRule | None, outcome: bool = True, doubts: Doubts | None = None
+) -> Columns:
     """The calls among the rows, those that a rule admits; without one each row is a call.
 
-    Status and errors are settled only where `outcome` asks for it.
+    Status and errors are settled only where `outcome` asks for it; what looks wrong is counted into `doubts`.
     """
-    slots = BoundSlots(raw, interners)
+    slots = BoundSlots(raw, interners, {} if doubts is None else doubts)
     answered = _with_text(slots, "output")
     found = _columns(slots, answered, wants_outcome=outcome)
     keep = np.ones(raw.size, np.bool_) if rule is None else _is_call(slots, found, answered, rule)
-    return found if keep.all() else found.take(keep)
+    kept = found if keep.all() else found.take(keep)
+    if doubts is not None:
+        add_doubts(doubts, doubts_of(kept, home_made=rule is not None))
+    return kept
 
 
 def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> Columns:
@@ -407,7 +428,9 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
         keep |= answered | _any_there(found, _WEAK)
     if not rule.lone and not counted.all():
         ended = answered | _any_there(found, ("latency_ms", "cost_usd")) | _is_over(slots)
-        keep &= counted | ended
+        lone = keep & ~(counted | ended)
+        keep &= ~lone
+        add_doubts(slots.doubts, {"passed": int(np.count_nonzero(lone))})
     if "role" in slots.bound:
         keep &= counted | ~_spoken_by_others(slots)
     return keep

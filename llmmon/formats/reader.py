@@ -218,7 +218,8 @@ class SpanReader:
         raw = rows.take()
         outcome = bool(_OUTCOME_FIELDS & self.plan.fields)
         rule = self.plan.rule if dialect == GENERIC else None
-        return raw.lines, canonical(raw, self._interners, rule=rule, outcome=outcome)
+        doubts = self.accounting.doubts
+        return raw.lines, canonical(raw, self._interners, rule=rule, outcome=outcome, doubts=doubts)
 
     def _account(self, found: Sequence[tuple[Any, Columns]]) -> None:
         """Lines whose home-made rows turned out to carry nothing of a call were not used, but skipped."""

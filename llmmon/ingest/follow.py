@@ -372,5 +372,6 @@ def _joined(reports: Sequence[SourceReport]) -> SourceReport:
         rejects=tuple(one for report in reports for one in report.rejects)[:MOST_REJECTS_SHOWN],
         start_us=min((r.start_us for r in reports if r.start_us is not None), default=None),
         end_us=max((r.end_us for r in reports if r.end_us is not None), default=None),
+        warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
         **{name: sum(getattr(report, name) for report in reports) for name in _COUNTS},
     )

@@ -47,6 +47,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     now_us: int | None = None
     failed: tuple[tuple[str, str], ...] = ()  # path, why
+    warnings: tuple[str, ...] = ()  # what looks wrong, a line each
 
 
 class Window(msgspec.Struct, frozen=True):

@@ -272,5 +272,6 @@ def total(reports: list[SourceReport]) -> SourceReport:
         rejects=tuple(reject for report in reports for reject in report.rejects),
         start_us=min((r.start_us for r in reports if r.start_us is not None), default=None),
         end_us=max((r.end_us for r in reports if r.end_us is not None), default=None),
+        warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
         **counts,
     )
