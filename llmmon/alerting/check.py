@@ -32,12 +32,11 @@ from llmmon.ingest.report import SourceReport
 from llmmon.ingest.scan import Scan, open_plans, scan
 from llmmon.ingest.selection import Selection
 from llmmon.ingest.sources import open_source
-from llmmon.ingest.time_range import TimeIndex
+from llmmon.ingest.time_range import Now, TimeIndex
 from llmmon.metrics.aggregates import Partials, merge
 from llmmon.metrics.columns import IntArray
-from llmmon.metrics.filters import all_of
 from llmmon.text.names import lookup
-from llmmon.text.times import age_text, moment_us
+from llmmon.text.times import age_text
 
 if TYPE_CHECKING:
     from llmmon.alerting.alert import GroupLabels
@@ -111,7 +110,6 @@ def _read_behind(
     query: Query, streams: Sequence[Stream], checkpoints: Sequence[Checkpoint], since_us: int | None
 ) -> list[list[Partials]]:
     """What was read before, up to the checkpoints, once more for other streams."""
-    where = all_of(query.where)
     fields = fields_of(streams)
     files = [c for c in checkpoints if _is_there(c)]
     sources = [
@@ -119,7 +117,7 @@ def _read_behind(
         for c in files
         for source in (open_source(c.path),)
     ]
-    readable, plans, streams_open, _ = open_plans(sources, wanted_of(query, fields, where))
+    readable, plans, streams_open, _ = open_plans(sources, wanted_of(query, fields))
     starts = []
     for source, plan in zip(readable, plans, strict=True):
         searchable = source.splittable and plan.splittable and since_us is not None
@@ -131,7 +129,7 @@ def _read_behind(
             sources=readable,
             plans=plans,
             ranges=tuple((start, None) for start in starts),
-            selection=Selection(None, None, where),
+            selection=Selection(None, None, query.where),
             price=adding(query, fields),
             jobs=query.jobs or parallel.cpu_count(),
             streams=streams_open,
@@ -207,9 +205,9 @@ class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(query: Query, plan: CheckPlan) -> CheckReport:
     """Evaluate every minute since the last run, and send notifications. Raises `LlmmonError`s."""
-    if query.window or query.since or query.until:
+    if not query.time.is_open:
         raise UsageError("check evaluates every minute since its last run; --window, --since and --until do not apply")
-    path = None if query.now == "log" else plan.state
+    path = None if query.time.now is Now.LOG else plan.state
     if path is None:
         with StateFile(None) as state:
             return _Run(query, plan, state, live=False).done()
@@ -236,10 +234,8 @@ class _Run:
     def __init__(self, query: Query, plan: CheckPlan, state: StateFile, *, live: bool) -> None:
         self.query, self.plan, self.state, self.live = query, plan, state, live
         self.rules = all_rules(plan.rules, state)
-        self.replay = query.now == "log"
-        self.now_us = query.wall_us
-        if query.now not in (None, "wall", "log"):
-            self.now_us = moment_us(str(query.now), query.wall_us, query.tz)
+        self.replay = query.time.now is Now.LOG
+        self.now_us = query.wall_us if isinstance(query.time.now, Now) else query.time.now
         self.keep = _furthest(streams_of(self.rules), *(slo.streams for slo in plan.slos))
         self.streams = list(self.keep)
         self.channels = {channel.name: channel for channel in plan.channels}

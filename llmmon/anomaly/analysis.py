@@ -45,7 +45,6 @@ from llmmon.metrics.definitions import METRICS as ALL_METRICS
 from llmmon.metrics.definitions import needed_fields, statistic_called, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.names import lookup, unknown
-from llmmon.text.times import duration_us, moment_us
 
 STEP_US: Final = 300_000_000
 MOST_GROUPS: Final = 50
@@ -72,7 +71,7 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     """The incidents of the last `--window` (all without it), learned from the whole history before them."""
     grouping = Grouping(plan.by, STEP_US)
     measures = measures_of(plan)
-    history = msgspec.structs.replace(query, window=None, since=None)
+    history = msgspec.structs.replace(query, time=query.time.without_start())
     names = dict.fromkeys([*measures.sums, *measures.values])
     fields = needed_fields([statistic_name(ALL_METRICS[name], "count") for name in names])
     fields |= {"error_type", *plan.by, *beside.fields}
@@ -209,11 +208,7 @@ def _beyond(partials: Any, grouping: Grouping, limit: tuple[str, str, float]) ->
 
 
 def _window(query: Query, found: Read, now_us: int) -> Window:
-    start = found.window.start_us
-    if query.window:
-        start = now_us - duration_us(query.window, plain="m")
-    elif query.since:
-        start = moment_us(query.since, now_us, query.tz)
+    start, _ = query.time.bounds(now_us) if query.time.has_start else (found.window.start_us, None)
     end = found.window.end_us
     return Window(start, end, (end - start) / 60e6 if start is not None and end is not None else None)
 

@@ -19,13 +19,13 @@ from llmmon.formats.detection import tags_in
 from llmmon.ingest import sources
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.spans import head
+from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.aggregates import Partials, Sums, merge
 from llmmon.metrics.aggregation import EXACT_VALUES, Measures, PartialsFold
 from llmmon.metrics.columns import EMPTY, BoolArray, Columns, concat
 from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import TAG_PREFIX
-from llmmon.text.times import iso
 
 _LEAST_SHARE: Final = 0.1  # of the change, under which a part is not named
 _TINY: Final = 1e-12
@@ -194,7 +194,7 @@ def attributed(query: Query, anomalies: Sequence[Anomaly], step_us: int) -> dict
     if not cases:
         return {}
     first, last = min(case.before_us for case in cases), max(case.end_us for case in cases)
-    around = msgspec.structs.replace(query.quiet(), since=iso(first), until=iso(last))
+    around = msgspec.structs.replace(query.quiet(), time=TimeRequest(since=first, until=last))
     fields = needed_fields([statistic_name(METRICS[case.metric], "count") for case in cases])
     fields |= {name for case in cases for name in (*case.fields, *dict(case.anomaly.group), "request_id")}
     found = zip(*read(around, fields, lambda: _CasesFold(cases)).results, strict=True)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import with_logs
+from llmmon.cli.options import fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -54,7 +54,7 @@ def anomalies(
 
     lookup({level.value: level for level in Sensitivity}, sensitivity, "sensitivity")
     plan = MonitorPlan(
-        by=tuple(field for text in by or ["model"] for field in text.split(",")),
+        by=fields_of(by, "model"),
         metrics=tuple(metric or ()),
         sensitivity=sensitivity,
         methods=tuple(method or ()),

@@ -56,8 +56,9 @@ def check(
 def _checked(query: "Query", output: "Output", plan: "CheckPlan") -> "CheckReport | None":
     from llmmon.alerting.check import check
     from llmmon.alerting.state import BusyError
+    from llmmon.ingest.time_range import Now
 
-    if query.now != "log" and plan.state is None:
+    if query.time.now is not Now.LOG and plan.state is None:
         output.say("without a configuration no state is kept and nobody is told")
     try:
         return check(query, plan)

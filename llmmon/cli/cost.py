@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import By, with_logs
+from llmmon.cli.options import By, fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -34,7 +34,7 @@ def cost(
     from llmmon.output.views.costs import view_costs
     from llmmon.reports.costs import audit_costs
 
-    fields = tuple(field for text in by or ["model"] for field in text.split(","))
+    fields = fields_of(by, "model")
     report, found = audit_costs(query, by=fields, as_models=tuple(as_model or ()))
     figures = {k: v for k, v in msgspec.to_builtins(report.totals).items() if k != "key"}
     failed = any_met(fail_on or (), figures, {})

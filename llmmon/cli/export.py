@@ -104,11 +104,11 @@ def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *,
     from llmmon.output.export import metrics
 
     if not cumulative:
-        if kind != "otlp" and (query.window or query.since):
+        if kind != "otlp" and query.time.has_start:
             query.say("counters are of this time only and fall as it moves on: --cumulative keeps them growing")
         return metrics.export_metrics(query, kind, label_limit)
-    for name in ("window", "since", "until"):
-        if getattr(query, name) is not None:
+    for name, given in {"window": query.time.window_us, "since": query.time.since, "until": query.time.until}.items():
+        if given is not None:
             raise UsageError(f"--cumulative counts all calls, --{name} only some", hint=f"leave --{name} away")
     if state is None:
         raise UsageError("--cumulative needs a state file", hint="--state llmmon-state.db, or a configuration")

@@ -105,10 +105,10 @@ def with_logs(
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        given |= absent
-        output = _output(given)
-        config = load_config(given["config"], output)
-        query = _query(given, config, output, optional=optional)
+        options = ReadingOptions(**{name: (given | absent)[name] for name in ReadingOptions._fields})
+        output = _output(given | absent)
+        config = load_config(options.config, output)
+        query = options.resolve(config, output, logs_optional=optional)
         ready = {"query": query, "output": output, "config": config}
         code = command(**{name: ready[name] for name in wanted}, **{p.name: given[p.name] for p in own})
         raise typer.Exit(code or 0)
@@ -118,62 +118,93 @@ def with_logs(
     return run
 
 
+class ReadingOptions(NamedTuple):
+    """The options of `READING` as they were given: texts that have not been looked at."""
+
+    logs: list[str] | None
+    window: str | None
+    since: str | None
+    until: str | None
+    now: str | None
+    tz: str | None
+    naive_tz: str | None
+    where: list[str] | None
+    dialect: str | None
+    map: list[str] | None
+    cost: str | None
+    dedup: bool
+    jobs: int | None
+    engine: str | None
+    no_cache: bool
+    rejects: Path | None
+    config: str | None
+
+    def resolve(self, config: "Config", output: "Output", *, logs_optional: bool = False) -> "Query":
+        """Make the query of these options and the configuration; raises `UsageError` for what cannot be read.
+
+        Where logs are optional, only those that are named count.
+        """
+        from llmmon.formats.mapping import parse_override
+        from llmmon.ingest.cache import ColumnCache, cache_folder
+        from llmmon.ingest.query import Query
+        from llmmon.ingest.time_range import TimeRequest
+        from llmmon.metrics.filters import all_of
+        from llmmon.pricing.cost_modes import CostMode
+        from llmmon.text.names import lookup
+        from llmmon.text.times import zone
+
+        tz, naive_tz = self.tz or config.timezone, self.naive_tz or config.naive_timezone
+        zone(tz)
+        zone(naive_tz)
+        wall_us = time.time_ns() // 1000
+        return Query(
+            logs=tuple(self.logs or ()) if logs_optional else _logs(self.logs, config),
+            wall_us=wall_us,
+            time=TimeRequest.parse(
+                wall_us=wall_us, window=self.window, since=self.since, until=self.until, now=self.now, tz=tz
+            ),
+            where=all_of(self.where or ()),
+            prices=config.prices,
+            tz=tz,
+            naive_tz=naive_tz,
+            dialect=_dialect(self.dialect),
+            overrides=tuple(parse_override(text) for text in self.map or ()),
+            cost=lookup({mode.value: mode for mode in CostMode}, self.cost or "auto", "cost mode"),
+            jobs=self.jobs,
+            engine=self._scheduler(),
+            dedup=self.dedup,
+            rejects=self.rejects,
+            cache=None if self.no_cache else ColumnCache(cache_folder(os.environ)),
+            progress=output.progress(),
+            say=output.say,
+        )
+
+    def _scheduler(self) -> str | None:
+        """The Dask scheduler of `--engine`, as HOST:PORT; None for this machine."""
+        engine = self.engine or "local"
+        if engine == "local":
+            return None
+        if not re.fullmatch(r"dask://[^/@]+:\d+", engine):
+            raise UsageError(f"unknown engine '{engine}'", hint="--engine local, or --engine dask://HOST:PORT")
+        if self.rejects:
+            raise UsageError("--rejects needs --engine local: the files of the workers are on other machines")
+        return engine.removeprefix("dask://")
+
+
 def _output(given: dict[str, Any]) -> "Output":
     from llmmon.cli.output import Output
 
     return Output.of(given["format"], given["output_file"], quiet=given["quiet"])
 
 
-def _query(given: dict[str, Any], config: "Config", output: "Output", *, optional: bool = False) -> "Query":
-    from llmmon.ingest.cache import ColumnCache, cache_folder
-    from llmmon.ingest.query import Query
-    from llmmon.pricing.cost_modes import CostMode
-    from llmmon.text.names import lookup
-    from llmmon.text.times import zone
-
-    mode = given["cost"] or "auto"
-    lookup({known.value: known for known in CostMode}, mode, "cost mode")
-    if given["dialect"]:
+def _dialect(name: str | None) -> str | None:
+    """The name of a dialect, checked; raises `UsageError`."""
+    if name:
         from llmmon.formats import DIALECTS
+        from llmmon.text.names import lookup
 
-        lookup({**DIALECTS, "generic": None, "llmmon": None}, given["dialect"], "dialect")
-    tz, naive = given["tz"] or config.timezone, given["naive_tz"] or config.naive_timezone
-    zone(tz)
-    zone(naive)
-    return Query(
-        logs=tuple(given["logs"] or ()) if optional else _logs(given["logs"], config),
-        wall_us=time.time_ns() // 1000,
-        prices=config.prices,
-        window=given["window"],
-        since=given["since"],
-        until=given["until"],
-        now=given["now"],
-        tz=tz,
-        naive_tz=naive,
-        where=tuple(given["where"] or ()),
-        dialect=given["dialect"],
-        maps=tuple(given["map"] or ()),
-        cost=mode,
-        jobs=given["jobs"],
-        engine=_engine(given),
-        dedup=given["dedup"],
-        rejects=given["rejects"],
-        cache=None if given["no_cache"] else ColumnCache(cache_folder(os.environ)),
-        progress=output.progress(),
-        say=output.say,
-    )
-
-
-def _engine(given: dict[str, Any]) -> str | None:
-    """The Dask scheduler that is asked for, as HOST:PORT; None for this machine."""
-    engine = given["engine"] or "local"
-    if engine == "local":
-        return None
-    if not re.fullmatch(r"dask://[^/@]+:\d+", engine):
-        raise UsageError(f"no engine is called '{engine}'", hint="--engine local, or --engine dask://HOST:PORT")
-    if given["rejects"]:
-        raise UsageError("--rejects needs --engine local: the workers' files are elsewhere")
-    return str(engine.removeprefix("dask://"))
+        lookup({**DIALECTS, "generic": None, "llmmon": None}, name, "dialect")
+    return name
 
 
 def load_config(chosen: str | None, output: "Output") -> "Config":
@@ -216,3 +247,8 @@ def active_rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
     if not config.rules:
         output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
     return config.active_rules
+
+
+def fields_of(by: list[str] | None, *default: str) -> tuple[str, ...]:
+    """The fields of `--by`, which may be repeated and take several with commas between them."""
+    return tuple(field for text in by for field in text.split(",")) if by else default

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import StateOption, with_logs
+from llmmon.cli.options import StateOption, fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -47,7 +47,7 @@ def report(
     plan = ReportPlan(
         command=shlex.join(["llmmon", *sys.argv[1:]]),
         version=__version__,
-        by=tuple(field for text in by or ["model,user,feature"] for field in text.split(",")),
+        by=fields_of(by, "model", "user", "feature"),
         every_us=check_every(duration_us(every, plain="m")) if every else None,
         score=score,
         thresholds=_thresholds(config) if score else {},

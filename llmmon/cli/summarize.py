@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import By, with_logs
+from llmmon.cli.options import By, fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -40,7 +40,7 @@ def summarize(
     from llmmon.reports.summary import summarize as run
     from llmmon.text.times import duration_us
 
-    fields = tuple(field for text in by or ["model"] for field in text.split(","))
+    fields = fields_of(by, "model")
     every_us = check_every(duration_us(every, plain="m")) if every else None
     if score:
         from llmmon.quality.scoring import checked_thresholds, with_quality

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import By, with_logs
+from llmmon.cli.options import By, fields_of, with_logs
 from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,13 +88,12 @@ def _plan(
     query: "Query", output: "Output", by: list[str] | None, sort: str, state: Path | None, no_anomalies: bool
 ) -> "WatchPlan":
     from llmmon.live.rolling import LONGEST_US, SECOND_US
-    from llmmon.live.watcher import SORTS, WatchPlan, names_of
+    from llmmon.live.watcher import SORTS, WatchPlan
     from llmmon.text.names import lookup
-    from llmmon.text.times import duration_us
 
-    if query.since or query.until:
+    if query.time.since is not None or query.time.until is not None:
         raise UsageError("watch shows the last --window; --since and --until do not apply")
-    if query.now not in (None, "wall", "log"):
+    if isinstance(query.time.now, int):
         raise UsageError("watch: --now is wall or log")
     if query.rejects is not None:
         raise UsageError("watch keeps no rejected lines", hint="llmmon inspect LOGS --rejects FILE")
@@ -105,12 +104,12 @@ def _plan(
     if output.format not in ("table", "json", "jsonl") or output.file is not None:
         raise UsageError("watch writes its screen, or with -f jsonl one object a line")
     lookup({name: name for name in SORTS}, sort, "sort column")
-    window_us = duration_us(query.window, plain="m") if query.window else WatchPlan().window_us
+    window_us = WatchPlan().window_us if query.time.window_us is None else query.time.window_us
     if not 10 * SECOND_US <= window_us <= LONGEST_US:
         raise UsageError("--window of watch is from 10s to 24h")
     return WatchPlan(
         window_us=window_us,
-        by=names_of(by or ["model"]),
+        by=fields_of(by, "model"),
         sort=sort,
         state=state,
         anomalies=not no_anomalies,

@@ -11,7 +11,7 @@ import numpy as np
 
 from llmmon.formats import timestamps, values
 from llmmon.formats.canonical import Interners, RawCalls
-from llmmon.formats.mapping import Binding, Slot
+from llmmon.formats.mapping import Binding, Slot, admitted_types
 from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, IntArray, Interner
 
 Compact = Any  # float64 (numbers, microseconds, flags), int64 (moments), int32 (names) array, or a list
@@ -157,13 +157,16 @@ class Rows:
         self._naive = naive
         self._columns: dict[Binding, Gathered] = {}
         self._lines: list[IntArray] = []
-        self._has_output: list[np.ndarray[Any, Any]] = []
+        self._seen: dict[str, list[np.ndarray[Any, Any]]] = {"output": [], "prompt": []}
         self.size = 0
 
     def add_columns(
-        self, columns: Mapping[Binding, Any], lines: IntArray, has_output: Sequence[bool] | None = None
+        self, columns: Mapping[Binding, Any], lines: IntArray, seen: Mapping[str, Sequence[bool]] | None = None
     ) -> None:
-        """`len(lines)` rows: a binding's raw values as a sequence, or what they were read as (see `Gathered`)."""
+        """`len(lines)` rows: a binding's raw values as a sequence, or what they were read as (see `Gathered`).
+
+        `seen` says for "output" and "prompt" whether each row has such a text, where it was not decoded.
+        """
         size = len(lines)
         for binding, column in columns.items():
             gathered = self._gathered(binding)
@@ -172,7 +175,9 @@ class Rows:
             if binding not in columns:
                 gathered.skip(size)
         self._lines.append(lines)
-        self._has_output.append(np.zeros(size, np.bool_) if has_output is None else np.array(has_output, np.bool_))
+        for slot, parts in self._seen.items():
+            found = None if seen is None else seen.get(slot)
+            parts.append(np.zeros(size, np.bool_) if found is None else np.array(found, np.bool_))
         self.size += size
 
     def add_rows(
@@ -184,7 +189,7 @@ class Rows:
             binding = meaning(key)
             if binding is not None:
                 column = [row.get(key) for row in rows]
-                columns[binding] = _plain(column) if binding.kind in _NUMERIC else column
+                columns[binding] = _plain(column, binding) if binding.kind in _NUMERIC else column
         self.add_columns(columns, np.array(lines, np.int64))
 
     def _gathered(self, binding: Binding) -> Gathered:
@@ -202,18 +207,18 @@ class Rows:
             size=self.size,
             lines=np.concatenate(self._lines) if self._lines else np.empty(0, np.int64),
             values={binding: column for binding, column in columns.items() if column is not None},
-            has_output=np.concatenate(self._has_output) if self._has_output else None,
+            has_output=np.concatenate(self._seen["output"]) if self._lines else None,
+            has_prompt=np.concatenate(self._seen["prompt"]) if self._lines else None,
         )
-        self._columns, self._lines, self._has_output, self.size = {}, [], [], 0
+        self._columns, self._lines, self.size = {}, [], 0
+        self._seen = {"output": [], "prompt": []}
         return raw
 
 
 _NUMERIC: Final = frozenset({Slot.NUMBER, Slot.DURATION, Slot.TIME})
-_NUMBERS: Final = frozenset({int, float, str, type(None)})
 
 
-def _plain(column: list[Any]) -> list[Any]:
+def _plain(column: list[Any], binding: Binding) -> list[Any]:
     """The column without what cannot be a number or a moment, such as true."""
-    if set(map(type, column)) <= _NUMBERS:
-        return column
-    return [value if type(value) in _NUMBERS else None for value in column]
+    types = {*admitted_types(binding), type(None)}
+    return column if set(map(type, column)) <= types else [value if type(value) in types else None for value in column]

@@ -4,14 +4,15 @@ tokens, outcomes and times are settled, for every dialect and every way of decod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from llmmon.formats import outcomes, values
-from llmmon.formats.mapping import Binding, Slot
+from llmmon.formats.mapping import RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
@@ -38,14 +39,62 @@ class Interners(dict[str, Interner]):
 class RawCalls(msgspec.Struct, eq=False):
     """Rows as they were logged: one compact column a binding (`formats.gather`), only those with a value.
 
-    `lines` numbers each row's line within its span; `has_output` says whether output text is there where
-    the text itself was not read.
+    `lines` numbers each row's line within its span; `has_output` and `has_prompt` say whether these texts are
+    there where they were not read.
     """
 
     size: int
     lines: IntArray
     values: Mapping[Binding, Any]
     has_output: BoolArray | None = None
+    has_prompt: BoolArray | None = None
+
+
+class CallRule(msgspec.Struct, frozen=True):
+    """Which home-made rows are calls, beside those with evidence and a result.
+
+    `weak`: a length of time, a score or an answer alone will do, as no row of the log has evidence. `lone`: so does
+    a model (or a prompt with it) alone; otherwise such lines say that a call begins, and others how it ended.
+    """
+
+    weak: bool = True
+    lone: bool = True
+
+
+class Evidence(Enum):
+    """How much shows that a row is a call."""
+
+    NONE = 0
+    WEAK = 1  # a length of time, a score, an answer without its prompt
+    STRONG = 2  # a model
+    RESULT = 3  # a model and what came of it, or token counts
+
+
+_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+_ENDED: Final = frozenset({"latency", "output", *RESULTS})
+# who speaks on lines that no call ends with
+_NOT_ANSWERS: Final = frozenset("user human system developer tool function tool_result toolresult environment".split())
+
+
+def evidence_of(values: Iterable[tuple[Binding | None, Any]]) -> Evidence:
+    """How much the values of a row show."""
+    there: set[str] = set()
+    for binding, value in values:
+        if binding is not None and _shows(binding, value):
+            there.add(binding.slot)
+    if there & _COUNTS:
+        return Evidence.RESULT
+    if there & {"model", "model_requested"} or {"prompt", "output"} <= there:
+        return Evidence.RESULT if there & _ENDED else Evidence.STRONG
+    return Evidence.WEAK if there & {"latency", "quality_score", "output"} else Evidence.NONE
+
+
+def _shows(binding: Binding, value: Any) -> bool:
+    if binding.slot in _COUNTS or binding.kind is Slot.DURATION:
+        return bool(values.numbers([value])[0] >= 0)
+    if binding.kind is Slot.TEXT:
+        return values.has_text(value)
+    return value is not None and value != "" and (binding.slot != "outcome" or outcomes.is_over(value))
 
 
 class BoundSlots:
@@ -69,6 +118,13 @@ class BoundSlots:
             if not np.isnan(found).any():
                 break
         return found
+
+    def counts(self, slot: str) -> FloatArray | None:
+        """Numbers of tokens, NaN for missing, as -1 and other negative ones are; None where no row has one."""
+        found = self.numbers(slot)
+        if found is None or not (found < 0).any():
+            return found
+        return np.where(found < 0, np.nan, found)
 
     def added(self, slot: str) -> FloatArray | None:
         """The sum of all bindings of a slot, NaN where a row has none of them."""
@@ -169,18 +225,20 @@ def first_token(slots: BoundSlots, start: IntArray | None, latency: FloatArray |
 
 def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
     """The token fields of the record; NaN for missing, None where no row has one."""
-    cached, write = slots.numbers("cached_tokens"), slots.numbers("cache_write_tokens")
-    logged, completion = slots.numbers("prompt_tokens"), _whole_completion(slots)
-    total = slots.numbers("total_tokens")
+    cached, write = slots.counts("cached_tokens"), slots.counts("cache_write_tokens")
+    total, reasoning = slots.counts("total_tokens"), slots.counts("reasoning_tokens")
+    logged = slots.counts("prompt_tokens")
+    completion = _whole_completion(slots, logged, reasoning, total)
     nothing = _nothing_counted(logged, completion, total)
     counts = {
-        "prompt_tokens": _whole_prompt(slots, logged, cached, write),
+        "prompt_tokens": _whole_prompt(slots, logged, cached, write, (completion, total)),
         "completion_tokens": completion,
         "cached_tokens": cached,
         "cache_write_tokens": write,
-        "cache_write_1h_tokens": slots.numbers("cache_write_1h_tokens"),
-        "reasoning_tokens": slots.numbers("reasoning_tokens"),
+        "cache_write_1h_tokens": slots.counts("cache_write_1h_tokens"),
+        "reasoning_tokens": reasoning,
     }
+    _fill_halves(counts, total)
     if nothing is not None:
         counts = {
             field: None if column is None else np.where(nothing, np.nan, column) for field, column in counts.items()
@@ -204,19 +262,47 @@ def _nothing_counted(
     return nothing if nothing.any() else None
 
 
-def _whole_completion(slots: BoundSlots) -> FloatArray | None:
-    """Completion tokens with reasoning, also where a log counts the two apart."""
-    completion, reasoning = slots.numbers("completion_tokens"), slots.numbers("reasoning_tokens")
-    apart = slots.from_unit("completion_tokens", "exclusive")
-    if completion is None or reasoning is None or apart is None:
+def _whole_completion(
+    slots: BoundSlots, prompt: FloatArray | None, reasoning: FloatArray | None, total: FloatArray | None
+) -> FloatArray | None:
+    """Completion tokens with reasoning, also where a log counts the two apart: the total, or their sizes, tell."""
+    completion = slots.counts("completion_tokens")
+    if completion is None or reasoning is None:
         return completion
-    return np.where(apart, completion + np.nan_to_num(reasoning), completion)
+    known = np.nan_to_num(reasoning)
+    apart: BoolArray = known > completion
+    if (said := slots.from_unit("completion_tokens", "exclusive")) is not None:
+        apart |= said
+    if prompt is not None and total is not None:
+        apart |= (known > 0) & (np.nan_to_num(prompt) + completion + known == total)
+    return np.where(apart, completion + known, completion) if apart.any() else completion
+
+
+def _fill_halves(counts: dict[str, FloatArray | None], total: FloatArray | None) -> None:
+    """Where a total and one half are logged, the other half is what is left."""
+    if total is None:
+        return
+    for one, other in (("prompt_tokens", "completion_tokens"), ("completion_tokens", "prompt_tokens")):
+        half, known = counts[one], counts[other]
+        if known is None:
+            continue
+        left = total - known
+        missing = (left > 0) if half is None else np.isnan(half) & (left > 0)
+        if missing.any():
+            counts[one] = np.where(missing, left, np.nan if half is None else half)
 
 
 def _whole_prompt(
-    slots: BoundSlots, prompt: FloatArray | None, cached: FloatArray | None, write: FloatArray | None
+    slots: BoundSlots,
+    prompt: FloatArray | None,
+    cached: FloatArray | None,
+    write: FloatArray | None,
+    others: tuple[FloatArray | None, FloatArray | None],
 ) -> FloatArray | None:
-    """Prompt tokens with cache reads and writes. More cached than prompt means that they are not in it."""
+    """Prompt tokens with cache reads and writes; `others` are the answer's and all tokens.
+
+    More cached than prompt means that they are not in it; else the total tells, else the names of the keys.
+    """
     if prompt is None or (cached is None and write is None):
         return prompt
     cache = np.nan_to_num(_or_nan(cached, slots.size)) + np.nan_to_num(_or_nan(write, slots.size))
@@ -227,6 +313,10 @@ def _whole_prompt(
     named, cached_named = slots.from_unit("prompt_tokens", "input"), slots.from_unit("cached_tokens", "exclusive")
     if named is not None and cached_named is not None:
         outside |= named & cached_named
+    completion, total = others
+    if completion is not None and total is not None:
+        with_answer = prompt + np.nan_to_num(completion)
+        outside = (outside & (with_answer != total)) | ((cache > 0) & (with_answer + cache == total))
     return np.where(outside, prompt + cache, prompt)
 
 
@@ -248,18 +338,18 @@ def _total(prompt: FloatArray | None, completion: FloatArray | None, logged: Flo
 
 __all__ = ["Interners", "RawCalls", "canonical"]  # both halves of one step
 _MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 100}
-_EVIDENCE: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "latency_ms", "quality_score")
+_WEAK: Final = ("latency_ms", "quality_score")
 
 
-def canonical(raw: RawCalls, interners: Interners, *, any_row: bool, outcome: bool = True) -> Columns:
-    """The calls among the rows; with `any_row` each row is one, otherwise it must carry evidence.
+def canonical(raw: RawCalls, interners: Interners, *, rule: CallRule | None, outcome: bool = True) -> Columns:
+    """The calls among the rows, those that a rule admits; without one each row is a call.
 
     Status and errors are settled only where `outcome` asks for it.
     """
     slots = BoundSlots(raw, interners)
-    answered = _with_output(slots)
+    answered = _with_text(slots, "output")
     found = _columns(slots, answered, wants_outcome=outcome)
-    keep = np.ones(raw.size, np.bool_) if any_row else _is_call(found, answered | _written(slots))
+    keep = np.ones(raw.size, np.bool_) if rule is None else _is_call(slots, found, answered, rule)
     return found if keep.all() else found.take(keep)
 
 
@@ -291,11 +381,12 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
     )
 
 
-def _with_output(slots: BoundSlots) -> BoolArray:
-    """Rows with an answer's text, read or only seen."""
-    found: BoolArray = np.zeros(slots.size, np.bool_) if slots.raw.has_output is None else slots.raw.has_output
-    if "output" in slots.bound:
-        found = found | np.array([values.has_text(value) for value in slots.texts("output")], np.bool_)
+def _with_text(slots: BoundSlots, slot: str) -> BoolArray:
+    """Rows with an answer's (or a prompt's) text, read or only seen."""
+    seen = slots.raw.has_output if slot == "output" else slots.raw.has_prompt
+    found: BoolArray = np.zeros(slots.size, np.bool_) if seen is None else seen
+    if slot in slots.bound:
+        found = found | np.array([values.has_text(value) for value in slots.texts(slot)], np.bool_)
     return found
 
 
@@ -305,14 +396,56 @@ def _written(slots: BoundSlots) -> BoolArray:
     return np.zeros(slots.size, np.bool_) if said is None else said == 1
 
 
-def _is_call(found: Columns, answered: BoolArray) -> BoolArray:
-    keep = answered.copy()
-    for field in _EVIDENCE:
-        if field in found.numbers and not keep.all():
-            keep |= ~np.isnan(found.numbers[field])
-    if "model" in found.names:
-        keep |= found.names["model"].codes != MISSING_CODE
+def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallRule) -> BoolArray:
+    counted = _any_there(found, _COUNTS)
+    if counted.all():
+        return counted
+    named = _is_named(found, "model")
+    prompted = _with_text(slots, "prompt") & answered
+    keep: BoolArray = counted | named | prompted | _written(slots)
+    if rule.weak and not keep.all():
+        keep |= answered | _any_there(found, _WEAK)
+    if not rule.lone and not counted.all():
+        ended = answered | _any_there(found, ("latency_ms", "cost_usd")) | _is_over(slots)
+        keep &= counted | ended
+    if "role" in slots.bound:
+        keep &= counted | ~_spoken_by_others(slots)
     return keep
+
+
+def _any_there(found: Columns, fields: Iterable[str]) -> BoolArray:
+    there: BoolArray = np.zeros(found.size, np.bool_)
+    for field in fields:
+        if field in found.numbers and not there.all():
+            there |= ~np.isnan(found.numbers[field])
+    return there
+
+
+def _is_named(found: Columns, field: str) -> BoolArray:
+    names = found.names.get(field)
+    return np.zeros(found.size, np.bool_) if names is None else names.codes != MISSING_CODE
+
+
+def _is_over(slots: BoundSlots) -> BoolArray:
+    """Rows that say how the call ended: with an error, a finish reason, a flag, or a status that is an end."""
+    over: BoolArray = slots.codes("finish_reason") != MISSING_CODE
+    over = over | (slots.codes("error_type") != MISSING_CODE)
+    for slot in ("success", "failed", "status_code"):
+        if (column := slots.numbers(slot)) is not None:
+            over = over | ~np.isnan(column)
+    for slot in ("outcome", "error"):
+        for binding in slots.bound.get(slot, ()):
+            column = slots.raw.values[binding]
+            over = over | np.array([bool(value) and outcomes.is_over(value) for value in column], np.bool_)
+    return over
+
+
+def _spoken_by_others(slots: BoundSlots) -> BoolArray:
+    """Rows that a user, a tool or the system speaks, by their `role`."""
+    seen = slots.interners["role"].values_seen
+    others = np.array([str(name).lower().replace("-", "_") in _NOT_ANSWERS for name in seen] + [False], np.bool_)
+    spoken: BoolArray = others[slots.codes("role")]
+    return spoken
 
 
 def _completed(slots: BoundSlots, numbers: Mapping[str, FloatArray | None], answered: BoolArray) -> BoolArray:
@@ -361,7 +494,7 @@ def _patched(slots: BoundSlots, field: str, patches: Mapping[int, str]) -> Names
 def _names(slots: BoundSlots) -> dict[str, Names]:
     names: dict[str, Names] = {}
     for slot, bindings in slots.bound.items():
-        if bindings[0].kind is Slot.NAME and (found := slots.names(slot)) is not None:
+        if bindings[0].kind is Slot.NAME and slot != "role" and (found := slots.names(slot)) is not None:
             names[slot] = found
     model: Any = slots.names("model", otherwise="model_requested")
     return names if model is None else {**names, "model": model}

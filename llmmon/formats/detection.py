@@ -1,4 +1,4 @@
-"""Which tags the calls of a file carry, from its head: scalar keys that are no field, and the usual objects of tags."""
+"""How a file is read, decided once from samples of it: its layout, the dialects in it, the mapping of each."""
 
 from __future__ import annotations
 
@@ -9,23 +9,40 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.formats import DIALECTS
+from llmmon.formats.aliases import bindings_at, unit_named
+from llmmon.formats.canonical import CallRule, Evidence, evidence_of
 from llmmon.formats.dialect import Dialect, Feed, Object, bindings_of
-from llmmon.formats.dialects.bodies import body_in
+from llmmon.formats.dialects.bodies import RAW
 from llmmon.formats.dialects.native import OWN_KEYS
-from llmmon.formats.envelopes import Claimed, may_open, objects_in
-from llmmon.formats.generic import GENERIC, TAG_PLACES, bindings_at, resolve, tag_bindings
+from llmmon.formats.envelopes import Claimed, objects_in
+from llmmon.formats.home_made import (
+    GENERIC,
+    TAG_PLACES,
+    Units,
+    bindings_in,
+    holder_of,
+    reply_in,
+    reply_keys,
+    resolve,
+    tag_bindings,
+)
 from llmmon.formats.layouts import LINES, Layout, UnreadableError, elements_of, layout_of
 from llmmon.formats.mapping import (
     CALL_KEY,
     COMPLETENESS,
     EVIDENCE,
+    RESULTS,
     Binding,
     FieldMapping,
+    Keys,
     Mark,
     Path,
+    Picker,
+    Slot,
     passes,
     shape_of,
     sources_of,
+    steps_of,
     value_at,
 )
 from llmmon.metrics.record import TAG_PREFIX
@@ -34,26 +51,31 @@ _COMPLETENESS: Final = sources_of(frozenset(COMPLETENESS))
 
 
 class ReadPlan(msgspec.Struct, frozen=True):
-    """How a file is read, decided once from its head; small and picklable.
+    """How a file is read, decided once from samples of it; small and picklable.
 
-    `mappings` has one entry for each data dialect seen; with `typed` the first is tried on every line.
+    `mappings` has one entry for each data dialect seen; the first `typed` of them are tried on every line.
     `fields` are the record's fields that the command needs; `label` is what home-made rows are counted as;
-    `extra` are the bindings of `--map` and of the tags that were asked for.
+    `extra` are the bindings of `--map` and of the tags that were asked for; `rule` says which home-made rows
+    are calls.
     """
 
     mappings: tuple[FieldMapping, ...]
     fields: frozenset[str]
-    typed: bool = True
+    typed: int = 1
     label: str = GENERIC
     forced: str | None = None
     naive: str = "UTC"
     splittable: bool = True  # False: the file must be read from its beginning, as one span
     layout: Layout = LINES
     extra: tuple[Binding, ...] = ()
-    repeats: bool = False  # True: calls may stand in it more than once (`formats.duplicates` keeps one of each)
+    repeats: bool = False  # True: calls may stand in it more than once (`ingest.selection` keeps one of each)
+    rule: CallRule = CallRule()
+    root: Path = ()  # `--root`: where the call is in home-made objects
+    guessed: tuple[Binding, ...] = ()  # lengths of time whose unit only their size speaks for
+    unmatched: tuple[Binding, ...] = ()  # of `--map`: nothing stands there in the samples
 
     def mapping(self, dialect: str) -> FieldMapping | None:
-        """The mapping for a dialect, None where the head had none of it."""
+        """The mapping for a dialect, None where the samples had none of it."""
         return next((mapping for mapping in self.mappings if mapping.dialect == dialect), None)
 
     def slots(self, dialect: str) -> frozenset[str]:
@@ -63,7 +85,7 @@ class ReadPlan(msgspec.Struct, frozen=True):
         """
         needed = sources_of(self.fields) | {CALL_KEY}
         if dialect == GENERIC:
-            return needed | sources_of(frozenset(EVIDENCE))
+            return needed | sources_of(frozenset(EVIDENCE)) | (frozenset() if self.rule.lone else frozenset(RESULTS))
         return needed if dialect and not DIALECTS[dialect].repeats else needed | _COMPLETENESS
 
 
@@ -72,93 +94,190 @@ WRAPPED: Final = "wrapped"  # home-made objects around the replies of providers
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a command asks of reading: fields, tags, `--map`, `--dialect`, `--naive-tz`."""
+    """What a command asks of reading: fields, tags, `--map`, `--root`, `--dialect`, `--naive-tz`."""
 
     fields: frozenset[str]
     tags: tuple[str, ...] = ()
     overrides: tuple[Binding, ...] = ()
     dialect: str | None = None
     naive: str = "UTC"
+    root: str | None = None
+
+
+class Sampled(msgspec.Struct):
+    """The objects in samples of a file: line by line with the dialect of each, and what stood around them."""
+
+    lines: list[list[Claimed]]
+    around: list[Object]
+    opened: bool = False  # some lines hold their records inside an envelope
+
+    def rows(self) -> dict[str, list[Object]]:
+        """The objects of each dialect."""
+        found: dict[str, list[Object]] = {}
+        for dialect, each in (pair for line in self.lines for pair in line):
+            found.setdefault(GENERIC if dialect is None else dialect.name, []).append(each)
+        return found
+
+
+def sampled(parts: Sequence[bytes], layout: Layout, forced: str | None = None) -> Sampled:
+    """The records on the first lines of each part of a file (whole lines); lines that hold none are left out."""
+    found = Sampled([], [])
+    for part in parts:
+        for line in elements_of(part, layout)[:HEAD_LINES]:
+            if line.strip():
+                try:
+                    each = layout.object_of(line)
+                except UnreadableError:
+                    continue
+                if each is not None:
+                    inner = objects_in(each, forced)[:HEAD_LINES]
+                    found.lines.append(inner)
+                    found.around.append(each)
+                    found.opened |= len(inner) != 1 or inner[0][1] is not each
+    return found
 
 
 def head_objects(head: bytes, layout: Layout, forced: str | None = None) -> list[list[Claimed]]:
     """The records on each of the first lines of a file; lines that hold none are left out."""
-    found = []
-    for line in elements_of(head, layout)[:HEAD_LINES]:
-        if line.strip():
-            try:
-                each = layout.object_of(line)
-            except UnreadableError:
-                continue
-            if each is not None:
-                found.append(objects_in(each, forced)[:HEAD_LINES])
-    return found
+    return sampled([head], layout, forced).lines
 
 
-def plan_for(head: bytes, wanted: Wanted) -> ReadPlan:
-    """How to read a file whose first bytes (whole lines) are `head`."""
+def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPlan:
+    """How to read a file whose first bytes (whole lines) are `head`; `more` are samples from its middle and end."""
     layout = layout_of(head)
-    lines = head_objects(head, layout, wanted.dialect)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for dialect, each in (pair for line in lines for pair in line):
-        rows.setdefault(GENERIC if dialect is None else dialect.name, []).append(each)
+    samples = sampled([head, *(more if layout.kind == "lines" else ())], layout, wanted.dialect)
+    rows = samples.rows()
+    wanted, unmatched = _placed(wanted, samples)
     by_count = sorted(rows, key=lambda name: -len(rows[name]))
     found = [mapping for name in by_count if (mapping := mapping_of(name, rows[name], wanted)) is not None]
-    tags = tag_bindings(wanted.tags)
+    root = steps_of(wanted.root) if wanted.root else ()
     if GENERIC not in rows:
         found.append(resolve([], wanted.overrides, wanted.tags, wanted.naive))
+    generic = next(mapping for mapping in found if mapping.dialect == GENERIC)
+    label = label_of(rows.get(GENERIC, []))
     plan = ReadPlan(
         mappings=tuple(found),
         fields=wanted.fields | {TAG_PREFIX + tag for tag in wanted.tags},
-        label=label_of(rows.get(GENERIC, [])),
+        label=label,
         forced=wanted.dialect,
         naive=wanted.naive,
         splittable=layout.splittable and all(name == GENERIC or DIALECTS[name].splittable for name in rows),
         layout=layout,
-        extra=(*wanted.overrides, *tags),
+        extra=(*wanted.overrides, *tag_bindings(wanted.tags)),
         repeats=any(name != GENERIC and DIALECTS[name].repeats for name in rows),
+        rule=CallRule() if label == "llmmon" else _rule(generic, rows),
+        root=root,
+        guessed=_guessed(generic, rows.get(GENERIC, [])),
+        unmatched=unmatched,
     )
-    typed = bool(by_count) and layout.kind != "csv" and _is_typed(by_count[0], plan, lines)
-    return msgspec.structs.replace(plan, typed=typed)
+    return msgspec.structs.replace(plan, typed=_typed(plan, samples))
 
 
-def _is_typed(name: str, plan: ReadPlan, lines: Sequence[Sequence[Claimed]]) -> bool:
-    """Whether most lines can be read by a decoder made of the first mapping, and no line by mistake."""
-    first = plan.mappings[0]
-    if first.dialect != name or sum(len(line) for line in lines) > len(lines):
-        return False
-    return _is_plain(first, plan.slots(GENERIC) | {"output"}) if name == GENERIC else DIALECTS[name].proof is None
+def _placed(wanted: Wanted, samples: Sampled) -> tuple[Wanted, tuple[Binding, ...]]:
+    """What is wanted, with units and places of `--map` settled; and what of it stands nowhere in the samples.
+
+    A path may be given as it is in the file where the record lies in an envelope, which is taken off first.
+    """
+    objects = [each for line in samples.lines for _, each in line]
+    units = Units(objects, [b for row in objects[:HEAD_LINES] for b in _suggested(row)])
+    settled, unmatched = [], []
+    for override in wanted.overrides:
+        path = next((path for path in _inner_paths(override.path, samples) if _stands(path, objects)), None)
+        if path is None:
+            unmatched.append(override)
+        placed = msgspec.structs.replace(override, path=path or override.path)
+        settled.append(_with_unit(placed, units))
+    return msgspec.structs.replace(wanted, overrides=tuple(settled)), tuple(unmatched)
+
+
+def _inner_paths(path: Path, samples: Sampled) -> Iterator[Path]:
+    yield path
+    if samples.opened and _stands(path, samples.around):
+        yield from (path[depth:] for depth in range(1, len(path)))
+
+
+def _stands(path: Path, objects: Sequence[Object]) -> bool:
+    return any(value_at(each, path) is not None for each in objects)
+
+
+def _with_unit(binding: Binding, units: Units) -> Binding:
+    if binding.kind is not Slot.DURATION or binding.unit:
+        return binding
+    return units.settled(msgspec.structs.replace(binding, unit=unit_named(binding.path[-1])))
+
+
+def _suggested(row: Object) -> Iterator[Binding]:
+    return (binding for binding in bindings_in(row) if binding.slot == "completion_tokens")
+
+
+def _guessed(mapping: FieldMapping, rows: Sequence[Object]) -> tuple[Binding, ...]:
+    """The lengths of time whose unit was chosen by their size alone; only where calls could carry them."""
+    units = Units(rows, mapping.bindings)
+    for binding in mapping.bindings:
+        if binding.kind is Slot.DURATION and binding.rank >= 0 and not _names_unit(binding):
+            units.settled(msgspec.structs.replace(binding, unit=""))
+    return tuple(units.guessed)
+
+
+def _names_unit(binding: Binding) -> bool:
+    return any(each.unit for each in bindings_at(binding.path[-1:]) if each.kind is Slot.DURATION)
+
+
+def _rule(mapping: FieldMapping, rows: dict[str, list[Object]]) -> CallRule:
+    """Which home-made rows are calls: those with evidence; weaker signs count only where no row has any."""
+    keys: Keys = {}
+    pick = Picker(mapping.bindings, keys)
+    found = [evidence_of(((keys[key], value) for key, value in pick(row).items())) for row in rows.get(GENERIC, [])]
+    others = any(name != GENERIC and not DIALECTS[name].samples for name in rows)
+    results = any(each is Evidence.RESULT for each in found)
+    return CallRule(
+        weak=not others and not any(each in (Evidence.RESULT, Evidence.STRONG) for each in found),
+        lone=not (results and any(each is Evidence.STRONG for each in found)),
+    )
+
+
+def _typed(plan: ReadPlan, samples: Sampled) -> int:
+    """How many mappings, from the first, can be tried on every line as typed decoders, and none by mistake."""
+    if plan.layout.kind == "csv" or samples.opened:
+        return 0
+    count = 0
+    for mapping in plan.mappings:
+        if mapping.dialect == GENERIC:
+            if not samples.rows().get(GENERIC) or not _is_plain(mapping, plan.slots(GENERIC) | {"output", "prompt"}):
+                break
+        elif DIALECTS[mapping.dialect].proof is not None:
+            break
+        count += 1
+    return count
 
 
 def _is_plain(mapping: FieldMapping, slots: frozenset[str]) -> bool:
-    """Whether the keys of home-made objects say all: none is an envelope, or text here and an object there.
+    """Whether the keys of home-made objects say all: none is a text here and an object there.
 
     What is bound to slots that are not needed does not matter.
     """
     shape = dict(mapping.shape)
     bound = {binding.path for binding in mapping.bindings if binding.slot in slots}
     above = {path[:depth] for path in bound for depth in range(1, len(path))}
-    return (
-        not may_open(mapping.shape)
-        and not above & bound
-        and all(shape.get(path, _OBJECTS) <= _OBJECTS for path in above)
-    )
+    return not above & bound and all(shape.get(path, _OBJECTS) <= _ANY_OBJECTS for path in above)
 
 
 _OBJECTS: Final = frozenset({"dict", "NoneType"})
+_ANY_OBJECTS: Final = frozenset({"dict", "list", "NoneType"})
 
 
-def label_of(rows: Sequence[dict[str, Any]]) -> str:
+def label_of(rows: Sequence[Object]) -> str:
     """`llmmon` where all keys are the record's own, `wrapped` where replies stand inside, else `generic`."""
     if rows and all(row.keys() <= OWN_KEYS for row in rows):
         return "llmmon"
-    return WRAPPED if any(body_in(row) is not None for row in rows) else GENERIC
+    return WRAPPED if any(reply_in(row) is not None for row in rows) else GENERIC
 
 
-def mapping_of(name: str, rows: Sequence[dict[str, Any]], wanted: Wanted) -> FieldMapping | None:
+def mapping_of(name: str, rows: Sequence[Object], wanted: Wanted) -> FieldMapping | None:
     """The mapping of a dialect's objects, None where it brings code."""
     if name == GENERIC:
-        return resolve(rows, wanted.overrides, wanted.tags, wanted.naive)
+        root = steps_of(wanted.root) if wanted.root else ()
+        return resolve(rows, wanted.overrides, wanted.tags, wanted.naive, root)
     dialect = DIALECTS[name]
     if dialect.open is not None:
         return None
@@ -167,12 +286,13 @@ def mapping_of(name: str, rows: Sequence[dict[str, Any]], wanted: Wanted) -> Fie
         name,
         (*extra, *bindings_of(dialect)),
         shape_of(rows),
+        known=tuple(sorted(reply_keys(dialect))) if dialect in RAW and not dialect.repeats else (),
         required=_required(dialect, rows),
         naive=dialect.naive or wanted.naive,
     )
 
 
-def _required(dialect: Dialect, rows: Sequence[dict[str, Any]]) -> Mark:
+def _required(dialect: Dialect, rows: Sequence[Object]) -> Mark:
     """The fingerprint that most of the rows have, and what makes them calls."""
     passed = Counter(index for row in rows for index, mark in enumerate(dialect.marks) if passes(mark, row))
     best = passed.most_common(1)[0][0] if passed else 0
@@ -200,9 +320,11 @@ def tags_in(head: bytes, forced: str | None = None) -> list[str]:
 
 
 def _home_made(found: Object) -> Iterator[str]:
-    for key, value in found.items():
-        if isinstance(value, _SCALARS) and key not in OWN_KEYS and not bindings_at((key,)):
-            yield key
+    holder = holder_of(found)
+    for depth in range(len(holder), -1, -1):
+        for key, value in value_at(found, holder[:depth]).items():
+            if isinstance(value, _SCALARS) and key not in OWN_KEYS and not bindings_at((key,)):
+                yield key
     for place in TAG_PLACES:
         for key in _members(found, place) if place else ():
             if place == ("tags",) or not bindings_at((*place, key)):

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.dialect import Dialect, Object
+from llmmon.formats.home_made import is_extended
 from llmmon.formats.layouts import UnreadableError, object_of, stamped, text_object
-from llmmon.formats.mapping import Shape
+from llmmon.formats.mapping import OPENED_TEXTS
 
 Claimed = tuple[Dialect | None, Object]
 _LISTS: Final = (
@@ -24,7 +25,7 @@ _LISTS: Final = (
     "results",
     "rows",
 )
-_TEXTS: Final = ("log", "@message", "message", "textPayload")
+_TEXTS: Final = OPENED_TEXTS
 _OBJECTS: Final = ("data", "jsonPayload", "record")
 _ALL: Final = frozenset({*_LISTS, *_TEXTS, *_OBJECTS})
 _TIMES: Final = ("time", "@timestamp", "timestamp", "ts")
@@ -38,7 +39,7 @@ def objects_in(found: Object, forced: str | None = None, depth: int = _DEEPEST) 
     if forced is None:
         dialect = claimant(found)
         if dialect is not None:
-            return [(dialect, found)]
+            return [(None if is_extended(found, dialect) else dialect, found)]
     elif (named := DIALECTS.get(forced)) is not None and named.claims(found):
         return [(named, found)]
     inner = opened(found) if depth else None
@@ -55,19 +56,6 @@ def opened(found: Object) -> list[Object] | None:
         if (inner := way(found)) is not None:
             return inner
     return None
-
-
-def may_open(shape: Shape) -> bool:
-    """Whether objects of this shape could be envelopes, so that each must be looked at."""
-    return any(
-        (len(path) == 1)
-        and (
-            ("list" in types and path[0] in _LISTS)
-            or ("str" in types and path[0] in _TEXTS)
-            or ("dict" in types and path[0] in _OBJECTS)
-        )
-        for path, types in shape
-    )
 
 
 def _docker(found: Object) -> list[Object] | None:

@@ -12,8 +12,9 @@ import orjson
 from numpy.typing import NDArray
 
 from llmmon.formats.accounting import LONGEST_LINE
+from llmmon.formats.aliases import bindings_at
 from llmmon.formats.dialects.native import OWN_KEYS
-from llmmon.formats.generic import bindings_at, is_stamped
+from llmmon.formats.home_made import is_stamped
 from llmmon.formats.mapping import EVIDENCE
 from llmmon.metrics.columns import IntArray
 

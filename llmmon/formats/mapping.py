@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from llmmon.errors import UsageError
-from llmmon.formats.timestamps import DURATION_UNITS_US
+from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS
 from llmmon.text.names import unknown
 
@@ -22,7 +22,7 @@ CALL_KEY: Final = "call_key"  # a name column of the calls that a log may repeat
 class Slot(StrEnum):
     """How the values of a slot are read."""
 
-    TIME = "time"  # a moment: ISO text or a number since the epoch
+    TIME = "time"  # a moment: text, a number since the epoch, or an object such as {"$date": ...}
     DURATION = "duration"  # a length of time in the binding's unit
     NUMBER = "number"  # a count or an amount
     NAME = "name"  # a short text
@@ -57,6 +57,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "written": Slot.FLAG,  # llmmon wrote the row, as a call that carries nothing which would show that it is one
     "outcome": Slot.OUTCOME,  # a status word, a status code, or an object with either
     "error": Slot.OUTCOME,  # the error itself: text, an object, or true
+    "role": Slot.NAME,  # who speaks on the line: only what an assistant says is the result of a call
     **{name: Slot.NAME for name in NAMES if name != "status"},
     **dict.fromkeys(TEXTS, Slot.TEXT),
 }
@@ -95,8 +96,10 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
 # a home-made row is a call if it carries one of these; they are read whatever the command needs
 EVIDENCE: Final = (
     *("model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score"),
-    "written",
+    *("written", "role"),
 )
+# what a call has beside its model once it is over
+RESULTS: Final = ("cost", "finish_reason", "success", "failed", "outcome", "error", "error_type", "status_code")
 COMPLETENESS: Final = ("total_tokens", "latency_ms")  # what the most complete of a call's rows is told by
 
 
@@ -104,6 +107,8 @@ def sources_of(fields: frozenset[str]) -> frozenset[str]:
     """The slots to read so that `fields` can be made; tags are slots of their own name."""
     return frozenset(slot for name in fields for slot in SOURCES.get(name, (name,)))
 
+
+OPENED_TEXTS: Final = ("log", "@message", "message", "textPayload")  # a text under one may hold a record as JSON
 
 Path = tuple[str, ...]
 Shape = tuple[tuple[Path, frozenset[str]], ...]  # path -> the JSON types seen there in the file's head
@@ -146,13 +151,15 @@ class FieldMapping(msgspec.Struct, frozen=True):
     """How one file's objects of one dialect are read; resolved once from its head, then only applied.
 
     `shape` is what the head looked like. `closed`: a key that the head did not have may matter, so such
-    a row is looked at on its own. `required`: a row that fails these is no call of this dialect.
+    a row is looked at on its own; `known`: the same at the top of the row only, where these keys are known
+    beside those of the head. `required`: a row that fails these is no call of this dialect.
     """
 
     dialect: str
     bindings: tuple[Binding, ...]
     shape: Shape = ()
     closed: bool = False
+    known: tuple[str, ...] = ()
     required: Mark = ()
     naive: str = "UTC"
 
@@ -195,7 +202,9 @@ def admitted_types(binding: Binding) -> frozenset[type]:
 
 
 _ADMITTED = {
-    **dict.fromkeys((Slot.NUMBER, Slot.DURATION, Slot.TIME), frozenset({int, float, str})),
+    Slot.NUMBER: frozenset({int, float, str}),
+    Slot.DURATION: frozenset({int, float, str, dict}),
+    Slot.TIME: frozenset({int, float, str, dict, list}),
     **dict.fromkeys((Slot.NAME, Slot.FLAG), frozenset({int, float, str, bool})),
     Slot.TEXT: frozenset({str, dict, list}),
     Slot.OUTCOME: frozenset({int, float, str, bool, dict, list}),
@@ -235,7 +244,12 @@ def parse_override(text: str) -> Binding:
         raise UsageError("--map: " + unknown("field", slot, {*SLOTS, *_SLOT_OF_FIELD}))
     if unit and unit not in _UNITS:
         raise UsageError("--map: " + unknown("unit", unit, _UNITS))
-    return Binding(slot, -1, tuple(path.split(".")), unit or _PLAIN_UNIT.get(slot, ""))
+    return Binding(slot, -1, steps_of(path), unit or _PLAIN_UNIT.get(slot, ""))
+
+
+def steps_of(path: str) -> Path:
+    """The steps of `usage.input`; `\\.` is a dot inside a key."""
+    return tuple(step.replace("\0", ".") for step in path.replace("\\.", "\0").split("."))
 
 
 _SLOT_OF_FIELD = {
@@ -245,8 +259,8 @@ _SLOT_OF_FIELD = {
     "cost_usd": "cost",
     "status": "outcome",
 }
-_PLAIN_UNIT = {"latency": "ms", "ttft": "ms", "cost": "usd"}
-_UNITS = frozenset({*DURATION_UNITS_US, "ticks", "usd", "cents", "exclusive"})
+_PLAIN_UNIT = {"cost": "usd"}  # lengths of time: as the key says, else guessed
+_UNITS = frozenset({*DURATION_UNITS_US, "ticks", "dmy", "mdy", "usd", "cents", "exclusive"})
 
 Keys = dict[str, Binding | None]  # what the keys of rows mean; None: the slot is not needed
 

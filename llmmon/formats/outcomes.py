@@ -23,6 +23,10 @@ _OK_WORDS: Final = frozenset(
     "ok success succeeded successful completed complete done finished pass passed true default unset incomplete".split()
 )
 _ERROR_WORDS: Final = frozenset("error failed failure fail errored exception timeout timed_out expired false".split())
+# of calls that have begun and not ended
+_OPEN_WORDS: Final = frozenset(
+    "started start starting begin begun pending queued running in_progress inprogress processing sent new".split()
+)
 _CANCELLED_WORDS: Final = frozenset("cancelled canceled aborted abort interrupted".split())
 # what an error text says -> the name it is counted under
 _KINDS: Final = (
@@ -70,6 +74,11 @@ class Outcomes(msgspec.Struct, frozen=True, eq=False):
     status_code: FloatArray | None
     types: Mapping[int, str]
     messages: Mapping[int, str]
+
+
+def is_over(value: Any) -> bool:
+    """Whether a status says that a call has ended; a word such as `started` says that it has not."""
+    return not isinstance(value, str) or value.strip().lower().replace("-", "_") not in _OPEN_WORDS
 
 
 def settle(

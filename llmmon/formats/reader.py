@@ -18,12 +18,12 @@ from llmmon.formats.canonical import Interners, canonical
 from llmmon.formats.detection import ReadPlan
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, bindings_of
 from llmmon.formats.envelopes import objects_in
-from llmmon.formats.generic import GENERIC, HomeMadeRows, tag_bindings
+from llmmon.formats.home_made import GENERIC, HomeMadeRows, tag_bindings
 from llmmon.formats.layouts import DocumentSplitter, Element, UnreadableError
 from llmmon.formats.mapping import CALL_KEY, Binding, FieldMapping, Keys, Picker, passes
 from llmmon.formats.tabular.reader import Table, UniformReader
 from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
-from llmmon.metrics.columns import EMPTY, Columns, IntArray, concat
+from llmmon.metrics.columns import EMPTY, BoolArray, Columns, IntArray, concat
 from llmmon.metrics.record import TAG_PREFIX
 
 
@@ -33,7 +33,7 @@ class ObjectReader:
     def __init__(self, plan: ReadPlan) -> None:
         self._plan = plan
         self._keys: Keys = {}
-        self._home_made = HomeMadeRows(plan.mapping(GENERIC), plan.slots(GENERIC), self._keys)
+        self._home_made = HomeMadeRows(plan.mapping(GENERIC), plan.slots(GENERIC), self._keys, plan.root)
         self._slots = plan.slots("")
         self._tags = [slot.removeprefix(TAG_PREFIX) for slot in self._slots if slot.startswith(TAG_PREFIX)]
         self._feeds: dict[str, Feed] = {}
@@ -124,18 +124,22 @@ class Block(msgspec.Struct, eq=False):
     samples: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
-def typed_decoder(plan: ReadPlan) -> TypedDecoder | None:
-    """The decoder of a plan's first mapping, None where it has none."""
-    if not plan.typed:
-        return None
-    first = plan.mappings[0]
-    return compile_decoder(first, plan.slots(first.dialect))
+def typed_decoders(plan: ReadPlan) -> list[tuple[str, TypedDecoder]]:
+    """The decoders of a plan's first mappings, each with the dialect that it reads."""
+    found = []
+    for mapping in plan.mappings[: plan.typed]:
+        decoder = compile_decoder(mapping, plan.slots(mapping.dialect))
+        if decoder is None:
+            break
+        found.append((mapping.dialect, decoder))
+    return found
 
 
 def uniform_reader(plan: ReadPlan, interners: Interners) -> UniformReader | None:
     """What reads lines that share one layout; what it learns of a span serves in the next ones."""
-    typed = typed_decoder(plan)
-    if typed is None or typed.output_at or plan.layout.kind == "documents":
+    decoders = typed_decoders(plan)
+    typed = decoders[0][1] if decoders else None
+    if typed is None or typed.texts_at or plan.layout.kind == "documents":
         return None
     first = plan.mappings[0]
     return UniformReader(typed, first, plan.slots(first.dialect), interners, _naive(plan, first.dialect))
@@ -158,7 +162,7 @@ class SpanReader:
         self.plan = plan
         self.accounting = Accounting()
         self._interners = interners
-        self._typed = typed_decoder(plan)
+        self._typed = typed_decoders(plan)
         self._uniform = uniform or uniform_reader(plan, interners)
         self._rows: dict[str, Rows] = {}
         self._samples: list[dict[str, Any]] = []
@@ -213,7 +217,8 @@ class SpanReader:
     def _canonical(self, dialect: str, rows: Rows) -> tuple[Any, Columns]:
         raw = rows.take()
         outcome = bool(_OUTCOME_FIELDS & self.plan.fields)
-        return raw.lines, canonical(raw, self._interners, any_row=dialect != GENERIC, outcome=outcome)
+        rule = self.plan.rule if dialect == GENERIC else None
+        return raw.lines, canonical(raw, self._interners, rule=rule, outcome=outcome)
 
     def _account(self, found: Sequence[tuple[Any, Columns]]) -> None:
         """Lines whose home-made rows turned out to carry nothing of a call were not used, but skipped."""
@@ -257,37 +262,46 @@ class SpanReader:
 
     def _read_each(self, lines: Sequence[bytes], numbers: IntArray, starts_of: Callable[[], Sequence[int]]) -> None:
         """The typed decoder where it fits, else whatever dialect claims the objects on a line."""
-        rows, others = self._decoded(lines)
-        if self._typed is not None and rows:
-            self._add_typed(self._typed, rows, np.delete(numbers, others) if others else numbers)
-        if others:
+        left: IntArray = np.arange(len(lines))
+        for dialect, typed in self._typed:
+            if not len(left):
+                break
+            rows, others = _decoded(typed, lines if len(left) == len(lines) else [lines[at] for at in left])
+            read = np.delete(left, others) if others else left
+            left = left[others]
+            if rows:
+                opened = self._add_typed(dialect, typed, rows, numbers[read])
+                if opened is not None:
+                    left = np.sort(np.concatenate([left, read[opened]]))
+        if len(left):
             starts = starts_of()
-            self._read_others([(starts[at], lines[at]) for at in others], [int(numbers[at]) for at in others])
+            self._read_others([(starts[at], lines[at]) for at in left], [int(numbers[at]) for at in left])
 
-    def _decoded(self, lines: Sequence[bytes]) -> tuple[list[Any], Sequence[int]]:
-        """The rows of the lines that fit the typed decoder, and the places of the others."""
-        if self._typed is None:
-            return [], range(len(lines))
-        decode = self._typed.decode
-        rows: list[Any] = []
-        others: list[int] = []
-        left = iter(lines)
-        while True:
-            try:
-                rows.extend(map(decode, left))  # up to the end, or past the next that does not fit
-                return rows, others
-            except UNREADABLE:
-                others.append(len(rows) + len(others))
-
-    def _add_typed(self, typed: TypedDecoder, rows: Sequence[Any], lines: IntArray) -> None:
+    def _add_typed(self, dialect: str, typed: TypedDecoder, rows: Sequence[Any], lines: IntArray) -> BoolArray | None:
+        """Add decoded rows; which of them may hold records in a text, so that they must be looked at, if any."""
         columns = typed.columns(rows)
-        dialect = self.plan.mappings[0].dialect
-        has_output = _presence(typed, columns, len(rows))
-        for binding in typed.output_at:
+        opened = None
+        for binding in typed.opened_at:
+            found = np.array([type(text) is str and "{" in text for text in columns.pop(binding)], np.bool_)
+            opened = found if opened is None else opened | found
+        if opened is not None and opened.any():
+            kept = ~opened
+            rows = [row for row, keep in zip(rows, kept, strict=True) if keep]
+            lines = lines[kept]
+            columns = typed.columns(rows)
+            for binding in typed.opened_at:
+                columns.pop(binding, None)
+            if not rows:
+                return opened
+        else:
+            opened = None
+        seen = _presence(typed, columns, len(rows))
+        for binding in typed.texts_at:
             columns.pop(binding, None)
-        self._rows_of(dialect).add_columns(columns, lines, has_output)
+        self._rows_of(dialect).add_columns(columns, lines, seen)
         self.accounting.used += len(rows)
         self.accounting.read_as(self._label(dialect), len(rows))
+        return opened
 
     def _read_others(self, elements: Sequence[Element], numbers: Sequence[int]) -> None:
         found: dict[str, tuple[list[dict[Any, Any]], list[int]]] = {}
@@ -332,16 +346,33 @@ class SpanReader:
         return self._rows[dialect]
 
 
+def _decoded(typed: TypedDecoder, lines: Sequence[bytes]) -> tuple[list[Any], list[int]]:
+    """The rows of the lines that fit a decoder, and the places of the others."""
+    rows: list[Any] = []
+    others: list[int] = []
+    left = iter(lines)
+    while True:
+        try:
+            rows.extend(map(typed.decode, left))  # up to the end, or past the next that does not fit
+            return rows, others
+        except UNREADABLE:
+            others.append(len(rows) + len(others))
+
+
 def _starts(lines: Sequence[bytes], first: int) -> list[int]:
     return list(accumulate(map(len, lines), initial=first))
 
 
-def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> list[bool] | None:
-    """Whether each row has output text, looked at only where that decides something."""
-    if not typed.output_at or all(_all_there(columns, typed.bound_to(slot), kind) for slot, kind in _SHOWN_BY):
+def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> dict[str, list[bool]] | None:
+    """Whether each row has an output text and a prompt, looked at only where that decides something."""
+    if not typed.texts_at or all(_all_there(columns, typed.bound_to(slot), kind) for slot, kind in _SHOWN_BY):
         return None
-    raw = [columns[binding] for binding in typed.output_at if binding in columns]
-    return [any(_is_there(column[row]) for column in raw) for row in range(size)]
+    seen = {}
+    for slot in ("output", "prompt"):
+        raw = [columns[binding] for binding in typed.texts_at if binding.slot == slot and binding in columns]
+        if raw:
+            seen[slot] = [any(_is_there(column[row]) for column in raw) for row in range(size)]
+    return seen
 
 
 _SHOWN_BY: Final = (("model", str), ("completion_tokens", float))  # what shows that a row is an answered call

@@ -1,4 +1,4 @@
-"""Moments and lengths of time, as text or numbers -> microseconds."""
+"""Moments as text or numbers -> microseconds: many of one layout at once, whatever else one by one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmmon.formats.written_times import moment_of_text, plain_moment, zone_named
 from llmmon.metrics.columns import MISSING_TIME, FloatArray, IntArray
 
 _LAYOUT: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,](?P<fraction>\d{1,9}))?(?P<zone>Z|[+-]\d\d:?\d\d)?\Z"
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,](?P<fraction>\d{1,9}))?"
+    r" ?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?\Z"
 )
+_SLASH, _DASH = b"/-"
+_SLASHED: Final = re.compile(rb"\d{4}/\d\d/\d\d[ T]")
 _DATE: Final = re.compile(rb"\d{4}-\d\d-\d\d\Z")
 _WORD: Final = np.dtype("<u8")  # the first of eight characters is the lowest byte
 _COLONS: Final = np.uint64(0x00_00_FF_00_00_FF_00_00)
@@ -25,6 +29,12 @@ Words = NDArray[np.uint64]
 
 def local_moments(joined: bytes, width: int) -> tuple[IntArray, str | None] | None:
     """Wall-clock microseconds (shape (n,)) and zone of texts of one width; None if one has another layout."""
+    if _SLASHED.match(joined):
+        dashed = np.frombuffer(joined, np.uint8).reshape(-1, width).copy()
+        if (dashed[:, [4, 7]] != _SLASH).any():
+            return None
+        dashed[:, [4, 7]] = _DASH
+        joined = dashed.tobytes()
     layout = _LAYOUT.match(joined[:width].decode("ascii", "replace"))
     if layout is None:
         return None
@@ -127,8 +137,8 @@ _LATEST_US: Final = 253_402_300_800_000_000  # year 10000
 def moments(values: Sequence[Any], unit: str = "", naive: str = "UTC") -> IntArray:
     """Microseconds since the epoch, `MISSING_TIME` where there is no usable moment; shape (n,).
 
-    `unit` is "" (numbers by their magnitude), "s", "ms", "us", "ns" or "ticks"; `naive` is the zone of
-    stamps that name none.
+    `unit` is "" (numbers by their magnitude), "s", "ms", "us", "ns" or "ticks", or "dmy" where days come before
+    months in dates of numbers alone; `naive` is the zone of stamps that name none.
     """
     if not len(values):
         return np.empty(0, np.int64)
@@ -140,12 +150,11 @@ def moments(values: Sequence[Any], unit: str = "", naive: str = "UTC") -> IntArr
 
 def _by_width(values: Sequence[Any], unit: str, naive: str) -> IntArray:
     """Texts of several layouts: those of one width together, what is no text one by one."""
-    rows: dict[int, list[int]] = {}
-    for row, value in enumerate(values):
-        rows.setdefault(len(value) if type(value) is str else 0, []).append(row)
+    widths = np.array([len(value) if type(value) is str else 0 for value in values], np.int64)
     result = np.empty(len(values), np.int64)
-    for width, places in rows.items():
-        found = [values[row] for row in places]
+    for width in np.unique(widths).tolist():
+        places = np.flatnonzero(widths == width)
+        found = [values[row] for row in places.tolist()]
         joined = "".join(found) if width else ""
         plain = joined.isascii() and width
         result[places] = joined_moments(joined.encode(), width, unit, naive) if plain else _each(found, unit, naive)
@@ -161,16 +170,18 @@ def joined_moments(joined: bytes, width: int, unit: str, naive: str) -> IntArray
     fast = local_moments(joined, width)
     if fast is not None:
         return _to_utc(*fast, naive)
+    if (numbers := _joined_numbers(joined, width, unit)) is not None:
+        return _from_numbers(numbers, unit)
     return _each([joined[at : at + width].decode() for at in range(0, len(joined), width)], unit, naive)
 
 
 def _to_utc(local: IntArray, zone: str | None, naive: str) -> IntArray:
     if zone is None:
         return localize(local, naive)
-    if zone == "Z":
+    if zone.isalpha():  # Z, UTC, GMT
         return local
     sign = -1 if zone[0] == "-" else 1
-    minutes = int(zone[1:3]) * 60 + int(zone[-2:])
+    minutes = int(zone[1:3]) * 60 + (int(zone[-2:]) if len(zone) > 3 else 0)
     return local - sign * minutes * 60_000_000
 
 
@@ -179,23 +190,35 @@ def localize(local: IntArray, zone: str) -> IntArray:
     if zone == "UTC":
         return local
     quarters, inverse = np.unique(local // 900_000_000, return_inverse=True)
-    tz = _zone(zone)
+    tz = zone_named(zone)
     offsets = [_offset_us(int(quarter), tz) for quarter in quarters]
     result: IntArray = local - np.array(offsets, np.int64)[inverse]
     return result
-
-
-@lru_cache(maxsize=8)
-def _zone(name: str) -> tzinfo:
-    from zoneinfo import ZoneInfo  # not needed by logs in UTC
-
-    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def _offset_us(quarter: int, tz: tzinfo) -> int:
     wall = (_EPOCH + timedelta(seconds=quarter * 900)).replace(tzinfo=tz)
     offset = wall.utcoffset() or timedelta(0)
     return int(offset.total_seconds() * 1_000_000)
+
+
+_DATE_WIDTHS: Final = frozenset({8, 12, 14, 17, 20})  # digits that may be a date: `20260314091700`
+
+
+def _joined_numbers(joined: bytes, width: int, unit: str) -> NDArray[Any] | None:
+    """Texts of one width as numbers, whole ones or with a point at one place; None where they are not that."""
+    if width > 18 or (width in _DATE_WIDTHS and unit not in _UNITS_US):
+        return None
+    grid = np.frombuffer(joined, np.uint8).reshape(-1, width)
+    others = np.flatnonzero((grid - np.uint8(48)).max(axis=0) > 9)
+    texts = np.frombuffer(joined, f"S{width}")
+    if not len(others):
+        return texts.astype(np.int64)
+    pointed = len(others) == 1 and others[0] > 0 and bool((grid[:, others[0]] == _POINT).all())
+    return texts.astype(np.float64) if pointed else None
+
+
+(_POINT,) = b"."
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[Any] | None:
@@ -214,7 +237,7 @@ def _numbers(values: Sequence[Any]) -> NDArray[Any] | None:
 def _from_numbers(numbers: NDArray[Any], unit: str) -> IntArray:
     """Epoch numbers by their magnitude (seconds, ms, us, .NET ticks, ns) where no unit is given."""
     size = np.abs(numbers.astype(np.float64))
-    if unit:
+    if unit in _UNITS_US:
         scale, shift = _UNITS_US[unit]
         return _scaled(numbers, np.full(len(numbers), scale), shift)
     seconds = np.select(
@@ -257,65 +280,17 @@ def _moment(value: Any, unit: str, naive: str) -> int:
     if isinstance(value, (int, float)):
         numbers = _numbers([value])
         return MISSING_TIME if numbers is None else int(_from_numbers(numbers, unit)[0])
-    if not isinstance(value, str) or not value:
+    value = plain_moment(value)
+    if not isinstance(value, str):
+        return MISSING_TIME if isinstance(value, (dict, list)) else _moment(value, unit, naive)
+    number = _NUMBER.fullmatch(value.strip())
+    if number is None or unit not in _UNITS_US:
+        found = moment_of_text(value, unit, naive)
+        if found is not None:
+            return found
+    if number is None:
         return MISSING_TIME
-    parsed = _parse_text(value.strip(), naive)
-    if parsed is not None:
-        return parsed
-    try:
-        number = float(value) if not value.strip().lstrip("-").isdigit() else int(value)
-    except ValueError:
-        return MISSING_TIME
-    return _moment(number, unit, naive)
+    return _moment(float(number[0]) if number[1] or number[2] else int(number[0]), unit, naive)
 
 
-def _parse_text(text: str, naive: str) -> int | None:
-    if not re.match(r"\d{4}-|\d\d? [A-Z]|[A-Z][a-z]{2},", text):
-        return None
-    cleaned = re.sub(r"\s?(?:UTC|GMT)\Z", "+00:00", text)
-    cleaned = re.sub(r"([.,]\d{6})\d+", r"\1", cleaned)  # finer than microseconds
-    try:
-        when = datetime.fromisoformat(cleaned)
-    except (ValueError, OverflowError):
-        from email.utils import parsedate_to_datetime  # takes a while to load, and is rarely needed
-
-        try:
-            when = parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError):
-            return None
-    try:
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=_zone(naive))
-        return (when - _EPOCH) // timedelta(microseconds=1)
-    except OverflowError:
-        return None
-
-
-DURATION_UNITS_US: Final = {
-    "ns": 1e-3,
-    "us": 1.0,
-    "µs": 1.0,
-    "μs": 1.0,
-    "ms": 1e3,
-    "s": 1e6,
-    "m": 6e7,
-    "min": 6e7,
-    "h": 3.6e9,
-}
-_PART: Final = r"(\d+(?:\.\d+)?)\s*(ns|us|µs|μs|ms|min|m|s|h)(?![a-z])"
-_ISO_DURATION: Final = r"PT(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?\Z"
-
-
-def duration_us(text: str, unit: str) -> float:
-    """`1.23s`, `845.2ms`, `1m2s`, `PT1.5S` or a bare number in `unit` -> microseconds, NaN if neither."""
-    text = text.strip().lower() if not text.startswith("PT") else text
-    if iso := re.match(_ISO_DURATION, text):
-        hours, minutes, seconds = (float(part or 0) for part in iso.groups())
-        return (hours * 3600 + minutes * 60 + seconds) * 1e6
-    parts = re.findall(_PART, text)
-    if parts and not re.sub(_PART, "", text).strip():
-        return sum(float(number) * DURATION_UNITS_US[name] for number, name in parts)
-    try:
-        return float(text) * DURATION_UNITS_US[unit or "ms"]
-    except ValueError:
-        return float("nan")
+_NUMBER: Final = re.compile(r"-?\d{1,40}(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)

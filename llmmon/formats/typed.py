@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import astuple
 
-from llmmon.formats.mapping import Binding, FieldMapping, Path, Slot, Test, admit, value_at
+from llmmon.formats.mapping import OPENED_TEXTS, Binding, FieldMapping, Path, Slot, Test, admit, value_at
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_KEYS: Final = 60  # an object with more different keys than this is no fixed shape
@@ -41,6 +41,8 @@ _USUAL: Final[dict[Slot, frozenset[str]]] = {
     Slot.FLAG: frozenset({"bool", "NoneType"}),
 }
 _TEXTUAL: Final = frozenset({"str", "NoneType"})
+_STRUCTURES: Final = frozenset({"dict", "list"})
+_STRUCTURED: Final = frozenset({Slot.TIME, Slot.DURATION})  # moments and lengths of time may be objects
 
 
 class _Node(msgspec.Struct):
@@ -57,12 +59,14 @@ Extract = Callable[[Sequence[Any], Columns], None]
 class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
     """Decodes lines of one mapping; `extract` turns decoded rows into a column a binding.
 
-    `output_at` is where undecoded output text lies, so that its presence can be told.
+    `texts_at` is where undecoded output and prompt texts lie, so that their presence can be told;
+    `opened_at` is where a text may hold a whole record (an envelope), which must be looked at.
     """
 
     decode: Callable[[Any], Any]
     extract: Extract
-    output_at: tuple[Binding, ...]
+    texts_at: tuple[Binding, ...]
+    opened_at: tuple[Binding, ...]
     by_slot: dict[str, list[Binding]]
 
     def bound_to(self, slot: str) -> list[Binding]:
@@ -80,21 +84,25 @@ class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
 def compile_decoder(mapping: FieldMapping, slots: frozenset[str]) -> TypedDecoder | None:
     """The decoder for the bindings of the needed slots, None where the objects have no fixed shape."""
     root = _Node()
-    output_at = []
+    texts_at: list[Binding] = []
     by_slot: dict[str, list[Binding]] = {}
     for binding in mapping.bindings:
         if binding.slot in slots:
             _insert(root, binding)
             by_slot.setdefault(binding.slot, []).append(binding)
-        elif binding.slot == "output" and mapping.closed:
-            output_at.append(binding)
-    compiler = _Compiler(mapping, output_at)
+        elif binding.slot in ("output", "prompt") and mapping.closed:
+            texts_at.append(binding)
+    if all(binding.slot == "prompt" for binding in texts_at) and "output" not in by_slot:
+        texts_at = []  # a prompt shows something only beside an answer
+    texts = {path[0] for path, kinds in mapping.shape if len(path) == 1 and "str" in kinds} if mapping.closed else set()
+    opened_at = [Binding("opened", 0, (key,)) for key in OPENED_TEXTS if key in texts]
+    compiler = _Compiler(mapping, [*texts_at, *opened_at])
     try:
         kind, extract = compiler.whole(root)
     except (_NoFixedShapeError, ValueError):  # or keys with a quote or backslash in them
         return None
     decoder = msgspec.json.Decoder(kind)
-    return TypedDecoder(decoder.decode, extract, tuple(output_at), by_slot)
+    return TypedDecoder(decoder.decode, extract, tuple(texts_at), tuple(opened_at), by_slot)
 
 
 class _NoFixedShapeError(Exception):
@@ -114,18 +122,25 @@ _Field = tuple[str, Any, Extract | None]  # the key, its type, what to do with i
 class _Compiler:
     """Types and extracting functions for the nodes of one mapping."""
 
-    def __init__(self, mapping: FieldMapping, output_at: Sequence[Binding]) -> None:
+    def __init__(self, mapping: FieldMapping, texts_at: Sequence[Binding]) -> None:
         self._shape = dict(mapping.shape)
         self._closed = mapping.closed
+        self._known = mapping.known
         self._required = {test.key: test for test in mapping.required}
-        self._output_at = {binding.path: binding for binding in output_at}
+        self._texts_at: dict[Path, list[Binding]] = {}
+        for binding in texts_at:
+            self._texts_at.setdefault(binding.path, []).append(binding)
 
     def whole(self, root: _Node) -> tuple[Any, Extract]:
         """The struct of whole objects: what is required has no default, so that decoding fails without it."""
         fields = self._fields(root, ())
         found = {key: (key, kind, extract) for key, kind, extract in fields}
         needed = [self._needed(test, found.pop(key, None)) for key, test in self._required.items()]
-        return _struct(needed, list(found.values()), closed=self._closed)
+        if self._known:
+            top = [path[0] for path in self._shape if len(path) == 1]
+            others = dict.fromkeys((*top, *self._known))
+            found |= {key: (key, msgspec.Raw, None) for key in others if key not in found and key not in self._required}
+        return _struct(needed, list(found.values()), closed=self._closed or bool(self._known))
 
     def _needed(self, test: Test, field: _Field | None) -> _Field:
         _, kind, extract = field or (test.key, msgspec.Raw, None)
@@ -142,9 +157,14 @@ class _Compiler:
 
     def _field_of(self, child: _Node | None, path: Path) -> _Field:
         if child is not None:
-            return path[-1], *self._typed(child, path)
-        output = self._output_at.get(path)
-        return path[-1], msgspec.Raw, None if output is None else _store([output])
+            kind, extract = self._typed(child, path)
+            opened = [binding for binding in self._texts_at.get(path, ()) if binding.slot == "opened"]
+            return path[-1], kind, _both(extract, _store(opened)) if opened else extract
+        texts = self._texts_at.get(path)
+        if texts is None:
+            return path[-1], msgspec.Raw, None
+        whole = any(binding.slot == "opened" for binding in texts)
+        return path[-1], Any if whole else msgspec.Raw, _store(texts)
 
     def _typed(self, node: _Node, path: Path) -> tuple[Any, Extract]:
         seen = self._shape.get(path, frozenset())
@@ -201,11 +221,19 @@ def leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
     if len(kinds) > 1 or any(binding.unit == "count" for binding in bindings):
         return Any, _admitted(bindings)
     kind = kinds.pop()
-    if kind is Slot.TEXT and not seen <= _TEXTUAL:
+    if (kind is Slot.TEXT and not seen <= _TEXTUAL) or (kind in _STRUCTURED and seen & _STRUCTURES):
         return Any, _admitted(bindings)
     if kind is Slot.TIME and seen and seen <= {"int", "float", "NoneType"} and seen != {"NoneType"}:
         return int | float | None, _store(bindings)
     return NARROW[kind] if seen <= _USUAL.get(kind, _TEXTUAL) else _WIDE[kind], _store(bindings)
+
+
+def _both(first: Extract, second: Extract) -> Extract:
+    def extract(column: Sequence[Any], into: Columns) -> None:
+        first(column, into)
+        second(column, into)
+
+    return extract
 
 
 def _store(bindings: list[Binding]) -> Extract:

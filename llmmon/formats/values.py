@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from llmmon.formats.durations import DURATION_UNITS_US, durations_us
 from llmmon.formats.mapping import embedded
-from llmmon.formats.timestamps import DURATION_UNITS_US, duration_us
 from llmmon.metrics.columns import CodeArray, FloatArray, Interner
 
 _TRUE: Final = frozenset({"true", "yes", "1", "y", "hit", "success", "ok"})
@@ -62,7 +62,7 @@ def durations(values: Sequence[Any], unit: str) -> FloatArray:
     """Lengths of time in `unit`, numbers or text, as microseconds, NaN where missing; shape (n,)."""
     found = as_floats(values)
     if found is None:
-        return np.array([_duration(value, unit) for value in values], np.float64)
+        return durations_us(values, unit)
     return in_microseconds(found, unit)
 
 
@@ -80,10 +80,6 @@ def whole_microseconds(micros: FloatArray) -> FloatArray:
     if bad.any():
         micros[bad] = np.nan
     return np.rint(micros)
-
-
-def _duration(value: Any, unit: str) -> float:
-    return duration_us(value, unit) if isinstance(value, str) else _number(value) * DURATION_UNITS_US[unit or "ms"]
 
 
 def flags(values: Sequence[Any]) -> FloatArray:

@@ -31,7 +31,6 @@ from llmmon.ingest.spans import HEAD_BYTES, Source, Stream, blocks, head
 from llmmon.ingest.time_range import TimeIndex
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns, concat, in_log_order
-from llmmon.metrics.filters import all_of
 
 _BACK_BYTES: Final = 64 << 10
 _MOST_SEEN: Final = 100_000
@@ -175,8 +174,8 @@ class _Reading:
         self, query: Query, fields: frozenset[str], make_fold: MakeFold, since_us: int | None, plans: Plans, seen: Seen
     ) -> None:
         self._query = query
-        self._filter = all_of(query.where)
-        self._wanted: Wanted = wanted_of(query, fields, self._filter)
+        self._filter = query.where
+        self._wanted: Wanted = wanted_of(query, fields)
         self._price = adding(query, fields)
         self._make_fold = make_fold
         self._since_us = since_us

@@ -11,7 +11,7 @@ import numpy as np
 
 from llmmon.errors import EXIT_INPUT, EXIT_OK, NO_CALLS, NO_LOGS, InputError
 from llmmon.formats.detection import Wanted
-from llmmon.formats.mapping import parse_override
+from llmmon.formats.mapping import Binding
 from llmmon.ingest import parallel, sources
 from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
@@ -19,12 +19,12 @@ from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
 from llmmon.ingest.selection import Selection, keep_most_complete
 from llmmon.ingest.spans import SPAN_BYTES
-from llmmon.ingest.time_range import TimeOptions, TimeRange
+from llmmon.ingest.time_range import TimeRange, TimeRequest
 from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
 from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order
-from llmmon.metrics.filters import Filter, all_of
+from llmmon.metrics.filters import Filter
 from llmmon.metrics.record import TAG_PREFIX
-from llmmon.pricing.cost_modes import pricing, pricing_fields
+from llmmon.pricing.cost_modes import CostMode, pricing, pricing_fields
 
 _LEAST_SPAN: Final = 512 << 10  # bytes
 
@@ -42,21 +42,22 @@ class Derive(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shared options ask for; texts as they were given, `wall_us` is the clock."""
+    """Which calls of which logs are asked for, and how the logs are read: values, made of options at the edge.
+
+    `wall_us` is the clock (microseconds UTC), `tz` the zone of days and of what is shown, `naive_tz` that of
+    timestamps without a zone; both are names of zones that exist.
+    """
 
     logs: tuple[str, ...]
     wall_us: int
+    time: TimeRequest = TimeRequest()
+    where: Filter | None = None
     prices: Mapping[str, Any] = msgspec.field(default_factory=dict)  # `[prices]`, beside the shipped list
-    window: str | None = None
-    since: str | None = None
-    until: str | None = None
-    now: str | None = None
     tz: str = "UTC"
     naive_tz: str = "UTC"
-    where: tuple[str, ...] = ()
     dialect: str | None = None
-    maps: tuple[str, ...] = ()
-    cost: str = "auto"
+    overrides: tuple[Binding, ...] = ()  # where fields are read from, before what the dialect says
+    cost: str = CostMode.AUTO
     jobs: int | None = None
     engine: str | None = None  # HOST:PORT of a Dask scheduler
     dedup: bool = False
@@ -69,13 +70,6 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     def quiet(self) -> Query:
         """The same query without notes, progress or rejected lines: for a reading that the user does not see."""
         return msgspec.structs.replace(self, say=say_nothing, progress=None, rejects=None)
-
-    def time_range(self) -> TimeRange:
-        """The time that is asked for; raises `UsageError`."""
-        asked = TimeOptions(
-            wall_us=self.wall_us, window=self.window, since=self.since, until=self.until, now=self.now, tz=self.tz
-        )
-        return TimeRange(asked, self.say)
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -97,11 +91,8 @@ class Logs:
 
     def __init__(self, query: Query, fields: frozenset[str]) -> None:
         self.query = query
-        self.filter = all_of(query.where)
         found = sources.find(query.logs)
-        self.sources, self.plans, self.streams, failed = open_plans(
-            found.sources, wanted_of(query, fields, self.filter)
-        )
+        self.sources, self.plans, self.streams, failed = open_plans(found.sources, wanted_of(query, fields))
         self.failed = (*found.unreadable, *failed)
         self._tell(found)
 
@@ -120,15 +111,16 @@ class Logs:
             raise InputError(what, hint=hint, code=code)
 
 
-def wanted_of(query: Query, fields: frozenset[str], where: Filter | None) -> Wanted:
+def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
     """What a query asks of reading."""
+    where = query.where
     needed = {"timestamp", *fields, *(where.fields if where else ()), *(("request_id",) if query.dedup else ())}
     tags = tuple(sorted(name.removeprefix(TAG_PREFIX) for name in needed if name.startswith(TAG_PREFIX)))
     return Wanted(
         fields=frozenset(name for name in needed if not name.startswith(TAG_PREFIX))
         | pricing_fields(query.cost, needed),
         tags=tags,
-        overrides=tuple(parse_override(text) for text in query.maps),
+        overrides=query.overrides,
         dialect=query.dialect,
         naive=query.naive_tz,
     )
@@ -141,14 +133,14 @@ def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]
     """
     if query.derive is not None:
         fields, weight = fields | query.derive.fields, max(weight, query.derive.weight)
-    times = query.time_range()
+    times = TimeRange(query.time, query.wall_us, query.tz, query.say)
     logs = Logs(query, fields)
     times.locate(logs.sources, logs.plans)
     plan = Scan(
         sources=logs.sources,
         plans=logs.plans,
         ranges=times.ranges,
-        selection=Selection(times.start_us, times.end_us, logs.filter),
+        selection=Selection(times.start_us, times.end_us, query.where),
         price=adding(query, fields),
         jobs=query.jobs or parallel.cpu_count(),
         engine=query.engine,
@@ -172,7 +164,7 @@ def _scan(query: Query, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Scann
 def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Read:
     """For what can be told only when all is read: where the log ends, and which rows are of one call."""
     timed = Selection() if times.trailing else Selection(plan.selection.start_us, plan.selection.end_us)
-    horizon = times.horizon_us()
+    horizon = query.time.horizon_us()
     kept = _scan(
         query,
         msgspec.structs.replace(plan, selection=timed, price=None),
@@ -186,7 +178,7 @@ def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_
         inside = inside.take(selection.inside(inside))
     single = without_repeats(inside, any_dialect=query.dedup)
     priced = single if plan.price is None else plan.price(single)
-    chosen = priced if logs.filter is None else priced.take(logs.filter.mask(priced))
+    chosen = priced if query.where is None else priced.take(query.where.mask(priced))
     fold = make_fold()
     if chosen.size:
         fold.add(chosen, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -15,7 +16,18 @@ from llmmon.formats.reader import SpanReader
 from llmmon.ingest.report import Window
 from llmmon.ingest.spans import Source, Span, SpanBytes
 from llmmon.metrics.columns import without_impossible_times
-from llmmon.text.times import age_text, duration_us, is_relative, local, moment_us
+from llmmon.text.times import (
+    SECOND_US,
+    Ago,
+    Midnight,
+    TimePoint,
+    age_text,
+    at,
+    duration_us,
+    local,
+    moment_us,
+    time_point,
+)
 
 SLACK_US: Final = 15 * 60 * 1_000_000
 _PROBE_BYTES: Final = 16 << 10
@@ -118,55 +130,115 @@ def _latest(probes: Sequence[Probe], offset: int) -> int:
     return max((p.last_us if p.end <= offset else p.first_us for p in probes), default=0)
 
 
-_DAYS_S: Final = {"today": 25 * 3600, "yesterday": 49 * 3600}  # at most this lies between their start and the end
-_STALE_US: Final = 15 * 60 * 1_000_000  # a log that ended longer ago than this says so
+_LONGEST_DAY_US: Final = 25 * 3600 * SECOND_US  # when clocks are set back
+_STALE_US: Final = 15 * 60 * SECOND_US  # a log that ended longer ago than this says so
 _Range = tuple[int, int | None]
 
 
-class TimeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options as they were given; `wall_us` is the clock."""
+class Now(StrEnum):
+    """What now is, where it is no fixed moment."""
 
-    wall_us: int
-    window: str | None = None
-    since: str | None = None
-    until: str | None = None
-    now: str | None = None
-    tz: str = "UTC"
+    USUAL = "usual"  # the end of the log for a range that ends there, the clock for what goes on
+    LOG = "log"  # just after the last event
+    WALL = "wall"  # the clock
+
+
+class TimeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The time that a command is asked about; open where nothing is given. `now` is microseconds UTC, or a `Now`."""
+
+    window_us: int | None = None  # a length of time that ends now
+    since: TimePoint | None = None
+    until: TimePoint | None = None
+    now: int | Now = Now.USUAL
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        wall_us: int,
+        window: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        now: str | None = None,
+        tz: str = "UTC",
+    ) -> TimeRequest:
+        """Read `--window`, `--since`, `--until` and `--now`, texts without a zone in `tz`; raises `UsageError`."""
+        return cls(
+            window_us=duration_us(window, plain="m") if window else None,
+            since=time_point(since, tz) if since else None,
+            until=time_point(until, tz) if until else None,
+            now=Now.USUAL if now is None else Now(now) if now in ("log", "wall") else moment_us(now, wall_us, tz),
+        )
 
     @property
-    def relative(self) -> bool:
+    def has_start(self) -> bool:
+        """Whether calls before some moment are left out."""
+        return self.window_us is not None or self.since is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all calls are asked for."""
+        return not self.has_start and self.until is None
+
+    @property
+    def is_relative(self) -> bool:
         """Whether the range depends on what now is."""
-        return bool(self.window) or any(is_relative(text) for text in (self.since, self.until) if text)
+        ends = (self.since, self.until)
+        return self.window_us is not None or any(isinstance(end, (Ago, Midnight)) for end in ends)
+
+    def without_start(self) -> TimeRequest:
+        """The same end, with everything before it."""
+        return msgspec.structs.replace(self, window_us=None, since=None)
+
+    def bounds(self, now_us: int) -> tuple[int | None, int | None]:
+        """The range [start, end) that is asked for, None where it is open; microseconds UTC."""
+        if self.window_us is not None:
+            return now_us - self.window_us, now_us
+        return tuple(None if end is None else at(end, now_us) for end in (self.since, self.until))  # type: ignore[return-value]
+
+    def horizon_us(self) -> int | None:
+        """How far before the last event calls can matter; None: all of them."""
+        match self.since:
+            case _ if self.window_us is not None:
+                return self.window_us
+            case Ago(us):
+                return us
+            case Midnight(days_ago, _):
+                return (days_ago + 1) * _LONGEST_DAY_US
+            case _:
+                return None
 
 
 class TimeRange:
     """The range [start, end) of a command, None where it is open; `trailing` while the log's end is not known.
 
-    Raises `UsageError` for options that cannot be read, before anything else is.
+    `wall_us` is the clock, `tz` the zone of what is said. Raises `UsageError` for a range that
+    is no range.
     """
 
-    def __init__(self, asked: TimeOptions, say: Callable[[str], None]) -> None:
-        if asked.window and (asked.since or asked.until):
+    def __init__(self, asked: TimeRequest, wall_us: int, tz: str, say: Callable[[str], None]) -> None:
+        if asked.window_us is not None and (asked.since is not None or asked.until is not None):
             raise UsageError("--window does not go together with --since or --until")
         self._asked = asked
+        self._wall_us = wall_us
+        self._tz = tz
         self._say = say
         self.now_us = self._given_now()
-        self.start_us, self.end_us = self._bounds(asked.wall_us if self.now_us is None else self.now_us)
+        self.start_us, self.end_us = self._bounds(wall_us if self.now_us is None else self.now_us)
         self.ranges: tuple[_Range, ...] = ()
         self.trailing = False
 
     def _given_now(self) -> int | None:
-        now, wall_us = self._asked.now, self._asked.wall_us
-        if now in (None, "log"):
-            return None
-        return wall_us if now == "wall" else moment_us(str(now), wall_us, self._asked.tz)
+        match self._asked.now:
+            case Now.WALL:
+                return self._wall_us
+            case Now.LOG | Now.USUAL:
+                return None
+            case now_us:
+                return now_us
 
     def _bounds(self, now: int) -> tuple[int | None, int | None]:
-        asked = self._asked
-        if asked.window:
-            return now - duration_us(asked.window, plain="m"), now
-        start = moment_us(asked.since, now, asked.tz) if asked.since else None
-        end = moment_us(asked.until, now, asked.tz) if asked.until else None
+        start, end = self._asked.bounds(now)
         if start is not None and end is None and self.now_us is not None:
             end = now
         if start is not None and end is not None and end < start:
@@ -180,7 +252,7 @@ class TimeRange:
             return
         searchable = all(s.splittable and p.splittable for s, p in zip(sources, plans, strict=True))
         indexes = self._indexes(sources, plans) if searchable else None
-        if self._asked.relative and self.now_us is None:
+        if self._asked.is_relative and self.now_us is None:
             ends = [index.last_us for index in indexes or () if index.last_us is not None]
             self.trailing = not ends
             if self.trailing:
@@ -190,7 +262,6 @@ class TimeRange:
             self.ranges = tuple(self._range(index, source) for index, source in zip(indexes, sources, strict=True))
 
     def _indexes(self, sources: Sequence[Source], plans: Sequence[ReadPlan]) -> list[TimeIndex] | None:
-
         indexes = [TimeIndex(source, plan) for source, plan in zip(sources, plans, strict=True)]
         for index, source in zip(indexes, sources, strict=True):
             if not index.in_order():
@@ -200,11 +271,10 @@ class TimeRange:
 
     def settle(self, last_us: int | None) -> None:
         """Set the range, now that the last event is known; say so where that was long ago."""
-        asked = self._asked
-        self.now_us = asked.wall_us if last_us is None else last_us + 1
+        self.now_us = self._wall_us if last_us is None else last_us + 1
         self.start_us, self.end_us = self._bounds(self.now_us)
-        if last_us is not None and asked.now is None and asked.wall_us - last_us > _STALE_US:
-            self._say(f"last event {age_text(asked.wall_us - last_us)} ago ({local(last_us, asked.tz)} {asked.tz})")
+        if last_us is not None and self._asked.now is Now.USUAL and self._wall_us - last_us > _STALE_US:
+            self._say(f"last event {age_text(self._wall_us - last_us)} ago ({local(last_us, self._tz)} {self._tz})")
 
     def _range(self, index: TimeIndex, source: Source) -> _Range:
         if index.last_us is None:  # nothing in it is dated
@@ -212,16 +282,6 @@ class TimeRange:
         start = 0 if self.start_us is None else index.offset_before(self.start_us)
         end = source.size if self.end_us is None else index.offset_after(self.end_us)
         return (start, max(start, end))
-
-    def horizon_us(self) -> int | None:
-        """How far before the last event calls can matter; None: all of them."""
-        asked = self._asked
-        if asked.window:
-            return duration_us(asked.window, plain="m")
-        if asked.since is None or not is_relative(asked.since):
-            return None
-        days = _DAYS_S.get(asked.since.strip().lower())
-        return days * 1_000_000 if days else duration_us(asked.since)
 
     def window(self, first_us: int | None, last_us: int | None) -> Window:
         """The time that the report is about; minutes from first to last event where it is open."""

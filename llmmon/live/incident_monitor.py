@@ -15,12 +15,12 @@ from llmmon.anomaly.panel import levels_of_successes, panel_of
 from llmmon.errors import LlmmonError
 from llmmon.ingest.parallel import Child, fork
 from llmmon.ingest.query import Query, read
+from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.aggregates import Partials, Values, coarsen, merge, sorted_run
 from llmmon.metrics.aggregation import Measures, PartialsFold
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.definitions import METRICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
-from llmmon.text.times import iso
 
 Result = TypeVar("Result")
 _PLAN: Final = MonitorPlan()
@@ -124,10 +124,7 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
     """The calls of the weeks before, as partials; they are priced and filtered as the others."""
     asked = msgspec.structs.replace(
         query.quiet(),
-        window=None,
-        since=iso(before_us - _HISTORY_US),
-        until=iso(before_us),
-        now="wall",
+        time=TimeRequest(since=before_us - _HISTORY_US, until=before_us),
         jobs=1,
         engine=None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from llmmon.ingest.follow import NewCalls, Plans, Seen, read_new
 from llmmon.ingest.query import Query
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.sources import expand
+from llmmon.ingest.time_range import Now
 from llmmon.live.incident_monitor import FIELDS as WATCHED_FIELDS
 from llmmon.live.incident_monitor import Vigil, VigilFold
 from llmmon.live.rolling import LONGEST_US, MINUTE_US, Recent
@@ -135,7 +136,7 @@ class Watcher:
     def __init__(self, query: Query, plan: WatchPlan, clock: Callable[[], int]) -> None:
         self._query = query
         self._clock = clock
-        self._replay = query.now == "log"
+        self._replay = query.time.now is Now.LOG
         self._dimensions = tuple(dict.fromkeys((plan.by, *GROUPS)))
         self._recent = Recent(self._dimensions, Measures.of((*TOTALS, *COURSE)))
         self._fields = needed_fields((*TOTALS, *COURSE)) | {"error_type", *(n for d in self._dimensions for n in d)}
@@ -336,8 +337,3 @@ def _shares(by_error: Partials) -> tuple[Share, ...]:
         return ()
     counted = [(group[0], int(n)) for group, n in zip(by_error.groups, sums.total, strict=True) if n]
     return tuple(Share(name, n, n / whole) for name, n in sorted(counted, key=lambda one: (-one[1], one[0] or "")))
-
-
-def names_of(by: Sequence[str]) -> tuple[str, ...]:
-    """Fields from `--by`, each perhaps several with commas."""
-    return tuple(field for text in by for field in text.split(","))

@@ -89,6 +89,10 @@ class Filter(msgspec.Struct, frozen=True):
     fields: frozenset[str]
     mask: Mask
 
+    def __reduce__(self) -> tuple[Callable[[str], Filter], tuple[str]]:
+        """Pickle as its text, since the mask is made of functions."""
+        return parse, (self.text,)
+
 
 def parse(text: str) -> Filter:
     """Parse a condition; raises `UsageError` that points at the place."""
@@ -99,19 +103,12 @@ def parse(text: str) -> Filter:
     return Filter(text, frozenset(parser.fields), mask)
 
 
-def all_of(texts: tuple[str, ...]) -> Filter | None:
+def all_of(texts: Sequence[str]) -> Filter | None:
     """Several conditions that must all hold; None for none."""
-    found = [parse(text) for text in texts]
-    if not found:
-        return None
-
-    def mask(columns: Columns) -> BoolArray:
-        kept = found[0].mask(columns)
-        for each in found[1:]:
-            kept = kept & each.mask(columns)
-        return kept
-
-    return Filter(" and ".join(texts), frozenset[str]().union(*(f.fields for f in found)), mask)
+    found = [parse(text) for text in texts]  # each, so that an error points into the text that was given
+    if len(found) > 1:
+        return parse(" and ".join(f"({text})" for text in texts))
+    return found[0] if found else None
 
 
 class _Parser:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from llmmon.errors import ConfigError, InputError, UsageError
-from llmmon.formats.generic import aliases_of
+from llmmon.formats.aliases import aliases_of
 from llmmon.ingest.query import Derive, Query, Read, read, say_nothing
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.reread import comes_once, rereadable

@@ -14,7 +14,7 @@ from llmmon.formats import DIALECTS
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import ReadPlan, head_objects
 from llmmon.formats.dialect import Dialect
-from llmmon.formats.generic import GENERIC
+from llmmon.formats.home_made import GENERIC
 from llmmon.formats.mapping import SLOTS, Binding, FieldMapping, Slot
 from llmmon.formats.reader import SpanReader
 from llmmon.ingest.query import Logs, Query

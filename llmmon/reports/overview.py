@@ -17,6 +17,7 @@ from llmmon.ingest.parallel import cpu_count
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
 from llmmon.ingest.reread import Rereadable
+from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.aggregates import merge
 from llmmon.metrics.aggregation import EXACT_VALUES, Beside, Measures, PartialsFold
 from llmmon.metrics.definitions import needed_fields
@@ -33,7 +34,6 @@ from llmmon.reports.overview_fold import (
     Quality,
 )
 from llmmon.reports.summary import Statistics, totals_of
-from llmmon.text.times import iso
 
 if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo
@@ -61,7 +61,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     asked = with_quality(query, plan.thresholds) if plan.score else query
     fields = needed_fields(STATISTICS) | {*SHOWN, *plan.by, "finish_reason", "error_type", "status"}
     parting = Parting(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
-    if not (whole := not (query.window or query.since)):
+    if not (whole := not query.time.has_start):
         calls = read(asked, fields, lambda: OverviewFold(parting))
         parts = list(calls.results)
         anomalies, history = find_anomalies(query.quiet(), MonitorPlan())
@@ -104,7 +104,7 @@ def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
     length = end - start
     if first > start - length * (1 - _LATE_START):
         return None
-    earlier = msgspec.structs.replace(query, window=None, since=iso(start - length), until=iso(start))
+    earlier = msgspec.structs.replace(query, time=TimeRequest(since=start - length, until=start))
     groupings = [(Measures.of(STATISTICS), Grouping())]
     found = read(earlier, needed_fields(STATISTICS), lambda: PartialsFold(groupings, EXACT_VALUES // 2))
     return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
@@ -119,7 +119,7 @@ def _slo_statuses(slos: Sequence[Slo], query: Query, window: Window) -> tuple[Sl
 
     streams = list(dict.fromkeys(stream for slo in slos for stream in slo.streams))
     since = end - max(slo.window_us for slo in slos) - 3_600_000_000
-    earlier = msgspec.structs.replace(query.quiet(), window=None, since=iso(since), until=iso(end))
+    earlier = msgspec.structs.replace(query.quiet(), time=TimeRequest(since=since, until=end))
     found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))
     return slo_statuses(slos, complete(streams, found.results), -(-end // MINUTE_US))
 

@@ -13,6 +13,7 @@ from llmmon.ingest.scan import Scanned, place
 from llmmon.metrics.aggregation import TopFold, top
 from llmmon.metrics.columns import MISSING_TIME, Columns, concat
 from llmmon.metrics.definitions import ALIASES, METRICS
+from llmmon.metrics.filters import Filter
 from llmmon.metrics.record import FIELDS, NUMBERS, TAG_PREFIX, Kind
 from llmmon.text.names import unknown
 from llmmon.text.times import iso
@@ -43,7 +44,7 @@ def list_requests(
     ascending = ascending or sort is None
     names = (*COLUMNS, *(_TEXTS if show_text else ()))
     extra = METRICS[key].needs if key in METRICS else {key}
-    tags = tuple(name for text in query.where for name in _tags_in(text))
+    tags = _tags_in(query.where)
     found = read(
         query,
         frozenset({*names, *extra, *tags} & {*FIELDS, *tags}) | {"cost_usd"},
@@ -64,9 +65,11 @@ def _sort_key(sort: str | None) -> str:
     return name
 
 
-def _tags_in(text: str) -> list[str]:
-    words = text.replace("(", " ").replace(")", " ").split()
-    return [word.split("=")[0].rstrip("!<>") for word in words if word.startswith(TAG_PREFIX)]
+def _tags_in(where: Filter | None) -> tuple[str, ...]:
+    """The tags that a condition is about, in the order in which it names them."""
+    if where is None:
+        return ()
+    return tuple(sorted((name for name in where.fields if name.startswith(TAG_PREFIX)), key=where.text.index))
 
 
 def request_rows(columns: Columns, names: tuple[str, ...], scanned: Scanned[Any]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmmon.errors import UsageError
 
@@ -76,32 +76,35 @@ def zone(name: str) -> ZoneInfo:
         raise UsageError(f"unknown time zone {name!r}", hint="use a name such as Europe/Berlin or UTC") from None
 
 
-def is_relative(text: str) -> bool:
-    """Whether a moment is written as seen from now: `2h`, `today`, `now`."""
-    word = text.strip().lower()
-    return word in {"now", "today", "yesterday"} or _is_duration(word)
+class Ago(NamedTuple):
+    """A moment seen from now: so many microseconds earlier."""
+
+    us: int
 
 
-def _is_duration(word: str) -> bool:
-    return bool(_PART.match(word)) and not _PART.sub("", word)
+class Midnight(NamedTuple):
+    """The beginning of today (0 days ago) or of yesterday (1) in a time zone."""
+
+    days_ago: int
+    tz: str
 
 
-def moment_us(text: str, now_us: int, tz: str) -> int:
-    """ISO time, `2h` or `3d` before now, `today`, `yesterday`, `now` -> microseconds UTC; raises `UsageError`.
+TimePoint = int | Ago | Midnight  # microseconds UTC, or what depends on now
+_DAYS_AGO: Final = {"today": 0, "yesterday": 1}
+
+
+def time_point(text: str, tz: str) -> TimePoint:
+    """ISO time, `2h` or `3d` before now, `today`, `yesterday` or `now` as a value; raises `UsageError`.
 
     A time without a zone, and the days, are in `tz`.
     """
     word = text.strip().lower()
     if word == "now":
-        return now_us
-    if word in {"today", "yesterday"}:
-        local = datetime.fromtimestamp(now_us / SECOND_US, zone(tz))
-        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-        if word == "yesterday":
-            midnight = (midnight - timedelta(hours=12)).replace(hour=0)
-        return to_us(midnight)
-    if _is_duration(word):
-        return now_us - duration_us(word)
+        return Ago(0)
+    if word in _DAYS_AGO:
+        return Midnight(_DAYS_AGO[word], tz)
+    if _PART.match(word) and not _PART.sub("", word):
+        return Ago(duration_us(word))
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -111,6 +114,24 @@ def moment_us(text: str, now_us: int, tz: str) -> int:
     if found.year not in _YEARS:
         raise UsageError(f"{text!r}: the year must be from {_YEARS[0]} to {_YEARS[-1]}")
     return to_us(found if found.tzinfo else found.replace(tzinfo=zone(tz)))
+
+
+def at(point: TimePoint, now_us: int) -> int:
+    """A time point as microseconds UTC."""
+    match point:
+        case Ago(us):
+            return now_us - us
+        case Midnight(days_ago, tz):
+            local = datetime.fromtimestamp(now_us / SECOND_US, zone(tz))
+            midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+            return to_us((midnight - timedelta(hours=12)).replace(hour=0) if days_ago else midnight)
+        case _:
+            return point
+
+
+def moment_us(text: str, now_us: int, tz: str) -> int:
+    """What `time_point` reads, as microseconds UTC; raises `UsageError`."""
+    return at(time_point(text, tz), now_us)
 
 
 def to_us(when: datetime) -> int:

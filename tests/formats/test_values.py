@@ -168,7 +168,11 @@ def test_an_override_wins_in_every_dialect(sample: str) -> None:
 
 
 def test_a_row_is_a_call_whatever_the_command_asks_for() -> None:
-    data = lines({"ts": 1773479820, "model": "m"}, {"ts": 1773479821, "note": "x"}, {"ts": 1773479822, "output": "y"})
+    data = lines(
+        {"ts": 1773479820, "model": "m", "latency": 3},
+        {"ts": 1773479821, "note": "x"},
+        {"ts": 1773479822, "prompt": "x", "output": "y"},
+    )
     for fields in ({"timestamp"}, {"model"}, {"status", "cost_usd"}):
         assert read(data, plan(data, fields=frozenset(fields)))[0].size == 2
 

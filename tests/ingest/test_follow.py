@@ -17,12 +17,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.formats.mapping import CALL_KEY
+from llmmon.formats.mapping import CALL_KEY, parse_override
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Seen, read_new
 from llmmon.ingest.query import Query
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns, Names, concat
+from llmmon.metrics.filters import parse
 
 FIELDS = frozenset({"model", "latency_ms", "request_id"})
 WALL_US = 1_790_000_000_000_000
@@ -376,7 +377,7 @@ def test_calls_that_a_log_repeats_come_once(tmp_path: Path) -> None:
 
 def test_calls_are_filtered_and_priced_as_elsewhere(log: Path) -> None:
     log.write_text(line(1, model="gpt-4o", cost_usd=0.5) + line(2))
-    reader = Reader(log, where=("model=gpt*",))
+    reader = Reader(log, where=parse("model=gpt*"))
     assert reader.read() == [1]
     assert reader.growth.source.filtered == 1
 
@@ -391,7 +392,8 @@ def test_the_first_reading_of_a_long_log_may_begin_late(log: Path) -> None:
 
 def test_the_dialect_is_that_of_the_beginning(log: Path) -> None:
     log.write_text('{"when": "2026-01-01T00:00:00Z", "engine": "m", "ms": 5, "req": "r1"}\n')
-    reader = Reader(log, maps=("latency_ms=ms", "model=engine", "request_id=req", "timestamp=when"))
+    maps = ("latency_ms=ms", "model=engine", "request_id=req", "timestamp=when")
+    reader = Reader(log, overrides=tuple(map(parse_override, maps)))
     assert reader.read() == [1]
     with log.open("a") as file:
         file.write('{"when": "2026-01-01T00:00:01Z", "engine": "m", "ms": 6, "req": "r2"}\n')

@@ -21,6 +21,8 @@ from llmmon.alerting.state import StateFile
 from llmmon.alerting.suggest import backtest
 from llmmon.config import Config, parse
 from llmmon.ingest.query import Query
+from llmmon.ingest.time_range import TimeRequest
+from llmmon.text.times import moment_us
 from tests.support.appending_log import at
 
 MINUTES = 30
@@ -91,7 +93,7 @@ def lived(
             for number in range(written, min(run, len(log))):
                 file.writelines(lines_of(number, log[number]))
         written = run
-        query = Query(logs=(str(path),), wall_us=time.time_ns() // 1000, now=at(run), jobs=1)
+        query = asked(path, at(run))
         check(query, config.check_plan(state, {"PATH": "/usr/bin:/bin"}))
     with StateFile(state) as kept:
         episodes = [episode_of(alert) for alert in kept.episodes()]
@@ -109,6 +111,11 @@ def lived(
         for queued in found
     ]
     return sorted(episodes, key=lambda e: (e.fired_us, e.rule, str(e.group))), messages
+
+
+def asked(path: Path, now: str) -> Query:
+    time_asked = TimeRequest(now=moment_us(now, 0, "UTC"))
+    return Query(logs=(str(path),), wall_us=time.time_ns() // 1000, time=time_asked, jobs=1)
 
 
 def replayed(config: Config, folder: Path) -> tuple[list[Episode], list[Message]]:
@@ -225,7 +232,7 @@ def test_rules_that_look_far_back_see_the_same_in_checks_and_in_backtests(
     for start, end in pairwise([0, *ends]):
         with path.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows if at(start) <= str(row["timestamp"]) < at(end))
-        query = Query(logs=(str(path),), wall_us=time.time_ns() // 1000, now=at(end), jobs=1)
+        query = asked(path, at(end))
         check(query, config.check_plan(state, {}))
     with StateFile(state) as kept:
         episodes = [episode_of(alert) for alert in kept.episodes()]

@@ -23,7 +23,7 @@ from llmmon.ingest.scan import Scanned
 from llmmon.ingest.selection import Selection
 from llmmon.ingest.sources import find
 from llmmon.ingest.spans import head
-from llmmon.ingest.time_range import TimeOptions, TimeRange
+from llmmon.ingest.time_range import TimeRange, TimeRequest
 from llmmon.metrics.columns import concat, in_log_order
 from llmmon.metrics.filters import parse
 from tests.support.columns_factory import ALL_FIELDS, MINUTE_US, START_US, as_rows, files, iso, jsonl, logs, scanned
@@ -164,7 +164,7 @@ def spread_out(rng: random.Random, count: int, jitter_us: int) -> list[dict[str,
 def searched(path: Path, **asked: Any) -> tuple[list[dict[str, Any]], TimeRange, list[str]]:
     """The calls of a time range by bisection, the range, and what was said."""
     said: list[str] = []
-    times = TimeRange(TimeOptions(wall_us=START_US + 10**12, **asked), said.append)
+    times = TimeRange(TimeRequest.parse(wall_us=START_US + 10**12, **asked), START_US + 10**12, "UTC", said.append)
     found = find([str(path)]).sources
     times.locate(found, [plan_for(head(source), Wanted(ALL_FIELDS)) for source in found])
     chosen = Selection(times.start_us, times.end_us)

@@ -18,6 +18,7 @@ from pathlib import Path
 from llmmon.alerting.check import check
 from llmmon.config import load
 from llmmon.ingest.query import Query
+from llmmon.ingest.time_range import TimeRequest
 from llmmon.text.times import moment_us
 from tests.support.command_server import load_everything
 
@@ -27,7 +28,10 @@ _connect = sqlite3.connect
 def run_check(folder: Path, now: str) -> None:
     config = load(str(folder / "llmmon.toml"), {}, folder)
     wall_us = moment_us(now, 0, "UTC")
-    check(Query(logs=config.logs, wall_us=wall_us, now=now, jobs=1), config.check_plan(None, os.environ))
+    check(
+        Query(logs=config.logs, wall_us=wall_us, time=TimeRequest(now=wall_us), jobs=1),
+        config.check_plan(None, os.environ),
+    )
 
 
 def in_a_process(work: Callable[[], None]) -> int:

@@ -29,7 +29,7 @@ RAW: Final = (
     GEMINI,
     API_ERROR,
 )
-_BODY_KEYS: Final = (
+BODY_KEYS: Final = (
     "response",
     "response_body",
     "responseBody",
@@ -57,7 +57,7 @@ def raw_dialect(body: Object) -> Dialect | None:
 
 def body_in(row: Object) -> tuple[str, Dialect] | None:
     """The key of an object under which a provider's reply stands, and whose it is."""
-    for key in _BODY_KEYS:
+    for key in BODY_KEYS:
         if key in row and (body := body_of(row[key])) is not None and (dialect := raw_dialect(body)) is not None:
             return key, dialect
     return None

@@ -13,9 +13,10 @@ from llmmon.formats.blocks import Joined, reader_of
 from llmmon.formats.canonical import Interners
 from llmmon.formats.mapping import Binding, FieldMapping, Slot
 from llmmon.formats.tabular.scan import FLAG_WORDS, NAME_WORDS, NUMBER_WORDS, Cell, KnownTexts, Words, decimals
+from llmmon.formats.timestamps import joined_moments
 from llmmon.formats.typed import NARROW, UNREADABLE, Extract, leaf
 from llmmon.formats.values import in_microseconds
-from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
+from llmmon.metrics.columns import MISSING_TIME, BoolArray, FloatArray, IntArray
 
 _NULL: Final = np.uint64(int.from_bytes(b"null", "little"))
 _FOUR: Final = np.uint64(0xFFFF_FFFF)
@@ -112,7 +113,7 @@ def cell_readers(
             readers = {each: reader_of(each, interners[each.slot], naive) for each in bindings}
             found.append(Known(number, kind, readers, slot))
         elif slot is Slot.TIME and kind == NARROW[slot]:
-            found.append(Moments(bindings, Decoded(number, kind, extract)))
+            found.append(Moments(bindings, Decoded(number, kind, extract), naive))
         else:
             found.append(Decoded(number, kind, extract))
     return [*found, Numbers(numbers)] if numbers else found
@@ -273,6 +274,7 @@ class Known:
 
 
 _LONGEST_STAMP: Final = 66  # with its quotes
+_MOST_WIDTHS: Final = 4  # of stamps that are mixed, with and without fractions
 
 
 class Moments:
@@ -280,16 +282,37 @@ class Moments:
 
     words = FLAG_WORDS
 
-    def __init__(self, bindings: Sequence[Binding], otherwise: Decoded) -> None:
+    def __init__(self, bindings: Sequence[Binding], otherwise: Decoded, naive: str) -> None:
         self.cells = otherwise.cells
         self._bindings = bindings
         self._otherwise = otherwise
+        self._naive = naive
 
     def read(self, texts: Sequence[Texts]) -> tuple[Found, BoolArray | None]:
         (mine,) = texts
         size = int(mine.lengths[mine.fine.argmax()])
         alike = mine.quoted & (mine.lengths == size)
-        if not 2 < size < _LONGEST_STAMP or 10 * np.count_nonzero(alike & mine.fine) < 9 * np.count_nonzero(mine.fine):
+        if not 2 < size < _LONGEST_STAMP:
             return self._otherwise.read(texts)
-        joined = windows(mine.buffer, size - 2)[mine.starts + 1].tobytes()
-        return dict.fromkeys(self._bindings, Joined(joined, size - 2)), ~alike
+        if 10 * np.count_nonzero(alike & mine.fine) < 9 * np.count_nonzero(mine.fine):
+            return self._mixed(mine) or self._otherwise.read(texts)
+        return dict.fromkeys(self._bindings, Joined(_laid_out(mine, mine.starts, size), size - 2)), ~alike
+
+    def _mixed(self, mine: Texts) -> tuple[Found, BoolArray | None] | None:
+        """Stamps of a few widths; None where there are too many, or most are none."""
+        usable = mine.fine & mine.quoted & (mine.lengths > 2) & (mine.lengths < _LONGEST_STAMP)
+        sizes = np.unique(mine.lengths[usable])
+        if not 0 < len(sizes) <= _MOST_WIDTHS or 10 * np.count_nonzero(usable) < 9 * np.count_nonzero(mine.fine):
+            return None
+        found: Found = {binding: np.full(len(mine.lengths), MISSING_TIME) for binding in self._bindings}
+        for size in sizes.tolist():
+            rows = np.flatnonzero(usable & (mine.lengths == size))
+            joined = _laid_out(mine, mine.starts[rows], size)
+            for binding, column in found.items():
+                column[rows] = joined_moments(joined, size - 2, binding.unit, self._naive)
+        return found, ~usable
+
+
+def _laid_out(mine: Texts, starts: IntArray, size: int) -> bytes:
+    """The texts of one size, without their quotes, end to end."""
+    return windows(mine.buffer, size - 2)[starts + 1].tobytes()

@@ -19,6 +19,7 @@ from llmmon.errors import NO_CALLS, NO_LOGS, InputError, LlmmonError
 from llmmon.ingest.parallel import spawn
 from llmmon.ingest.query import Query
 from llmmon.ingest.reread import Rereadable
+from llmmon.ingest.time_range import Now, TimeRequest
 from llmmon.live.server.settings import RefusedError
 from llmmon.reports.overview import ReportPlan, make_report
 from llmmon.reports.summary import summarize
@@ -30,28 +31,29 @@ _MOST_KEPT: Final = 8
 Work = Callable[[Query], Any]  # a function of a module, or a partial of one, so that it pickles
 
 
-def find_incidents(query: Query, window: str) -> tuple[IncidentReport, ...]:
+def find_incidents(query: Query, window_us: int) -> tuple[IncidentReport, ...]:
     """Find the incidents of a window that ends now."""
-    report, _ = find_anomalies(_lately(query, window), MonitorPlan())
+    report, _ = find_anomalies(_lately(query, window_us), MonitorPlan())
     return report.incidents
 
 
-def compute_totals(query: Query, window: str) -> Mapping[str, Any]:
+def compute_totals(query: Query, window_us: int) -> Mapping[str, Any]:
     """Compute the statistics of all calls of a window that ends now."""
-    report, _ = summarize(_lately(query, window), by=("model",))
+    report, _ = summarize(_lately(query, window_us), by=("model",))
     return report.totals
 
 
-def write_page(query: Query, plan: ReportPlan, window: str) -> bytes:
+def write_page(query: Query, plan: ReportPlan, window_us: int) -> bytes:
     """Write the report of a window that ends now as one HTML page."""
     from llmmon.output.report_page import report_page
 
-    overview, _ = make_report(Rereadable(_lately(query, window), {}), plan)
+    overview, _ = make_report(Rereadable(_lately(query, window_us), {}), plan)
     return report_page(overview).encode()
 
 
-def _lately(query: Query, window: str) -> Query:
-    return msgspec.structs.replace(query, wall_us=time.time_ns() // 1000, window=window, now="wall")
+def _lately(query: Query, window_us: int) -> Query:
+    lately = TimeRequest(window_us=window_us, now=Now.WALL)
+    return msgspec.structs.replace(query, wall_us=time.time_ns() // 1000, time=lately)
 
 
 class Done(msgspec.Struct, frozen=True):

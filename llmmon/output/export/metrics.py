@@ -165,8 +165,7 @@ def export_metrics(query: Query, to: str, label_limit: int) -> Made:
     whole, samples = _joined(done.results)
     tally = limited(whole, instruments, kept_labels(whole, instruments, label_limit))
     if to == "otlp":
-        asked = query.window is not None or query.since is not None
-        text = otlp_json(otlp.families(tally), _interval(tally, done, asked=asked), __version__)
+        text = otlp_json(otlp.families(tally), _interval(tally, done, asked=query.time.has_start), __version__)
     else:
         text = _prometheus(to, tally, Moment(done.window.minutes, done.source.rejected), samples)
     return Made(text, done.source, done.exit_code)
@@ -179,8 +178,9 @@ def export_cumulative(query: Query, to: str, label_limit: int, state_path: Path)
     nothing, since the next one's text is of everything again. Raises `BusyError` where another run takes too long.
     """
     instruments = instruments_of(to)
-    asked = (*_absolute(query.logs), query.where, query.dialect, query.maps, query.cost, query.naive_tz, query.dedup)
-    name = name_of(instruments, asked)
+    where = () if query.where is None else (query.where.text,)
+    how = (query.dialect, query.overrides, str(query.cost), query.naive_tz, query.dedup)
+    name = name_of(instruments, (*_absolute(query.logs), where, *how))
     with sole_evaluator(state_path.with_name(state_path.name + ".export")), StateFile(state_path) as state:
         before, checkpoints = unpacked(state.fact(name), Checkpoint)
         grown = read_new(query, fields_of(instruments), lambda: TallyFold(instruments), checkpoints)

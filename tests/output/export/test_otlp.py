@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 from llmmon.ingest.query import Query
+from llmmon.ingest.time_range import TimeRequest
 from llmmon.output.export.metrics import export_metrics
 from llmmon.reports.summary import summarize
 from tests.support.log_samples import SAMPLES, lines
@@ -98,7 +99,8 @@ def test_numbers_are_of_all_since_the_first_call_or_of_the_time_asked_for(tmp_pa
     whole = metrics_of(tmp_path / "a.jsonl")["llm.requests"].sum
     assert whole.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
     assert {point.start_time_unix_nano for point in whole.data_points} == {1_773_479_820_000_000_000}
-    part = metrics_of(tmp_path / "a.jsonl", since="2026-03-14T09:17:30Z", until="2026-03-14T09:19:00Z")
+    asked = TimeRequest.parse(wall_us=WALL_US, since="2026-03-14T09:17:30Z", until="2026-03-14T09:19:00Z")
+    part = metrics_of(tmp_path / "a.jsonl", time=asked)
     requests = part["llm.requests"].sum
     assert requests.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
     (point,) = requests.data_points

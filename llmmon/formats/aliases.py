@@ -1,0 +1,218 @@
+"""The names that fields go by in home-made logs: keys as people write them -> slots, ranks and units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+from llmmon.formats.mapping import SLOTS, Binding, Path, Slot
+
+_ALIASES: Final[dict[str, str]] = {
+    "start": (
+        "timestamp ts createdat starttime startedat time date datetime datetimeutc requesttime loggedat "
+        "@timestamp tstamp created start arrivaltime requesttimestamp asctime @t instant "
+        "eventtime eventtimestamp createdon createtime starttimestamp timestampms timestampus timestampns tsms"
+    ),
+    "end": "endtime endedat finishedat completedat finish end",
+    "latency": (
+        "latencyms durationms latency duration latencys latencysec latencyseconds elapsed elapsedtime elapsedms "
+        "elapseds durations durationsec durationseconds responsetime responsetimems totalduration totaldurationms "
+        "executiontime executiontimems processingtime processingtimems e2elatency e2elatencyms took tookms walls "
+        "walltime timetaken latencyus latencyns durationus durationns responsems totaltime totaltimems "
+        "llmlatency llmduration apilatency calllatency requestduration requestlatency responselatency inferencetime "
+        "generationtime modelduration elapsedseconds"
+    ),
+    "ttft": (
+        "timetofirsttokenms ttftms timetofirsttoken ttft ttfts firsttokenms firsttokenlatency firsttokenlatencyms "
+        "timetofirstchunk timetofirstchunkms timetofirsttokens"
+    ),
+    "model": ("model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel"),
+    "model_requested": "modelrequested requestedmodel requestmodel",
+    "provider": "provider llmprovider vendor backend api",
+    "operation": "operation calltype",
+    "prompt_tokens": (
+        "prompttokens inputtokens tokensin tokensinput inputtokencount prompttokencount numinputtokens numprompttokens "
+        "nprompttokens contexttokens inputlength usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
+    ),
+    "completion_tokens": (
+        "completiontokens outputtokens tokensout tokensoutput outputtokencount completiontokencount generatedtokens "
+        "numoutputtokens numcompletiontokens outputlength usage.output tokens.output tokens.completion tokens.out "
+        "usage.completion completion"
+    ),
+    "total_tokens": "totaltokens tokensused tokens tokencount usagetotal usage.total tokens.total total",
+    "cached_tokens": (
+        "cachedtokens cachereadinputtokens cachereadtokens cachedinputtokens tokenscached cachehittokens "
+        "promptcachehittokens cacheread cachereads "
+        "prompttokensdetails.cachedtokens inputtokensdetails.cachedtokens tokens.cached cache.read"
+    ),
+    "cache_write_tokens": (
+        "cachecreationinputtokens cachewritetokens cachewriteinputtokens cachewrite cachewrites cachecreationtokens"
+    ),
+    "cache_write_1h_tokens": "cachewrite1htokens cachecreation1htokens",
+    "reasoning_tokens": (
+        "reasoningtokens reasoningoutputtokens thinkingtokens thoughtstokencount tokensreasoning "
+        "completiontokensdetails.reasoningtokens outputtokensdetails.reasoningtokens"
+    ),
+    "cost": (
+        "costusd cost totalcost totalcostusd costtotal estimatedcost estimatedcostusd price priceusd spend "
+        "responsecost costcents costinusd cost.amount cost.total cost.usd"
+    ),
+    "cost_input": "inputcost promptcost inputcostusd cost.input",
+    "cost_output": "outputcost completioncost outputcostusd cost.output",
+    "service_tier": "servicetier",
+    "cache_hit": "cachehit fromcache iscached",
+    "written": "llmmoncall",
+    "attempt": "attempt retryattempt retrycount retries attemptnumber",
+    "success": "success ok succeeded issuccess",
+    "failed": "iserror failed haserror",
+    "outcome": "status responsestatus outcome state",
+    "status_code": "statuscode httpstatus httpstatuscode responsecode httpcode",
+    "error": "error exception err",
+    "error_type": "errortype errorcode errorclass exceptiontype errorkind",
+    "error_message": "errormessage errormsg errortext",
+    "finish_reason": "finishreason stopreason finishreasons completionreason",
+    "request_id": "requestid id callid reqid responseid runid uuid messageid",
+    "trace": "traceid correlationid trace",
+    "session": "sessionid conversationid threadid chatid session",
+    "user": "userid user enduser customerid tenantid username useremail accountid",
+    "feature": "feature step stage usecase phase agent task caller endpoint node source app appname",
+    "prompt_version": "promptversion templateversion promptid prompttemplateversion",
+    "quality_score": "qualityscore quality score rating",
+    "role": "role author.role message.role",
+    "prompt": "prompt messages input request query question usermessage promptpreview inputtext prompttext",
+    "output": (
+        "output response completion content answer text result responsepreview outputtext responsetext reply "
+        "generation message.content message.text"
+    ),
+    "expected": "expected expectedoutput reference referenceanswer groundtruth",
+    "context": "context contexts retrievedcontext documents",
+    "system": "system systemprompt systemmessage systeminstruction",
+    "schema": "schema responseformat responseschema outputschema jsonschema requiredkeys",
+}
+CONTAINERS: Final = frozenset(
+    (
+        "usage tokenusage tokens metrics metadata extra response request data payload properties result timing "
+        "timings cost prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails meta "
+        "attributes tokencount tokencounts stats costs llmusage"
+    ).split()
+)
+# aliases whose own value decides: a count if it is a number, text if it is not
+_TEXT_OR_COUNT: Final = frozenset({"prompt", "completion", "tokens", "total", "input", "output"})
+_SUFFIXES: Final = (
+    *(("milliseconds", "ms"), ("millis", "ms"), ("msec", "ms"), ("ms", "ms")),
+    *(("microseconds", "us"), ("micros", "us"), ("usec", "us"), ("us", "us"), ("µs", "us")),
+    *(("nanoseconds", "ns"), ("nanos", "ns"), ("nsec", "ns"), ("ns", "ns")),
+    *(("minutes", "min"), ("mins", "min"), ("min", "min")),
+    *(("seconds", "s"), ("secs", "s"), ("sec", "s"), ("s", "s")),
+)
+# what remains of the name of a length of time when its unit is taken off
+_STEMS: Final = frozenset(
+    (
+        "latency duration elapsed responsetime totalduration executiontime processingtime e2elatency took "
+        "timetaken wall elapsedtime ttft timetofirsttoken firsttoken firsttokenlatency timetofirstchunk walltime "
+        "totaltime response modelduration llmduration llmlatency apilatency calllatency requestduration requestlatency "
+        "responselatency inferencetime generationtime runtime"
+    ).split()
+)
+
+
+def aliases_of(slot: str) -> list[str]:
+    """The names that a slot goes by, most common first, as they are compared."""
+    return _ALIASES[slot].split()
+
+
+@lru_cache(maxsize=65536)
+def fold(key: str) -> str:
+    """A key as it is compared: lower case, no separators."""
+    return key.lower().translate(_DROP)
+
+
+_DROP: Final = {ord(sign): None for sign in "_-. "}
+
+
+def _ranks() -> dict[str, tuple[tuple[str, int], ...]]:
+    table: dict[str, list[tuple[str, int]]] = {}
+    for slot, aliases in _ALIASES.items():
+        for rank, alias in enumerate(aliases.split()):
+            table.setdefault(alias, []).append((slot, rank))
+    for stem in _STEMS & table.keys():  # every length of time in every unit
+        for suffix, _ in _SUFFIXES:
+            table.setdefault(stem + suffix, table[stem])
+    return {alias: tuple(found) for alias, found in table.items()}
+
+
+_RANKS: Final = _ranks()
+
+
+@lru_cache(maxsize=65536)
+def bindings_at(path: Path) -> tuple[Binding, ...]:
+    """The bindings that a path's name suggests, the commonest name first; units by suffix only."""
+    return tuple(Binding(slot, rank, path, suffix_unit(slot, path)) for slot, rank in _named(path) if slot in SLOTS)
+
+
+def _named(path: Path) -> Iterator[tuple[str, int]]:
+    keys = [fold(step) for step in path]
+    if len(keys) == 1:
+        yield from _RANKS.get(keys[0], ())
+        return
+    dotted = ".".join(keys[-2:])
+    yield from _RANKS.get(dotted, ())
+    if dotted not in _RANKS and keys[-1] not in _TEXT_OR_COUNT:
+        yield from _RANKS.get(keys[-1], ())
+
+
+def suffix_unit(slot: str, path: Path) -> str:
+    """The unit that the last key of a path names, "" where it names none."""
+    key = fold(path[-1])
+    if slot == "cost":
+        return "cents" if key.endswith("cents") else "usd"
+    if slot == "cached_tokens" and key == "cachereadinputtokens":
+        return "exclusive"
+    if slot == "prompt_tokens" and key == "inputtokens":
+        return "input"
+    if slot in SLOTS and SLOTS[slot] is Slot.NUMBER and key in _TEXT_OR_COUNT:
+        return "count"
+    if slot not in SLOTS or SLOTS[slot] is not Slot.DURATION:
+        return ""
+    return next((unit for suffix, unit in _SUFFIXES if key.removesuffix(suffix) in _STEMS and key.endswith(suffix)), "")
+
+
+_UNIT_WORDS: Final = {
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "milliseconds"), "ms"),
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), "s"),
+    **dict.fromkeys(("us", "µs", "usec", "usecs", "micros", "microseconds"), "us"),
+    **dict.fromkeys(("ns", "nsec", "nanos", "nanoseconds"), "ns"),
+    **dict.fromkeys(("min", "mins", "minutes"), "min"),
+}
+
+
+def unit_named(key: str) -> str:
+    """The unit of time that is the last word of any key (`took_s`, `elapsedMs`, `seconds`), "" where there is none."""
+    words = re.findall(r"[A-ZÀ-Þ]?[a-zß-ÿµ]+|[A-Z]+(?![a-z])", key)
+    return _UNIT_WORDS.get(words[-1].lower(), "") if words else ""
+
+
+_MODEL_NAMES: Final = frozenset(
+    (
+        "model modelname modelid modelused selectedmodel responsemodel llmmodel modelrequested requestedmodel "
+        "requestmodel"
+    ).split()
+)
+_COUNT_NAMES: Final = frozenset(
+    alias
+    for slot in ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+    for alias in _ALIASES[slot].split()
+    if "." not in alias and alias not in _TEXT_OR_COUNT and alias not in ("inputlength", "outputlength", "usagetotal")
+)
+
+
+def is_model(folded: str) -> bool:
+    """Whether a key names a model, and nothing else that could stand in a log of no calls."""
+    return folded in _MODEL_NAMES
+
+
+def is_count(folded: str) -> bool:
+    """Whether a key counts tokens by its own name."""
+    return folded in _COUNT_NAMES

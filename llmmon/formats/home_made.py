@@ -1,0 +1,471 @@
+"""Home-made objects: which part of one is the call, what its keys mean, and in which unit lengths of time are.
+
+An object is a call on evidence: a model, token counts, or a prompt with an output. The evidence may stand at the
+top, in an object under any key of the first levels (`{"event": ..., "llm": {"model": ...}}`), or in a provider's
+reply; what stands around it completes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_model
+from llmmon.formats.dialect import Dialect, Object, below
+from llmmon.formats.dialects.bodies import BODY_KEYS, RAW, body_of, raw_dialect
+from llmmon.formats.dialects.openai import API_ERROR
+from llmmon.formats.durations import DURATION_UNITS_US
+from llmmon.formats.mapping import (
+    SLOTS,
+    Binding,
+    FieldMapping,
+    Keys,
+    Path,
+    Picker,
+    Slot,
+    admit,
+    shape_of,
+    value_at,
+)
+from llmmon.formats.written_times import date_order
+from llmmon.metrics.record import TAG_PREFIX
+
+GENERIC: Final = "generic"
+_DEEPEST: Final = 4  # levels of objects that are looked at
+_MOST_NODES: Final = 64  # objects of one row that are looked at
+# what these hold is never the call itself, whatever its keys are called
+_CLOSED: Final = frozenset(
+    (
+        "tags labels messages tools toolchoice functions schema jsonschema parameters headers logprobs choices "
+        "candidates content contents limits ratelimit quota budget pricing prices config settings defaults env"
+    ).split()
+)
+# objects that are a part of the object around them, rather than something of their own
+_PARTS: Final = frozenset(
+    (
+        "usage tokenusage tokens tokencount tokencounts metrics stats timing timings cost costs request response "
+        "result output input prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails "
+        "usagedetails usagemetadata error"
+    ).split()
+)
+_COUNT_WORDS: Final = frozenset("input output prompt completion total in out".split())
+_HOLDER, _AROUND, _NESTED, _UNNAMED, _BESIDE = 100, 300, 1000, 500, 4000  # added to the ranks of what stands there
+_BEHIND: Final = 5000  # added to the rank of what the writer of the log knows better than the reply in it
+_TIMES: Final = frozenset({"start", "end", "latency", "latency_part", "ttft", "first_output_at", "request_id"})
+_HUGE: Final = 1e300  # an integer beyond is no number of anything
+
+# where tags stand: in an object named for them, at the top, or in the other usual objects
+TAG_PLACES: Final[tuple[Path, ...]] = (("tags",), (), ("metadata",), ("labels",), ("properties",), ("extra",))
+
+
+def tag_bindings(tags: Sequence[str], places: Sequence[Path] = ()) -> list[Binding]:
+    """Where a tag may stand: in the given places, else in the usual ones."""
+    everywhere = dict.fromkeys((*places, *TAG_PLACES))
+    return [Binding(TAG_PREFIX + tag, rank, (*at, tag)) for tag in tags for rank, at in enumerate(everywhere)]
+
+
+Reply = tuple[Path, Dialect]
+
+
+def reply_in(row: Object) -> Reply | None:
+    """Where a provider's reply stands in an object, the shallowest first, and whose it is."""
+    for path, node in _nodes(row):
+        dialect = raw_dialect(node)
+        if dialect is not None and (not path or path[-1] in BODY_KEYS or dialect is not API_ERROR):
+            return path, dialect
+        for key in BODY_KEYS:
+            text = node.get(key)
+            if isinstance(text, str) and (body := body_of(text)) is not None:
+                dialect = raw_dialect(body)
+                if dialect is not None:
+                    return (*path, key), dialect
+    return None
+
+
+def _nodes(row: Object) -> Iterator[tuple[Path, Object]]:
+    """The object and those in it, level by level."""
+    level: list[tuple[Path, Object]] = [((), row)]
+    seen = 0
+    for _ in range(_DEEPEST):
+        deeper: list[tuple[Path, Object]] = []
+        for path, node in level:
+            yield path, node
+            seen += 1
+            if seen >= _MOST_NODES:
+                return
+            for key, value in node.items():
+                if isinstance(value, dict) and fold(key) not in _CLOSED:
+                    deeper.append(((*path, key), value))
+        level = deeper
+
+
+def holder_of(row: Object) -> Path:
+    """The object that is the call: the shallowest that holds a model or token counts itself; () for the whole row."""
+    found: list[Path] = []
+    for path, node in _nodes(row):
+        if found and len(path) > len(found[0]):
+            break
+        if _holds(node):
+            found.append(path)
+    if not found:
+        return ()
+    holder = found[0]
+    if len(found) > 1:  # a request beside a response: what both are parts of
+        holder = _common(found)
+    while holder and fold(holder[-1]) in _PARTS:
+        holder = holder[:-1]
+    return holder
+
+
+def _holds(node: Object) -> bool:
+    """Whether an object names a model, or counts tokens, also in an object of counts such as `usage`."""
+    for key, value in node.items():
+        folded = fold(key)
+        if is_model(folded):
+            if isinstance(value, str) and value:
+                return True
+        elif is_count(folded):
+            if _is_number(value):
+                return True
+        elif folded in _USAGE and isinstance(value, dict) and _counts(value):
+            return True
+    return False
+
+
+_USAGE: Final = frozenset("usage tokenusage tokens tokencount tokencounts usagedetails usagemetadata".split())
+
+
+def _counts(usage: Mapping[str, Any]) -> bool:
+    return any((is_count(fold(key)) or fold(key) in _COUNT_WORDS) and _is_number(v) for key, v in usage.items())
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) or (type(value) is str and value.strip().isdecimal())
+
+
+def _common(paths: Sequence[Path]) -> Path:
+    shared = paths[0]
+    for path in paths[1:]:
+        at = 0
+        while at < min(len(shared), len(path)) and shared[at] == path[at]:
+            at += 1
+        shared = shared[:at]
+    return shared
+
+
+class Parts:
+    """An object taken apart: where its call is, the reply in it, and every path that may carry a field."""
+
+    def __init__(self, row: Object, root: Path = ()) -> None:
+        self.row = row
+        self.reply = None if root else reply_in(row)
+        self.holder = root if isinstance(value_at(row, root), dict) else ()
+        if not self.holder:
+            self.holder = self._around_reply() if self.reply is not None else holder_of(row)
+
+    def _around_reply(self) -> Path:
+        """The object whose part the reply is."""
+        holder = self.reply[0][:-1] if self.reply is not None else ()
+        while holder and fold(holder[-1]) in _PARTS:
+            holder = holder[:-1]
+        return holder
+
+    def bindings(self) -> Iterator[Binding]:
+        """What the keys mean; a provider's reply is read as such."""
+        reply = self.reply
+        if reply is not None:
+            path, dialect = reply
+            for binding in _below(path, dialect.bindings):
+                behind = _BEHIND if binding.slot in _TIMES else 0
+                yield Binding(binding.slot, binding.rank + behind, binding.path, binding.unit)
+        for at, relative, rank in self._paths():
+            for binding in bindings_at(relative):
+                yield Binding(binding.slot, binding.rank + rank, (*at, *relative), binding.unit)
+
+    def _paths(self) -> Iterator[tuple[Path, Path, int]]:
+        """Each path that may carry a field, as (where it is counted from, the rest, what is added to its rank)."""
+        for distance, at in enumerate(self.holder[:depth] for depth in range(len(self.holder), -1, -1)):
+            node = value_at(self.row, at)
+            inside = self.holder[: len(at) + 1] if distance else None
+            own = _HOLDER if not distance else _AROUND + 10 * distance
+            for key, value in node.items():
+                path = (*at, key)
+                if path in (inside, self._reply_at):
+                    continue
+                if not (isinstance(value, dict) and _has_parts(value, key)):
+                    yield at, (key,), own
+                if isinstance(value, dict):
+                    yield from self._inner(at, (key,), value, 0 if not distance else _BESIDE)
+
+    @property
+    def _reply_at(self) -> Path | None:
+        return self.reply[0] if self.reply is not None else None
+
+    def _inner(self, at: Path, relative: Path, node: Object, rank: int) -> Iterator[tuple[Path, Path, int]]:
+        """The keys of an object inside the call, if it is a usual part of one or holds evidence itself."""
+        if (*at, *relative) == self._reply_at or len(relative) >= _DEEPEST:
+            return
+        named = fold(relative[-1]) in CONTAINERS
+        if not named and (rank >= _BESIDE or fold(relative[-1]) in _CLOSED or not _holds(node)):
+            return
+        added = rank + (0 if named else _UNNAMED) + _NESTED * len(relative)
+        for key, value in node.items():
+            inner = (*relative, key)
+            if (*at, *inner) == self._reply_at:
+                continue
+            yield at, inner, added
+            if isinstance(value, dict):
+                yield from self._inner(at, inner, value, rank)
+
+
+def _below(path: Path, bindings: tuple[Binding, ...]) -> tuple[Binding, ...]:
+    for key in reversed(path):
+        bindings = below(key, bindings)
+    return bindings
+
+
+def _has_parts(value: Object, key: str) -> bool:
+    """Whether an object that is named as a text would be holds fields of its own."""
+    return fold(key) in CONTAINERS and any(bindings_at((key, inner)) for inner in value)
+
+
+def is_extended(found: Object, dialect: Dialect) -> bool:
+    """Whether the writer of a log added fields of the record to a provider's reply: `{**reply, "latency_ms": 1200}`."""
+    if dialect not in RAW or dialect.repeats:
+        return False
+    own = reply_keys(dialect)
+    return any(
+        key not in own and any(binding.slot in _ADDED for binding in bindings_at((key,)))
+        for key, value in found.items()
+        if value is not None
+    )
+
+
+def reply_keys(dialect: Dialect) -> frozenset[str]:
+    """The keys at the top of a provider's replies, as far as others could mean something in a log."""
+    return _REPLY_KEYS.get(dialect.name, _ANY_REPLY)
+
+
+_ADDED: Final = frozenset(
+    (
+        "start end latency ttft user session trace feature cost success failed outcome error error_type error_message "
+        "status_code prompt prompt_version quality_score cache_hit attempt expected context system request_id"
+    ).split()
+)
+_ANY_REPLY: Final = frozenset(
+    (
+        "id object created model choices usage system_fingerprint service_tier provider error citations timings "
+        "metrics type request_id metadata status"
+    ).split()
+)
+_REPLY_KEYS: Final = {
+    "openai_chat": _ANY_REPLY,
+    "openai_responses": _ANY_REPLY
+    | frozenset(
+        (
+            "created_at completed_at output text instructions user input prompt reasoning conversation context "
+            "incomplete_details"
+        ).split()
+    ),
+    "anthropic": _ANY_REPLY | frozenset("role content stop_reason".split()),
+    "gemini": _ANY_REPLY | frozenset("createTime create_time responseId modelVersion".split()),
+    "api_error": _ANY_REPLY | frozenset({"status_code"}),
+}
+
+
+def bindings_in(row: Object, root: Path = ()) -> Iterator[Binding]:
+    """The bindings that an object's keys suggest."""
+    return Parts(row, root).bindings()
+
+
+def resolve(
+    rows: Sequence[Object], overrides: Sequence[Binding], tags: Sequence[str], naive: str, root: Path = ()
+) -> FieldMapping:
+    """The mapping of a file's home-made objects from those of its head; `tags` are the tags to read."""
+    taken = {override.path for override in overrides}
+    named: dict[Binding, None] = {}
+    holders: dict[Path, None] = {}
+    for parts, found in _telling([Parts(row, root) for row in rows]):
+        if parts.holder:
+            holders.update(dict.fromkeys(parts.holder[:depth] for depth in range(len(parts.holder), 0, -1)))
+        named.update(dict.fromkeys(binding for binding in found if binding.path not in taken))
+    fitting = [b for b in named if any(admit(b, value_at(row, b.path)) is not None for row in rows)]
+    units = Units(rows, fitting)
+    bindings = [
+        *overrides,
+        *(units.settled(binding) for binding in fitting),
+        *tag_bindings(tags, [(*holder, *at) for holder in holders for at in TAG_PLACES]),
+    ]
+    return FieldMapping(GENERIC, tuple(sorted(bindings)), shape_of(rows), closed=True, naive=naive)
+
+
+def _telling(parts: Sequence[Parts]) -> list[tuple[Parts, list[Binding]]]:
+    """The objects that say what keys mean, with their bindings: those with evidence of a call, all where none has."""
+    found = [(each, list(each.bindings())) for each in parts]
+    slots = [{binding.slot for binding in bindings} for _, bindings in found]
+    telling = [
+        one for one, there in zip(found, slots, strict=True) if there & _EVIDENT or {"prompt", "output"} <= there
+    ]
+    return telling or found
+
+
+_EVIDENT: Final = frozenset({"model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens"})
+
+
+class Units:
+    """The units of lengths of time whose keys name none, guessed from the objects of a file's head."""
+
+    def __init__(self, rows: Sequence[Object], bindings: Iterable[Binding]) -> None:
+        self._rows = rows
+        self._tokens = sorted(binding for binding in bindings if binding.slot == "completion_tokens")
+        self.guessed: list[Binding] = []  # those that nothing but their size speaks for
+
+    def settled(self, binding: Binding) -> Binding:
+        """The binding with a unit."""
+        if binding.kind is Slot.TIME and not binding.unit:
+            order = date_order(value_at(row, binding.path) for row in self._rows)
+            return msgspec.structs.replace(binding, unit=order) if order == "dmy" else binding
+        if binding.kind is not Slot.DURATION or binding.unit:
+            return binding
+        pairs = [(_length(value_at(row, binding.path)), row) for row in self._rows]
+        known = [(length, self._completion(row)) for length, row in pairs if 0 < length < _HUGE]
+        unit, sure = unit_of(known)
+        found = Binding(binding.slot, binding.rank, binding.path, unit)
+        if not sure:
+            self.guessed.append(found)
+        return found
+
+    def _completion(self, row: Object) -> float:
+        for binding in self._tokens:
+            value = admit(binding, value_at(row, binding.path))
+            if type(value) in (int, float) and abs(value) < _HUGE:
+                return float(value)
+        return 0.0
+
+
+def _length(value: Any) -> float:
+    """A length of time without a unit of its own, 0 for any other value."""
+    if type(value) in (int, float):
+        return float(value) if abs(value) < _HUGE else 0.0
+    if type(value) is str:
+        try:
+            return float(value)
+        except ValueError:
+            return 0.0
+    return 0.0
+
+
+_CANDIDATES: Final = ("ms", "s", "us", "ns")  # the likeliest first
+_SLOWEST, _FASTEST = 1.0, 2000.0  # tokens a second
+
+
+def unit_of(lengths: Sequence[tuple[float, float]]) -> tuple[str, bool]:
+    """The unit of unsuffixed lengths of time, from pairs (length, completion tokens of the same call); is it sure?
+
+    The unit that implies 1 to 2,000 output tokens a second at the median; where several do or none, the one in
+    which the median is the likeliest length of a call: whole numbers from 50 and fractions from 120 on are
+    milliseconds, unless that is more than 20 minutes.
+    """
+    if not lengths:
+        return "ms", True
+    middle = _median(length for length, _ in lengths)
+    speeds = [tokens / length for length, tokens in lengths if tokens > 0]
+    plausible: list[str] = []
+    if speeds:
+        speed = _median(speeds) * 1e6  # per unit -> a second, for units in microseconds
+        plausible = [unit for unit in _CANDIDATES if _SLOWEST <= speed / DURATION_UNITS_US[unit] <= _FASTEST]
+        if len(plausible) == 1:
+            return plausible[0], True
+    likely = _likely(middle, all(length == int(length) for length, _ in lengths))
+    if not plausible or likely in plausible:
+        return likely, bool(plausible)
+    return plausible[0], False
+
+
+def _likely(middle: float, whole: bool) -> str:
+    if middle < (50 if whole else 120):
+        return "s"
+    if middle * DURATION_UNITS_US["ms"] <= _LONGEST_US:
+        return "ms"
+    return "us" if middle <= _LONGEST_US else "ns"
+
+
+_LONGEST_US: Final = 20 * 60 * 1e6
+
+
+def _median(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+class HomeMadeRows:
+    """Rows of home-made objects: by the file's mapping where its head had the key, by name where not."""
+
+    def __init__(self, mapping: FieldMapping | None, slots: frozenset[str], keys: Keys, root: Path = ()) -> None:
+        self._keys = keys
+        self._slots = slots | {"output", "prompt"}
+        self._root = root
+        self._bound: dict[Path, list[Binding]] = {}
+        self._always: list[Binding] = []
+        for binding in mapping.bindings if mapping else ():
+            self._bound.setdefault(binding.path, []).append(binding)
+            if binding.rank < 0 or binding.slot not in SLOTS:
+                self._always.append(binding)
+        self._known = {path for path, _ in mapping.shape} if mapping else set()
+        self._by_shape: dict[tuple[Any, ...], Picker] = {}
+
+    def row(self, found: Object) -> dict[str, Any]:
+        """The values of one object."""
+        shape = _shape_key(found)
+        picker = self._by_shape.get(shape)
+        if picker is None:
+            if len(self._by_shape) >= _MOST_SHAPES:
+                self._by_shape.clear()
+            picker = self._by_shape[shape] = Picker(self._bindings(found), self._keys)
+        return picker(found)
+
+    def _bindings(self, found: Object) -> list[Binding]:
+        named: list[Binding] = []
+        for each in bindings_in(found, self._root):
+            if each.path in self._known:
+                named += self._bound.get(each.path, ())
+            elif each.kind is Slot.DURATION and not each.unit:
+                named.append(msgspec.structs.replace(each, unit=self._usual_unit(each.slot)))
+            else:
+                named.append(each)
+        return [binding for binding in dict.fromkeys([*named, *self._always]) if binding.slot in self._slots]
+
+    def _usual_unit(self, slot: str) -> str:
+        """The unit of the head's lengths of time; one row alone must not tell, or the cut of a file would matter."""
+        units = [each.unit for bound in self._bound.values() for each in bound if each.slot == slot and each.unit]
+        return max(units, key=units.count) if units else ""
+
+
+_MOST_SHAPES: Final = 4096
+
+
+def _shape_key(found: Object, depth: int = _DEEPEST) -> tuple[Any, ...]:
+    """What the bindings of an object depend on: its keys and those of the objects in it, and which hold values.
+
+    A number, a text and a text that may hold JSON under one key make different shapes.
+    """
+    key: list[Any] = []
+    for name, value in found.items():
+        kind = type(value)
+        if kind is dict and depth > 1:
+            key.append((name, _shape_key(value, depth - 1)))
+        elif kind is str:
+            key.append((name, "{" if value[:1] == "{" else ""))
+        else:
+            key.append((name, _KINDS.get(kind)))
+    return tuple(key)
+
+
+_KINDS: Final = {int: 1, float: 1, list: "["}
+
+
+def is_stamped(row: Object) -> bool:
+    """Whether an object has a time of its own at the top."""
+    return any(binding.slot in ("start", "end") for key in row for binding in bindings_at((key,)))
