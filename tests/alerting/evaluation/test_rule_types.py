@@ -99,10 +99,10 @@ class TestChange:
 
     def test_faults_are_listed(self) -> None:
         for table, fault in (
-            ({"change": "50"}, "must be such as +50% or -30%"),
+            ({"change": "50"}, "must look like +50% or -30%"),
             ({"versus": "yesterday"}, 'must be "previous 7d"'),
             ({"versus": "previous 30m"}, "whole hours"),
-            ({"threshold": 3}, "threshold: does not go together with change"),
+            ({"threshold": 3}, "threshold: cannot be combined with change"),
         ):
             with pytest.raises(ConfigError, match="1 fault") as caught:
                 change(**table)
@@ -261,5 +261,5 @@ class TestBudgets:
 
     def test_names_are_told_apart(self) -> None:
         rule = {"name": "b 50 %", "metric": "error_rate", "threshold": 1}
-        with pytest.raises(ConfigError, match="two are called 'b 50 %'"):
+        with pytest.raises(ConfigError, match="two have the name 'b 50 %'"):
             rules_of(rules=[rule], budgets=[{"name": "b", "amount_usd": 1}])
