@@ -55,7 +55,7 @@ SMALL_ON_PURPOSE = {
 LIBRARIES = {
     "typer": ("cli",),
     "rich": ("output.renderers.terminal", "live.display"),
-    "zstandard": ("ingest.spans", "ingest.sources"),
+    "zstandard": ("ingest.packings", "ingest.sources"),
     "snowballstemmer": ("quality.scorers",),
     "genai_prices": ("pricing.price_list",),
     "fastapi": ("live.server",),

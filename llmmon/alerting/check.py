@@ -24,15 +24,11 @@ from llmmon.alerting.outbox import NotificationRow, enqueue, send_due
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, MINUTE_US, AlertRule
 from llmmon.alerting.state import HOUR, StateFile, sole_evaluator
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
-from llmmon.ingest import parallel
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import NewCalls, read_new
-from llmmon.ingest.query import Query, adding, wanted_of
+from llmmon.ingest.follow import NewCalls, read_known, read_new
+from llmmon.ingest.query import Query
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import Scan, open_plans, scan
-from llmmon.ingest.selection import Selection
-from llmmon.ingest.sources import open_source
-from llmmon.ingest.time_range import Now, TimeIndex
+from llmmon.ingest.time_range import Now
 from llmmon.metrics.aggregates import Partials, merge
 from llmmon.metrics.columns import IntArray
 from llmmon.text.names import lookup
@@ -98,53 +94,16 @@ def read_update(query: Query, streams: Sequence[Stream], state: StateFile, since
     known = state.streams()
     new = [stream for stream in streams if stream.name not in known]
     parts = _by_stream(streams, new_calls.results)
-    behind = _read_behind(query, new, checkpoints, since_us) if new and checkpoints else []
+    behind = (
+        read_known(query, fields_of(new), lambda: StreamsFold(new), checkpoints, since_us)
+        if new and checkpoints
+        else []
+    )
     return HistoryUpdate(new_calls, parts, _by_stream(new, behind) if behind else {})
 
 
 def _by_stream(streams: Sequence[Stream], results: Sequence[list[Partials]]) -> dict[Stream, Partials]:
     return {stream: joined(result[i] for result in results) for i, stream in enumerate(streams)}
-
-
-def _read_behind(
-    query: Query, streams: Sequence[Stream], checkpoints: Sequence[Checkpoint], since_us: int | None
-) -> list[list[Partials]]:
-    """What was read before, up to the checkpoints, once more for other streams."""
-    fields = fields_of(streams)
-    files = [c for c in checkpoints if _is_there(c)]
-    sources = [
-        msgspec.structs.replace(source, size=min(source.size, c.offset)) if c.plain else source
-        for c in files
-        for source in (open_source(c.path),)
-    ]
-    readable, plans, streams_open, _ = open_plans(sources, wanted_of(query, fields))
-    starts = []
-    for source, plan in zip(readable, plans, strict=True):
-        searchable = source.splittable and plan.splittable and since_us is not None
-        index = TimeIndex(source, plan) if searchable else None
-        usable = index is not None and index.last_us is not None and index.in_order()
-        starts.append(index.offset_before(since_us) if usable and index is not None and since_us is not None else 0)
-    done = scan(
-        Scan(
-            sources=readable,
-            plans=plans,
-            ranges=tuple((start, None) for start in starts),
-            selection=Selection(None, None, query.where),
-            price=adding(query, fields),
-            jobs=query.jobs or parallel.cpu_count(),
-            streams=streams_open,
-        ),
-        lambda: StreamsFold(streams),
-    )
-    return done.results
-
-
-def _is_there(checkpoint: Checkpoint) -> bool:
-    try:
-        status = Path(checkpoint.path).stat()
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == (checkpoint.device, checkpoint.inode)
 
 
 def store(

@@ -26,7 +26,7 @@ from llmmon.formats.home_made import (
     resolve,
     tag_bindings,
 )
-from llmmon.formats.layouts import LINES, Layout, UnreadableError, elements_of, layout_of
+from llmmon.formats.layouts import BLANK, LINES, Layout, UnreadableError, elements_of, layout_of
 from llmmon.formats.mapping import (
     CALL_KEY,
     COMPLETENESS,
@@ -124,12 +124,12 @@ def sampled(parts: Sequence[bytes], layout: Layout, forced: str | None = None) -
     found = Sampled([], [])
     for part in parts:
         for line in elements_of(part, layout)[:HEAD_LINES]:
-            if line.strip():
+            if line.strip(BLANK):
                 try:
-                    each = layout.object_of(line)
+                    objects = layout.objects_of(line)
                 except UnreadableError:
                     continue
-                if each is not None:
+                for each in objects:
                     inner = objects_in(each, forced)[:HEAD_LINES]
                     found.lines.append(inner)
                     found.around.append(each)

@@ -46,17 +46,27 @@ class UnreadableError(Exception):
 def object_of(line: bytes) -> dict[str, Any]:
     """The JSON object on a line; raises `UnreadableError` with the reason.
 
-    NaN and Infinity, bad UTF-8, a byte order mark, an object inside a JSON string and text before the object
-    are put up with.
+    Put up with are NaN and Infinity, bad UTF-8, byte order marks, zero bytes, the colours of terminals, a needless
+    comma, an object inside a JSON string and text before the object.
     """
+    found = objects_of(line)
+    if len(found) == 1:
+        return found[0]
+    raise UnreadableError("several objects where one was expected")
+
+
+def objects_of(line: bytes) -> list[dict[str, Any]]:
+    """As `object_of`, of a line that may hold several objects one after the other."""
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        found = _repaired(line, error)
+        found = _repaired(line, str(error).split(": line")[0])
     if isinstance(found, str):
         found = _inside(found.strip()) or found
     if isinstance(found, dict):
-        return found
+        return [found]
+    if isinstance(found, _Several):
+        return found.objects
     raise UnreadableError(f"{_KINDS.get(type(found), 'a value')} where an object was expected")
 
 
@@ -70,6 +80,12 @@ _KINDS: Final = {
 }
 
 
+class _Several(msgspec.Struct):
+    """Objects that stand on one line."""
+
+    objects: list[dict[str, Any]]
+
+
 def _inside(text: str) -> Any:
     try:
         return orjson.loads(text)
@@ -77,23 +93,83 @@ def _inside(text: str) -> Any:
         return None
 
 
-def _repaired(line: bytes, error: orjson.JSONDecodeError) -> Any:
-    text = line.decode("utf-8", "replace").lstrip("\ufeff").strip()
+def _repaired(line: bytes, reason: str) -> Any:
+    text = plain_text(line).removeprefix(",").lstrip()
+    if text.startswith(("{'", "[{'")):
+        raise UnreadableError(_PYTHON)
     if not text.startswith("{") and not re.match(r"\[\s*[\[{\"\]]", text):
         return text_object(text)
-    return _lenient(text, str(error).split(": line")[0])
+    return _lenient(text, reason)
+
+
+_PYTHON: Final = "a Python dict, not JSON: log json.dumps(record) instead of the record"
+
+
+def plain_text(line: bytes) -> str:
+    """A line as text: in UTF-8 but for bytes that are of Windows-1252, without marks, zero bytes and colours."""
+    if b"\0" in line:
+        line = _without_zeros(line)
+    text = line.decode("utf-8", "surrogateescape").translate(_WINDOWS)
+    return (_COLOURS.sub("", text) if "\x1b" in text else text).strip(_AROUND)
+
+
+def _without_zeros(line: bytes) -> bytes:
+    """A line of UTF-16 among others (its newline was cut in two), or with the hole that a truncated log has."""
+    zeros = line.count(b"\0")
+    if 2 * zeros > 0.8 * len(line):
+        pairs = line.lstrip(b"\0\r\n")
+        even = pairs[: len(pairs) & ~1]
+        if even[1::2].count(0) > 0.8 * len(even) / 2:
+            return even.decode("utf-16-le", "replace").encode("utf-8", "replace")
+    return line.replace(b"\0", b"")
+
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-B]")
+BLANK: Final = b"\0\x1e \t\r\n\f\v"  # what a line may hold and still be blank
+_AROUND: Final = "\ufeff\x1e \t\r\n\f\v"
+_WINDOWS: Final = {0xDC00 + byte: bytes([byte]).decode("cp1252", "replace") for byte in range(0x80, 0x100)}
+_NEEDLESS_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
 
 
 def _lenient(text: str, reason: str) -> Any:
+    """An object with what strict JSON does not have; also several. Raises `UnreadableError`."""
+    text = text.rstrip(", \t")
+    found = _strict(text) or _several(text)
+    if found is None and re.search(r",\s*[}\]]", text):
+        found = _strict(_NEEDLESS_COMMA.sub(lambda sign: sign[1] or "", text))
+    if found is None:
+        reason = reason if text.endswith(("}", "]")) else "cut off"
+        raise UnreadableError(f"not valid JSON: {reason}")
+    return found
+
+
+def _strict(text: str) -> Any:
+    """JSON, also with NaN, raw tabs in texts and halves of surrogate pairs; None if it is none."""
     import json  # only bad lines need it
 
     try:
-        found = json.loads(text)
+        found = json.loads(text, strict=False)
         # half a surrogate pair is no text: it becomes "?"
         return json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        reason = reason if text.endswith(("}", "]")) else "cut off"
-        raise UnreadableError(f"not valid JSON: {reason}") from None
+        return None
+
+
+def _several(text: str) -> _Several | None:
+    """Objects one after the other, also with commas between them; None if there is anything else."""
+    import json
+
+    decoder, found, at = json.JSONDecoder(strict=False), [], 0
+    while at < len(text):
+        try:
+            each, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(each, dict):
+            return None
+        found.append(json.loads(json.dumps(each, ensure_ascii=False).encode("utf-8", "replace")))
+        at = end + len(text[end:]) - len(text[end:].lstrip(", \t"))
+    return _Several(found) if found else None
 
 
 def text_object(text: str) -> dict[str, Any]:
@@ -103,12 +179,16 @@ def text_object(text: str) -> dict[str, Any]:
     if brace and text.endswith("}") and '":' not in prefix:
         found = _inside(text[len(prefix) :])
     if not isinstance(found, dict):
-        raise UnreadableError("not JSON")
-    stamp = re.search(_STAMP, prefix[:80])
+        raise UnreadableError(_PYTHON if text[len(prefix) :].startswith("{'") else "not JSON")
+    stamp = _STAMP.search(prefix[:80])
     return found if stamp is None else stamped(found, stamp[0])
 
 
-_STAMP: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
+_STAMP: Final = re.compile(
+    r"\d{4}[-/]\d\d[-/]\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z\b|[+-]\d\d:?\d\d))?"
+    r"|\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
+    r"|[A-Z][a-z]{2} [A-Z][a-z]{2} +\d\d? \d\d:\d\d:\d\d(?:\.\d{1,6})? \d{4}"
+)
 
 
 def stamped(found: dict[str, Any], moment: Any) -> dict[str, Any]:
@@ -288,6 +368,12 @@ class Layout(msgspec.Struct, frozen=True):
         """The object on a line (or of an element), None for the line of column names; raises `UnreadableError`."""
         return object_of(line) if self.kind != "csv" else self._cells(line)
 
+    def objects_of(self, line: bytes) -> list[dict[str, Any]]:
+        """All objects on a line (or of an element), none for the line of column names; raises `UnreadableError`."""
+        if self.kind != "csv":
+            return objects_of(line)
+        return [] if (found := self._cells(line)) is None else [found]
+
     def _cells(self, line: bytes) -> dict[str, Any] | None:
         cells = _split(line)
         if cells == self.header:
@@ -328,7 +414,7 @@ def _split(line: bytes) -> tuple[str, ...]:
 
 def layout_of(head: bytes) -> Layout:
     """The layout of a file that begins with these bytes."""
-    text = head.removeprefix(_BOM).lstrip()
+    text = head.removeprefix(_BOM).lstrip(BLANK)
     first, _, rest = text.partition(b"\n")
     if first.startswith(b"[") and first[1:].lstrip()[:1] in _ELEMENTS:
         alone = _is_json(first) and rest.lstrip().startswith(b"{")  # a stray array among lines

@@ -19,7 +19,7 @@ from llmmon.formats.detection import ReadPlan
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, bindings_of
 from llmmon.formats.envelopes import objects_in
 from llmmon.formats.home_made import GENERIC, HomeMadeRows, tag_bindings
-from llmmon.formats.layouts import DocumentSplitter, Element, UnreadableError
+from llmmon.formats.layouts import BLANK, DocumentSplitter, Element, UnreadableError
 from llmmon.formats.mapping import CALL_KEY, Binding, FieldMapping, Keys, Picker, passes
 from llmmon.formats.tabular.reader import Table, UniformReader
 from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
@@ -45,11 +45,9 @@ class ObjectReader:
 
         What the keys of a row mean is said by `binding`; those of metric samples are plain. Raises `UnreadableError`.
         """
-        found = self._plan.layout.object_of(line)
-        if found is None:
-            return []
         return [
             (GENERIC if dialect is None else dialect.name, self._rows(dialect, each))
+            for found in self._plan.layout.objects_of(line)
             for dialect, each in objects_in(found, self._plan.forced)
         ]
 
@@ -306,7 +304,7 @@ class SpanReader:
     def _read_others(self, elements: Sequence[Element], numbers: Sequence[int]) -> None:
         found: dict[str, tuple[list[dict[Any, Any]], list[int]]] = {}
         for (offset, line), number in zip(elements, numbers, strict=True):
-            if line.strip():
+            if line.strip(BLANK):
                 self._read_line(line.removesuffix(b"\n"), number, offset, found)
             else:
                 self.accounting.blank += 1

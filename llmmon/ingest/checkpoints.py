@@ -30,7 +30,7 @@ def checksum(source: Source, size: int) -> int:
 def checksum_before(source: Source, offset: int) -> int | None:
     """Checksum of the bytes before an offset of the content; None where it does not reach so far."""
     size = min(offset, PRINT_BYTES)
-    if not source.compression:
+    if not source.packing:
         return zlib.crc32(stretch(source.path, offset - size, offset))
     trace = Trace()
     try:
@@ -45,7 +45,7 @@ def checksum_before(source: Source, offset: int) -> int | None:
 
 def beginning(source: Source, size: int) -> bytes:
     """The first bytes of the content, as many as there are; raises `OSError`."""
-    if not source.compression:
+    if not source.packing:
         return stretch(source.path, 0, size)
     taken = bytearray()
     try:
@@ -337,7 +337,7 @@ def _kin(entries: Sequence[os.DirEntry[str]], base: str) -> Iterator[os.DirEntry
 
 def _shares_end(one: Source, other: Source, size: int) -> bool:
     """Whether the bytes before `size` are the same, as far as that can be told without decompressing."""
-    if one.compression or other.compression:
+    if one.packing or other.packing:
         theirs = content_size(other)
         return theirs is not None and size <= theirs
     start = max(0, size - PRINT_BYTES)
@@ -349,13 +349,13 @@ def _continues(file: LogFile, known: Checkpoint) -> bool:
     source = file.source
     if not known.offset or not known.head_bytes:
         return False
-    if not source.compression and source.size < max(known.head_bytes, 0 if known.whole else known.offset):
+    if not source.packing and source.size < max(known.head_bytes, 0 if known.whole else known.offset):
         return False
     if checksum(source, known.head_bytes) != known.head_crc:
         return False
     if known.whole:
         return True
-    if source.compression and content_size(source) == known.offset % (1 << 32):
+    if source.packing and content_size(source) == known.offset % (1 << 32):
         return True
     return checksum_before(source, known.offset) == known.tail_crc
 
@@ -366,7 +366,7 @@ def _is_cut_copy(file: LogFile, known: Checkpoint) -> bool:
     return (
         path not in (known.path, known.origin)
         and known.head_bytes == PRINT_BYTES
-        and not file.source.compression
+        and not file.source.packing
         and PRINT_BYTES <= file.source.size < known.offset
         and checksum(file.source, PRINT_BYTES) == known.head_crc
     )

@@ -113,7 +113,7 @@ class SpanWorker:
         return stored if stored.seal == self._seal_now(span) else None
 
     def _seal_now(self, span: Span) -> Seal | None:
-        if self._plan.sources[span.source].compression:
+        if self._plan.sources[span.source].packing:
             return None  # to decompress it is most of the work
         seal = None
         try:
@@ -177,7 +177,7 @@ class SpanWorker:
     def _chunks(self, span: Span, size: int = CHUNK_BYTES) -> Iterator[Any]:
         source = self._plan.sources[span.source]
         any_bytes = self._plan.plans[span.source].layout.kind == "documents"
-        if source.compression or span.source in self._plan.streams:
+        if source.packing or span.source in self._plan.streams:
             stream = self._plan.streams.get(span.source) or Stream(source)
             return stream.pieces() if any_bytes else stream.chunks(size)
         return self._bytes.pieces(source) if any_bytes else self._bytes.chunks(source, span, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.ingest import remote
+from llmmon.ingest.packings import MAGIC_BYTES, packing_of
 from llmmon.ingest.spans import Source, blocks, head, stored_bytes
 
-_LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv")
+_LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv", ".tsv", ".jsonl.out")
 _OWN_FILES: Final = frozenset({"labels.toml", "llmmon.toml"})
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -151,35 +152,33 @@ def _expand_url(url: str, paths: list[str], ignored: list[str], unreadable: list
 
 
 def is_log(name: str) -> bool:
-    """Whether a file in a folder is taken for a log: `.jsonl` and its like, rotated (`.1`) or compressed."""
+    """Whether a file in a folder is taken for a log: `.jsonl` and its like, rotated (`.1`, `-2026`) or compressed."""
     base = name.lower()
-    for ending in (".gz", ".zst"):
+    for ending in (".gz", ".zst", ".bz2", ".xz"):
         base = base.removesuffix(ending)
-    stem, dot, last = base.rpartition(".")
-    if dot and last.isdigit():
-        base = stem
-    return base.endswith(_LOG_ENDINGS)
+    return _ROTATED.sub("", base).endswith(_LOG_ENDINGS)
+
+
+_ROTATED: Final = re.compile(r"[.\-_]\d[\dt_.\-]*\Z")
 
 
 def open_source(path: str) -> Source:
-    """The log at a path, its compression told by its first bytes; raises `OSError`."""
+    """The log at a path, its packing told by its first bytes; raises `OSError`."""
     if path == "-":
         return Source("-", 0, seekable=False)
     if remote.is_url(path):
-        return _with_compression(Source(path, remote.size_of(path)))
+        return _with_packing(Source(path, remote.size_of(path)))
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(path)
     regular = stat.S_ISREG(status.st_mode)
     if not regular:
         return Source(path, 0, seekable=False)
-    return _with_compression(Source(path, status.st_size))
+    return _with_packing(Source(path, status.st_size))
 
 
-def _with_compression(source: Source) -> Source:
-    magic = stored_bytes(source, 0, 4)
-    compression = "gzip" if magic[:2] == _GZIP else "zstd" if magic == _ZSTD else ""
-    return Source(source.path, source.size, compression)
+def _with_packing(source: Source) -> Source:
+    return Source(source.path, source.size, packing_of(stored_bytes(source, 0, MAGIC_BYTES)))
 
 
 def _identity(source: Source) -> Any:
@@ -208,10 +207,12 @@ def content_size(source: Source) -> int | None:
     """Size when decompressed (modulo 2**32 as gzip has it), None where only reading would tell."""
     if not source.seekable:
         return None
-    if not source.compression:
+    if not source.packing:
         return source.size % (1 << 32)
-    if source.compression == "zstd":
+    if source.packing == "zstd":
         return _zstd_size(stored_bytes(source, 0, 18))
+    if source.packing != "gzip":
+        return None
     return int.from_bytes(stored_bytes(source, max(0, source.size - 4), source.size), "little")
 
 

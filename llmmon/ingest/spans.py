@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
-import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,25 +13,25 @@ import msgspec
 
 from llmmon.formats.accounting import LONGEST_LINE, LONGEST_UNPACKED, LongLine
 from llmmon.ingest import remote
+from llmmon.ingest.packings import unpacked
 
 CHUNK_BYTES: Final = 256 << 10
 SPAN_BYTES: Final = 16 << 20
 HEAD_BYTES: Final = 256 << 10
-_PACKED_BYTES: Final = 1 << 10  # of zstd at a time, which may become 32 MB
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One log: its path or URL ("-" for stdin), its size in bytes as stored, and how it is compressed."""
+    """One log: its path or URL ("-" for stdin), its size in bytes as stored, and how its content is packed."""
 
     path: str
     size: int
-    compression: str = ""  # "", "gzip", "zstd"
+    packing: str = ""  # of `packings`: compressed, or not in UTF-8
     seekable: bool = True
 
     @property
     def splittable(self) -> bool:
         """Whether it can be read from the middle."""
-        return self.seekable and not self.compression
+        return self.seekable and not self.packing
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -46,7 +44,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def head(source: Source, size: int = HEAD_BYTES) -> bytes:
-    """The first whole lines of a source, decompressed; raises `OSError`. Not for stdin."""
+    """The first whole lines of a source, unpacked; raises `OSError`. Not for stdin."""
     taken = bytearray()
     try:
         for block in blocks(source):
@@ -63,29 +61,15 @@ def head(source: Source, size: int = HEAD_BYTES) -> bytes:
 
 
 def blocks(source: Source) -> Iterator[bytes]:
-    """Decompressed bytes as they come; raises `OSError`, or `EOFError` where a compressed file is cut off."""
-    if source.compression == "zstd":
-        yield from _zstd_blocks(source)
-        return
-    try:
-        with _opened(source) as file:
-            while block := file.read(CHUNK_BYTES):
-                yield block
-    except zlib.error as error:
-        raise OSError(f"damaged: {error}") from None
-
-
-def _opened(source: Source) -> BinaryIO:
-    if source.path == "-":
-        return os.fdopen(os.dup(0), "rb")
-    if source.compression == "gzip":
-        stored = _stored(source) if remote.is_url(source.path) else source.path
-        return gzip.open(stored, "rb")  # type: ignore[return-value]
-    return _stored(source)
+    """The content as it comes, unpacked; raises `OSError`, or `EOFError` where a compressed file is cut off."""
+    with _stored(source) as file:
+        yield from unpacked(file, CHUNK_BYTES, source.path)
 
 
 def _stored(source: Source) -> BinaryIO:
     """The bytes as they are stored, from the beginning."""
+    if source.path == "-":
+        return os.fdopen(os.dup(0), "rb")
     if remote.is_url(source.path):
         return io.BufferedReader(remote.RemoteFile(source.path, source.size), CHUNK_BYTES)
     return Path(source.path).open("rb")
@@ -98,26 +82,6 @@ def stored_bytes(source: Source, start: int, end: int) -> bytes:
     with Path(source.path).open("rb") as file:
         file.seek(start)
         return file.read(end - start)
-
-
-def _zstd_blocks(source: Source) -> Iterator[bytes]:
-    """The frames of a file one after another."""
-    import zstandard
-
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    with _stored(source) as file:
-        while raw := file.read(_PACKED_BYTES):
-            while raw:
-                if frame.eof:
-                    frame = zstandard.ZstdDecompressor().decompressobj()
-                try:
-                    data = frame.decompress(raw)
-                except zstandard.ZstdError as error:
-                    raise OSError(str(error)) from None
-                yield from (data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
-                raw = frame.unused_data if frame.eof else b""
-    if not frame.eof:
-        raise EOFError("compressed file ended before its end")
 
 
 class Stream:

@@ -179,3 +179,54 @@ def test_a_dialect_can_be_forced() -> None:
     assert accounting.dialects == {"helicone": 1}
     data = SAMPLES["helicone"].read_bytes()
     assert "helicone" not in read(data, plan(data, dialect="generic"))[1].dialects
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lines(CALL).replace(b"}\n", b"},\n"),
+        b"\n" + lines(CALL).replace(b"{", b",{", 1),
+        lines(CALL).replace(b"}\n", b", }\n"),
+        b"\x1b[32m" + lines(CALL).replace(b"\n", b"\x1b[0m\n"),
+        lines(CALL).replace(b'"model"', b'\x1b[1;34m"model"\x1b[39m'),
+        b"\x1b[36mINFO\x1b[0m " + lines(CALL),
+        b"\0" * 300 + lines(CALL) + b"\0\0\n",
+        b"\x1e" + lines(CALL),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_repaired_where_that_is_safe(data: bytes) -> None:
+    assert calls_in(data) == SAME
+
+
+@pytest.mark.parametrize("between", [b"", b" ", b",", b", "])
+def test_several_objects_on_a_line(between: bytes) -> None:
+    one = lines(CALL).strip()
+    columns, accounting = read(lines(CALL) + between.join([one, one]) + b"\n")
+    assert (columns.size, accounting.lines, accounting.used) == (3, 2, 2)
+
+
+def test_a_line_of_utf16_among_others() -> None:
+    data = lines(CALL) + lines({**CALL, "user": "Zoë"}).decode().encode("utf-16-le")
+    columns, accounting = read(data)
+    assert (columns.size, accounting.rejected) == (2, 0)
+
+
+def test_bytes_that_are_no_utf8_are_read_as_windows_1252() -> None:
+    data = b'{"model": "m", "prompt_tokens": 3, "user": "Zo\xeb \x80"}\n'
+    assert read(data)[0].name("user").texts() == ["Zoë €"]
+
+
+def test_a_comma_inside_a_text_stays() -> None:
+    data = b'{"model": "m", "prompt_tokens": 3, "user": "a ,} b",}\n'
+    assert read(data)[0].name("user").texts() == ["a ,} b"]
+
+
+@pytest.mark.parametrize("line", ["{'model': 'm', 'prompt_tokens': 3}", "INFO {'model': 'm'}"])
+def test_a_python_dict_is_named(line: str) -> None:
+    (reject,) = read(line.encode())[1].rejects
+    assert reject.reason.startswith("a Python dict, not JSON")
+
+
+def test_an_object_inside_a_broken_one_is_no_record() -> None:
+    _, accounting = read(b'{"model": "m", "usage": {"prompt_tokens": 3}\n')
+    assert (accounting.used, accounting.rejected) == (0, 1)
