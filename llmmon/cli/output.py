@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import msgspec
 import typer
 
-from llmmon.errors import EXIT_FOUND, InputError, UsageError, first_exit_code
+from llmmon.errors import EXIT_FOUND, InputError, UsageError, first_exit_code, os_reason
 from llmmon.files import appearing, cannot_write
 from llmmon.ingest.remote import is_url
 from llmmon.ingest.report import SourceReport
@@ -181,7 +181,7 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
 
 
 def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    return os_reason(error)
 
 
 def accounting(source: SourceReport) -> str:

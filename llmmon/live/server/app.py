@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from llmmon import __version__
-from llmmon.errors import UsageError
+from llmmon.errors import UsageError, os_reason
 from llmmon.live.server import alert_routes, metric_routes
 from llmmon.live.server.auth import LOOPBACK, App, Gate
 from llmmon.live.server.journal import Journal
@@ -157,6 +157,6 @@ def _listening(plan: ServePlan) -> socket.socket:
         found.listen(_BACKLOG)
     except OSError as error:
         found.close()
-        why = (error.strerror or str(error)).lower()
+        why = os_reason(error)
         raise UsageError(f"cannot listen on {plan.host}:{plan.port}: {why}", hint="--port N for another") from None
     return found

@@ -14,7 +14,7 @@ from glob import escape
 from pathlib import Path
 from typing import Final, Self
 
-from llmmon.errors import InputError, UsageError
+from llmmon.errors import InputError, UsageError, os_reason
 from llmmon.live.server.settings import RefusedError
 
 TURN_BYTES: Final = 256 << 20
@@ -100,7 +100,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    return os_reason(error)
 
 
 _AT_ONCE: Final = 8 << 20  # bytes of one write
@@ -155,7 +155,7 @@ class Writer:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.append, pieces)
         except OSError as error:
-            fault = f"cannot write {self._journal.path}: {(error.strerror or str(error)).lower()}"
+            fault = f"cannot write {self._journal.path}: {os_reason(error)}"
         if fault is not None and fault != self.fault:
             self._say(fault)
         self.fault = fault
