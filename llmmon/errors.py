@@ -69,11 +69,6 @@ class DeliveryError(LlmmonError):
         self.retryable = retryable
 
 
-def os_reason(error: OSError) -> str:
-    """The reason of a failed system call in lower case, as `permission denied`."""
-    return (error.strerror or str(error)).lower()
-
-
 def missing_extra(extra: str, needed_for: str) -> UsageError:
     """The error for an optional dependency that is not installed, with the line that installs it."""
     return UsageError(f"{needed_for} needs the extra '{extra}'", hint=f"pip install 'llmmon[{extra}]'")
@@ -82,3 +77,9 @@ def missing_extra(extra: str, needed_for: str) -> UsageError:
 def first_exit_code(codes: set[int]) -> int:
     """The exit code of a run to which several apply."""
     return next(code for code in EXIT_PRECEDENCE if code in codes or code == EXIT_OK)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in the words of the system and without a path: `permission denied`."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]

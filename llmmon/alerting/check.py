@@ -40,6 +40,15 @@ if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo
 
 
+MOST_REPLAYED: Final = 400 * 1440  # minutes of a log's end that are replayed
+FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
+_KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
+_EVALUATED: Final = "evaluated_minute"
+_LAST_EVENT: Final = "last_event_us"
+_EXPLAINED: Final = 60  # minutes
+_SPARE: Final = 2 * HOUR  # minutes of history kept beyond what rules need
+
+
 class ExplainedRow(msgspec.Struct, frozen=True):
     """The evaluation of a rule for one group at one minute."""
 
@@ -66,9 +75,6 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
     explained: tuple[ExplainedRow, ...] = ()
     slos: tuple[SloStatus, ...] = ()
-
-
-_SPARE: Final = 2 * HOUR  # minutes of history kept beyond what rules need
 
 
 class HistoryUpdate(msgspec.Struct, frozen=True):
@@ -127,14 +133,6 @@ def _add(state: StateFile, stream: Stream, parts: Sequence[Partials], groups: Se
             limited, groups = admitted(part, groups)
             state.add_history(stream.name, limited, joined)
     return tuple(groups)
-
-
-MOST_REPLAYED: Final = 400 * 1440  # minutes of a log's end that are replayed
-FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
-_KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
-_EVALUATED: Final = "evaluated_minute"
-_LAST_EVENT: Final = "last_event_us"
-_EXPLAINED: Final = 60  # minutes
 
 
 def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArray:

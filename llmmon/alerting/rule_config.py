@@ -14,9 +14,27 @@ from llmmon.text.tables import LONGEST_US, TomlTable
 from llmmon.text.times import HOUR_US, MINUTE_US, duration_text, duration_us
 
 KEYS: Final = (
-    *("name", "metric", "aggregation", "window", "condition", "threshold", "severity", "for", "keep_firing_for"),
-    *("cooldown", "repeat", "by", "where", "min_count", "no_data", "notify", "labels", "description", "anomaly"),
-    *("change", "versus"),
+    "name",
+    "metric",
+    "aggregation",
+    "window",
+    "condition",
+    "threshold",
+    "severity",
+    "for",
+    "keep_firing_for",
+    "cooldown",
+    "repeat",
+    "by",
+    "where",
+    "min_count",
+    "no_data",
+    "notify",
+    "labels",
+    "description",
+    "anomaly",
+    "change",
+    "versus",
 )
 _NOT_OF_ANOMALIES: Final = frozenset({"aggregation", "window", "condition", "threshold", "min_count", "no_data"})
 _NOT_OF_CHANGES: Final = frozenset({"condition", "threshold", "anomaly"})

@@ -32,7 +32,7 @@ from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
 from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
 from llmmon.alerting.notifiers import NOTIFIERS, Channel
 from llmmon.alerting.rules import AlertRule, Change
-from llmmon.errors import InputError, UsageError, os_reason
+from llmmon.errors import InputError, UsageError, reason_of
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.report import SourceReport
 from llmmon.metrics.aggregation import ColumnsFold
@@ -387,4 +387,4 @@ def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] |
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:
-        raise InputError(f"{path}: {os_reason(error)}") from None
+        raise InputError(f"{path}: {reason_of(error)}") from None
