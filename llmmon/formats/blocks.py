@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 
 from llmmon.formats import timestamps, values
-from llmmon.formats.call_keys import keys
 from llmmon.formats.canonical import Interners, RawCalls
 from llmmon.formats.mapping import Binding, Slot, admitted_types
 from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, IntArray, Interner
@@ -144,7 +143,7 @@ def reader_of(binding: Binding, interner: Interner, naive: str) -> Callable[[Seq
         case Slot.FLAG:
             return values.presence if binding.unit == "present" else values.flags
         case Slot.KEY:
-            return keys
+            return values.keys
         case Slot.NAME if "=" in binding.unit:
             words = values.Words(binding.unit)
             return lambda column: values.codes(words.of(column), interner)

@@ -16,7 +16,7 @@ from llmmon.ingest import parallel, sources
 from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
-from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
+from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, open_plans, scan
 from llmmon.ingest.selection import (
     EVERY_CALL,
     OnceFold,
@@ -125,9 +125,9 @@ class Loader:
         inside: Selection = EVERY_CALL,
         jobs: int | None = None,
         cache: ColumnCache | None = None,
-    ) -> Scan:
+    ) -> ScanRequest:
         """The scan of byte ranges of logs; `inside` is the time range, `jobs` None is what the query says."""
-        return Scan(
+        return ScanRequest(
             sources=tuple(sources),
             plans=tuple(plans),
             ranges=tuple(ranges),
@@ -248,7 +248,7 @@ def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int 
     return _read_deferred(loader, logs, times)
 
 
-def _request(loader: Loader, logs: Logs, times: TimeRange) -> Scan:
+def _request(loader: Loader, logs: Logs, times: TimeRange) -> ScanRequest:
     plans = logs.plans
     if loader.deferred:  # what is needed to choose among the rows of a call
         plans = tuple(msgspec.structs.replace(plan, repeats=True) for plan in plans)

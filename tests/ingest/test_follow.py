@@ -17,8 +17,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.formats.call_keys import keys
 from llmmon.formats.mapping import CALL_KEY, parse_override
+from llmmon.formats.values import keys
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Seen, read_known, read_new
 from llmmon.ingest.query import Query

@@ -15,9 +15,10 @@ from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rule_config import rule_toml
 from llmmon.alerting.rule_tests import GivenSeries, calls_of
-from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.rules import AlertRule
 from llmmon.alerting.suggest import Parts, noise_budget, suggest
 from llmmon.config import parse
+from llmmon.text.times import MINUTE_US
 
 START = 1440
 MINUTES = 900
@@ -89,6 +90,6 @@ def test_a_suggested_threshold_keeps_its_budget_on_the_part_it_was_chosen_on(
         assert found.reason
         return
     told = notified(replay([evaluate_rule(found.proposed, histories, parts.first)]).messages)
-    assert found.then.first.told == len(told)
+    assert found.then.first.notifications == len(told)
     assert found.then.first.noise <= number
     assert labelled or len(told) <= number
