@@ -25,7 +25,7 @@ from llmmon.metrics.columns import (
     Names,
     recode,
 )
-from llmmon.metrics.record import NANO_DOLLARS, SCORE_UNITS
+from llmmon.metrics.record import FIELDS, NANO_DOLLARS, SCORE_UNITS, USAGE
 
 
 class Interners(dict[str, Interner]):
@@ -119,9 +119,9 @@ class BoundSlots:
                 break
         return found
 
-    def counts(self, slot: str) -> FloatArray | None:
+    def counts(self, slot: str, scale: int = 1) -> FloatArray | None:
         """Numbers of tokens, NaN for missing, as -1 and other negative ones are; None where no row has one."""
-        found = self.numbers(slot)
+        found = self.numbers(slot, None if scale == 1 else lambda _: scale)
         if found is None or not (found < 0).any():
             return found
         return np.where(found < 0, np.nan, found)
@@ -227,7 +227,7 @@ def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
     """The token fields of the record; NaN for missing, None where no row has one."""
     cached, write = slots.counts("cached_tokens"), slots.counts("cache_write_tokens")
     total, reasoning = slots.counts("total_tokens"), slots.counts("reasoning_tokens")
-    logged = slots.counts("prompt_tokens")
+    logged = _with_beside(slots, "prompt_tokens", "input_tool_tokens")
     completion = _whole_completion(slots, logged, reasoning, total)
     nothing = _nothing_counted(logged, completion, total)
     counts = {
@@ -245,6 +245,16 @@ def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
         }
         total = None if total is None else np.where(nothing, np.nan, total)
     return {**counts, "total_tokens": _total(counts["prompt_tokens"], counts["completion_tokens"], total)}
+
+
+def _with_beside(slots: BoundSlots, half: str, part: str) -> FloatArray | None:
+    """A half of the usage with a part that is logged beside it, as a binding's unit says; None where no row has it."""
+    whole = slots.counts(half)
+    beside = slots.from_unit(part, "exclusive")
+    if whole is None or beside is None:
+        return whole
+    counted = slots.counts(part)
+    return whole if counted is None else np.where(beside, whole + np.nan_to_num(counted), whole)
 
 
 def _nothing_counted(
@@ -266,7 +276,7 @@ def _whole_completion(
     slots: BoundSlots, prompt: FloatArray | None, reasoning: FloatArray | None, total: FloatArray | None
 ) -> FloatArray | None:
     """Completion tokens with reasoning, also where a log counts the two apart: the total, or their sizes, tell."""
-    completion = slots.counts("completion_tokens")
+    completion = _with_beside(slots, "completion_tokens", "output_citation_tokens")
     if completion is None or reasoning is None:
         return completion
     known = np.nan_to_num(reasoning)
@@ -337,7 +347,7 @@ def _total(prompt: FloatArray | None, completion: FloatArray | None, logged: Flo
 
 
 __all__ = ["Interners", "RawCalls", "canonical"]  # both halves of one step
-_MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 100}
+_MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 100, "usd_ticks": 0.1}
 _WEAK: Final = ("latency_ms", "quality_score")
 
 
@@ -359,6 +369,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         "latency_ms": latency,
         "time_to_first_token_ms": first_token(slots, start, latency),
         **token_counts(slots),
+        **_usage(slots),
         "cost_usd": _cost(slots),
         "quality_score": slots.numbers("quality_score", lambda _: SCORE_UNITS),
         "attempt": slots.numbers("attempt"),
@@ -379,6 +390,11 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         },
         positions=slots.raw.lines,
     )
+
+
+def _usage(slots: BoundSlots) -> dict[str, FloatArray | None]:
+    """The usage that some models bill apart, where the log has any."""
+    return {name: slots.counts(name, FIELDS[name].scale) for name in USAGE if name in slots.bound}
 
 
 def _with_text(slots: BoundSlots, slot: str) -> BoolArray:
