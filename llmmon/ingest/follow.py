@@ -16,14 +16,14 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.errors import InputError
+from llmmon.errors import InputError, reason_of
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN
 from llmmon.formats.detection import ReadPlan, plan_for
 from llmmon.formats.mapping import CALL_KEY
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
 from llmmon.ingest.query import Loader, MakeFold, Query
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import POSITION_BITS, Fold, Scan, open_plans, scan
+from llmmon.ingest.scan import POSITION_BITS, Fold, ScanRequest, open_plans, scan
 from llmmon.ingest.sources import expand, open_source
 from llmmon.ingest.spans import HEAD_BYTES, Source, Stream, blocks, head
 from llmmon.ingest.time_range import TimeIndex
@@ -200,7 +200,7 @@ class _Reading:
         try:
             plan = plan_for(head(file.source), self._loader.wanted)
         except (OSError, EOFError, zlib.error) as error:
-            self._failed.append((file.source.path, (getattr(error, "strerror", None) or str(error)).lower()))
+            self._failed.append((file.source.path, reason_of(error)))
             return None
         self._plans[file.identity] = (whole, plan)
         return plan
@@ -214,8 +214,8 @@ class _Reading:
         start = _offset_since(msgspec.structs.replace(source, size=end), plan, self._since_us)
         return behind_last_newline(msgspec.structs.replace(source, size=start), 0), end
 
-    def _scan(self, request: Scan, after: int | None = None) -> SourceReport:
-        """Scan into folds, only what stands on lines from `after` on where that is given."""
+    def _scan(self, request: ScanRequest, after: int | None = None) -> SourceReport:
+        """ScanRequest into folds, only what stands on lines from `after` on where that is given."""
         make_fold = self._loader.make_fold
         done = scan(request, make_fold if after is None else lambda: LinesFrom(make_fold(), after))
         self._failed += done.report.failed

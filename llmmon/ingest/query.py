@@ -16,7 +16,7 @@ from llmmon.ingest import parallel, sources
 from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
-from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
+from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, open_plans, scan
 from llmmon.ingest.selection import EVERY_CALL, Selection, keep_most_complete
 from llmmon.ingest.spans import SPAN_BYTES, Source, Stream
 from llmmon.ingest.time_range import TimeRange, TimeRequest
@@ -117,9 +117,9 @@ class Loader:
         inside: Selection = EVERY_CALL,
         jobs: int | None = None,
         cache: ColumnCache | None = None,
-    ) -> Scan:
+    ) -> ScanRequest:
         """The scan of byte ranges of logs; `inside` is the time range, `jobs` None is what the query says."""
-        return Scan(
+        return ScanRequest(
             sources=tuple(sources),
             plans=tuple(plans),
             ranges=tuple(ranges),

@@ -20,7 +20,7 @@ from llmmon.formats.reader import SpanReader
 from llmmon.ingest.query import Logs, Query, wanted_of
 from llmmon.ingest.rejects import RejectsFile, keep_rejects
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import Scan, scan
+from llmmon.ingest.scan import ScanRequest, scan
 from llmmon.ingest.selection import Selection
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns
@@ -182,7 +182,9 @@ def inspect_logs(query: Query) -> tuple[InspectReport, SourceReport, int]:
 def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[FileInspection, SourceReport]:
     plan = logs.plans[number]
     streams = {0: logs.streams[number]} if number in logs.streams else {}
-    one = Scan((logs.sources[number],), (plan,), ((0, None),), Selection(), engine=logs.query.engine, streams=streams)
+    one = ScanRequest(
+        (logs.sources[number],), (plan,), ((0, None),), Selection(), engine=logs.query.engine, streams=streams
+    )
     scanned = scan(one, _CoverageFold, rejects)
     coverage, calls = _merged(scanned.results)
     report = scanned.report
