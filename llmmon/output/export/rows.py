@@ -21,7 +21,7 @@ from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.reread import rereadable
 from llmmon.ingest.spans import head
 from llmmon.metrics.columns import Columns
-from llmmon.metrics.record import FIELDS, TAG_PREFIX, TEXTS, USAGE, Kind, Status
+from llmmon.metrics.record import FIELDS, TAG_PREFIX, TEXTS, Kind, Status
 from llmmon.output.renderers.json import dumps
 from llmmon.pricing.cost_modes import AS_READ
 from llmmon.text.times import SECOND_US
