@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from llmmon.alerting.actions import FaultyRuleError, acknowledge, add_rule, added_rules, all_rules, drop_rule, resolve
 from llmmon.alerting.alert import Alert, State
-from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.rules import AlertRule
 from llmmon.alerting.state import BusyError, StateFile, sole_evaluator
 from llmmon.errors import UsageError
 from llmmon.live.server.replies import (
@@ -30,7 +30,7 @@ from llmmon.live.server.replies import (
 )
 from llmmon.live.server.service import Service, clock
 from llmmon.live.server.settings import Fault, RefusedError
-from llmmon.text.times import iso
+from llmmon.text.times import MINUTE_US, iso
 
 _MOST_EPISODES: Final = 1000
 Result = TypeVar("Result")
