@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 
 from llmmon.formats import outcomes, values
-from llmmon.formats.bound_slots import BoundSlots, Interners, RawCalls
+from llmmon.formats.bound import BoundSlots, Interners, RawCalls
+from llmmon.formats.counts import billed_apart, token_counts
+from llmmon.formats.doubts import Doubts, add_doubts, doubts_of
 from llmmon.formats.mapping import RESULTS, Binding, Slot
-from llmmon.formats.token_counts import billed_apart, token_counts
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
@@ -115,16 +116,21 @@ _MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 
 _WEAK: Final = ("latency_ms", "quality_score")
 
 
-def canonical(raw: RawCalls, interners: Interners, *, rule: CallRule | None, outcome: bool = True) -> Columns:
+def canonical(
+    raw: RawCalls, interners: Interners, *, rule: CallRule | None, outcome: bool = True, doubts: Doubts | None = None
+) -> Columns:
     """The calls among the rows, those that a rule admits; without one each row is a call.
 
-    Status and errors are settled only where `outcome` asks for it.
+    Status and errors are settled only where `outcome` asks for it; what looks wrong is counted into `doubts`.
     """
-    slots = BoundSlots(raw, interners)
+    slots = BoundSlots(raw, interners, {} if doubts is None else doubts)
     answered = _with_text(slots, "output")
     found = _columns(slots, answered, wants_outcome=outcome)
     keep = np.ones(raw.size, np.bool_) if rule is None else _is_call(slots, found, answered, rule)
-    return found if keep.all() else found.take(keep)
+    kept = found if keep.all() else found.take(keep)
+    if doubts is not None:
+        add_doubts(doubts, doubts_of(kept, home_made=rule is not None))
+    return kept
 
 
 def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> Columns:
@@ -182,7 +188,9 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
         keep |= answered | _any_there(found, _WEAK)
     if not rule.lone and not counted.all():
         ended = answered | _any_there(found, ("latency_ms", "cost_usd")) | _is_over(slots)
-        keep &= counted | ended
+        lone = keep & ~(counted | ended)
+        keep &= ~lone
+        add_doubts(slots.doubts, {"passed": int(np.count_nonzero(lone))})
     if "role" in slots.bound:
         keep &= counted | ~_spoken_by_others(slots)
     return keep

@@ -55,6 +55,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     now_us: int | None = None
     failed: tuple[tuple[str, str], ...] = ()  # path, why
+    warnings: tuple[str, ...] = ()  # what looks wrong, a line each
 
     @property
     def counts(self) -> dict[str, int]:
@@ -74,6 +75,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
             rejects=tuple(reject for report in reports for reject in report.rejects),
             start_us=min((r.start_us for r in reports if r.start_us is not None), default=None),
             end_us=max((r.end_us for r in reports if r.end_us is not None), default=None),
+            warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
             **{name: sum(getattr(report, name) for report in reports) for name in COUNTS},
         )
 

@@ -17,6 +17,7 @@ from llmmon.files import OPEN_FILES
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import ReadPlan, Wanted, plan_for
+from llmmon.formats.doubts import add_doubts, warnings_of
 from llmmon.formats.mapping import CALL_KEY, COMPLETENESS
 from llmmon.formats.reader import Block, SpanReader, uniform_reader
 from llmmon.formats.tabular.reader import UniformReader
@@ -366,8 +367,20 @@ def _scanned(
         start_us=tally.start_us,
         end_us=tally.end_us,
         failed=tuple(failed),
+        warnings=tuple(_warnings(request, total)),
     )
     return Scanned(results, report, tally, numbered)
+
+
+def _warnings(request: ScanRequest, total: Accounting) -> Iterator[str]:
+    files = list(zip((source.path for source in request.sources), request.plans, strict=True))
+    nowhere = request.plans[0].unmatched if request.plans else ()
+    return warnings_of(
+        total.doubts,
+        guessed=[(file, binding) for file, one in files for binding in one.guessed],
+        unmatched=[b for b in nowhere if all(b in one.unmatched for one in request.plans)],
+        unread_times=[(file, key) for file, one in files for key in one.unread_times],
+    )
 
 
 def _located(path: str, start: int, first: int | None, reject: Reject) -> RejectedLine:
@@ -380,6 +393,7 @@ def _add(total: Accounting, part: Accounting) -> None:
         setattr(total, name, getattr(total, name) + getattr(part, name))
     for dialect, lines in part.dialects.items():
         total.read_as(dialect, lines)
+    add_doubts(total.doubts, part.doubts)
 
 
 def place(position: int, scanned: Scanned[Any]) -> tuple[str, int | None]:

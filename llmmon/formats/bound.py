@@ -1,4 +1,4 @@
-"""The raw values of one block of rows, by what they are bound to."""
+"""The slots of one block of rows: of several bindings for a slot, the first with a value counts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from llmmon.formats.doubts import Doubts
 from llmmon.formats.mapping import Binding
 from llmmon.metrics.columns import (
     MISSING_CODE,
@@ -47,8 +48,9 @@ class RawCalls(msgspec.Struct, eq=False):
 class BoundSlots:
     """The slots of one block of rows."""
 
-    def __init__(self, raw: RawCalls, interners: Interners) -> None:
+    def __init__(self, raw: RawCalls, interners: Interners, doubts: Doubts) -> None:
         self.raw = raw
+        self.doubts = doubts
         self.size = raw.size
         self.interners = interners
         self.bound: dict[str, list[Binding]] = {}

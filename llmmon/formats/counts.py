@@ -1,11 +1,17 @@
-"""Usage as it was logged -> what was used: totals with their parts, whatever a log counts inside or beside them."""
+"""Token counts: what is inside what, which parts are missing, and what a logged total says of them."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from llmmon.formats.bound_slots import BoundSlots
-from llmmon.metrics.columns import BoolArray, FloatArray
+from llmmon.formats.bound import BoundSlots
+from llmmon.formats.doubts import add_doubts
+from llmmon.metrics.columns import (
+    BoolArray,
+    FloatArray,
+)
 from llmmon.metrics.record import FIELDS, USAGE
 
 
@@ -14,6 +20,8 @@ def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
     cached, write = slots.counts("cached_tokens"), slots.counts("cache_write_tokens")
     total, reasoning = slots.counts("total_tokens"), slots.counts("reasoning_tokens")
     logged = _with_beside(slots, "prompt_tokens", "input_tool_tokens")
+    if "output_citation_tokens" in slots.bound:
+        total = _with_beside(slots, "total_tokens", "output_citation_tokens")
     completion = _whole_completion(slots, logged, reasoning, total)
     nothing = _nothing_counted(logged, completion, total)
     counts = {
@@ -30,17 +38,36 @@ def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
             field: None if column is None else np.where(nothing, np.nan, column) for field, column in counts.items()
         }
         total = None if total is None else np.where(nothing, np.nan, total)
+    _count_contradictions(slots, counts["prompt_tokens"], counts["completion_tokens"], total)
     return {**counts, "total_tokens": _total(counts["prompt_tokens"], counts["completion_tokens"], total)}
 
 
-def _with_beside(slots: BoundSlots, half: str, part: str) -> FloatArray | None:
-    """A half of the usage with a part that is logged beside it, as a binding's unit says; None where no row has it."""
-    whole = slots.counts(half)
+def _with_beside(slots: BoundSlots, whole: str, part: str) -> FloatArray | None:
+    """A count with a part that is logged beside it, as a binding's unit says; None where no row has the count."""
+    logged = slots.counts(whole)
     beside = slots.from_unit(part, "exclusive")
-    if whole is None or beside is None:
-        return whole
+    if logged is None or beside is None:
+        return logged
     counted = slots.counts(part)
-    return whole if counted is None else np.where(beside, whole + np.nan_to_num(counted), whole)
+    return logged if counted is None else np.where(beside, logged + np.nan_to_num(counted), logged)
+
+
+def billed_apart(slots: BoundSlots) -> dict[str, FloatArray | None]:
+    """The usage that some models bill apart, where the log has any."""
+    return {name: slots.counts(name, FIELDS[name].scale) for name in USAGE if name in slots.bound}
+
+
+def _count_contradictions(
+    slots: BoundSlots, prompt: FloatArray | None, completion: FloatArray | None, total: FloatArray | None
+) -> None:
+    """Count the calls whose logged total is not the sum of its parts, beyond what rounding explains."""
+    if prompt is not None and completion is not None and total is not None:
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(prompt + completion - total) > np.maximum(2.0, _CONTRADICTION * total)
+        add_doubts(slots.doubts, {"contradicted": int(np.count_nonzero(apart))})
+
+
+_CONTRADICTION: Final = 0.01
 
 
 def _nothing_counted(
@@ -130,8 +157,3 @@ def _total(prompt: FloatArray | None, completion: FloatArray | None, logged: Flo
     either = np.isnan(prompt) & np.isnan(completion)
     added = np.where(either, np.nan, np.nan_to_num(prompt) + np.nan_to_num(completion))
     return added if logged is None or not either.any() else np.where(either, logged, added)
-
-
-def billed_apart(slots: BoundSlots) -> dict[str, FloatArray | None]:
-    """The usage that some models bill apart, where the log has any."""
-    return {name: slots.counts(name, FIELDS[name].scale) for name in USAGE if name in slots.bound}
