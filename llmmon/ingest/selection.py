@@ -1,4 +1,4 @@
-"""Calls that a log holds more than once: the most complete row of each is kept."""
+"""Which calls count: those in the time range that the filter keeps, each once in its most complete row."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Tally(msgspec.Struct):
     end_us: int | None = None
 
     def dated(self, columns: Columns) -> None:
-        """Take note of the calls' times."""
+        """Count calls without a time, and extend the time that is covered."""
         if columns.size and columns.timestamp.min() == MISSING_TIME:
             self.undated += columns.size - int(np.count_nonzero(columns.dated))
         if bounds := columns.bounds():

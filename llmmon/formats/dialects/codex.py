@@ -12,10 +12,10 @@ from llmmon.formats.values import name
 _COUNTS: Final = {
     "input_tokens": "prompt_tokens",
     "cached_input_tokens": "cached_tokens",
+    "cache_write_input_tokens": "cache_write_tokens",
     "output_tokens": "completion_tokens",
     "reasoning_output_tokens": "reasoning_tokens",
     "total_tokens": "total_tokens",
-    "cache_write_input_tokens": "cache_write_tokens",  # inside input_tokens
 }
 _FAILURES: Final = {"error": "error", "stream_error": "error", "turn_aborted": "cancelled"}
 _TYPES: Final = "session_meta|turn_context|event_msg|response_item|compacted"
