@@ -176,7 +176,7 @@ class SpanWorker:
 
     def _chunks(self, span: Span, size: int = CHUNK_BYTES) -> Iterator[Any]:
         source = self._plan.sources[span.source]
-        any_bytes = self._plan.plans[span.source].layout.kind == "documents"
+        any_bytes = not self._plan.plans[span.source].layout.splittable
         if source.packing or span.source in self._plan.streams:
             stream = self._plan.streams.get(span.source) or Stream(source)
             return stream.pieces() if any_bytes else stream.chunks(size)
