@@ -46,7 +46,8 @@ class Table(msgspec.Struct, frozen=True):
     """How one CSV file is written.
 
     `numbers` are the columns that hold numbers, `texts` those that are taken as they are; with `decimal_comma` they
-    are written as 1.234,5. `quoted`: cells may go over lines. `refused` says why no row is a call.
+    are written as 1.234,5. `quoted`: cells may go over lines; `spaced`: a blank follows each delimiter. `refused` says
+    why no row is a call.
     """
 
     header: tuple[str, ...]
@@ -55,16 +56,17 @@ class Table(msgspec.Struct, frozen=True):
     texts: frozenset[int] = frozenset()
     decimal_comma: bool = False
     quoted: bool = False
+    spaced: bool = False
     own: bool = False
     refused: str = ""
 
     def row(self, record: bytes) -> dict[str, Any] | None:
         """The cells of a record by the names of their columns, None for those names; raises `UnreadableError`."""
-        cells = split(record, self.delimiter)
-        if not self.refused or self.header:
-            cells = _fitting(cells, len(self.header))
-            if _names(cells) == self.header or (len(cells) < 2 and _separator(cells[0] if cells else "")):
-                return None
+        if len(record) < _LONGEST_NAME and _separator(decoded(record)):
+            return None
+        cells = _fitting(split(record, self.delimiter, spaced=self.spaced), len(self.header))
+        if self.header and cells and cells[0].strip("\ufeff \t") == self.header[0] and _names(cells) == self.header:
+            return None
         if self.refused:
             raise UnreadableError(self.refused)
         if len(cells) != len(self.header):
@@ -115,6 +117,8 @@ def _as_number(cell: str) -> Any:
 
 def _fitting(cells: Sequence[str], size: int) -> tuple[str, ...]:
     """The cells without empty ones at their end that no column has."""
+    if len(cells) == size:
+        return tuple(cells)
     end = len(cells)
     while end > size and not cells[end - 1].strip():
         end -= 1
@@ -125,30 +129,30 @@ def _names(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(cell.strip("\ufeff \t") for cell in cells)
 
 
-def split(record: bytes, delimiter: str) -> tuple[str, ...]:
-    """The cells of a record; raises `UnreadableError`."""
+def split(record: bytes, delimiter: str, *, spaced: bool = False, strict: bool = False) -> tuple[str, ...]:
+    """The cells of a record; raises `UnreadableError`, with `strict` also where something follows a closing quote."""
     text = decoded(record.replace(b"\0", b"")).strip("\r\n").removeprefix("\ufeff")
     if '"' not in text:
         return tuple(text.split(delimiter))
     import csv
 
     csv.field_size_limit(LONGEST_LINE)  # its own limit is 128 KB
-    if not _record(delimiter).fullmatch(record.rstrip(b"\r\n") + b"\n"):
+    if not _record(delimiter, spaced=spaced).fullmatch(record.rstrip(b"\r\n") + b"\n"):
         raise UnreadableError("a quoted cell that is not closed")
+    lines = [line + "\n" for line in text.split("\n")]
     try:
-        lines = [line + "\n" for line in text.split("\n")]
-        return tuple(next(csv.reader(lines, delimiter=delimiter), ()))
+        return tuple(next(csv.reader(lines, delimiter=delimiter, skipinitialspace=spaced, strict=strict), ()))
     except csv.Error as error:  # such as a carriage return outside quotes
         raise UnreadableError(f"not valid CSV: {error}") from None
 
 
 @lru_cache(maxsize=8)
-def _record(delimiter: str) -> re.Pattern[bytes]:
+def _record(delimiter: str, *, spaced: bool) -> re.Pattern[bytes]:
     """A record and its newline: a quote at the beginning of a cell opens a text, which ends at a single quote."""
-    sign = re.escape(delimiter.encode())
+    sign, before = re.escape(delimiter.encode()), rb" *+" if spaced else rb""
     quoted = rb'"[^"]*+(?:""[^"]*+)*+"[^' + sign + rb"\n]*+"
     plain = rb'[^"' + sign + rb"\n][^" + sign + rb"\n]*+"
-    cell = rb"(?:" + quoted + rb"|" + plain + rb")?+"
+    cell = before + rb"(?:" + quoted + rb"|" + plain + rb")?+"
     return re.compile(cell + rb"(?:" + sign + cell + rb")*+\n")
 
 
@@ -161,7 +165,7 @@ class RecordSplitter:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._pattern = _record(table.delimiter)
+        self._pattern = _record(table.delimiter, spaced=table.spaced)
         self._kept = b""
         self._offset = 0  # of its first byte in the stream
 
@@ -207,9 +211,10 @@ class RecordSplitter:
         if len(record) > _LONGEST_RECORD:
             return False
         try:
-            return len(split(record, self._table.delimiter)) == len(self._table.header)
+            cells = split(record, self._table.delimiter, spaced=self._table.spaced, strict=True)
         except UnreadableError:
             return False
+        return len(_fitting(cells, len(self._table.header))) == len(self._table.header)
 
 
 def table_of(head: bytes) -> Table | None:
@@ -235,29 +240,31 @@ def _known(names: Sequence[str]) -> int:
 
 
 def _written_with(delimiter: str, head: bytes) -> Table | None:
-    records = list(islice(_first_records(delimiter, head), _ROWS))
+    spaced = re.match(rb"[^\n]*" + re.escape(delimiter.encode()) + rb" ", head) is not None
+    records = list(islice(_first_records(delimiter, head, spaced=spaced), _ROWS))
     if not records or len(records[0]) < 2:
         return None
     names, rows = _names(records[0]), [row for row in records[1:] if any(row)]
     fitting = [row for row in rows if len(_fitting(row, len(names))) == len(names)]
     if not _are_names(names):
-        no_names = 2 * len(fitting) > len(rows) > 0 and b"{" not in head and _is_data(records[0])
+        regular = 2 * len(fitting) > len(rows) or head.count(b"\n") <= 1
+        no_names = regular and b"{" not in head and _is_data(records[0])
         return Table((), delimiter, refused=_NO_HEADER) if no_names else None
-    if not (_of_calls(names, spaced=names != tuple(records[0]) and not fitting) or _is_regular(names, rows, fitting)):
+    if not (_of_calls(names, prose=spaced and not fitting) or _is_regular(names, rows, fitting)):
         return None
-    return _table(names, delimiter, fitting, quoted=b'"' in head)
+    return _table(names, delimiter, fitting, quoted=b'"' in head, spaced=spaced)
 
 
-def _first_records(delimiter: str, head: bytes) -> Iterator[tuple[str, ...]]:
+def _first_records(delimiter: str, head: bytes, *, spaced: bool) -> Iterator[tuple[str, ...]]:
     """The cells of the first records, up to one that is cut."""
-    pattern, at = _record(delimiter), 0
+    pattern, at = _record(delimiter, spaced=spaced), 0
     head = head if head.endswith(b"\n") else head + b"\n"
     while at < len(head) and (found := pattern.match(head, at)) is not None:
         record = found[0].strip(b"\r\n")
         at = found.end()
         if record and not _separator(decoded(record)):
             try:
-                yield split(record, delimiter)
+                yield split(record, delimiter, spaced=spaced)
             except UnreadableError:
                 continue
 
@@ -280,9 +287,9 @@ def _is_data(cells: Sequence[str]) -> bool:
     return len(cells) > 2 and moments > 0 and numbers > 0
 
 
-def _of_calls(names: Sequence[str], *, spaced: bool) -> bool:
-    """Whether columns of these names hold calls, or prompts with their answers; `spaced` may be prose."""
-    if spaced:
+def _of_calls(names: Sequence[str], *, prose: bool) -> bool:
+    """Whether columns of these names hold calls, or prompts with their answers; `prose` says that it may be text."""
+    if prose:
         return False
     slots = {binding.slot for name in names for binding in bindings_at((name,))}
     evidence = slots & {*EVIDENCE, "prompt"}
@@ -304,7 +311,9 @@ def _is_regular(names: Sequence[str], rows: Sequence[Sequence[str]], fitting: Se
     return any(_NUMBER.match(plain_number(cell)) or (len(cell) > 7 and moment_of_text(cell)) for cell in cells)
 
 
-def _table(names: tuple[str, ...], delimiter: str, rows: Sequence[Sequence[str]], *, quoted: bool) -> Table:
+def _table(
+    names: tuple[str, ...], delimiter: str, rows: Sequence[Sequence[str]], *, quoted: bool, spaced: bool
+) -> Table:
     own = is_own(names) and delimiter == ","
     columns = [[row[at].strip() for row in rows] for at in range(len(names))]
     comma = delimiter == ";" and any(_COMMA.match(cell) for column in columns for cell in column)
@@ -321,6 +330,7 @@ def _table(names: tuple[str, ...], delimiter: str, rows: Sequence[Sequence[str]]
         texts=frozenset(ambiguous - counts),
         decimal_comma=comma,
         quoted=quoted and not own,
+        spaced=spaced,
         own=own,
         refused=f"a row of sums ({summed}), not a call: export the single requests" if summed else "",
     )

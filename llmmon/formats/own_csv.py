@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from llmmon.formats.dialects.native import OWN_KEYS
+from llmmon.formats.dialects.native import CALL_MARK, OWN_KEYS
 
 TAGS: Final = "tags."  # before the name of a column of tags
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
@@ -32,7 +32,7 @@ def text_of(cell: str) -> str:
 
 def is_own(names: Sequence[str]) -> bool:
     """Whether llmmon wrote a table with these columns."""
-    return all(name in OWN_KEYS or name.startswith(TAGS) for name in names)
+    return CALL_MARK in names and all(name in OWN_KEYS or name.startswith(TAGS) for name in names)
 
 
 def own_row(cells: Mapping[str, str]) -> dict[str, Any]:
