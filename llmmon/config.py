@@ -1,4 +1,4 @@
-"""The configuration file: found, read, checked as a whole, and resolved to frozen values."""
+"""The configuration file `llmmon.toml`: found, read, checked as a whole, and turned into values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOP_KEYS: Final = frozenset(
 
 
 class Serve(msgspec.Struct, frozen=True):
-    """What `[serve]` says: the log that is written, where to listen, where the token is found."""
+    """The table `[serve]`: the log to write, where to listen, and a reference to the token."""
 
     log: Path | None = None
     host: str = ""
@@ -39,7 +39,7 @@ class Serve(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration says; `path` is None without one."""
+    """The configuration; `path` is None without a file."""
 
     path: Path | None = None
     logs: tuple[str, ...] = ()
@@ -53,20 +53,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     serve: Serve = Serve()
     rules: tuple[AlertRule, ...] = ()
     slos: tuple[Slo, ...] = ()  # their rules, and those of budgets, are among `rules`
-    tests: tuple[RuleTest, ...] = ()  # of the rules
+    tests: tuple[RuleTest, ...] = ()  # unit tests of the rules
 
     @property
     def identity(self) -> str:
-        """What sets the alerts of this configuration apart from those of another."""
+        """Distinguishes the alerts of this configuration from those of another."""
         return str(self.path.resolve()) if self.path is not None else ""
 
     @property
     def active_rules(self) -> tuple[AlertRule, ...]:
-        """The configured rules, the default ones where there are none."""
+        """The configured rules, or the default ones if there are none."""
         return self.rules or DEFAULT_RULES
 
     def state_path(self, chosen: Path | None, environment: Mapping[str, str]) -> Path | None:
-        """Where the state is: as chosen, as configured, else one file per configuration; None without either."""
+        """The state file: as chosen, as configured, else one for each configuration; None without a configuration."""
         if chosen is not None or self.state is not None:
             return chosen or self.state
         if self.path is None:
@@ -92,13 +92,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def state_home(environment: Mapping[str, str]) -> Path:
-    """The folder of state files that are not named anywhere."""
+    """The default folder of state files."""
     home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")) / ".local" / "state")
     return Path(home) / "llmmon"
 
 
 def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Config:
-    """The configuration of `--config`, else the nearest upwards, else the user's; raises `ConfigError`."""
+    """Load the file of `--config`, else the nearest one upwards, else the user's; raises `ConfigError`."""
     path = find(chosen, environment, here)
     if path is None:
         return Config()
@@ -113,7 +113,7 @@ def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Conf
 
 
 def find(chosen: str | None, environment: Mapping[str, str], here: Path) -> Path | None:
-    """Which configuration file applies, None for none; raises `ConfigError` for a chosen one that is not there."""
+    """Find the configuration file, None for none; raises `ConfigError` for a chosen one that does not exist."""
     if chosen is not None:
         path = Path(chosen)
         try:
@@ -129,7 +129,7 @@ def find(chosen: str | None, environment: Mapping[str, str], here: Path) -> Path
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it is there, as far as this user can see."""
+    """Whether it is a file, as far as this user can see."""
     try:
         return path.is_file()
     except PermissionError:
@@ -137,14 +137,14 @@ def _is_file(path: Path) -> bool:
 
 
 def _check_owner(path: Path) -> None:
-    """A configuration can name commands and destinations, so it must be ours (or root's)."""
+    """Check that the file is the user's or root's, because a configuration names commands and destinations."""
     owner = path.stat().st_uid
     if hasattr(os, "getuid") and owner not in {os.getuid(), 0}:
-        raise ConfigError(f"{path}: belongs to another user (uid {owner})", hint="copy it, or name it as your own")
+        raise ConfigError(f"{path}: belongs to another user (uid {owner})", hint="copy it to a file of your own")
 
 
 def parse(table: Mapping[str, Any], path: Path | None) -> Config:
-    """A table of the configuration file, checked; raises one `ConfigError` that lists all faults."""
+    """Check the content of a configuration file; raises one `ConfigError` that lists all faults."""
     read = TomlTable(table)
     read.only(_TOP_KEYS)
     folder = path.parent if path else Path()
@@ -224,7 +224,7 @@ def _slos(read: TomlTable) -> tuple[Slo, ...]:
 
 
 def _all_rules(read: TomlTable, config: Config) -> tuple[AlertRule, ...]:
-    """The rules, those of objectives and those of budgets; no two have the same name."""
+    """The rules, including those of objectives and budgets; no two may have the same name."""
     found = [*config.rules, *(rule for slo in config.slos for rule in slo.rules)]
     if read.has("budgets"):
         from llmmon.alerting.objectives import budgets_of
@@ -232,7 +232,7 @@ def _all_rules(read: TomlTable, config: Config) -> tuple[AlertRule, ...]:
         found += [rule for budget in budgets_of(read.tables("budgets"), config.timezone) for rule in budget.rules]
     names = [rule.name for rule in found]
     for name in dict.fromkeys(name for name in names[len(config.rules) :] if names.count(name) > 1):
-        read.fault("rules", f"two are called {name!r}, counting those of [[slos]] and [[budgets]]")
+        read.fault("rules", f"two have the name {name!r}, counting those of [[slos]] and [[budgets]]")
     return tuple(found)
 
 

@@ -84,3 +84,9 @@ def missing_extra(extra: str, needed_for: str) -> UsageError:
 def first_exit_code(codes: set[int]) -> int:
     """The exit code of a run to which several apply."""
     return next(code for code in EXIT_PRECEDENCE if code in codes or code == EXIT_OK)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in the words of the system and without a path: `permission denied`."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from llmmon.errors import InputError
+from llmmon.errors import InputError, reason_of
 
 OPEN_FILES: Final = "/proc/self/fd"  # where this process finds its files without a name
 
@@ -56,7 +56,7 @@ def appearing(path: Path, *, mode: int | None = None, durable: bool = False) -> 
 def cannot_write(path: Path, error: OSError) -> InputError:
     """The error for a file that cannot be written, with what can be done about it."""
     hint = next((hint for numbers, hint in _HINTS if error.errno in numbers), "write elsewhere")
-    return InputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", hint=hint)
+    return InputError(f"cannot write {path}: {reason_of(error)}", hint=hint)
 
 
 def _is_special(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What people do with alerts: acknowledge, resolve, silence. The same for the command line and the server."""
+"""Actions on alerts, silences and added rules, shared by the command line and the service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Table = Mapping[str, Any]  # as one of `[[rules]]`
 
 
 class FaultyRuleError(ConfigError):
-    """A rule that cannot be; `faults` as `metric: unknown metric ...`."""
+    """An added rule that is not valid; `faults` are texts such as `metric: unknown metric ...`."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -37,7 +37,7 @@ class FaultyRuleError(ConfigError):
 
 
 def added_rules(state: StateFile) -> tuple[AlertRule, ...]:
-    """The rules that were added, oldest first; those that this version does not know are left out."""
+    """The added rules, oldest first; those that this version cannot read are left out."""
     found: list[AlertRule] = []
     for table in _tables(state):
         rules, faults = _rules_of(table)
@@ -46,7 +46,7 @@ def added_rules(state: StateFile) -> tuple[AlertRule, ...]:
 
 
 def all_rules(configured: Sequence[AlertRule], state: StateFile) -> tuple[AlertRule, ...]:
-    """Every rule that is evaluated; one of the configuration outranks an added one of the same name."""
+    """All rules that are evaluated; a configured one takes precedence over an added one of the same name."""
     names = {rule.name for rule in configured}
     return (*configured, *(rule for rule in added_rules(state) if rule.name not in names))
 
@@ -82,11 +82,11 @@ def _rules_of(table: Table) -> tuple[tuple[AlertRule, ...], list[str]]:
 
 
 def drop_rule(state: StateFile, name: str) -> None:
-    """Take an added rule back; its alerts are resolved at the next evaluation. Raises `UsageError` if there is none."""
+    """Remove an added rule; its alerts are resolved at the next evaluation. Raises `UsageError` if there is none."""
     with state.transaction():
         known = {table["name"]: table for table in _tables(state)}
         if not known:
-            raise UsageError(f"no rule {name!r}: none was added")
+            raise UsageError(f"no rule {name!r}: no rules were added")
         del known[lookup({one: one for one in known}, name, "rule")]
         _save(state, list(known.values()))
 
@@ -97,14 +97,11 @@ def _tables(state: StateFile) -> list[dict[str, Any]]:
 
 
 def _save(state: StateFile, tables: list[Table]) -> None:
-    state.remember(_FACT, msgspec.json.encode(tables).decode())
+    state.set_fact(_FACT, msgspec.json.encode(tables).decode())
 
 
-Moved = tuple[Alert, list[Transition]]
-
-
-def standing(state: StateFile, now_us: int, *, every: bool) -> tuple[list[Alert], list[dict[str, Any]]]:
-    """The open alerts (with `every` all that are remembered), worst first, and the silences that still hold."""
+def open_alerts(state: StateFile, now_us: int, *, every: bool) -> tuple[list[Alert], list[dict[str, Any]]]:
+    """The open alerts (with `every` all that are stored), most severe first, and the active silences."""
     known = [a for a in state.alerts().values() if not a.resolved or (every and a.fired_us is not None)]
     known.sort(key=lambda a: (a.resolved, -a.severity.rank, -a.since_us, a.alert_id))
     held = [one for one in state.silences() if one.until_us > now_us]
@@ -116,9 +113,9 @@ def standing(state: StateFile, now_us: int, *, every: bool) -> tuple[list[Alert]
 def acknowledge(
     state: StateFile, ids: Iterable[str], why: str, now_us: int, channels: Sequence[Channel], env: Mapping[str, str]
 ) -> list[Alert]:
-    """Acknowledge open alerts, and tell the services that want to know; raises `UsageError` for unknown ids."""
+    """Acknowledge open alerts, and notify services that support it; raises `UsageError` for unknown ids."""
     reason = f"acknowledged{': ' * bool(why)}{why}"
-    return _moved(state, ids, lambda alert: acknowledged(alert, now_us, reason), now_us, channels, env)
+    return _changed(state, ids, lambda alert: acknowledged(alert, now_us, reason), now_us, channels, env)
 
 
 def resolve(
@@ -126,20 +123,20 @@ def resolve(
 ) -> list[Alert]:
     """Resolve open alerts by hand until their condition has cleared; raises `UsageError` for unknown ids."""
 
-    def move(alert: Alert) -> Moved:
+    def resolve_one(alert: Alert) -> tuple[Alert, list[Transition]]:
         if alert.state is not State.FIRING:
             held = msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, held=True)
             return (alert if alert.resolved else held), []
         found: list[Transition] = []
         return resolved(alert, now_us, f"resolved by hand{': ' * bool(why)}{why}", found, held=True), found
 
-    return _moved(state, ids, move, now_us, channels, env)
+    return _changed(state, ids, resolve_one, now_us, channels, env)
 
 
-def _moved(
+def _changed(
     state: StateFile,
     ids: Iterable[str],
-    move: Callable[[Alert], Moved],
+    change: Callable[[Alert], tuple[Alert, list[Transition]]],
     now_us: int,
     channels: Sequence[Channel],
     env: Mapping[str, str],
@@ -151,7 +148,7 @@ def _moved(
         after = dict(before)
         transitions: list[Transition] = []
         for alert in chosen:
-            after[alert.alert_id], found = move(after[alert.alert_id])
+            after[alert.alert_id], found = change(after[alert.alert_id])
             transitions += found
         state.save_alerts(before, after)
         enqueue(state.outbox, transitions, by_name, now_us)
@@ -165,13 +162,13 @@ def _called(known: Mapping[str, Alert], text: str) -> Alert:
     if len(found) == 1 or len(open_ones) == 1:
         return (open_ones or found)[0]
     if found:
-        raise UsageError(f"{text!r} is the beginning of {len(found)} alert ids", hint="give more of it")
+        raise UsageError(f"{text!r} is a prefix of {len(found)} alert ids", hint="give more characters")
     open_ids = [name for name, alert in known.items() if not alert.resolved]
     raise UsageError(unknown("alert", text, open_ids) if open_ids else f"no alert {text!r}: none is open")
 
 
 def add_silence(state: StateFile, matchers: Mapping[str, str], until_us: int, why: str, now_us: int) -> Silence:
-    """Silence the alerts that fit until a moment."""
+    """Silence matching alerts until a time."""
     text = "\x1f".join([str(now_us), *(f"{k}={v}" for k, v in sorted(matchers.items()))])
     made = Silence(sha256(text.encode()).hexdigest()[:8], dict(matchers), until_us, why, now_us)
     with state.transaction():
@@ -180,14 +177,14 @@ def add_silence(state: StateFile, matchers: Mapping[str, str], until_us: int, wh
 
 
 def drop_silences(state: StateFile, ids: Iterable[str]) -> list[str]:
-    """Take silences back, by their ids or the beginnings of them; raises `UsageError` for unknown ones."""
+    """Remove silences by their ids or unique prefixes of them; raises `UsageError` for unknown ones."""
     dropped = []
     with state.transaction():
         for text in ids:
             known = [one.silence_id for one in state.silences()]
             found = [name for name in known if name.startswith(text)]
             if len(found) != 1:
-                raise UsageError(unknown("silence", text, known) if known else f"no silence {text!r}: there is none")
+                raise UsageError(unknown("silence", text, known) if known else f"no silence {text!r}: there are none")
             state.drop_silence(found[0])
             dropped.append(found[0])
     return dropped

@@ -1,4 +1,4 @@
-"""One alert, what is seen of it, what silences it, and what happened to it: the values that `alerts.step` moves."""
+"""The values of alerting: alerts, observations, silences, transitions, and how alerts match and are routed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import msgspec
 from llmmon.alerting.rules import AlertRule, AlertSeverity
 from llmmon.text.times import utc_now
 
-GroupLabels = tuple[tuple[str, str | None], ...]  # (field, name) of each field that the rule groups by
+GroupLabels = tuple[tuple[str, str | None], ...]  # (field, name) for each field that the rule groups by
 
 
 class State(StrEnum):
-    """Where an alert is in its life."""
+    """The state of an alert."""
 
     PENDING = "pending"
     FIRING = "firing"
@@ -28,7 +28,7 @@ class Event(StrEnum):
     """What happened to an alert."""
 
     PENDING = "pending"
-    CLEARED = "cleared"  # was pending and never fired
+    CLEARED = "cleared"  # was pending, and its condition cleared before it fired
     FIRING = "firing"
     NOTIFIED = "notified"  # was firing, and is notified only now that a silence or cooldown is over
     REPEATED = "repeated"
@@ -50,13 +50,14 @@ _STORED_KEYS: Final = {"notified_us": "told_us", "last_resolved_notified_us": "t
 
 
 class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
-    """An alert as it stands, with its current or last episode.
+    """An alert with its current or last episode.
 
-    `alert_id` is stable for configuration, rule and group: it is the dedup key. `timestamp` is when the
-    episode was raised. Every `_us` is microseconds UTC: since when the condition holds, when it last held,
-    when the alert fired, was resolved, was last told as firing (None: not yet), and when the last episode
-    that was told ended. `peak` is the most extreme value of the episode, `episode` counts how often the
-    alert has fired, `held` says that it was resolved by hand while its condition still holds.
+    `alert_id` is the same for the same configuration, rule and group: it is the dedup key. `timestamp` is when the
+    episode began. Every `_us` is microseconds UTC: `since_us`, when the condition began to hold; `met_us`, when it
+    last held; when the alert fired, was resolved, and was last notified as firing (None: not yet); and
+    `last_resolved_notified_us`, when the last notified episode ended. `peak` is the most extreme value of the
+    episode, `episode` counts how often the alert has fired. `held` means that it was resolved by hand while its
+    condition still holds.
     """
 
     alert_id: str
@@ -94,15 +95,15 @@ class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
 
     @property
     def duration_us(self) -> int | None:
-        """How long the episode lasted, from its beginning to its end; None while it lasts."""
+        """How long the episode lasted, None while it lasts."""
         return None if self.resolved_us is None else self.resolved_us - self.since_us
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """What a rule saw of one group at one minute; `met` None leaves the alert as it is.
+    """The result of a rule for one group at one minute; `met` None leaves the alert unchanged.
 
-    `threshold` is the limit that applied, where it is not the rule's; `note` says why where the value does
-    not: no data, a group that is gone, an incident's sentence.
+    `threshold` is the limit that applied, where it is not the rule's own. `note` gives the reason where the value
+    does not: no data, a group that is gone, the sentence of an incident.
     """
 
     rule: AlertRule
@@ -115,7 +116,10 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 def matches(alert: Alert, matchers: Mapping[str, str]) -> bool:
-    """Whether an alert has what all matchers ask for; a matcher's value may use `*` and `?`."""
+    """Whether an alert matches all matchers; their values may use `*` and `?`.
+
+    They name rule, severity, metric, alert_id, fields of the group, and labels.
+    """
     known = {**alert.labels, **{k: v or "" for k, v in alert.group}}
     known |= {"rule": alert.rule, "severity": alert.severity.value, "metric": alert.metric_name}
     known |= {"alert_id": alert.alert_id}
@@ -141,10 +145,7 @@ def routes_to(alert: Alert, channel: Receiver) -> bool:
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Alerts that all `matchers` fit are not told until `until_us`: rule, severity, metric, a group field or label.
-
-    A matcher's value may use `*` and `?`.
-    """
+    """Suppresses the notifications of alerts that match all `matchers`, until `until_us`."""
 
     silence_id: str
     matchers: Mapping[str, str]
@@ -153,12 +154,12 @@ class Silence(msgspec.Struct, frozen=True):
     created_us: int = 0
 
     def covers(self, alert: Alert, now_us: int) -> bool:
-        """Whether it keeps an alert quiet now."""
+        """Whether it silences an alert now."""
         return now_us < self.until_us and matches(alert, self.matchers)
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """What happened to an alert, when and why, and what channels are to be told (None: nothing)."""
+    """What happened to an alert, when and why, and the notification that channels get (None: none)."""
 
     alert: Alert
     event: Event
@@ -171,7 +172,7 @@ Alerts = Mapping[str, Alert]  # by alert_id
 
 
 def alert_id(configuration: str, rule: str, group: GroupLabels) -> str:
-    """The same for the same configuration, rule and group, in every run."""
+    """The identifier of an alert: the same for the same configuration, rule and group in every run."""
     from hashlib import sha256  # loads a library, and not every command has alerts
 
     text = "\x1f".join([configuration, rule, *(f"{k}\x1e{v}" for k, v in group)])

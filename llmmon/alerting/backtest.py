@@ -1,4 +1,4 @@
-"""What rules would have done over a past: episodes, messages, weeks, and which labelled incidents they caught."""
+"""Backtests: what rules would have done over past logs, in episodes, notifications, weeks, and incidents caught."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEYS: Final = frozenset({"kind", "start", "end", "metric", "group"})
 
 
 class LabelledIncident(msgspec.Struct, frozen=True):
-    """An incident over [start, end), the base metric that it shows in, the group it hits (empty: everything)."""
+    """An incident over [start, end), the base metric that shows it, and the group affected (empty: all calls)."""
 
     kind: str
     start_us: int
@@ -34,12 +34,12 @@ class LabelledIncident(msgspec.Struct, frozen=True):
     group: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def concerns(self, group: GroupLabels) -> bool:
-        """Whether an alert of a group can be about it: no field that both name differs."""
+        """Whether an alert of a group can be about it: the fields that both have are equal."""
         return all(self.group.get(field, name) == name for field, name in group)
 
 
 def labels_of(table: Mapping[str, Any], path: str) -> tuple[LabelledIncident, ...]:
-    """The incidents of a labels file's table, in order of time; raises `InputError`."""
+    """The incidents of a labels file, in order of time; raises `InputError`."""
     read = TomlTable(table)
     found = [_incident(one) for one in read.tables("incidents")]
     if read.faults:
@@ -84,12 +84,12 @@ def metric_of_rule(rule: AlertRule) -> str:
 
 
 _DAY_US: Final = 86_400_000_000
-ALWAYS: Final = 0.99  # share of the time from which on a rule fires always
+ALWAYS: Final = 0.99  # share of the time from which a rule counts as always firing
 _MOST_CELLS: Final = 36  # of a timeline
 
 
 class Episode(msgspec.Struct, frozen=True):
-    """One time that an alert fired: since when its condition held, when it fired, when it was over (None: not yet)."""
+    """One episode of an alert: when its condition began to hold, when it fired and was resolved (None: not yet)."""
 
     rule: str
     group: GroupLabels
@@ -101,7 +101,7 @@ class Episode(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message about one alert; without any channel configured `channel` is empty."""
+    """One notification about one alert; `channel` is empty if none is configured."""
 
     at_us: int
     channel: str
@@ -112,7 +112,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """All that happened over a past whose minutes are `ends`."""
+    """Everything that happened over the minutes `ends`."""
 
     ends: IntArray
     episodes: tuple[Episode, ...]
@@ -120,7 +120,7 @@ class Replay(msgspec.Struct, frozen=True):
 
 
 class Week(msgspec.Struct, frozen=True):
-    """How often one rule would have told that it fires (repeats too), in the week that begins then."""
+    """The number of notifications that one rule fires (repeats included), in the week from `start_us`."""
 
     start_us: int
     notifications: int
@@ -135,7 +135,7 @@ class Caught(msgspec.Struct, frozen=True):
 
 
 class RuleBacktest(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one rule; times are of any of its groups, `caught` of the `incidents` of its metric."""
+    """The backtest of one rule; times are of any of its groups, `caught` counts among the `incidents` of its metric."""
 
     rule: str
     severity: str
@@ -151,7 +151,7 @@ class RuleBacktest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Strip(msgspec.Struct, frozen=True):
-    """When one group of one rule fired: its share of each cell of the days from the first to the last call's."""
+    """When one group of one rule fired: its share of each cell of the days from the first call to the last."""
 
     rule: str
     group: GroupLabels
@@ -159,7 +159,7 @@ class Strip(msgspec.Struct, frozen=True):
 
 
 class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`llmmon rules backtest`. `messages` is by channel what would have been sent, those of one run as one message."""
+    """`llmmon rules backtest`. `messages` counts by channel what would have been sent."""
 
     start_us: int
     end_us: int
@@ -172,7 +172,7 @@ class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def replay(evaluations: Sequence[RuleEvaluation], channels: Sequence[Receiver] = (), configuration: str = "") -> Replay:
-    """The state machine over all minutes of the evaluations, as `check` would have run it every minute."""
+    """Run the alert lifecycle over all minutes of evaluations, as `check` would have done every minute."""
     ends = evaluations[0].ends if evaluations else np.empty(0, np.int64)
     after, found = evaluate_minutes({}, evaluations, configuration=configuration)
     return Replay(ends, _episodes(found, after), tuple(_messages(found, channels)))
@@ -187,42 +187,42 @@ def _episodes(found: Sequence[Transition], after: Mapping[str, Alert]) -> tuple[
 
 
 def episode_of(alert: Alert) -> Episode:
-    """The episode of an alert that fires or has fired."""
+    """The episode of an alert that has fired."""
     over = alert.resolved_us if alert.state is State.RESOLVED else None
     return Episode(alert.rule, alert.group, alert.severity.value, alert.since_us, alert.fired_us or 0, over, alert.peak)
 
 
 def _messages(found: Sequence[Transition], channels: Sequence[Receiver]) -> list[Message]:
-    """Who would have been told what; an end is told where the beginning was."""
+    """The notifications that channels would have been sent; an end goes to the channels of its beginning."""
     messages: list[Message] = []
-    told: dict[tuple[str, int], list[str]] = {}
+    routes: dict[tuple[str, int], list[str]] = {}
     for one in found:
         if one.notification is None:
             continue
         alert, key = one.alert, (one.alert.alert_id, one.alert.episode)
-        repeated = key in told and one.notification is NotificationEvent.TRIGGER
-        if key not in told:
-            told[key] = [channel.name for channel in channels if routes_to(alert, channel)] if channels else [""]
-        messages += [Message(one.at_us, to, one.notification, alert.rule, alert.group, repeated) for to in told[key]]
+        repeated = key in routes and one.notification is NotificationEvent.TRIGGER
+        if key not in routes:
+            routes[key] = [channel.name for channel in channels if routes_to(alert, channel)] if channels else [""]
+        messages += [Message(one.at_us, to, one.notification, alert.rule, alert.group, repeated) for to in routes[key]]
     return messages
 
 
 def notified(messages: Sequence[Message]) -> list[tuple[int, str, GroupLabels]]:
-    """When which alert was told to fire, whoever was told."""
+    """The times at which alerts were notified as firing, whatever the channel."""
     return sorted({(m.at_us, m.rule, m.group) for m in messages if m.event is NotificationEvent.TRIGGER})
 
 
 def report_of(
     done: Replay, rules: Sequence[AlertRule], tz: str, incidents: Sequence[LabelledIncident] | None, together: set[str]
 ) -> BacktestReport:
-    """Figures of a replay; the channels `together` take all that one run tells as one message."""
+    """The report of a replay; the channels `together` get one message for all notifications of a run."""
     start, end = (int(done.ends[0]) - 1) * MINUTE_US, int(done.ends[-1]) * MINUTE_US
-    told = notified(done.messages) if done.messages else []
+    notifications = notified(done.messages) if done.messages else []
     weeks, days = _weeks(start, end, tz), _days(start, end, tz)
     return BacktestReport(
         start_us=start,
         end_us=end,
-        rules=tuple(_of_rule(rule, done, told, weeks, incidents or (), (start, end)) for rule in rules),
+        rules=tuple(_of_rule(rule, done, notifications, weeks, incidents or (), (start, end)) for rule in rules),
         episodes=done.episodes,
         strips=_strips(done.episodes, rules, days, end),
         strips_us=(days[0], days[-1]),
@@ -232,7 +232,7 @@ def report_of(
 
 
 def _weeks(start: int, end: int, tz: str) -> list[int]:
-    """The starts of all weeks (Mondays) that the time touches."""
+    """The starts (Mondays) of all weeks that overlap the time range."""
     grouping = Grouping((), 7 * _DAY_US, tz)
     first, last = (int(n) for n in grouping.numbers(np.array([start, max(start, end - 1)])))
     return [grouping.bucket_start(number) for number in range(first, last + 1)]
@@ -241,14 +241,14 @@ def _weeks(start: int, end: int, tz: str) -> list[int]:
 def _of_rule(
     rule: AlertRule,
     done: Replay,
-    told: Sequence[tuple[int, str, GroupLabels]],
+    notifications: Sequence[tuple[int, str, GroupLabels]],
     weeks: Sequence[int],
     incidents: Sequence[LabelledIncident],
     bounds: tuple[int, int],
 ) -> RuleBacktest:
     start, end = bounds
     mine = [episode for episode in done.episodes if episode.rule == rule.name]
-    times = np.array([at for at, name, _ in told if name == rule.name], np.int64)
+    times = np.array([at for at, name, _ in notifications if name == rule.name], np.int64)
     place = np.searchsorted(np.array(weeks), times, "right") - 1
     firing = _covered([(e.fired_us, end if e.resolved_us is None else e.resolved_us) for e in mine])
     relevant = [one for one in incidents if one.metric == metric_of_rule(rule)]
@@ -278,7 +278,7 @@ def _covered(spans: Sequence[tuple[int, int]]) -> int:
 
 
 def delay_of(incident: LabelledIncident, episodes: Sequence[Episode], rule: AlertRule) -> int | None:
-    """How long after an incident's start the rule first fired for it; None where it did not."""
+    """How long after an incident's start the rule first fired for it; None if it did not."""
     until = incident.end_us + rule.window_us + rule.for_us
     hits = [
         e.fired_us - incident.start_us
@@ -330,7 +330,7 @@ def _shares(episodes: Sequence[Episode], edges: FloatArray, end: int) -> FloatAr
 
 
 def _sent(messages: Sequence[Message], together: set[str]) -> dict[str, int]:
-    """Messages by channel."""
+    """The number of messages by channel."""
     found: dict[str, int] = {}
     for name in dict.fromkeys(m.channel for m in messages):
         mine = [m for m in messages if m.channel == name]

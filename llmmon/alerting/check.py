@@ -1,6 +1,6 @@
-"""`check`: what the logs grew by -> history -> observations -> alerts -> outbox, in one transaction; then delivery.
+"""`check`: read new calls, evaluate, step alerts and queue notifications, all in one transaction; then send them.
 
-A replay (`--now log`) and a run without a configuration do the same in memory, and touch no state.
+A replay (`--now log`) and a run without a configuration do the same in memory and leave the state file alone.
 """
 
 from __future__ import annotations
@@ -19,20 +19,16 @@ from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_
 from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
 from llmmon.alerting.lifecycle import without_rules
-from llmmon.alerting.objectives import SloStanding
+from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.outbox import NotificationRow, enqueue, send_due
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, MINUTE_US, AlertRule
 from llmmon.alerting.state import HOUR, StateFile, sole_evaluator
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
-from llmmon.ingest import parallel
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import NewCalls, read_new
-from llmmon.ingest.query import Query, adding, wanted_of
+from llmmon.ingest.follow import NewCalls, read_known, read_new
+from llmmon.ingest.query import Query
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import Scan, open_plans, scan
-from llmmon.ingest.selection import Selection
-from llmmon.ingest.sources import open_source
-from llmmon.ingest.time_range import Now, TimeIndex
+from llmmon.ingest.time_range import Now
 from llmmon.metrics.aggregates import Partials, merge
 from llmmon.metrics.columns import IntArray
 from llmmon.text.names import lookup
@@ -45,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class ExplainedRow(msgspec.Struct, frozen=True):
-    """What a rule saw of one group at one minute."""
+    """The evaluation of a rule for one group at one minute."""
 
     minute_us: int
     group: GroupLabels
@@ -58,7 +54,7 @@ class ExplainedRow(msgspec.Struct, frozen=True):
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`llmmon check`: the alerts that are open or were resolved in this run, what happened, what was told."""
+    """`llmmon check`: the alerts that are open or were resolved in this run, transitions, and notifications."""
 
     alerts: tuple[Alert, ...]
     transitions: tuple[Transition, ...]
@@ -70,14 +66,14 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     pending_bytes: int = 0
     exit_code: int = 0
     explained: tuple[ExplainedRow, ...] = ()
-    slos: tuple[SloStanding, ...] = ()
+    slos: tuple[SloStatus, ...] = ()
 
 
-_SPARE: Final = 2 * HOUR  # minutes kept beyond what is needed
+_SPARE: Final = 2 * HOUR  # minutes of history kept beyond what rules need
 
 
 class HistoryUpdate(msgspec.Struct, frozen=True):
-    """What one run read: the new calls of the logs, and each stream's new minutes."""
+    """The history that one run read: the new minutes of each stream, and older ones of streams that are new."""
 
     new_calls: NewCalls
     parts: Mapping[Stream, Partials]
@@ -85,12 +81,12 @@ class HistoryUpdate(msgspec.Struct, frozen=True):
 
 
 def joined(parts: Iterable[Partials]) -> Partials:
-    """Minutes merged, each bounded as a whole."""
+    """Merge minutes, and bound each as a whole."""
     return bounded(merge(parts))
 
 
 def read_update(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> HistoryUpdate:
-    """Read what the logs grew by, and for streams that are new what lies before (calls from `since_us` on)."""
+    """Read the new calls of the logs, and for new streams the calls before them (from `since_us` on)."""
     checkpoints: tuple[Checkpoint, ...] = state.checkpoints(Checkpoint)
     new_calls = read_new(
         query, fields_of(streams), lambda: StreamsFold(streams), checkpoints, None if checkpoints else since_us
@@ -98,7 +94,11 @@ def read_update(query: Query, streams: Sequence[Stream], state: StateFile, since
     known = state.streams()
     new = [stream for stream in streams if stream.name not in known]
     parts = _by_stream(streams, new_calls.results)
-    behind = _read_behind(query, new, checkpoints, since_us) if new and checkpoints else []
+    behind = (
+        read_known(query, fields_of(new), lambda: StreamsFold(new), checkpoints, since_us)
+        if new and checkpoints
+        else []
+    )
     return HistoryUpdate(new_calls, parts, _by_stream(new, behind) if behind else {})
 
 
@@ -106,51 +106,10 @@ def _by_stream(streams: Sequence[Stream], results: Sequence[list[Partials]]) -> 
     return {stream: joined(result[i] for result in results) for i, stream in enumerate(streams)}
 
 
-def _read_behind(
-    query: Query, streams: Sequence[Stream], checkpoints: Sequence[Checkpoint], since_us: int | None
-) -> list[list[Partials]]:
-    """What was read before, up to the checkpoints, once more for other streams."""
-    fields = fields_of(streams)
-    files = [c for c in checkpoints if _is_there(c)]
-    sources = [
-        msgspec.structs.replace(source, size=min(source.size, c.offset)) if c.plain else source
-        for c in files
-        for source in (open_source(c.path),)
-    ]
-    readable, plans, streams_open, _ = open_plans(sources, wanted_of(query, fields))
-    starts = []
-    for source, plan in zip(readable, plans, strict=True):
-        searchable = source.splittable and plan.splittable and since_us is not None
-        index = TimeIndex(source, plan) if searchable else None
-        usable = index is not None and index.last_us is not None and index.in_order()
-        starts.append(index.offset_before(since_us) if usable and index is not None and since_us is not None else 0)
-    done = scan(
-        Scan(
-            sources=readable,
-            plans=plans,
-            ranges=tuple((start, None) for start in starts),
-            selection=Selection(None, None, query.where),
-            price=adding(query, fields),
-            jobs=query.jobs or parallel.cpu_count(),
-            streams=streams_open,
-        ),
-        lambda: StreamsFold(streams),
-    )
-    return done.results
-
-
-def _is_there(checkpoint: Checkpoint) -> bool:
-    try:
-        status = Path(checkpoint.path).stat()
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == (checkpoint.device, checkpoint.inode)
-
-
 def store(
     state: StateFile, update: HistoryUpdate, streams: Sequence[Stream], keep: Mapping[Stream, int], now: int
 ) -> None:
-    """Add what was read to the history, and drop what no rule reaches any more; `now` is a minute."""
+    """Add what was read to the history, and delete what no rule looks back on any more; `now` is a minute."""
     known = state.streams()
     for stream in streams:
         since, groups = known.get(stream.name, (0, ()))
@@ -180,7 +139,7 @@ _EXPLAINED: Final = 60  # minutes
 
 
 def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArray:
-    """Every minute from the first call of a log to the last, of no more than 400 days, as a stray stamp may ask for."""
+    """Every minute from the first call of a log to the last; at most the last 400 days, as a timestamp may be wrong."""
     if source.start_us is None or source.end_us is None:
         return np.empty(0, np.int64)
     first, last = source.start_us // MINUTE_US + 1, source.end_us // MINUTE_US + 1
@@ -204,7 +163,7 @@ class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(query: Query, plan: CheckPlan) -> CheckReport:
-    """One run: read, evaluate every minute since the last, decide, record, send. Raises `LlmmonError`s."""
+    """Evaluate every minute since the last run, and send notifications. Raises `LlmmonError`s."""
     if not query.time.is_open:
         raise UsageError("check evaluates every minute since its last run; --window, --since and --until do not apply")
     path = None if query.time.now is Now.LOG else plan.state
@@ -217,7 +176,7 @@ def check(query: Query, plan: CheckPlan) -> CheckReport:
 
 @contextlib.contextmanager
 def _state(path: Path, plan: CheckPlan, query: Query) -> Iterator[StateFile]:
-    """The state; a dry run works on a copy in memory."""
+    """Open the state file; a dry run gets a copy in memory."""
     if plan.dry_run and not path.exists():
         with StateFile(None) as state:
             yield state
@@ -256,7 +215,7 @@ class _Run:
         return msgspec.structs.replace(report, notifications=(*report.notifications, *sent))
 
     def _since_us(self) -> int | None:
-        """From when calls matter in a first run: what it evaluates, and what its rules look back on."""
+        """The time from which calls matter in a first run: what it evaluates, and what its rules look back on."""
         if self.replay:
             return None
         return self.now_us - (FIRST_LOOK + max(self.keep.values(), default=0)) * MINUTE_US
@@ -275,22 +234,22 @@ class _Run:
         transitions = [*removed, *found]
         for transition in transitions:
             self.state.save_episode(transition.alert)
-        self.state.save_alerts(before, after)  # behind those, because an alert's peak grows after it fired
-        kept_back = enqueue(self.state.outbox, transitions, self.channels, self.now_us)
+        self.state.save_alerts(before, after)  # after those, because an alert's peak grows after it fired
+        suppressed = enqueue(self.state.outbox, transitions, self.channels, self.now_us)
         if len(ends):
-            self.state.remember(_EVALUATED, str(int(ends[-1])))
+            self.state.set_fact(_EVALUATED, str(int(ends[-1])))
         self._forget()
-        return self._report(update, ends, after, transitions, kept_back)
+        return self._report(update, ends, after, transitions, suppressed)
 
     def _ends(self, source: SourceReport) -> IntArray:
-        """The minutes to evaluate: those that have ended, late lines included, since the last run."""
+        """The minutes to evaluate: all since the last run that have ended, and for which late lines have arrived."""
         if self.replay:
             return replayed_minutes(source, self.query.say)
         last = (self.now_us - self.plan.late_us) // MINUTE_US
         evaluated = self.state.fact(_EVALUATED)
         if evaluated is not None:
             if int(evaluated) > last + 5:
-                self.query.say(f"the clock stands {age_text((int(evaluated) - last) * MINUTE_US)} before the last run")
+                self.query.say(f"the clock is {age_text((int(evaluated) - last) * MINUTE_US)} behind the last run")
             return np.arange(int(evaluated) + 1, last + 1)
         first = last if source.start_us is None else min(source.start_us // MINUTE_US + 1, last)
         return np.arange(max(first, last - FIRST_LOOK + 1), last + 1)
@@ -298,7 +257,7 @@ class _Run:
     def _remember_last_event(self, source: SourceReport) -> None:
         known = int(self.state.fact(_LAST_EVENT) or 0)
         if source.end_us is not None and source.end_us > known:
-            self.state.remember(_LAST_EVENT, str(source.end_us))
+            self.state.set_fact(_LAST_EVENT, str(source.end_us))
 
     def _evaluation(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
         first, last = int(ends[0]), int(ends[-1])
@@ -322,7 +281,7 @@ class _Run:
         ends: IntArray,
         after: Mapping[str, Alert],
         transitions: Sequence[Transition],
-        kept_back: Sequence[NotificationRow],
+        suppressed: Sequence[NotificationRow],
     ) -> CheckReport:
         moved = {transition.alert.alert_id for transition in transitions}
         shown = [a for a in after.values() if not a.resolved or (a.alert_id in moved and a.fired_us is not None)]
@@ -330,7 +289,7 @@ class _Run:
         return CheckReport(
             alerts=tuple(sorted(shown, key=lambda a: (a.resolved, -a.severity.rank, a.rule, str(a.group)))),
             transitions=tuple(transitions),
-            notifications=tuple(kept_back),
+            notifications=tuple(suppressed),
             minutes=len(ends),
             until_us=int(ends[-1]) * MINUTE_US if len(ends) else None,
             last_event_us=int(last_event) if last_event else None,
@@ -338,23 +297,23 @@ class _Run:
             pending_bytes=update.new_calls.pending,
             exit_code=EXIT_INPUT if update.new_calls.failed else EXIT_OK,
             explained=self._explained(after) if self.plan.explain else (),
-            slos=self._standings(ends),
+            slos=self._slo_statuses(ends),
         )
 
-    def _standings(self, ends: IntArray) -> tuple[SloStanding, ...]:
-        """How the objectives stand at the last minute that was evaluated."""
+    def _slo_statuses(self, ends: IntArray) -> tuple[SloStatus, ...]:
+        """The status of the objectives at the last evaluated minute."""
         evaluated = self.state.fact(_EVALUATED) if not len(ends) else ends[-1]
         if not self.plan.slos or evaluated is None:
             return ()
-        from llmmon.alerting.objectives import standings
+        from llmmon.alerting.objectives import slo_statuses
 
         minute = int(evaluated)
         wanted = {stream: reach for slo in self.plan.slos for stream, reach in slo.streams.items()}
         histories = {stream: self._history(stream, minute - reach, minute) for stream, reach in wanted.items()}
-        return standings(self.plan.slos, histories, minute)
+        return slo_statuses(self.plan.slos, histories, minute)
 
     def _explained(self, after: Mapping[str, Alert]) -> tuple[ExplainedRow, ...]:
-        """What one rule saw in the last hour, minute by minute; raises `UsageError` for a name that is none."""
+        """The evaluation of one rule in the last hour, minute by minute; raises `UsageError` for an unknown rule."""
         rule = lookup({rule.name: rule for rule in self.rules}, str(self.plan.explain), "rule")
         evaluated = self.state.fact(_EVALUATED)
         if evaluated is None:
@@ -365,7 +324,7 @@ class _Run:
 
 
 def _furthest(*lookbacks: Mapping[Stream, int]) -> dict[Stream, int]:
-    """Each stream with the furthest that anyone looks back in it."""
+    """The longest lookback of each stream."""
     found: dict[Stream, int] = {}
     for some in lookbacks:
         for stream, minutes in some.items():
@@ -374,19 +333,19 @@ def _furthest(*lookbacks: Mapping[Stream, int]) -> dict[Stream, int]:
 
 
 def explained(evaluation: RuleEvaluation, alerts: Mapping[str, Alert], configuration: str) -> Iterator[ExplainedRow]:
-    """What a rule saw, group by group and minute by minute, with where each alert stands."""
+    """The evaluation of a rule, group by group and minute by minute, with the state of each alert."""
     for row, group in enumerate(evaluation.groups):
         alert = alerts.get(alert_id(configuration, evaluation.rule.name, group))
         state = "clear" if alert is None or alert.resolved else alert.state.value
         for at, minute in enumerate(evaluation.ends.tolist()):
-            seen = evaluation.observation(row, at)
+            observed = evaluation.observation(row, at)
             yield ExplainedRow(
                 minute_us=minute * MINUTE_US,
                 group=group,
-                value=seen.value,
-                threshold=evaluation.rule.threshold if seen.threshold is None else seen.threshold,
-                count=seen.count or 0,
-                met=None if evaluation.met[row, at] == KEEP else seen.met,
-                note=seen.note,
+                value=observed.value,
+                threshold=evaluation.rule.threshold if observed.threshold is None else observed.threshold,
+                count=observed.count or 0,
+                met=None if evaluation.met[row, at] == KEEP else observed.met,
+                note=observed.note,
                 state=state,
             )

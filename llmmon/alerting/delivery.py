@@ -1,4 +1,4 @@
-"""What is due on each channel -> delivered or failed, channel by channel at the same time, within a bounded time."""
+"""Delivery of due notifications: all channels at the same time, within a time budget, with secrets resolved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llmmon.text.times import SECOND_US
 
 
 def rendered(message: Outgoing) -> str:
-    """`POST https://host` and the body; a mail's head and text; a program and what it reads."""
+    """A message as text: `POST https://host` and the body, a mail, or a program and its input."""
     payload = message.payload
     if isinstance(payload, Request):
         return plain_lines(f"{payload.method} {payload.host}\n{_indented(payload.body)}")
@@ -44,11 +44,11 @@ _LASTED_US = 1 * SECOND_US
 
 
 def make_test_notifications(now_us: int) -> tuple[Notification, Notification]:
-    """A test alert at a time, and that it is over; the id is of that time, so that no other is touched."""
+    """A firing and a resolved notification of a test alert; its id contains the time, so that no other is affected."""
     alert = Alert(
         alert_id=f"llmmon-test-{now_us}",
         title="TEST: llmmon reaches this channel",
-        description="This is a test that someone asked for with `llmmon notify test`. Nothing is wrong.",
+        description="This is a test sent with `llmmon notify test`. Nothing is wrong.",
         severity=AlertSeverity.INFO,
         metric_name="error_rate",
         value=0.5,
@@ -68,18 +68,17 @@ def make_test_notifications(now_us: int) -> tuple[Notification, Notification]:
 
 
 HIDDEN: Final = "(secret)"
-_GRACE_S: Final = 0.25  # for those who end by themselves when time is up
+_GRACE_S: Final = 0.25  # for senders that stop by themselves when time is up
 _LONGEST_PAUSE_S: Final = 3600.0
 _LARGEST_SECRET: Final = 1 << 16  # bytes
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one notification of a channel; `index` is its position among those that were due.
+    """The result of one notification to a channel; `index` is its position among those that were due.
 
-    Of a failure, and of a success that was not whole, `reason` says why without any secret. `retryable` says
-    whether the same may pass later without a change of the configuration, `retry_after_s` how long the service
-    asked to be left alone. `place` is the host or program that it went to. In a dry run nothing is delivered
-    and `text` is the message.
+    `reason` explains a failure or a partial success without any secret. `retryable` is whether another try may succeed
+    without a change of the configuration, `retry_after_s` how long the service asked to wait. `place` is the host or
+    program that it went to. In a dry run nothing is delivered and `text` is the message.
     """
 
     channel: str
@@ -93,7 +92,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Due = Mapping[Channel, Sequence[Notification]]
-Record = Callable[[Sequence[Delivery]], None]  # told of the notifications of each message once it is delivered
+Record = Callable[[Sequence[Delivery]], None]  # called with the notifications of each message once it is delivered
 Deliveries = dict[str, tuple[Delivery, ...]]  # by the channel's name, in the order of what was due
 
 
@@ -105,7 +104,7 @@ def deliver(
     budget_s: float = BUDGET_S,
     dry_run: bool = False,
 ) -> Deliveries:
-    """Send all that is due; never raises for what a channel does. See `delivered`."""
+    """Send all that is due; never raises for a failing channel. See `delivered`."""
     if dry_run:
         return {channel.name: _shown(channel, list(found), environment) for channel, found in due.items()}
     return asyncio.run(delivered(due, environment, record=record, budget_s=budget_s))
@@ -114,18 +113,18 @@ def deliver(
 async def delivered(
     due: Due, environment: Mapping[str, str], *, record: Record | None = None, budget_s: float = BUDGET_S
 ) -> Deliveries:
-    """Send all that is due, every channel at the same time, and stop when `budget_s` is over.
+    """Send all that is due, on all channels at the same time, and stop after `budget_s` seconds.
 
-    `record` is called in this thread as soon as a message is delivered, so that a kill repeats one at most.
+    `record` is called in this thread as soon as a message is delivered, so that a kill repeats at most one.
     """
     async with Sender(budget_s) as sender:
-        rounds = [_Round(channel, found, environment, sender, record) for channel, found in due.items()]
-        await asyncio.gather(*(one.run() for one in rounds))
-    return {one.channel.name: one.outcome() for one in rounds}
+        deliveries = [_ChannelDelivery(channel, found, environment, sender, record) for channel, found in due.items()]
+        await asyncio.gather(*(one.run() for one in deliveries))
+    return {one.channel.name: one.outcome() for one in deliveries}
 
 
-class _Round:
-    """The messages of one channel, one after the other."""
+class _ChannelDelivery:
+    """Sends the messages of one channel, one after the other."""
 
     def __init__(
         self,
@@ -141,10 +140,10 @@ class _Round:
         self._sender = sender
         self._record = record
         self._found: dict[int, Delivery] = {}
-        self._left: dict[int, int] = {}  # messages that a notification still waits for
+        self._left: dict[int, int] = {}  # by notification: its messages that are not delivered yet
 
     async def run(self) -> None:
-        """Send them; what fails is remembered, and nothing is raised for it."""
+        """Send the messages; failures become results and raise nothing."""
         try:
             messages = build(self.channel, self._environment).messages(self._notifications)
         except LlmmonError as error:
@@ -157,21 +156,27 @@ class _Round:
             async with asyncio.timeout(max(0.0, self._sender.left_s) + _GRACE_S):
                 await self._send(messages)
         except TimeoutError:
-            self._fail(range(len(self._notifications)), DeliveryError("there was no time left for it"))
+            self._fail(range(len(self._notifications)), DeliveryError("no time was left"))
 
     async def _send(self, messages: Sequence[Outgoing]) -> None:
         gap = NOTIFIERS[self.channel.type].GAP_S
         for number, message in enumerate(messages):
             if any(at in self._found for at in message.covers):
-                continue  # its first message failed: no end without a beginning
+                continue  # an earlier message of it failed: no resolve without a trigger
             if number and gap:
                 await asyncio.sleep(gap)
             try:
                 note = await self._sender.send(message.payload)
-            except (LlmmonError, ValueError, TypeError, LookupError, OSError) as found:  # none may stop the others
+            except (
+                LlmmonError,
+                ValueError,
+                TypeError,
+                LookupError,
+                OSError,
+            ) as found:  # no failure stops other channels
                 error = found if isinstance(found, LlmmonError) else DeliveryError(f"internal error: {found!r}")
                 self._fail(message.covers, error, message.place)
-                if not isinstance(error, DeliveryError) or error.retryable:  # down or busy: the rest fares no better
+                if not isinstance(error, DeliveryError) or error.retryable:  # down or busy: the rest would fail too
                     self._fail(range(len(self._notifications)), error, message.place)
                     return
             else:
@@ -180,20 +185,20 @@ class _Round:
     def _deliver(self, message: Outgoing, note: str) -> None:
         for at in message.covers:
             self._left[at] -= 1
-        told = [at for at in message.covers if self._left[at] == 0]
+        complete = [at for at in message.covers if self._left[at] == 0]
         name, place = self.channel.name, message.place
-        done = [Delivery(channel=name, index=at, delivered=True, reason=note, place=place) for at in told]
+        done = [Delivery(channel=name, index=at, delivered=True, reason=note, place=place) for at in complete]
         self._found.update({one.index: one for one in done})
         if self._record is not None and done:
             self._record(done)
 
     def _fail(self, indexes: Sequence[int], error: LlmmonError, place: str = "") -> None:
-        """Those that were not delivered failed, and why."""
+        """Record the failure of those that were not delivered."""
         for at in indexes:
             self._found.setdefault(at, _failed(self.channel, at, error, place))
 
     def outcome(self) -> tuple[Delivery, ...]:
-        """What became of each, in order."""
+        """The result of each notification, in order."""
         return tuple(self._found[at] for at in sorted(self._found))
 
 
@@ -210,13 +215,13 @@ def _failed(channel: Channel, index: int, error: LlmmonError, place: str) -> Del
 
 
 def _asked_s(error: LlmmonError) -> float | None:
-    """How long a service asked to be left alone, within reason: nothing it says may silence a channel for good."""
+    """How long a service asked to wait, capped so that it cannot block a channel for good."""
     asked_s = error.retry_after_s if isinstance(error, RefusedError) else None
     return None if asked_s is None else min(asked_s, _LONGEST_PAUSE_S)
 
 
 def _shown(channel: Channel, found: Sequence[Notification], environment: Mapping[str, str]) -> tuple[Delivery, ...]:
-    """What would be sent; the text of a message stands at the first notification that it covers."""
+    """The results of a dry run; the text of a message is in the result of its first notification."""
     try:
         messages = build(channel, environment, hidden=True).messages(found)
     except LlmmonError as error:
@@ -240,9 +245,9 @@ def _shown(channel: Channel, found: Sequence[Notification], environment: Mapping
 
 
 def build(channel: Channel, environment: Mapping[str, str], *, hidden: bool = False) -> Notifier:
-    """The notifier of a channel with its secrets, or with none of them; raises `ConfigError`.
+    """The notifier of a channel with its secrets, or with `hidden` ones; raises `ConfigError`.
 
-    Of a hidden address the host remains, where it is known: only that is ever shown.
+    URLs are kept even if hidden, because only their host is ever shown.
     """
     known = NOTIFIERS[channel.type].SETTINGS
     settings: dict[str, Any] = {}
@@ -256,7 +261,7 @@ def build(channel: Channel, environment: Mapping[str, str], *, hidden: bool = Fa
 
 
 def readiness(channel: Channel, environment: Mapping[str, str]) -> str:
-    """Whether a channel has all that it needs to send: `yes`, or what is missing."""
+    """Whether a channel has everything it needs to send: `yes`, or `no` and what is missing."""
     try:
         build(channel, environment)
     except LlmmonError as error:
@@ -273,7 +278,7 @@ def _resolved(value: Any, environment: Mapping[str, str], at: str) -> Any:
 
 
 def resolve_secret(text: str, environment: Mapping[str, str], at: str) -> str:
-    """What `env:NAME` or `file:PATH` stands for, or the text itself; `at` names the place for errors.
+    """The value that `env:NAME` or `file:PATH` refers to, or the text itself; `at` names the key in errors.
 
     Raises `ConfigError`, which never repeats a value.
     """
@@ -288,7 +293,7 @@ def resolve_secret(text: str, environment: Mapping[str, str], at: str) -> str:
         with Path(name).expanduser().open("rb") as file:
             held = file.read(_LARGEST_SECRET).decode().strip()
     except (OSError, ValueError) as error:
-        why = (getattr(error, "strerror", None) or "holds no text").lower()
+        why = (getattr(error, "strerror", None) or "is not text").lower()
         raise ConfigError(f"{at}: {name}: {why}") from None
     if not held:
         raise ConfigError(f"{at}: {name}: the file is empty")

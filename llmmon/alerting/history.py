@@ -1,4 +1,8 @@
-"""History as rows of a table: cut into stretches, and each as bytes."""
+"""The history that rules read: streams of aggregates by minute, made while logs are read, and stored as rows.
+
+A stream is one metric of the calls that a filter keeps, by minute and group. `StreamsFold` makes streams from columns;
+`split`, `packed` and `unpacked` turn them into rows of the state file and back.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +35,9 @@ from llmmon.metrics.definitions import METRICS, STATISTICS, Statistic, metric_ca
 from llmmon.metrics.filters import Filter, parse
 from llmmon.metrics.grouping import Grouping
 
-MONITORED: Final = "monitored"  # stands for all the metrics that the anomaly monitor reads
+MONITORED: Final = "monitored"  # all the metrics that the anomaly monitor reads
 MONITOR_STEP_US: Final = 5 * MINUTE_US
-EXACT_A_MINUTE: Final = 1024  # values of one group
+EXACT_PER_MINUTE: Final = 1024  # values of one group that are kept exactly
 _BITS: Final = np.uint64(VALUE_BITS)
 _MERGE_EVERY: Final = 16
 
@@ -41,9 +45,9 @@ Key = tuple[str | None, ...]
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """One metric of the calls that `where` keeps, by minute and group; with its values where quantiles are asked.
+    """One metric of the calls that `where` keeps, by minute and group; with `values` also what quantiles need.
 
-    `step_us` is the width of its buckets; for long looks back it is more than a minute.
+    `step_us` is the width of its buckets, more than a minute for long lookbacks.
     """
 
     metric: str
@@ -54,23 +58,23 @@ class Stream(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """A text that is the same for the same stream in every run."""
+        """A name that is the same for the same stream in every run."""
         parts = (self.metric, "values" if self.values else "sums", ",".join(self.by), self.where)
         return "|".join(parts if self.step_us == MINUTE_US else (*parts, str(self.step_us)))
 
     @property
     def every_us(self) -> int:
-        """The width of its buckets; what the anomaly monitor reads has its own."""
+        """The width of its buckets; the stream of the anomaly monitor has its own."""
         return MONITOR_STEP_US if self.metric == MONITORED else self.step_us
 
     @property
     def by_minute(self) -> Stream:
-        """The same by the minute; what the anomaly monitor reads stays as it is."""
+        """The same stream by minute; that of the anomaly monitor stays as it is."""
         return msgspec.structs.replace(self, step_us=MINUTE_US)
 
     @property
     def measures(self) -> Measures:
-        """What it keeps of the calls."""
+        """The measures that it keeps of the calls."""
         if self.metric == MONITORED:
             return Measures(METRICS_READ, tuple(LEVELS.values()))
         return Measures((self.metric,), (self.metric,) if self.values else ())
@@ -84,7 +88,7 @@ def statistic_of(rule: AlertRule) -> Statistic:
 
 
 def stream_of(rule: AlertRule) -> Stream:
-    """What a rule reads."""
+    """The stream that a rule reads."""
     if rule.anomaly:
         return Stream(MONITORED, rule.by or ("model",), rule.where, values=True)
     statistic = statistic_of(rule)
@@ -92,7 +96,7 @@ def stream_of(rule: AlertRule) -> Stream:
 
 
 def fields_of(streams: Iterable[Stream]) -> frozenset[str]:
-    """The record's fields that streams are made of."""
+    """The fields of the record from which streams are made."""
     found: set[str] = set()
     for stream in streams:
         found |= set(stream.by).union(*(METRICS[name].needs for name in stream.measures.sums))
@@ -102,7 +106,7 @@ def fields_of(streams: Iterable[Stream]) -> frozenset[str]:
 
 
 class StreamsFold:
-    """The minutes of every stream, made while the calls are read; the result has one partials a stream."""
+    """Aggregates the minutes of every stream while calls are read; the result has one element for each stream."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._streams = streams
@@ -122,7 +126,7 @@ class StreamsFold:
         self._pending: dict[Stream, list[Partials]] = {stream: [] for stream in streams}
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
-        """Take a block in; a sample under one of the guide's names counts in its own metric, and nowhere else."""
+        """Add a block; a metric sample counts in its own metric only."""
         self._add(columns, self._plans)
         if samples:
             own = [(*plan, [one for one in streams if one.metric in SAMPLED]) for *plan, streams in self._plans]
@@ -144,7 +148,7 @@ class StreamsFold:
             pending[:] = [bounded(merge(pending))]
 
     def result(self) -> list[Partials]:
-        """The minutes of each stream, in the order in which the streams were given."""
+        """The minutes of each stream, in the order of the streams."""
         made = {s: bounded(merge(pending)) for s, pending in self._pending.items() if s not in self._finer}
         return [made[s] if s in made else _coarser(made[self._finer[s]], s) for s in self._streams]
 
@@ -171,7 +175,7 @@ def _kept(columns: Columns, where: Filter | None) -> Columns:
 
 
 def of_stream(partials: Partials, stream: Stream) -> Partials:
-    """The part of partials that a stream is."""
+    """The part of aggregates that belongs to a stream."""
     return Partials(
         partials.groups,
         {name: partials.sums[name] for name in stream.measures.sums if name in partials.sums},
@@ -182,17 +186,17 @@ def of_stream(partials: Partials, stream: Stream) -> Partials:
 
 
 def bounded(partials: Partials) -> Partials:
-    """The same minutes, those with very many values coarsened; idempotent, and the same however they are cut."""
+    """Coarsen minutes with very many values; idempotent, and independent of how the calls were cut."""
     return msgspec.structs.replace(partials, values={name: _bounded(v) for name, v in partials.values.items()})
 
 
 def _bounded(values: Values) -> Values:
-    if len(values) <= EXACT_A_MINUTE:
+    if len(values) <= EXACT_PER_MINUTE:
         return values
     run = sorted_run(values)
     cells = (run.keys >> _BITS).astype(np.int64)
     held = np.bincount(cells, run.counts)
-    large = held[cells] > EXACT_A_MINUTE
+    large = held[cells] > EXACT_PER_MINUTE
     if not large.any():
         return Values((run,))
     small = Run(run.keys[~large], None if run.counts is None else run.counts[~large])
@@ -201,32 +205,32 @@ def _bounded(values: Values) -> Values:
 
 
 def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[Key, ...]]:
-    """At most 100 groups, first come first served; the calls of all others are the group "other"."""
-    seen = dict.fromkeys(known)
+    """Keep at most 100 groups, first come, first served; all further calls become the group "other"."""
+    named = dict.fromkeys(known)
     first: dict[Key, int] = {}
     for group in partials.groups:
         key = group[1:]
-        if key not in seen and first.get(key, group[0]) >= group[0]:
+        if key not in named and first.get(key, group[0]) >= group[0]:
             first[key] = group[0]
     for key in sorted(first, key=lambda key: (first[key], [(name is not None, name or "") for name in key])):
-        if len(seen) < MOST_GROUPS:
-            seen[key] = None
-    if all(key in seen for key in first):
-        return partials, tuple(seen)
+        if len(named) < MOST_GROUPS:
+            named[key] = None
+    if all(key in named for key in first):
+        return partials, tuple(named)
     groups: list[Group] = [
-        group if group[1:] in seen else (group[0], *(OTHER,) * (len(group) - 1)) for group in partials.groups
+        group if group[1:] in named else (group[0], *(OTHER,) * (len(group) - 1)) for group in partials.groups
     ]
-    return bounded(rolled_up(partials, groups)), tuple(seen)
+    return bounded(rolled_up(partials, groups)), tuple(named)
 
 
 def complete(streams: Sequence[Stream], results: Sequence[Sequence[Partials]]) -> dict[Stream, Partials]:
-    """The whole history of streams, from what every worker's `StreamsFold` gave."""
+    """Merge the results of every worker's `StreamsFold` to the whole history of streams."""
     whole = {stream: bounded(merge(result[i] for result in results)) for i, stream in enumerate(streams)}
     return {stream: admitted(part, ())[0] for stream, part in whole.items()}
 
 
 def split(partials: Partials, width: int) -> Iterator[tuple[int, Partials]]:
-    """The buckets in stretches of `width`, in order; each stretch with its number (first bucket // width)."""
+    """Split into ranges of `width` buckets, in order; yields each with its number (first bucket // width)."""
     if not partials.groups:
         return
     numbers = np.array([group[0] for group in partials.groups], np.int64) // width
@@ -248,7 +252,7 @@ def split(partials: Partials, width: int) -> Iterator[tuple[int, Partials]]:
 
 
 def _split_values(values: Values, numbers: IntArray, place: IntArray, found: IntArray) -> list[Values]:
-    """The values of each stretch, under its own groups' numbers."""
+    """The values of each range, with the numbers of its own groups."""
     run = sorted_run(values)
     cells = (run.keys >> _BITS).astype(np.int64)
     order = np.argsort(numbers[cells], kind="stable")
@@ -269,7 +273,7 @@ class _Stored(msgspec.Struct, frozen=True):
 
 
 def packed(partials: Partials) -> bytes:
-    """Partials as bytes, for `unpacked`."""
+    """Encode for `unpacked`."""
     runs = {name: sorted_run(v) for name, v in partials.values.items()}
     return msgspec.msgpack.encode(
         _Stored(
@@ -284,7 +288,7 @@ def packed(partials: Partials) -> bytes:
 
 
 def unpacked(data: bytes) -> Partials:
-    """Partials from `packed` bytes; raises `msgspec.MsgspecError` or `ValueError` for anything else."""
+    """Decode `packed` bytes; raises `msgspec.MsgspecError` or `ValueError` for anything else."""
     stored = msgspec.msgpack.decode(data, type=_Stored)
     return Partials(
         groups=tuple(tuple(group) for group in stored.groups),

@@ -1,9 +1,8 @@
-"""An alert and its life: `step` is a pure function of what was, what is seen, and when.
+"""The lifecycle of alerts: `step` is a pure function of the alerts so far, new observations, and the time.
 
 An alert is one group of one rule. It is pending while its condition has held for less than the rule's `for`,
-then firing until the condition has been clear for `keep_firing_for`, then resolved. What channels are told
-follows: one trigger when an episode can first be told, one resolve when it ends and its trigger was told,
-no trigger inside the cooldown or a silence.
+then firing until the condition has been clear for `keep_firing_for`, then resolved. Each episode is notified at most
+once as firing (and again with `repeat`), outside of cooldown and silences, and once as resolved if it was notified.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from llmmon.alerting.alert import (
     Transition,
     alert_id,
 )
-from llmmon.alerting.rules import AlertRule, described, titled
+from llmmon.alerting.rules import AlertRule, description_of, title_of
 from llmmon.text.times import duration_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,9 +38,9 @@ def step(
     configuration: str = "",
     silences: Sequence[Silence] = (),
 ) -> tuple[dict[str, Alert], list[Transition]]:
-    """The alerts after these observations, and what happened, in order of rule and group.
+    """Apply observations to alerts; returns the alerts and what happened to them, in order of rule and group.
 
-    Alerts without an observation stay as they are. The same observations at the same time change nothing more.
+    Alerts without an observation stay as they are. Applying the same observations again changes nothing.
     """
     after = dict(state)
     found: list[Transition] = []
@@ -64,9 +63,9 @@ def advance(
     silences: Sequence[Silence],
     found: list[Transition],
 ) -> Alert | None:
-    """One alert after one observation; what happened is added to `found`. None: there is nothing to remember."""
+    """Apply one observation to one alert, adding what happened to `found`; returns None if nothing is worth keeping."""
     if observation.met is None:
-        return alert if alert is None else _told(alert, observation.rule, now_us, silences, found, fires_now=False)
+        return alert if alert is None else _notify(alert, observation.rule, now_us, silences, found, fires_now=False)
     if not observation.met:
         return alert if alert is None else _cleared(alert, observation, now_us, found)
     if alert is not None and alert.held:
@@ -78,22 +77,22 @@ def advance(
         if now_us - alert.since_us < observation.rule.for_us:
             if begins:
                 wait = duration_text(observation.rule.for_us)
-                found.append(Transition(alert, Event.PENDING, now_us, f"holds, fires if it lasts {wait}"))
+                found.append(Transition(alert, Event.PENDING, now_us, f"condition met, fires if it lasts {wait}"))
             return alert
         alert = msgspec.structs.replace(alert, fired_us=now_us, timestamp=_moment(now_us), episode=alert.episode + 1)
-    return _told(alert, observation.rule, now_us, silences, found, fires_now=fires_now)
+    return _notify(alert, observation.rule, now_us, silences, found, fires_now=fires_now)
 
 
 def _holding(alert: Alert | None, observation: Observation, now_us: int, name: str) -> Alert:
-    """The alert whose condition holds: a new episode, or the current one with its newest value."""
+    """An alert whose condition holds: a new episode, or the current one with its newest value."""
     rule = observation.rule
-    told = {
-        "title": titled(rule, observation.group),
+    current = {
+        "title": title_of(rule, observation.group),
         "severity": rule.severity,
         "metric_name": rule.metric_name,
         "value": observation.value,
         "threshold": rule.threshold if observation.threshold is None else observation.threshold,
-        "description": described(
+        "description": description_of(
             rule, observation.group, observation.value, observation.threshold, observation.count, observation.note
         ),
         "condition": rule.condition,
@@ -102,7 +101,7 @@ def _holding(alert: Alert | None, observation: Observation, now_us: int, name: s
         "met_us": now_us,
     }
     if alert is not None and not alert.resolved:
-        return msgspec.structs.replace(alert, **told, peak=_peak(rule, alert.peak, observation.value))
+        return msgspec.structs.replace(alert, **current, peak=_peak(rule, alert.peak, observation.value))
     kept = (
         {}
         if alert is None
@@ -115,7 +114,7 @@ def _holding(alert: Alert | None, observation: Observation, now_us: int, name: s
         "since_us": now_us,
         "peak": observation.value,
     }
-    return Alert(**told, **fresh, **kept, timestamp=_moment(now_us))  # type: ignore[arg-type]
+    return Alert(**current, **fresh, **kept, timestamp=_moment(now_us))  # type: ignore[arg-type]
 
 
 def _peak(rule: AlertRule, peak: float | None, value: float | None) -> float | None:
@@ -124,7 +123,7 @@ def _peak(rule: AlertRule, peak: float | None, value: float | None) -> float | N
     return min(peak, value) if rule.condition in {"lt", "le"} else max(peak, value)
 
 
-def _told(
+def _notify(
     alert: Alert,
     rule: AlertRule,
     now_us: int,
@@ -133,7 +132,7 @@ def _told(
     *,
     fires_now: bool,
 ) -> Alert:
-    """A firing alert, told where it is due."""
+    """Notify of a firing alert if that is due."""
     if alert.state is not State.FIRING:
         return alert
     silence = next((one for one in silences if one.covers(alert, now_us)), None)
@@ -153,12 +152,12 @@ def _told(
     if alert.last_resolved_notified_us is not None and now_us - alert.last_resolved_notified_us < rule.cooldown_us:
         if fires_now:
             left = duration_text(alert.last_resolved_notified_us + rule.cooldown_us - now_us)
-            found.append(Transition(alert, Event.FIRING, now_us, f"inside the cooldown, told in {left} if it lasts"))
+            found.append(
+                Transition(alert, Event.FIRING, now_us, f"within the cooldown, notified in {left} if it still fires")
+            )
         return alert
     alert = msgspec.structs.replace(alert, notified_us=now_us)
-    event, reason = (
-        (Event.FIRING, alert.description) if fires_now else (Event.NOTIFIED, "the silence or cooldown is over")
-    )
+    event, reason = (Event.FIRING, alert.description) if fires_now else (Event.NOTIFIED, "silence or cooldown is over")
     found.append(Transition(alert, event, now_us, reason, NotificationEvent.TRIGGER))
     return alert
 
@@ -172,7 +171,7 @@ def _silenced(alert: Alert, silence: Silence, now_us: int, found: list[Transitio
 
 
 def _cleared(alert: Alert, observation: Observation, now_us: int, found: list[Transition]) -> Alert | None:
-    """The alert whose condition does not hold."""
+    """Apply to an alert that its condition does not hold."""
     if alert.resolved:
         return msgspec.structs.replace(alert, held=False)
     if alert.state is State.PENDING:
@@ -185,29 +184,29 @@ def _cleared(alert: Alert, observation: Observation, now_us: int, found: list[Tr
 
 
 def _last_episode(alert: Alert, now_us: int) -> Alert | None:
-    """What a pending alert that never fired leaves behind: its cooldown, if there is one."""
+    """What is kept of a pending alert that never fired: its cooldown, if there is one."""
     if alert.last_resolved_notified_us is None:
         return None
     return msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, notified_us=None)
 
 
 def resolved(alert: Alert, now_us: int, reason: str, found: list[Transition], *, held: bool = False) -> Alert:
-    """A firing alert at its end; told where its beginning was."""
-    told = alert.notified_us is not None
+    """Resolve a firing alert; the end is notified if the beginning was."""
+    was_notified = alert.notified_us is not None
     alert = msgspec.structs.replace(
         alert,
         resolved=True,
         resolved_us=now_us,
         silenced=False,
         held=held,
-        last_resolved_notified_us=now_us if told else alert.last_resolved_notified_us,
+        last_resolved_notified_us=now_us if was_notified else alert.last_resolved_notified_us,
     )
-    found.append(Transition(alert, Event.RESOLVED, now_us, reason, NotificationEvent.RESOLVE if told else None))
+    found.append(Transition(alert, Event.RESOLVED, now_us, reason, NotificationEvent.RESOLVE if was_notified else None))
     return msgspec.structs.replace(alert, acknowledged=False)
 
 
 def without_rules(state: Alerts, rules: Iterable[str], now_us: int) -> tuple[dict[str, Alert], list[Transition]]:
-    """The alerts after rules were removed: those of a rule that is gone are resolved, and say why."""
+    """Resolve the alerts of rules that no longer exist; `rules` are the names of those that do."""
     known = set(rules)
     after: dict[str, Alert] = {}
     found: list[Transition] = []
@@ -222,7 +221,7 @@ def without_rules(state: Alerts, rules: Iterable[str], now_us: int) -> tuple[dic
 
 
 def acknowledged(alert: Alert, now_us: int, reason: str) -> tuple[Alert, list[Transition]]:
-    """An open alert that someone has seen: it is not repeated. A second time changes nothing."""
+    """Acknowledge an open alert, so that it is not repeated; a second time changes nothing."""
     if alert.resolved or alert.acknowledged:
         return alert, []
     alert = msgspec.structs.replace(alert, acknowledged=True)

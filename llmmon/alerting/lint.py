@@ -1,4 +1,4 @@
-"""What is doubtful about rules: findings with the reason, from the rules alone and from what they saw in logs."""
+"""Findings about doubtful rules and channels, with the reason: from the rules alone, and from their evaluation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from llmmon.metrics.columns import BoolArray
 from llmmon.metrics.definitions import Sort
 from llmmon.text.times import duration_text
 
-USUAL_STEP_US: Final = 5 * MINUTE_US  # between two runs of `check`
+DEFAULT_STEP_US: Final = 5 * MINUTE_US  # between two runs of `check`
 _DAY_US: Final = 1440 * MINUTE_US
 # statistics that a few calls decide, and the windows that are too short for them
 _JUMPY: Final = {"p99": _DAY_US // 24, "p95": 15 * MINUTE_US, "p90": 15 * MINUTE_US, "max": _DAY_US, "min": _DAY_US}
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One doubt: a stable code, the rule or channel that it is about, what is so, and why that matters."""
+    """One finding: a stable code, the rule or channel that it is about, what was found, and why it matters."""
 
     code: str
     about: str
@@ -31,8 +31,8 @@ class Finding(msgspec.Struct, frozen=True):
     reason: str
 
 
-def lint(rules: Sequence[AlertRule], channels: Sequence[Receiver], step_us: int = USUAL_STEP_US) -> list[Finding]:
-    """What can be said of rules and channels without any log; `step_us` lies between two runs of `check`."""
+def lint(rules: Sequence[AlertRule], channels: Sequence[Receiver], step_us: int = DEFAULT_STEP_US) -> list[Finding]:
+    """Check rules and channels without any log; `step_us` is the time between two runs of `check`."""
     found = [finding for rule in rules for finding in _of_rule(rule, step_us)]
     return [*found, *_of_channels(rules, channels)]
 
@@ -46,7 +46,7 @@ def _of_rule(rule: AlertRule, step_us: int) -> Iterator[Finding]:
             "short-window",
             rule.name,
             f"the window of {window} is shorter than the {step} between two runs",
-            "what begins and ends between two runs is told when it is over; check more often, or take a longer window",
+            "what happens between two runs is notified when it is over; run check more often, or use a longer window",
         )
     yield from _of_statistic(rule)
 
@@ -70,29 +70,32 @@ def _of_statistic(rule: AlertRule) -> Iterator[Finding]:
             "few calls decide it, so it comes and goes; set for (or keep_firing_for), such as 5m, or a longer window",
         )
     if rule.for_us > 7 * _DAY_US:
-        yield Finding("long-for", rule.name, f"for is {duration_text(rule.for_us)}", "nobody is told for a week")
+        yield Finding("long-for", rule.name, f"for is {duration_text(rule.for_us)}", "nobody is notified for a week")
 
 
 def _of_channels(rules: Sequence[AlertRule], channels: Sequence[Receiver]) -> Iterator[Finding]:
-    taken = {rule.name: [channel for channel in channels if _may_take(channel, rule)] for rule in rules}
+    taken = {rule.name: [channel for channel in channels if _may_receive(channel, rule)] for rule in rules}
     for channel in channels:
         if not any(channel in those for those in taken.values()):
             yield Finding(
                 "unused-channel",
                 channel.name,
-                "no rule tells this channel",
-                f"by notify, min_severity ({channel.min_severity.value}) or match, it takes none of the alerts",
+                "no rule notifies this channel",
+                f"by notify, min_severity ({channel.min_severity.value}) or match, no alert is routed to it",
             )
     for rule in rules:
         if channels and not taken[rule.name]:
             why = "notify is empty" if rule.notify == () else f"its severity is {rule.severity.value}"
             yield Finding(
-                "unheard-rule", rule.name, "no channel hears of this rule", f"{why}: nobody is told when it fires"
+                "unheard-rule",
+                rule.name,
+                "no channel is notified of this rule",
+                f"{why}: nobody is notified when it fires",
             )
 
 
-def _may_take(channel: Receiver, rule: AlertRule) -> bool:
-    """Whether a channel takes any alert of a rule; matchers of group fields may fit some group."""
+def _may_receive(channel: Receiver, rule: AlertRule) -> bool:
+    """Whether any alert of a rule may be routed to a channel; matchers of group fields may match some group."""
     if rule.notify is not None and channel.name not in rule.notify:
         return False
     grouped = {*rule.by, *(["metric"] if rule.anomaly else [])}
@@ -101,8 +104,8 @@ def _may_take(channel: Receiver, rule: AlertRule) -> bool:
     return rule.severity.rank >= channel.min_severity.rank and matches(alert, matchers)
 
 
-def lint_seen(evaluations: Sequence[RuleEvaluation]) -> list[Finding]:
-    """What logs say of rules: conditions that never or always hold, windows that never hold enough calls."""
+def lint_evaluations(evaluations: Sequence[RuleEvaluation]) -> list[Finding]:
+    """Check how rules worked on logs: conditions that are never or always met, windows without enough calls."""
     return [finding for evaluation in evaluations for finding in _of_evaluation(evaluation)]
 
 
@@ -124,12 +127,12 @@ def _of_evaluation(evaluation: RuleEvaluation) -> Iterator[Finding]:
         yield Finding("never-judged", rule.name, message, "the rule cannot fire; lower min_count or widen the window")
         return
     if not (evaluation.met == MET).any():
-        reason = "fine for what should never happen, else the threshold is out of reach"
+        reason = "fine for what should never happen, otherwise the threshold is out of reach"
         yield Finding("never-met", rule.name, f"never met in {lasted}: {_limit(rule)}{_extreme(evaluation)}", reason)
     for row in np.flatnonzero(_always(evaluation, judged)).tolist():
         whom = f" for {group_text(evaluation.groups[row])}" if evaluation.groups[row] else ""
         message = f"always met{whom} in {lasted}: {_limit(rule)}"
-        yield Finding("always-met", rule.name, message, "an alert that never ends tells nothing; move the threshold")
+        yield Finding("always-met", rule.name, message, "an alert that never ends is of no use; move the threshold")
 
 
 def _judged(evaluation: RuleEvaluation, least: int) -> BoolArray:
@@ -151,7 +154,7 @@ def _limit(rule: AlertRule) -> str:
 
 
 def _extreme(evaluation: RuleEvaluation) -> str:
-    """How near it came, where the values are known."""
+    """The value closest to the threshold, where values are known."""
     known = evaluation.value[~np.isnan(evaluation.value)]
     if not known.size:
         return ""

@@ -1,4 +1,4 @@
-"""`AlertManager`: rules over values that a program hands in, by the same `step` as everything else."""
+"""`AlertManager`: rules over values that a program passes in, with the same lifecycle as `check`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from llmmon.metrics.definitions import ALIASES
 from llmmon.text.times import Clock, utc_now
 
 Handler = Callable[[Alert], Any]  # may be a coroutine function, such as a notifier's `notify`
-MOST_ALERTS: Final = 10_000  # episodes that are kept; the oldest that are over go first
+MOST_ALERTS: Final = 10_000  # episodes that are kept; the oldest resolved ones are dropped first
 
 
 class AlertManager:
-    """Holds rules and their alerts. A rule that keeps holding is one alert, told once; so is its end.
+    """Holds rules and their alerts. While its condition holds, a rule is one alert, notified once, and once resolved.
 
-    `clock` gives the time where a call names none. `handler_errors` holds what handlers raised, newest last.
+    `clock` gives the time where a call passes none. `handler_errors` keeps the exceptions of handlers, newest last.
     """
 
     def __init__(self, clock: Clock = utc_now) -> None:
@@ -36,7 +36,7 @@ class AlertManager:
 
     @property
     def alerts(self) -> list[Alert]:
-        """Every episode that fired, oldest first, as it ended or stands."""
+        """Every episode that fired, oldest first."""
         return list(self._episodes.values())
 
     def add_rule(self, rule: AlertRule) -> None:
@@ -44,20 +44,20 @@ class AlertManager:
         self.rules = [one for one in self.rules if one.name != rule.name] + [rule]
 
     def add_handler(self, handler: Handler) -> None:
-        """Add what is told of alerts that begin and end: called with the alert, awaited where it is a coroutine."""
+        """Add a handler, which is called with each alert that begins or ends; it may be a coroutine function."""
         self.handlers.append(handler)
 
     def check_metric(
         self, metric_name: str, value: float, *, group: GroupLabels = (), now: datetime | None = None
     ) -> list[Alert]:
-        """Hand in the value of a metric now; the alerts that begin to fire by it and are told.
+        """Evaluate the rules of a metric for a new value; returns the alerts that begin to fire and are notified.
 
         `for`, `keep_firing_for`, cooldown and repeat count from one value to the next.
         """
         name = ALIASES.get(metric_name, metric_name)
         now_us = self._now_us(now)
         observations = [
-            Observation(rule, group, rule.holds(value), value)
+            Observation(rule, group, rule.is_met(value), value)
             for rule in self.rules
             if ALIASES.get(rule.metric_name, rule.metric_name) == name
         ]
@@ -66,7 +66,7 @@ class AlertManager:
         return [one.alert for one in found if one.notification is NotificationEvent.TRIGGER]
 
     def acknowledge(self, alert_id: str) -> None:
-        """Mark an open alert as seen: it is not repeated. An unknown id changes nothing."""
+        """Acknowledge an open alert, so that it is not repeated. An unknown id changes nothing."""
         if (alert := self._state.get(alert_id)) is not None:
             self._state[alert_id], found = acknowledged(alert, self._now_us(None), "acknowledged")
             self._note(found)
@@ -80,12 +80,12 @@ class AlertManager:
             self._note(found)
 
     def get_active_alerts(self) -> list[Alert]:
-        """The alerts that fire, worst first."""
+        """The firing alerts, most severe first."""
         firing = [alert for alert in self._state.values() if alert.state is State.FIRING]
         return sorted(firing, key=lambda alert: (-alert.severity.rank, alert.since_us, alert.alert_id))
 
     async def delivered(self) -> None:
-        """Wait until all handlers that were started in this event loop are done."""
+        """Wait for all handlers that were started in this event loop."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -97,21 +97,21 @@ class AlertManager:
             if one.alert.fired_us is not None:
                 self._episodes[one.alert.alert_id, one.alert.episode] = one.alert
             if one.notification in {NotificationEvent.TRIGGER, NotificationEvent.RESOLVE}:
-                self._tell(one.alert)
+                self._notify(one.alert)
         for key in [k for k, alert in self._episodes.items() if alert.resolved][: len(self._episodes) - MOST_ALERTS]:
             del self._episodes[key]
 
-    def _tell(self, alert: Alert) -> None:
+    def _notify(self, alert: Alert) -> None:
         for handler in self.handlers:
             try:
                 result = handler(alert)
                 if inspect.isawaitable(result):
                     self._await(result)
-            except Exception as error:  # noqa: BLE001 - one handler must not keep the others from hearing
+            except Exception as error:  # noqa: BLE001 - one handler must not keep the others from being called
                 self._failed(error)
 
     def _await(self, result: Awaitable[Any]) -> None:
-        """Run what a handler returned: in the event loop that runs, else here and now."""
+        """Run what a handler returned, in the running event loop if there is one, else to its end."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

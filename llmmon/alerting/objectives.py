@@ -1,4 +1,8 @@
-"""`[[budgets]]`: an amount a day, week or month, as rules that each fire once a period."""
+"""`[[slos]]` and `[[budgets]]`: objectives and spending limits, the rules that follow from them, and SLO status.
+
+An objective becomes two burn-rate rules, one that pages and one for a ticket. A budget becomes one rule for each
+threshold, which fires once a period, and one for a projected overrun.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,18 @@ import numpy as np
 from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation import Histories
 from llmmon.alerting.evaluation.burn import CALLS, allowed, good_and_all
-from llmmon.alerting.evaluation.rule_type import Running, keys_in
 from llmmon.alerting.evaluation.spend import PERIODS, QUARTER
+from llmmon.alerting.evaluation.windows import RunningSums, keys_in, labels_of
 from llmmon.alerting.history import Stream
-from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity, Burn, Burning, Spend, group_text, number_text
+from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity, Burn, BurnWindows, Spend, group_text, number_text
 from llmmon.metrics.filters import parse
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.tables import TomlTable
 from llmmon.text.times import duration_text, zone
 
 
-class SloStanding(msgspec.Struct, frozen=True):
-    """How an objective stands for one group at a moment: the calls of its window, and what is left of its budget.
+class SloStatus(msgspec.Struct, frozen=True):
+    """The status of an objective for one group at a moment: the calls of its window, and the error budget left.
 
     `good_share` and `budget_left` are None without calls; a budget that is overdrawn is negative.
     """
@@ -61,12 +65,12 @@ SLO_KEYS: Final = (
     "notify",
     "labels",
 )
-USUAL_WINDOW: Final = 30 * 1440  # minutes
+DEFAULT_WINDOW: Final = 30 * 1440  # minutes
 LEAST_CALLS: Final = 100
 LEAST_FAILURES: Final = 3
 # long and short window in minutes and burn rate, for a window of 30 days: 2 % and 5 % of the budget, and 10 % twice
-PAGE: Final = (Burning(60, 5, 14.4), Burning(360, 30, 6.0))
-TICKET: Final = (Burning(1440, 120, 3.0), Burning(4320, 360, 1.0))
+PAGE: Final = (BurnWindows(60, 5, 14.4), BurnWindows(360, 30, 6.0))
+TICKET: Final = (BurnWindows(1440, 120, 3.0), BurnWindows(4320, 360, 1.0))
 _LEAST_WINDOW_US: Final = 86_400_000_000
 _MOST_WINDOW_US: Final = 92 * 86_400_000_000
 
@@ -77,7 +81,7 @@ class Slo(msgspec.Struct, frozen=True):
     name: str
     objective: float
     good: str
-    window_us: int = USUAL_WINDOW * MINUTE_US
+    window_us: int = DEFAULT_WINDOW * MINUTE_US
     by: tuple[str, ...] = ()
     where: str = ""
     min_count: int = LEAST_CALLS
@@ -87,13 +91,13 @@ class Slo(msgspec.Struct, frozen=True):
 
     @property
     def rules(self) -> tuple[AlertRule, AlertRule]:
-        """The rule that pages, and the one that makes a ticket."""
+        """The rule that pages, and the one that opens a ticket."""
         return (
             self._rule("page", AlertSeverity.CRITICAL, PAGE, 5),
             self._rule("ticket", AlertSeverity.WARNING, TICKET, 60),
         )
 
-    def _rule(self, what: str, severity: AlertSeverity, pairs: Sequence[Burning], keep: int) -> AlertRule:
+    def _rule(self, what: str, severity: AlertSeverity, pairs: Sequence[BurnWindows], keep: int) -> AlertRule:
         scaled = tuple(_scaled(pair, self.window_us) for pair in pairs)
         return AlertRule(
             name=f"{self.name} {what}",
@@ -102,7 +106,7 @@ class Slo(msgspec.Struct, frozen=True):
             threshold=scaled[0].factor,
             severity=severity,
             window_us=scaled[0].long * MINUTE_US,
-            keep_firing_for_us=keep * MINUTE_US,  # a rate near its limit would come and go
+            keep_firing_for_us=keep * MINUTE_US,  # a rate near its limit would flap
             by=self.by,
             where=self.where,
             min_count=self.min_count,
@@ -113,40 +117,46 @@ class Slo(msgspec.Struct, frozen=True):
 
     @property
     def streams(self) -> dict[Stream, int]:
-        """What the standing is made of: good calls and all calls by quarters of an hour, as far as the window."""
+        """The streams of the status, over the window: good calls and all calls by quarters of an hour."""
         streams = good_and_all(self.where, self.good, self.by, QUARTER * MINUTE_US)
         return dict.fromkeys(streams, self.window_us // MINUTE_US + QUARTER)
 
 
-def _scaled(pair: Burning, window_us: int) -> Burning:
-    """A pair for another window than 30 days: it uses up the same part of the budget."""
-    part = window_us / MINUTE_US / USUAL_WINDOW
-    return Burning(max(1, round(pair.long * part)), max(1, round(pair.short * part)), pair.factor)
+def _scaled(pair: BurnWindows, window_us: int) -> BurnWindows:
+    """A pair scaled from 30 days to another window, so that it uses up the same part of the budget."""
+    part = window_us / MINUTE_US / DEFAULT_WINDOW
+    return BurnWindows(max(1, round(pair.long * part)), max(1, round(pair.short * part)), pair.factor)
 
 
-def standings(slos: Sequence[Slo], histories: Histories, minute: int) -> tuple[SloStanding, ...]:
-    """How objectives stand at the end of a minute, in order of objective and group.
+def slo_statuses(slos: Sequence[Slo], histories: Histories, minute: int) -> tuple[SloStatus, ...]:
+    """The status of objectives at the end of a minute, in order of objective and group.
 
-    The window begins at the quarter of an hour in which it begins.
+    The start of the window is rounded down to a quarter of an hour.
     """
-    return tuple(one for slo in slos for one in _standings(slo, histories, minute))
+    return tuple(one for slo in slos for one in _slo_statuses(slo, histories, minute))
 
 
-def _standings(slo: Slo, histories: Histories, minute: int) -> list[SloStanding]:
+def _slo_statuses(slo: Slo, histories: Histories, minute: int) -> list[SloStatus]:
     good, every = (histories[stream] for stream in slo.streams)
     low, high = (minute - slo.window_us // MINUTE_US) // QUARTER, -(-minute // QUARTER)
-    keys = keys_in(every) if slo.by else [()]
-    fine, calls = (
-        Running(part, CALLS, keys, low, high).counts(np.array([low]), np.array([high]))[:, 0] for part in (good, every)
+    keys = keys_in(slo.by, every)
+    good_calls, calls = (
+        RunningSums(part, CALLS, keys, low, high).counts(np.array([low]), np.array([high]))[:, 0].tolist()
+        for part in (good, every)
     )
-    found = []
-    for key, right, all_calls in zip(keys, fine.tolist(), calls.tolist(), strict=True):
-        failures = all_calls - right
-        share = right / all_calls if all_calls else None
-        left = 1 - failures / (all_calls * allowed(slo.objective)) if all_calls else None
-        group = tuple(zip(slo.by, key, strict=True))
-        found.append(SloStanding(slo.name, group, slo.objective, slo.window_us, all_calls, failures, share, left))
-    return found
+    return [
+        SloStatus(
+            slo=slo.name,
+            group=group,
+            objective=slo.objective,
+            window_us=slo.window_us,
+            calls=count,
+            failures=count - good_count,
+            good_share=good_count / count if count else None,
+            budget_left=1 - (count - good_count) / (count * allowed(slo.objective)) if count else None,
+        )
+        for group, good_count, count in zip(labels_of(slo.by, keys), good_calls, calls, strict=True)
+    ]
 
 
 def slos_of(tables: Iterable[TomlTable]) -> tuple[Slo, ...]:
@@ -170,7 +180,7 @@ def _slo(read: TomlTable) -> Slo:
         labels=read.named_texts("labels"),
     )
     if not slo.name.strip():
-        read.fault("name", "is missing: every objective has a name of its own")
+        read.fault("name", "is missing: every objective needs a name of its own")
     if not 0 < slo.objective < 1:
         read.fault("objective", "must be a share between 0 and 1, such as 0.999")
     if slo.window_us > _MOST_WINDOW_US:
@@ -194,18 +204,18 @@ BUDGET_KEYS: Final = (
     "notify",
     "labels",
 )
-USUAL_THRESHOLDS: Final = (50.0, 80.0, 100.0)  # percent
+DEFAULT_THRESHOLDS: Final = (50.0, 80.0, 100.0)  # percent
 _DAY: Final = 1440  # minutes
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """An amount that all calls (or those of each group) of a period may cost."""
+    """The amount that all calls (or those of each group) may cost in a period."""
 
     name: str
     amount_usd: float
     per: str
     tz: str = "UTC"
-    thresholds: tuple[float, ...] = USUAL_THRESHOLDS
+    thresholds: tuple[float, ...] = DEFAULT_THRESHOLDS
     projected: bool = True
     by: tuple[str, ...] = ()
     where: str = ""
@@ -214,7 +224,7 @@ class Budget(msgspec.Struct, frozen=True):
 
     @property
     def rules(self) -> tuple[AlertRule, ...]:
-        """One rule a threshold, and one for an overrun that the pace so far foretells."""
+        """One rule for each threshold, and one for an overrun projected from the pace so far."""
         found = [
             self._rule(f"{self.name} {percent:g} %", _severity(percent), percent / 100) for percent in self.thresholds
         ]
@@ -223,7 +233,7 @@ class Budget(msgspec.Struct, frozen=True):
         return tuple(found)
 
     def _rule(self, name: str, severity: AlertSeverity, share: float | None) -> AlertRule:
-        """A pace goes up and down: it must last a while, and its end too."""
+        """One rule; a projection goes up and down, so it must hold for a while, and clear for a while."""
         period = PERIODS[self.per] * _DAY
         return AlertRule(
             name=name,
@@ -262,7 +272,7 @@ def _budget(read: TomlTable, tz: str) -> Budget:
         amount_usd=read.number("amount_usd"),
         per=read.one_of("per", {name: name for name in PERIODS}, "month"),
         tz=read.text("timezone", tz),
-        thresholds=read.numbers("thresholds", USUAL_THRESHOLDS),
+        thresholds=read.numbers("thresholds", DEFAULT_THRESHOLDS),
         projected=read.flag("projected", default=True),
         by=read.texts("by"),
         where=read.text("where"),
@@ -270,7 +280,7 @@ def _budget(read: TomlTable, tz: str) -> Budget:
         labels=read.named_texts("labels"),
     )
     if not budget.name.strip():
-        read.fault("name", "is missing: every budget has a name of its own")
+        read.fault("name", "is missing: every budget needs a name of its own")
     if not budget.amount_usd > 0:
         read.fault("amount_usd", "must be more than 0" if read.has("amount_usd") else "is missing")
     if any(not 0 < percent <= 1000 for percent in budget.thresholds):

@@ -1,4 +1,8 @@
-"""Transitions -> messages in the outbox, one a channel; what a channel was told of an episode decides what follows."""
+"""The notification queue: transitions become one notification a channel, which are sent, retried and remembered.
+
+What a channel has already been sent about an episode decides what follows: a resolve only after a trigger, a trigger
+that was never sent is updated rather than followed.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class NotificationRow(msgspec.Struct, frozen=True):
-    """A message to one channel: event trigger, acknowledge, resolve; status sent, queued, suppressed.
+    """A notification to one channel: event trigger, acknowledge or resolve; status sent, queued or suppressed.
 
-    `text` is the message itself, in a dry run.
+    `text` is the message itself in a dry run.
     """
 
     alert_id: str
@@ -30,7 +34,7 @@ class NotificationRow(msgspec.Struct, frozen=True):
 
 
 class QueuedNotification(msgspec.Struct, frozen=True):
-    """One message in the outbox: to whom, about which alert as it was then, and how far it got."""
+    """A notification in the outbox: its channel, the alert as it was then, and whether it was sent."""
 
     id: int
     channel: str
@@ -45,21 +49,17 @@ class QueuedNotification(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """The outbox of a state file; what is written outside a transaction is written at once."""
+    """The outbox of a state file. Outside of a transaction each change is written at once."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
     def of_episode(self, alert_id: str, episode: int) -> list[QueuedNotification]:
-        """Every message about one episode, oldest first."""
+        """All notifications about one episode, oldest first."""
         return self._selected("alert_id = ? AND episode = ?", (alert_id, episode))
 
-    def due(self, now_us: int) -> list[QueuedNotification]:
-        """The messages that wait and whose time has come, oldest first."""
-        return self._selected("status = 'queued' AND due_us <= ?", (now_us,))
-
     def queued(self) -> list[QueuedNotification]:
-        """All messages that wait, oldest first."""
+        """All notifications that are not sent yet, oldest first."""
         return self._selected("status = 'queued'", ())
 
     def _selected(self, condition: str, values: Sequence[Any]) -> list[QueuedNotification]:
@@ -68,7 +68,7 @@ class Outbox:
         return [QueuedNotification(i, c, msgspec.msgpack.decode(data, type=Alert), *more) for i, c, data, *more in rows]
 
     def add(self, channel: str, alert: Alert, event: str, now_us: int) -> int:
-        """Queue a message; its id."""
+        """Queue a notification; returns its id."""
         row = (channel, alert.alert_id, alert.episode, event, msgspec.msgpack.encode(alert), now_us, now_us)
         found = self._db.execute(
             "INSERT INTO outbox (channel, alert_id, episode, event, data, due_us, created_us) VALUES (?,?,?,?,?,?,?)",
@@ -77,31 +77,31 @@ class Outbox:
         return int(found.lastrowid or 0)
 
     def change(self, notification_id: int, alert: Alert) -> None:
-        """Let a message that waits speak of the alert as it is now."""
+        """Update the alert of a queued notification."""
         self._db.execute("UPDATE outbox SET data = ? WHERE id = ?", (msgspec.msgpack.encode(alert), notification_id))
 
     def drop(self, notification_id: int) -> None:
-        """Take back a message that waits: another says the same."""
+        """Remove a queued notification that another one replaces."""
         self._db.execute("DELETE FROM outbox WHERE id = ?", (notification_id,))
 
     def sent(self, notification_id: int, now_us: int) -> None:
-        """Mark a message as delivered, at once."""
+        """Mark a notification as sent."""
         self._db.execute(
             "UPDATE outbox SET status = 'sent', sent_us = ?, error = '' WHERE id = ?", (now_us, notification_id)
         )
 
     def failed(self, notification_id: int, due_us: int, error: str) -> None:
-        """Mark a message as tried in vain, to be tried again at `due_us`."""
+        """Record a failed try; the next one is due at `due_us`."""
         self._db.execute(
             "UPDATE outbox SET tries = tries + 1, due_us = ?, error = ? WHERE id = ?", (due_us, error, notification_id)
         )
 
     def forget(self, before_us: int) -> None:
-        """Drop messages that were delivered before then."""
+        """Delete notifications that were sent before `before_us`."""
         self._db.execute("DELETE FROM outbox WHERE status = 'sent' AND sent_us < ?", (before_us,))
 
 
-REPEAT: Final = "repeat"  # in the outbox: a trigger that was told before
+REPEAT: Final = "repeat"  # event of a queued notification: a trigger that was sent before
 _FIRST_RETRY_US: Final = 60_000_000
 _LONGEST_RETRY_US: Final = 3_600_000_000
 _MOST_DOUBLINGS: Final = 10
@@ -110,8 +110,8 @@ _MOST_DOUBLINGS: Final = 10
 def enqueue(
     outbox: Outbox, transitions: Sequence[Transition], channels: Mapping[str, Channel], now_us: int
 ) -> list[NotificationRow]:
-    """Queue what channels are to be told; what was kept back is returned."""
-    kept_back: list[NotificationRow] = []
+    """Queue the notifications of transitions; returns those that were suppressed."""
+    suppressed: list[NotificationRow] = []
     for transition in transitions:
         match transition.notification:
             case NotificationEvent.TRIGGER:
@@ -121,11 +121,11 @@ def enqueue(
             case NotificationEvent.ACKNOWLEDGE:
                 _acknowledge(outbox, transition.alert, channels, now_us)
             case None:
-                kept_back += _kept_back(transition, channels)
-    return kept_back
+                suppressed += _suppressed(transition, channels)
+    return suppressed
 
 
-def _kept_back(transition: Transition, channels: Mapping[str, Channel]) -> list[NotificationRow]:
+def _suppressed(transition: Transition, channels: Mapping[str, Channel]) -> list[NotificationRow]:
     if transition.event not in {Event.FIRING, Event.SILENCED}:
         return []
     alert = transition.alert
@@ -137,11 +137,13 @@ def _kept_back(transition: Transition, channels: Mapping[str, Channel]) -> list[
 
 
 def _trigger(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
-    told = {one.channel: one for one in outbox.of_episode(alert.alert_id, alert.episode) if one.event != "resolve"}
+    sent_before = {
+        one.channel: one for one in outbox.of_episode(alert.alert_id, alert.episode) if one.event != "resolve"
+    }
     for channel in channels.values():
         if not routes_to(alert, channel):
             continue
-        before = told.get(channel.name)
+        before = sent_before.get(channel.name)
         if before is not None and before.status == "queued":
             outbox.change(before.id, alert)
         else:
@@ -149,11 +151,11 @@ def _trigger(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_
 
 
 def _resolve(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
-    """An end is told only where the beginning was; one that still waits then tells both."""
-    told: dict[str, list[QueuedNotification]] = {}
+    """Notify of an end where the beginning was sent; a trigger that is still queued then covers both."""
+    by_channel: dict[str, list[QueuedNotification]] = {}
     for one in outbox.of_episode(alert.alert_id, alert.episode):
-        told.setdefault(one.channel, []).append(one)
-    for name, queued in told.items():
+        by_channel.setdefault(one.channel, []).append(one)
+    for name, queued in by_channel.items():
         if name not in channels or any(one.event == "resolve" for one in queued):
             continue
         waiting = [one for one in queued if one.status == "queued"]
@@ -184,9 +186,9 @@ def send_due(
     *,
     dry_run: bool = False,
 ) -> list[NotificationRow]:
-    """Send what is due, mark what was delivered at once, put off what was not; what became of each.
+    """Send what is due, and record at once what was sent or has to be retried; returns a row for each.
 
-    Services that must hear of a firing alert in every run hear of those in `firing` too.
+    Services that need to be sent a firing alert in every run (Alertmanager) get those of `firing` too.
     """
     waiting = outbox.queued()
     due: dict[str, list[QueuedNotification]] = {}
@@ -197,8 +199,8 @@ def send_due(
     for name, reminders in _reminders(channels, firing, due).items():
         batches[name] = (due.get(name, []), [*batches.get(name, ([], []))[1], *reminders])
     rows = _sent(outbox, channels, batches, now_us, environment, dry_run=dry_run) if batches else []
-    told = {one.id for queued in due.values() for one in queued}
-    return [*rows, *(_row(one, "queued", one.error) for one in waiting if one.id not in told)]
+    tried = {one.id for queued in due.values() for one in queued}
+    return [*rows, *(_row(one, "queued", one.error) for one in waiting if one.id not in tried)]
 
 
 def _reminders(
@@ -212,8 +214,10 @@ def _reminders(
     for name, channel in channels.items():
         if not NOTIFIERS[channel.type].resends:
             continue
-        told = {one.alert.alert_id for one in due.get(name, ())}
-        again = [a for a in firing if a.notified_us is not None and a.alert_id not in told and routes_to(a, channel)]
+        included = {one.alert.alert_id for one in due.get(name, ())}
+        again = [
+            a for a in firing if a.notified_us is not None and a.alert_id not in included and routes_to(a, channel)
+        ]
         if again:
             found[name] = [Notification(NotificationEvent.TRIGGER, alert, repeated=True) for alert in again]
     return found
@@ -254,7 +258,7 @@ def _settled(
     *,
     dry_run: bool,
 ) -> NotificationRow:
-    """The row of one notification; one that failed is put off."""
+    """The row of one notification; a failed one is scheduled to be sent again."""
     notification = notifications[delivery.index]
     status = "sent" if delivery.delivered else "queued"
     row = NotificationRow(

@@ -1,4 +1,4 @@
-"""Rules as the TOML that they are read from; what is as usual is left out."""
+"""`[[rules]]`: alert rules from TOML tables, and rules written as TOML."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from llmmon.alerting.rules import CONDITIONS, MINUTE_US, AlertRule, AlertSeverity, Change, NoData, unknown_places
+from llmmon.alerting.rules import CONDITIONS, MINUTE_US, AlertRule, AlertSeverity, Change, NoData, unknown_placeholders
 from llmmon.errors import UsageError
 from llmmon.text.names import unknown
 from llmmon.text.tables import LONGEST_US, TomlTable
@@ -39,7 +39,7 @@ def rules_of(tables: Iterable[TomlTable]) -> tuple[AlertRule, ...]:
 
 
 def rule_of(read: TomlTable) -> AlertRule:
-    """One rule of its table."""
+    """The rule of a table."""
     read.only(KEYS)
     anomaly = read.flag("anomaly")
     change = _change(read)
@@ -71,23 +71,23 @@ def rule_of(read: TomlTable) -> AlertRule:
 
 
 def _change(read: TomlTable) -> Change | None:
-    """`change = "+50%"` and `versus`, where they are there."""
+    """The comparison of `change = "+50%"` and `versus`, None without them."""
     if not read.has("change"):
         if read.has("versus"):
-            read.fault("versus", 'goes together with change = "+50%"')
+            read.fault("versus", 'is only used together with change = "+50%"')
         return None
     for key in _NOT_OF_CHANGES:
         if read.has(key):
-            read.fault(key, "does not go together with change")
+            read.fault(key, "cannot be combined with change")
     found = _CHANGE.fullmatch(read.text("change"))
     percent = float(found[1] + found[2]) if found else 0.0
     if not percent or percent <= -100:
-        read.fault("change", f"must be such as +50% or -30%, not {read.text('change')!r}")
+        read.fault("change", f"must look like +50% or -30%, not {read.text('change')!r}")
     return Change(1 + percent / 100, _earlier(read))
 
 
 def _earlier(read: TomlTable) -> int:
-    """How long the earlier time of a change is; 0 for the same hour last week."""
+    """How long before the window the earlier time is, in microseconds; 0 for the same hour last week."""
     versus = read.text("versus")
     if versus == _SAME_HOUR:
         return 0
@@ -102,24 +102,24 @@ def _earlier(read: TomlTable) -> int:
 
 
 def _check(read: TomlTable, rule: AlertRule) -> None:
-    """What can be said only of the rule as a whole."""
+    """Check the values of a rule together."""
     from llmmon.alerting.history import statistic_of
     from llmmon.metrics.filters import parse
     from llmmon.metrics.grouping import Grouping
 
     if not rule.name.strip():
-        read.fault("name", "is missing: every rule has a name of its own")
+        read.fault("name", "is missing: every rule needs a name of its own")
     if rule.window_us % MINUTE_US:
         read.fault("window", "must be whole minutes: rules are evaluated every minute")
     read.check("by", lambda: Grouping(rule.by))
     if rule.where:
         read.check("where", lambda: parse(rule.where))
-    for place in unknown_places(rule):
-        read.fault("description", f"nothing fills {{{place}}}")
+    for place in unknown_placeholders(rule):
+        read.fault("description", f"unknown placeholder {{{place}}}")
     if rule.anomaly:
         for key in _NOT_OF_ANOMALIES:
             if read.has(key):
-                read.fault(key, "does not go together with anomaly = true")
+                read.fault(key, "cannot be combined with anomaly = true")
         return
     if not rule.metric_name:
         read.fault("metric", 'is missing, such as metric = "latency_ms"')
@@ -137,23 +137,23 @@ def _aggregates(read: TomlTable, rule: AlertRule) -> bool:
         return False
     name = ALIASES.get(rule.metric_name, rule.metric_name)
     if rule.aggregation and name in STATISTICS and name not in METRICS:
-        read.fault("aggregation", f"{rule.metric_name} is a statistic already")
+        read.fault("aggregation", f"{rule.metric_name} is already a statistic")
         return False
     return True
 
 
-_USUAL: Final = AlertRule("")
+_DEFAULT: Final = AlertRule("")
 
 
 def rule_toml(rule: AlertRule) -> str:
-    """A `[[rules]]` table of a rule on a threshold, a change or anomalies."""
+    """A rule about a threshold, a change or anomalies as a `[[rules]]` table; default values are left out."""
     lines = [f"{key} = {_value(value)}" for key, value in _keys(rule).items()]
     return "\n".join(["[[rules]]", *lines])
 
 
 def _keys(rule: AlertRule) -> dict[str, Any]:
     keys: dict[str, Any] = {"name": rule.name}
-    keys |= _unless_usual(rule, metric="metric_name", aggregation="aggregation")
+    keys |= _unless_default(rule, metric="metric_name", aggregation="aggregation")
     if isinstance(rule.basis, Change):
         keys["change"] = f"{(rule.basis.factor - 1) * 100:+.10g}%"
         earlier = rule.basis.earlier_us
@@ -164,20 +164,20 @@ def _keys(rule: AlertRule) -> dict[str, Any]:
         keys |= {"condition": rule.condition} if rule.condition != "gt" else {}
         keys["threshold"] = rule.threshold
     spans = {"window": "window_us", "for": "for_us", "keep_firing_for": "keep_firing_for_us", "repeat": "repeat_us"}
-    keys |= {key: duration_text(us) for key, us in _unless_usual(rule, **spans).items()}
-    if rule.cooldown_minutes != _USUAL.cooldown_minutes:
+    keys |= {key: duration_text(us) for key, us in _unless_default(rule, **spans).items()}
+    if rule.cooldown_minutes != _DEFAULT.cooldown_minutes:
         keys["cooldown"] = duration_text(round(rule.cooldown_minutes * MINUTE_US))
-    keys |= _unless_usual(rule, by="by", where="where", min_count="min_count")
-    if rule.severity is not (AlertSeverity.WARNING if rule.anomaly else _USUAL.severity):
+    keys |= _unless_default(rule, by="by", where="where", min_count="min_count")
+    if rule.severity is not (AlertSeverity.WARNING if rule.anomaly else _DEFAULT.severity):
         keys["severity"] = rule.severity.value
     if rule.no_data is not NoData.OK:
         keys["no_data"] = rule.no_data.value
-    return keys | _unless_usual(rule, notify="notify", labels="labels", description="description")
+    return keys | _unless_default(rule, notify="notify", labels="labels", description="description")
 
 
-def _unless_usual(rule: AlertRule, **fields: str) -> dict[str, Any]:
+def _unless_default(rule: AlertRule, **fields: str) -> dict[str, Any]:
     found = {key: getattr(rule, field) for key, field in fields.items()}
-    return {key: value for key, value in found.items() if value != getattr(_USUAL, fields[key])}
+    return {key: value for key, value in found.items() if value != getattr(_DEFAULT, fields[key])}
 
 
 def _value(value: Any) -> str:
@@ -197,5 +197,5 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """A basic string: JSON's escapes are TOML's, but for the one character that JSON leaves alone."""
+    """A TOML basic string: it has the escapes of JSON, and escapes one character that JSON does not."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

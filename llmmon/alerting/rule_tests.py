@@ -1,4 +1,4 @@
-"""`rules test`: the inputs of tests are read or made, and every test is run."""
+"""`[[tests]]` and `rules test`: unit tests of rules, over given series or a log."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _EVENTS: Final = {"error": ("status", "error", "ok"), "truncated": ("finish_reas
 
 
 class GivenSeries(msgspec.Struct, frozen=True):
-    """One metric of one group: a value a minute (None: missing), of so many calls a minute.
+    """One metric of one group: a value per minute (None: missing), and the number of calls per minute.
 
-    The value of a base metric is that of every call, for errors and the like their share of the calls; that of
-    a count or sum (`cost_total_usd`, `error_count`, `requests`) is the whole minute's.
+    The value of a base metric is that of every call, or for errors and similar events their share of the calls; that
+    of a count or sum (`cost_total_usd`, `error_count`, `requests`) is that of the whole minute.
     """
 
     metric: str
@@ -50,9 +50,9 @@ class GivenSeries(msgspec.Struct, frozen=True):
 
 
 def expanded(text: str) -> tuple[float | None, ...]:
-    """`0+10x5 _x3 500` as values, None for missing, as promtool's unit tests write them; raises `UsageError`.
+    """Expand `0+10x5 _x3 500` to values, None for missing ones; raises `UsageError`. The notation is promtool's.
 
-    `a` is one value, `a+bxn` are a, a+b ... a+n*b, `axn` is a and n more of it, `_xn` are n missing ones.
+    `a` is one value, `a+bxn` is a, a+b ... a+n*b, `axn` is a and n more of it, `_xn` is n missing ones.
     """
     found: list[float | None] = []
     for word in text.split():
@@ -64,20 +64,22 @@ def expanded(text: str) -> tuple[float | None, ...]:
         elif re.fullmatch(_NUMBER, word):
             found.append(float(word))
         else:
-            raise UsageError(f"{word!r} is no value", hint="write 500, 0+10x5 (0 10 20 30 40 50), 7x3 or _x3 (missing)")
+            raise UsageError(
+                f"{word!r} is not a value", hint="write 500, 0+10x5 (0 10 20 30 40 50), 7x3 or _x3 (missing)"
+            )
     if len(found) > MOST_VALUES:
-        raise UsageError(f"{len(found):,} values are too many, there can be {MOST_VALUES:,}")
+        raise UsageError(f"{len(found):,} values are too many, the limit is {MOST_VALUES:,}")
     return tuple(found)
 
 
 def _times(text: str, whole: str) -> int:
     if len(text) > len(str(MOST_VALUES)):
-        raise UsageError(f"{whole!r} has too many values, there can be {MOST_VALUES:,}")
+        raise UsageError(f"{whole!r} has too many values, the limit is {MOST_VALUES:,}")
     return int(text)
 
 
 def measured(name: str) -> tuple[str, str]:
-    """The base metric that a series gives, and its aggregation ("" for the calls' own); raises `UsageError`."""
+    """The base metric of a series, and its aggregation ("" for values of calls); raises `UsageError`."""
     name = ALIASES.get(name, name)
     if name in METRICS:
         metric, aggregation = metric_called(name).name, ""
@@ -86,12 +88,12 @@ def measured(name: str) -> tuple[str, str]:
         metric, aggregation = statistic.metric.name, statistic.aggregation
     if metric != "requests" and metric not in _EVENTS and (metric not in FIELDS or aggregation == "count"):
         known = {"requests", *_EVENTS, *(name for name in METRICS if name in FIELDS)}
-        raise UsageError(f"no calls can be made of {name}: {unknown('field', name, known)}")
+        raise UsageError(f"a series cannot give {name}: {unknown('field', name, known)}")
     return metric, aggregation
 
 
 def calls_of(series: Sequence[GivenSeries], start_us: int) -> Columns:
-    """The calls that series of values stand for, from `start_us` on; series of one group are of the same calls."""
+    """Make the calls of series, from `start_us` on; series of the same group describe the same calls."""
     groups: dict[tuple[tuple[str, str], ...], list[GivenSeries]] = {}
     for one in series:
         groups.setdefault(tuple(sorted(one.group.items())), []).append(one)
@@ -141,11 +143,11 @@ def _named(columns: Columns, names: Mapping[str, str]) -> Columns:
     return msgspec.structs.replace(columns, names={field: Names(codes, [name]) for field, name in names.items()})
 
 
-START_US: Final = 1_767_225_600_000_000  # 2026-01-01, where the series of a test begin unless it says otherwise
+START_US: Final = 1_767_225_600_000_000  # 2026-01-01, where the series of a test begin by default
 
 
 class ExpectedAlert(msgspec.Struct, frozen=True):
-    """An alert that must be open; `group` and `severity` None are not compared."""
+    """An alert that is expected to be open; `group` and `severity` None are not compared."""
 
     rule: str
     state: str = "firing"
@@ -153,7 +155,7 @@ class ExpectedAlert(msgspec.Struct, frozen=True):
     severity: str | None = None
 
     def matches(self, alert: Alert) -> bool:
-        """Whether an alert is this one."""
+        """Whether an alert is the expected one."""
         return (
             self.rule == alert.rule
             and self.state == alert.state.value
@@ -163,14 +165,14 @@ class ExpectedAlert(msgspec.Struct, frozen=True):
 
 
 class Expectation(msgspec.Struct, frozen=True):
-    """The alerts that must be open, all of them, so long after the test's start."""
+    """All alerts that are expected to be open, `at_us` after the start of the test."""
 
     at_us: int
     alerts: tuple[ExpectedAlert, ...]
 
 
 class RuleTest(msgspec.Struct, frozen=True):
-    """One `[[tests]]` table: an input (a log, or series), and what must follow. `rules` empty means all rules."""
+    """One `[[tests]]` table: an input (a log or series) and the expected alerts. Empty `rules` means all rules."""
 
     name: str
     input: str = ""
@@ -190,7 +192,7 @@ class OpenAlert(msgspec.Struct, frozen=True):
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """One time of a test: pairs of what was expected and what there was, None where one of them is missing."""
+    """One time of a test: pairs of an expected and an open alert, None where one of them is missing."""
 
     at_us: int
     pairs: tuple[tuple[ExpectedAlert | None, OpenAlert | None], ...]
@@ -198,7 +200,7 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class RuleTestResult(msgspec.Struct, frozen=True):
-    """What became of one test."""
+    """The result of one test."""
 
     name: str
     times: tuple[Compared, ...]
@@ -210,12 +212,12 @@ class RuleTestResult(msgspec.Struct, frozen=True):
 
 
 def calls_of_test(test: RuleTest) -> Columns:
-    """The calls of a test that is made of series."""
+    """The calls of a test with series."""
     return calls_of(test.series, START_US if test.start_us is None else test.start_us)
 
 
 def run_test(test: RuleTest, rules: Sequence[AlertRule], calls: Columns) -> RuleTestResult:
-    """Evaluate every minute from the test's start, and compare the open alerts at each of its times."""
+    """Evaluate every minute from the start of a test, and compare the open alerts at each of its times."""
     chosen = [rule for rule in rules if not test.rules or rule.name in test.rules]
     streams = list(streams_of(chosen))
     fold = StreamsFold(streams)
@@ -241,7 +243,7 @@ def _start(test: RuleTest, calls: Columns) -> int:
 
 
 def _compared(expectation: Expectation, alerts: Sequence[Alert]) -> Compared:
-    """Expected and open alerts side by side; those that say most are matched first."""
+    """Pair expected and open alerts; the most specific expectations are matched first."""
     left = sorted(alerts, key=lambda a: (a.rule, str(a.group)))
     pairs: list[tuple[ExpectedAlert | None, OpenAlert | None]] = []
     missing = []
@@ -296,7 +298,7 @@ def _test(read: TomlTable, rules: Sequence[AlertRule]) -> RuleTest:
 
 
 def _start_of(read: TomlTable) -> int | None:
-    """When minute 0 is: a time of TOML, or a text."""
+    """The time of minute 0, from a TOML time or a text."""
     value = read.value("start")
     if value is None:
         return None
@@ -333,12 +335,12 @@ def _expectation(read: TomlTable, rules: Sequence[AlertRule]) -> Expectation:
         read.fault("at", "must be a duration since the start, such as 10m")
     alerts = tuple(_expected(one, rules) for one in read.tables("alerts"))
     if not read.has("alerts"):
-        read.fault("alerts", "is missing; alerts = [] expects that none is open")
+        read.fault("alerts", "is missing; alerts = [] expects no open alert")
     return Expectation(duration_us_or_none(read.text("at")) or 0, alerts)
 
 
 def duration_us_or_none(text: str) -> int | None:
-    """A duration in microseconds, None where it is none."""
+    """A duration in microseconds, None if it is not one."""
     try:
         return duration_us(text)
     except UsageError:
@@ -365,9 +367,9 @@ def _known_rule(read: TomlTable, key: str, name: str, rules: Sequence[AlertRule]
 def run_tests(
     tests: Sequence[RuleTest], rules: Sequence[AlertRule], query: Query, folder: Path
 ) -> list[RuleTestResult]:
-    """The result of each test; raises `InputError` where a log cannot be read.
+    """Run tests; raises `InputError` if a log cannot be read.
 
-    `query` says how logs are read; the paths of inputs start from `folder`.
+    `query` is how logs are read; input paths are relative to `folder`.
     """
     return [_run(test, rules, query, folder) for test in tests]
 
@@ -378,5 +380,5 @@ def _run(test: RuleTest, rules: Sequence[AlertRule], query: Query, folder: Path)
     try:
         calls = read_calls(msgspec.structs.replace(query, logs=(str(folder / test.input),)), rules)
     except InputError as error:
-        raise InputError(f"test {test.name!r}: {error}", hint="input is seen from the configuration file") from None
+        raise InputError(f"test {test.name!r}: {error}", hint="input is relative to the configuration file") from None
     return run_test(test, rules, calls)

@@ -1,4 +1,4 @@
-"""What makes an alert: `AlertRule`, the severities, the conditions, and the two default rules."""
+"""Alert rules: `AlertRule`, severities, conditions, and the two default rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmmon.text.times import duration_text
 
 MINUTE_US: Final = 60_000_000
 LATE_US: Final = 2 * MINUTE_US  # how long a line may take to arrive, unless configured
-MOST_GROUPS: Final = 100  # of one rule; the calls of all others are the group "other"
+MOST_GROUPS: Final = 100  # of one rule; all further ones count as the group "other"
 OTHER: Final = "other"
 
 CONDITIONS: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -27,11 +27,11 @@ CONDITIONS: Final[dict[str, Callable[[float, float], bool]]] = {
 }
 SIGNS: Final = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠"}
 PLACEHOLDERS: Final = ("rule", "metric", "value", "threshold", "count", "window", "severity", "group", "note")
-_PLACE: Final = re.compile(r"\{([\w.]+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{([\w.]+)\}")
 
 
 class AlertSeverity(StrEnum):
-    """How bad it is, from info to critical."""
+    """The severity of an alert, from info to critical."""
 
     INFO = "info"
     WARNING = "warning"
@@ -45,11 +45,11 @@ class AlertSeverity(StrEnum):
 
 
 class NoData(StrEnum):
-    """What a rule makes of a window in which there is nothing to judge."""
+    """How a rule treats a window without data."""
 
-    OK = "ok"  # as if the condition did not hold
-    ALERT = "alert"  # as if it did
-    KEEP = "keep"  # as before
+    OK = "ok"  # as if the condition were not met
+    ALERT = "alert"  # as if it were met
+    KEEP = "keep"  # the alert stays as it is
 
 
 class Change(msgspec.Struct, frozen=True, tag="change"):
@@ -63,11 +63,11 @@ class Change(msgspec.Struct, frozen=True, tag="change"):
 
     @property
     def versus(self) -> str:
-        """How the earlier time is called."""
+        """The name of the earlier time."""
         return f"the previous {duration_text(self.earlier_us)}" if self.earlier_us else "the same hour last week"
 
 
-class Burning(msgspec.Struct, frozen=True):
+class BurnWindows(msgspec.Struct, frozen=True):
     """A burn rate that must be exceeded over a long and a short window, in minutes."""
 
     long: int
@@ -76,21 +76,21 @@ class Burning(msgspec.Struct, frozen=True):
 
 
 class Burn(msgspec.Struct, frozen=True, tag="burn"):
-    """The pace at which calls that are not `good` use up what an objective allows; 1 uses it up in its window.
+    """The rate at which calls that are not `good` burn the error budget of an objective; 1 burns it in its window.
 
     One of `pairs` must be exceeded, with at least `min_failures` such calls in its long window.
     """
 
     objective: float
     good: str
-    pairs: tuple[Burning, ...]
+    pairs: tuple[BurnWindows, ...]
     min_failures: int = 0
 
 
 class Spend(msgspec.Struct, frozen=True, tag="spend"):
-    """What is spent in a day, week or month of a time zone, against a `share` of an amount.
+    """The spend of a day, week or month of a time zone, against a `share` of an amount.
 
-    `share` None compares what the whole period will have cost at its pace so far with the amount.
+    `share` None compares the spend projected for the whole period, at its pace so far, with the amount.
     """
 
     amount_usd: float
@@ -103,10 +103,10 @@ class AlertRule(msgspec.Struct, frozen=True):
     """A condition on one statistic, by group, that must hold for some time.
 
     `metric_name` is a statistic or, with `aggregation`, a base metric. Every `_us` is a duration in
-    microseconds; `cooldown_minutes` is the least time from resolved to the next firing message. `min_count`
-    None takes 20 calls for rates, averages and quantiles, and none for counts and sums. `notify` None is
-    every channel. An `anomaly` rule fires on incidents of the anomaly monitor, not on a threshold; `basis` is what
-    else a rule may rest on than a fixed threshold.
+    microseconds; `cooldown_minutes` is the least time from resolved to the next firing notification. `min_count`
+    None means 20 calls for rates, averages and quantiles, and none for counts and sums. `notify` None means every
+    channel. An `anomaly` rule fires on incidents of the anomaly monitor instead of a threshold; `basis` is set for
+    rules that are not about a fixed threshold.
     """
 
     name: str
@@ -137,22 +137,22 @@ class AlertRule(msgspec.Struct, frozen=True):
 
     @property
     def measured(self) -> bool:
-        """Whether it compares a statistic of a metric: no anomalies, burn rates or budgets."""
+        """Whether it compares a statistic of a metric, unlike rules about anomalies, burn rates and budgets."""
         return not self.anomaly and not isinstance(self.basis, (Burn, Spend))
 
-    def holds(self, value: float) -> bool:
-        """Whether the condition holds for a value."""
+    def is_met(self, value: float) -> bool:
+        """Whether a value meets the condition."""
         return CONDITIONS[self.condition](value, self.threshold)
 
 
-# the guide's two, as windowed statistics
+# of the original system, as statistics over a window
 DEFAULT_RULES: Final = (
     AlertRule("High Latency", "latency_ms", "gt", 5000, AlertSeverity.ERROR, aggregation="avg"),
     AlertRule("High Error Rate", "error_rate", "gt", 0.1, AlertSeverity.CRITICAL),
 )
 
 
-def titled(rule: AlertRule, group: Sequence[tuple[str, str | None]]) -> str:
+def title_of(rule: AlertRule, group: Sequence[tuple[str, str | None]]) -> str:
     """`slow: model gpt-4o`."""
     return f"{rule.name}: {group_text(group)}" if group else rule.name
 
@@ -162,7 +162,7 @@ def group_text(group: Sequence[tuple[str, str | None]]) -> str:
     return ", ".join(f"{field} {name if name is not None else '(none)'}" for field, name in group) or "all calls"
 
 
-def described(
+def description_of(
     rule: AlertRule,
     group: Sequence[tuple[str, str | None]],
     value: float | None,
@@ -170,7 +170,7 @@ def described(
     count: int | None,
     note: str = "",
 ) -> str:
-    """The rule's description with its places filled in, or a plain sentence; no code is evaluated."""
+    """The rule's description with its placeholders filled in, or a plain sentence; no code is evaluated."""
     limit = rule.threshold if threshold is None else threshold
     if not rule.description:
         return note or _sentence(rule, group, value, limit, count)
@@ -187,13 +187,13 @@ def described(
         **rule.labels,
         **{field: name if name is not None else "(none)" for field, name in group},
     }
-    return _PLACE.sub(lambda place: known.get(place[1], place[0]), rule.description)
+    return _PLACEHOLDER.sub(lambda place: known.get(place[1], place[0]), rule.description)
 
 
-def unknown_places(rule: AlertRule) -> list[str]:
-    """The places of a description that nothing fills."""
+def unknown_placeholders(rule: AlertRule) -> list[str]:
+    """The placeholders of a description that are unknown."""
     known = {*PLACEHOLDERS, *rule.labels, *rule.by}
-    return [name for name in _PLACE.findall(rule.description) if name not in known]
+    return [name for name in _PLACEHOLDER.findall(rule.description) if name not in known]
 
 
 def _sentence(

@@ -1,4 +1,4 @@
-"""What leaves the machine: a request, a mail, or what a program is given; and the sending of one of them."""
+"""Sending one message: a web request, a mail, or a program's input, each retried while there is time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class MailServer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where mail is handed in. `tls` is TLS from the first byte, `starttls` TLS after the greeting.
+    """A mail server. `tls` is TLS from the first byte, `starttls` TLS after the greeting.
 
-    Certificates are checked; `ca_file` names the authorities that are trusted instead of the system's.
+    Certificates are verified, against the authorities of `ca_file` if it is set.
     """
 
     host: str
@@ -45,7 +45,7 @@ class MailServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
-    """One mail, as text and as HTML; `references` are the ids of the threads that it belongs to."""
+    """One mail, as text and HTML; `references` are the ids of the threads that it belongs to."""
 
     server: MailServer
     sender: str
@@ -57,7 +57,7 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[str, ...] = ()
 
     def message(self) -> EmailMessage:
-        """As it goes out. The library refuses a header that holds a line break."""
+        """The mail as a message; raises `ValueError` for a header that contains a line break."""
         from email.message import EmailMessage
         from email.policy import SMTP
         from email.utils import format_datetime
@@ -73,16 +73,16 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
         if self.references:
             found["References"] = " ".join(self.references)
             found["In-Reply-To"] = self.references[0]
-        found["Auto-Submitted"] = "auto-generated"  # so that no one's absence note answers
+        found["Auto-Submitted"] = "auto-generated"  # so that no out-of-office message answers
         found.set_content(self.text, cte="quoted-printable")  # lines of any length, over servers of any age
         found.add_alternative(self.html, subtype="html", cte="quoted-printable")
         return found
 
 
 async def send_mail(mail: Mail, timeout_s: float) -> str:
-    """Hand a mail in; says which recipients were refused while others were not. Raises `DeliveryError`.
+    """Send a mail; returns a note about refused recipients if others were accepted. Raises `DeliveryError`.
 
-    smtplib waits, so it does so in a thread of its own, which is cut off when time is up: its socket is closed.
+    smtplib blocks, so it runs in a thread of its own, whose socket is closed when time is up.
     """
     import asyncio
     import threading
@@ -99,9 +99,9 @@ async def send_mail(mail: Mail, timeout_s: float) -> str:
         note, error = "", None
         try:
             note = attempt.run()
-        except Exception as found:  # noqa: BLE001 - it is raised where it is awaited
+        except Exception as found:  # noqa: BLE001 - raised where the result is awaited
             error = found
-        with contextlib.suppress(RuntimeError):  # nobody waits any more, the loop is closed
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
             loop.call_soon_threadsafe(finish, note, error)
 
     threading.Thread(target=work, name="llmmon-mail", daemon=True).start()
@@ -153,7 +153,7 @@ class _Attempt:
             raise DeliveryError(f"{where}: the mail cannot be written", retryable=False) from None
 
     def cut_off(self) -> None:
-        """Close the socket under a conversation that still goes on."""
+        """Close the socket of a conversation that is still going on."""
         import socket
 
         sock = getattr(self._smtp, "sock", None)
@@ -165,7 +165,7 @@ class _Attempt:
         import smtplib
 
         mail, server = self._mail, self._mail.server
-        message = mail.message()  # before connecting: what cannot be written is no server's fault
+        message = mail.message()  # before connecting, so that a faulty mail is not reported as the server's fault
         if server.tls:
             self._smtp = smtplib.SMTP_SSL(timeout=self._timeout_s, context=_context(server))
         else:
@@ -179,7 +179,7 @@ class _Attempt:
                 self._smtp.login(server.username, server.password)
             refused = self._smtp.send_message(message, mail.sender, mail.recipients)
             with contextlib.suppress(smtplib.SMTPException, OSError):
-                self._smtp.quit()  # the mail is taken already
+                self._smtp.quit()  # the mail is accepted already
         finally:
             self._smtp.close()
         return f"{len(refused)} of {len(mail.recipients)} recipients were refused" if refused else ""
@@ -192,13 +192,13 @@ def _context(server: MailServer) -> ssl.SSLContext:
 
 
 def _reason(error: Exception) -> str:
-    """What happened, in words without any text of the server's."""
+    """What happened, without any text from the server."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return "the connection was closed" if "Disconnected" in type(error).__name__ else type(error).__name__
 
 
-_SHOWN: Final = 200  # characters of what it says went wrong
+_SHOWN: Final = 200  # characters of its error message
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -262,21 +262,21 @@ def _first_line(said: IO[bytes]) -> str:
 
 TRY_S: Final = 8.0  # how long one try may take
 BUDGET_S: Final = 20.0
-_LEAST_S: Final = 0.25  # kept for telling what failed
+_LEAST_S: Final = 0.25  # kept for reporting a failure
 _RETRIES: Final = Retries(attempts=3, timeout_s=TRY_S, first_wait_s=0.4)
 
 Payload = Request | Mail | Program
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """One message; `covers` are the positions of the notifications that it tells of."""
+    """One message; `covers` are the positions of the notifications that it contains."""
 
     payload: Payload
     covers: tuple[int, ...]
 
     @property
     def place(self) -> str:
-        """Where it goes, without anything secret: a host, or a program's name."""
+        """The host or the name of the program that it goes to, without any secret."""
         payload = self.payload
         if isinstance(payload, Request):
             return payload.host
@@ -301,13 +301,13 @@ class Sender:
 
     @property
     def left_s(self) -> float:
-        """Seconds that are left for all that is to be sent."""
+        """Seconds left for everything that is still to be sent."""
         return self._ends - time.monotonic()
 
     async def send(self, payload: Payload) -> str:
-        """Send one message; what is to be said of it though it was delivered.
+        """Send one message, with retries; returns a note about a partial delivery, usually empty.
 
-        Raises `DeliveryError` once it failed for good, or as often as there was time.
+        Raises `DeliveryError` if it cannot be delivered, or not in time.
         """
         return await retried(lambda: self._try(payload), _RETRIES, left_s=lambda: self.left_s - _LEAST_S)
 

@@ -1,7 +1,7 @@
-"""What `check` and `serve` remember between runs, in SQLite: how far logs were read, history, alerts, the outbox.
+"""The state of `check` and `serve` between runs, in SQLite: checkpoints of logs, history, alerts, the outbox.
 
-Everything that one evaluation decides is written in one transaction, messages to be sent included. A kill at
-any instant therefore loses nothing; what was sent and not yet marked is sent again under the same key.
+Everything that one evaluation decides is written in one transaction, queued notifications included. A kill at any
+moment therefore loses nothing; a notification that was sent but not yet marked is sent again under the same key.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ _WAIT_S: Final = 5.0
 
 
 class BusyError(LlmmonError):
-    """Another evaluation of the same state is running."""
+    """Another evaluation with the same state file is running."""
 
     exit_code = 0
 
 
 @contextlib.contextmanager
 def sole_evaluator(path: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
-    """Hold the lock beside a state file, so that one evaluation runs at a time; a killed holder lets go of it.
+    """Hold the lock file beside a state file, so that one evaluation runs at a time; it is freed if its holder dies.
 
-    Raises `BusyError` where another does not end within `wait_s` seconds, `InputError` where there can be no lock.
+    Raises `BusyError` if another evaluation does not end within `wait_s` seconds, `InputError` if the lock file cannot
+    be made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,7 +53,7 @@ def sole_evaluator(path: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() >= until:
-                    raise BusyError(f"another evaluation of {path} is running; it will do this one's work") from None
+                    raise BusyError(f"another evaluation of {path} is running, which covers this one") from None
                 time.sleep(0.05)
         yield
     finally:
@@ -85,7 +86,7 @@ class StateFile:
     """An open state file; use as a context manager. Raises `InputError` where it cannot be opened or written."""
 
     def __init__(self, path: Path | None, *, say: Callable[[str], None] = lambda _: None) -> None:
-        """Open or make it (None: in memory); one that is corrupt is set aside, said, and begun anew."""
+        """Open or create it (None: in memory); a corrupt file is renamed, reported through `say`, and replaced."""
         self.path = path
         try:
             self._db = sqlite3.connect(":memory:", isolation_level=None) if path is None else _opened(path, say)
@@ -95,7 +96,7 @@ class StateFile:
         self.outbox = Outbox(self._db)
 
     def copied(self) -> StateFile:
-        """A copy in memory, for what must not be kept."""
+        """A copy in memory, whose changes are not kept."""
         copy = StateFile(None)
         self._db.backup(copy._db)
         return copy
@@ -106,14 +107,12 @@ class StateFile:
     def __exit__(self, _kind: object = None, error: BaseException | None = None, _trace: object = None) -> None:
         self._db.close()
         if isinstance(error, sqlite3.OperationalError):
-            raise self._unusable(error) from None
-
-    def _unusable(self, error: Exception) -> InputError:
-        return InputError(f"state file {self.path}: {error}", hint="free space or permit it, or --state FILE")
+            hint = "free space or fix its permissions, or name another with --state FILE"
+            raise InputError(f"state file {self.path}: {error}", hint=hint) from None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is written at once, or not at all."""
+        """Write everything inside at once, or nothing."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -126,15 +125,15 @@ class StateFile:
     # facts
 
     def fact(self, name: str) -> str | None:
-        """A small text that was remembered."""
+        """The value of a fact, None if it was never set."""
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
-    def remember(self, name: str, value: str) -> None:
-        """Remember a small text."""
+    def set_fact(self, name: str, value: str) -> None:
+        """Set a fact: a short text."""
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
-    # how far logs were read
+    # checkpoints: how far logs were read
 
     def checkpoints(self, kind: type[Any]) -> tuple[Any, ...]:
         """The checkpoints, as values of `kind`."""
@@ -152,19 +151,19 @@ class StateFile:
     # history
 
     def streams(self) -> dict[str, tuple[int, tuple[Key, ...]]]:
-        """By name of the stream: the first minute that it covers, and the groups that were admitted."""
+        """By stream name: the first minute that it covers, and the groups that were admitted."""
         rows = self._db.execute("SELECT name, since_minute, groups FROM streams").fetchall()
         kind = list[tuple[str | None, ...]]
         return {name: (since, tuple(msgspec.msgpack.decode(groups, type=kind))) for name, since, groups in rows}
 
     def save_stream(self, name: str, since_minute: int, groups: Sequence[Key]) -> None:
-        """Remember that a stream is kept, since when, and its groups."""
+        """Record a stream, the first minute that it covers, and its groups."""
         self._db.execute(
             "INSERT OR REPLACE INTO streams VALUES (?, ?, ?)", (name, since_minute, msgspec.msgpack.encode(groups))
         )
 
     def forget_streams(self, names: Iterable[str]) -> None:
-        """Drop streams that no rule reads any more."""
+        """Delete streams that no rule reads any more."""
         for name in names:
             self._db.execute("DELETE FROM streams WHERE name = ?", (name,))
             self._db.execute("DELETE FROM history WHERE stream = ?", (name,))
@@ -187,19 +186,19 @@ class StateFile:
             )
 
     def forget_history(self, stream: str, before_minute: int) -> None:
-        """Drop what lies before a minute, in whole hours."""
+        """Delete history before a minute, in whole hours."""
         self._db.execute("DELETE FROM history WHERE stream = ? AND hour < ?", (stream, before_minute // HOUR))
 
     # alerts
 
     def alerts(self) -> dict[str, Alert]:
-        """All alerts that are remembered, by id."""
+        """All stored alerts, by id."""
         rows = self._db.execute("SELECT data FROM alerts ORDER BY alert_id").fetchall()
         found = [msgspec.msgpack.decode(data, type=Alert) for (data,) in rows]
         return {alert.alert_id: alert for alert in found}
 
     def save_alerts(self, before: Mapping[str, Alert], after: Mapping[str, Alert]) -> None:
-        """Write the alerts that differ; the episodes of those that have fired are kept as history."""
+        """Write the alerts that changed, and their episodes if they have fired."""
         for name in before.keys() - after.keys():
             self._db.execute("DELETE FROM alerts WHERE alert_id = ?", (name,))
         for name, alert in after.items():
@@ -208,26 +207,26 @@ class StateFile:
                 self.save_episode(alert)
 
     def save_episode(self, alert: Alert) -> None:
-        """Keep an alert's present episode as history, if it has fired."""
+        """Write the current episode of an alert, if it has fired."""
         if alert.fired_us is not None:
             row = (alert.alert_id, alert.episode, alert.fired_us, msgspec.msgpack.encode(alert))
             self._db.execute("INSERT OR REPLACE INTO episodes VALUES (?, ?, ?, ?)", row)
 
     def episodes(self, since_us: int = 0) -> list[Alert]:
-        """Every episode that fired since then, as it ended or stands, in order of time."""
+        """Every episode that fired since `since_us`, in order of time."""
         rows = self._db.execute(
             "SELECT data FROM episodes WHERE fired_us >= ? ORDER BY fired_us, alert_id", (since_us,)
         ).fetchall()
         return [msgspec.msgpack.decode(data, type=Alert) for (data,) in rows]
 
     def forget_episodes(self, before_us: int) -> None:
-        """Drop episodes that fired before then."""
+        """Delete episodes that fired before `before_us`."""
         self._db.execute("DELETE FROM episodes WHERE fired_us < ?", (before_us,))
 
     # silences
 
     def silences(self) -> list[Silence]:
-        """All silences, the newest last."""
+        """All silences, newest last."""
         rows = self._db.execute("SELECT data FROM silences").fetchall()
         found = [msgspec.msgpack.decode(data, type=Silence) for (data,) in rows]
         return sorted(found, key=lambda silence: (silence.created_us, silence.silence_id))
@@ -238,7 +237,7 @@ class StateFile:
         self._db.execute("INSERT OR REPLACE INTO silences VALUES (?, ?)", row)
 
     def drop_silence(self, silence_id: str) -> bool:
-        """Remove a silence; whether there was one."""
+        """Delete a silence; returns whether there was one."""
         return self._db.execute("DELETE FROM silences WHERE silence_id = ?", (silence_id,)).rowcount > 0
 
 
@@ -253,12 +252,12 @@ def _opened(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
         for ending in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
-        say(f"state file {path} is corrupt ({error}): set aside as {aside.name}, begun anew")
+        say(f"state file {path} is corrupt ({error}): renamed to {aside.name}, starting with a new one")
         return _connected(path)
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    """A connection to a sound file, readable only by its owner."""
+    """Connect to a file that is readable only by its owner, and check that it is intact."""
     if not path.exists():
         path.touch(0o600)
     db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
@@ -267,7 +266,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         _migrate(db)
         for table in ("facts", "checkpoints", "alerts", "silences", "outbox"):
-            db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - a page that cannot be read shows here
+            db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - finds unreadable pages
     except BaseException:
         db.close()
         raise
@@ -275,11 +274,11 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(db: sqlite3.Connection) -> None:
-    """Bring the schema up to date; raises `InputError` for one that is newer than this program."""
+    """Migrate the schema; raises `InputError` for one that is newer than this version."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > len(_MIGRATIONS):
         raise InputError(
-            f"the state file was made by a newer llmmon (schema {version}, known {len(_MIGRATIONS)})",
+            f"the state file was written by a newer llmmon (schema {version}, known {len(_MIGRATIONS)})",
             hint="update llmmon, or name another with --state",
         )
     for number in range(version, len(_MIGRATIONS)):
@@ -287,5 +286,5 @@ def _migrate(db: sqlite3.Connection) -> None:
 
 
 def _signed(number: int) -> int:
-    """As SQLite holds it: inode numbers may use all 64 bits."""
+    """An unsigned 64-bit number, such as an inode, as a signed one for SQLite."""
     return number - (1 << 64) if number >= 1 << 63 else number

@@ -1,4 +1,7 @@
-"""Rules and past logs: the history that rules need is read once for all, then evaluated in memory."""
+"""Rules over past logs: `backtest` replays them, `suggestions` chooses thresholds for a noise budget.
+
+The history that all rules need is read once, and evaluated in memory; the state file is not touched.
+"""
 
 from __future__ import annotations
 
@@ -39,24 +42,24 @@ from llmmon.text.tables import parse_toml
 PERIODS: Final = {"day": 1440, "week": 7 * 1440, "month": 30 * 1440}  # minutes
 FIRST_PART: Final = 0.7
 _HOLDS: Final = (0, 5, 10, 15)  # minutes of `for` that are tried
-_COUNTS: Final = (50, 100)  # values of `min_count` that are tried beside the rule's own
+_COUNTS: Final = (50, 100)  # values of `min_count` that are tried besides the rule's own
 _STEPS: Final = 40  # thresholds of the first search
-_LARGEST_SHARE: Final = 0.05  # of the time that a threshold may be met
-_LEAST_JUDGED: Final = 0.8  # of the windows that the rule's own min_count lets it judge
-_NEARLY: Final = 1.25  # times the least distance from the usual
+_LARGEST_SHARE: Final = 0.05  # of the time for which a threshold may be met
+_LEAST_JUDGED: Final = 0.8  # of the windows that are judged with the rule's own min_count
+_NEARLY: Final = 1.25  # times the smallest distance from normal values
 _CURVE: Final = 8
 _DIGITS: Final = 3
 
 
 class NoiseBudget(msgspec.Struct, frozen=True):
-    """So many messages in so many minutes."""
+    """A number of notifications in a number of minutes."""
 
     number: float
     minutes: int
     text: str
 
     def within(self, minutes: int) -> int:
-        """How many whole messages that is over a time."""
+        """The number of whole notifications allowed over a time."""
         return math.floor(self.number * minutes / self.minutes + 1e-9)
 
 
@@ -68,24 +71,24 @@ def noise_budget(text: str) -> NoiseBudget:
     except ValueError:
         found = -1.0
     if period not in PERIODS or not 0 <= found < 1e6:
-        raise UsageError(f"{text!r} is no noise budget", hint="write it as 2/week, 1/day or 0.5/month")
+        raise UsageError(f"{text!r} is not a noise budget", hint="write it as 2/week, 1/day or 0.5/month")
     return NoiseBudget(found, PERIODS[period], text)
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a rule would have done over a part: messages that it fires, how many are noise, the incidents it caught.
+    """What a rule would have done over a part: notifications, how many of them are noise, and incidents caught.
 
-    The first message of an alert about a labelled incident is none; all others are.
+    The first notification of an alert about a labelled incident is not noise; all others are.
     """
 
-    told: int
+    notifications: int
     noise: int
     caught: int
     incidents: int
 
 
 class Point(msgspec.Struct, frozen=True):
-    """A threshold (of a change: in percent) and what it would have done on both parts."""
+    """A threshold (of a change: in percent) and its outcome on both parts."""
 
     threshold: float
     first: Outcome
@@ -93,7 +96,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What is proposed for one rule (None, with the `reason`, where nothing is), beside the rule as it is."""
+    """The proposal for one rule (None with a `reason` if there is none), beside the rule as it is."""
 
     rule: AlertRule
     now: Point | None
@@ -116,7 +119,7 @@ class SuggestReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """A past in two parts, and the incidents known in it."""
+    """History in two parts, and its known incidents."""
 
     histories: Histories
     first: IntArray
@@ -125,7 +128,7 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 def suggest(rules: Sequence[AlertRule], parts: Parts, budget: NoiseBudget, *, labelled: bool) -> SuggestReport:
-    """A proposal for every rule."""
+    """Suggest thresholds for every rule."""
     allowed = budget.within(len(parts.first))
     return SuggestReport(
         budget=budget,
@@ -140,64 +143,64 @@ def suggest(rules: Sequence[AlertRule], parts: Parts, budget: NoiseBudget, *, la
 
 def _suggestion(rule: AlertRule, parts: Parts, allowed: int) -> Suggestion:
     if not rule.measured:
-        return Suggestion(rule=rule, now=None, reason="its thresholds follow from what it is for")
+        return Suggestion(rule=rule, now=None, reason="its thresholds follow from its objective or budget")
     now = point_of(rule, parts)
     if rule.condition in {"eq", "ne"}:
-        return Suggestion(rule=rule, now=now, reason=f"there is no nearer or further with {rule.condition}")
-    seen = _Seen(rule, parts)
-    if not seen.usable:
-        return Suggestion(rule=rule, now=now, reason="the first part of the log holds nothing that it could judge")
-    tried = [found for hold, least in seen.settings() if (found := seen.best(hold, least, allowed)) is not None]
+        return Suggestion(rule=rule, now=now, reason=f"condition {rule.condition} has no order to search")
+    search = _Search(rule, parts)
+    if not search.usable:
+        return Suggestion(rule=rule, now=now, reason="the first part of the log has nothing that it could judge")
+    tried = [found for hold, least in search.settings() if (found := search.best(hold, least, allowed)) is not None]
     if not tried:
-        return Suggestion(rule=rule, now=now, reason="no threshold keeps the budget")
-    proposed = seen.chosen(tried)
-    curve = tuple(point_of(seen.rule_with(x, proposed.for_us, None, proposed), parts) for x in seen.curve(proposed))
+        return Suggestion(rule=rule, now=now, reason="no threshold stays within the budget")
+    proposed = search.chosen(tried)
+    curve = tuple(point_of(search.rule_with(x, proposed.for_us, None, proposed), parts) for x in search.curve(proposed))
     return Suggestion(rule=rule, now=now, proposed=proposed, then=point_of(proposed, parts), curve=curve)
 
 
 def point_of(rule: AlertRule, parts: Parts) -> Point:
-    """What a rule does on both parts, each from its beginning."""
+    """The outcome of a rule on both parts, each evaluated on its own."""
     return Point(shown_threshold(rule), *(outcome(rule, parts, ends)[0] for ends in (parts.first, parts.rest)))
 
 
 def shown_threshold(rule: AlertRule) -> float:
-    """The threshold, of a change in percent."""
+    """The threshold; of a change in percent."""
     return round((rule.basis.factor - 1) * 100, 6) if isinstance(rule.basis, Change) else rule.threshold
 
 
 def outcome(rule: AlertRule, parts: Parts, ends: IntArray) -> tuple[Outcome, tuple[Episode, ...]]:
-    """What a rule does over some minutes, by the state machine of `check`; and its episodes."""
+    """The outcome of a rule over some minutes, with the alert lifecycle of `check`; and its episodes."""
     if not len(ends):
         return Outcome(0, 0, 0, 0), ()
     done = replay([evaluate_rule(rule, parts.histories, ends)])
-    told = notified(done.messages)
-    of = [next((i for i in parts.incidents if _tells(at, group, i, rule)), None) for at, _, group in told]
-    news = {(i.start_us, group) for i, (_, _, group) in zip(of, told, strict=True) if i is not None}
+    notifications = notified(done.messages)
+    of = [next((i for i in parts.incidents if _is_about(at, group, i, rule)), None) for at, _, group in notifications]
+    news = {(i.start_us, group) for i, (_, _, group) in zip(of, notifications, strict=True) if i is not None}
     start, end = (int(ends[0]) - 1) * MINUTE_US, int(ends[-1]) * MINUTE_US
     mine = [i for i in parts.incidents if i.metric == metric_of_rule(rule) and start <= i.start_us < end]
     caught = sum(1 for i in mine if delay_of(i, done.episodes, rule) is not None)
-    return Outcome(len(told), len(told) - len(news), caught, len(mine)), done.episodes
+    return Outcome(len(notifications), len(notifications) - len(news), caught, len(mine)), done.episodes
 
 
-def _tells(at_us: int, group: GroupLabels, incident: LabelledIncident, rule: AlertRule) -> bool:
-    """Whether a message may be about an incident: it comes during it, or as late as the rule can be."""
+def _is_about(at_us: int, group: GroupLabels, incident: LabelledIncident, rule: AlertRule) -> bool:
+    """Whether a notification may be about an incident: it comes during it, or as late as the rule can be."""
     return incident.start_us <= at_us <= incident.end_us + rule.window_us + rule.for_us and incident.concerns(group)
 
 
-class _Seen:
-    """What a rule sees in the first part, as numbers that are the higher the more they press."""
+class _Search:
+    """Searches thresholds of a rule on the first part; levels are values, negated for conditions below a threshold."""
 
     def __init__(self, rule: AlertRule, parts: Parts) -> None:
         self._rule, self._parts = rule, parts
         self._down = rule.condition in {"lt", "le"}
         self._evaluation = evaluate_rule(rule, parts.histories, parts.first, everywhere=True)
         self._least = least_count(rule, statistic_of(rule))
-        self._x = self._pressing(self._evaluation)
+        self._x = self._levels(self._evaluation)
         self._judged = int((~np.isnan(self._x) & (self._evaluation.count >= self._least)).sum())
         self.usable = self._judged > 0
-        self._usual = float(np.nanmedian(self._x)) if self.usable else 0.0
+        self._normal = float(np.nanmedian(self._x)) if self.usable else 0.0
 
-    def _pressing(self, evaluation: RuleEvaluation) -> FloatArray:
+    def _levels(self, evaluation: RuleEvaluation) -> FloatArray:
         value = evaluation.value
         if isinstance(self._rule.basis, Change) and evaluation.threshold is not None:
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -206,13 +209,13 @@ class _Seen:
         return found
 
     def settings(self) -> list[tuple[int, int | None]]:
-        """`for` in minutes and `min_count` (None: as it is) that are tried, the quickest first."""
+        """The values of `for` in minutes and `min_count` (None: as it is) to try, quickest first."""
         own = self._rule.for_us // MINUTE_US
         counts = [None, *(n for n in _COUNTS if n > self._least)] if self._least else [None]
         return [(hold, least) for hold in sorted({own, *_HOLDS}) for least in counts]
 
     def best(self, hold: int, least: int | None, allowed: int) -> AlertRule | None:
-        """The rule with the most sensitive threshold that keeps the budget with these settings."""
+        """The rule with the most sensitive threshold that stays within the budget with these settings."""
         count = self._least if least is None else least
         judged = np.where(self._evaluation.count >= count, self._x, np.nan)
         known = np.sort(judged[~np.isnan(judged)])
@@ -226,7 +229,7 @@ class _Seen:
                 break
             kept = level
         rule = self.rule_with(kept, hold * MINUTE_US, least, self._rule)
-        while self._noise(rule) > allowed:  # repeats and windows without data tell too
+        while self._noise(rule) > allowed:  # repeats and windows without data notify too
             kept += max(abs(kept) * 0.1, 1e-9)
             if kept > known[-1] + 2 * abs(known[-1]) + 1:
                 return None
@@ -237,7 +240,7 @@ class _Seen:
         return outcome(rule, self._parts, self._parts.first)[0].noise
 
     def _runs(self, judged: FloatArray, level: float, hold: int) -> int:
-        """How often a level is exceeded for more than `hold` minutes outside incidents; as a rule fires, or oftener."""
+        """How often a level is exceeded for over `hold` minutes outside of incidents, an upper bound of firing."""
         with np.errstate(invalid="ignore"):
             met = np.pad(judged > level, ((0, 0), (1, 1)))
         edges = np.diff(met.astype(np.int8), axis=1)
@@ -247,7 +250,7 @@ class _Seen:
         return int((~excused).sum())
 
     def _excused(self) -> BoolArray:
-        """Where a message would be about an incident; shape (groups, m)."""
+        """Where a notification would be about an incident; shape (groups, m)."""
         out = np.zeros(self._x.shape, np.bool_)
         at = self._parts.first * MINUTE_US
         for incident in self._parts.incidents:
@@ -258,7 +261,7 @@ class _Seen:
         return out
 
     def rule_with(self, level: float, for_us: int, least: int | None, like: AlertRule) -> AlertRule:
-        """The rule with another threshold, rounded away from the usual."""
+        """The rule with another threshold, rounded away from normal values."""
         found = msgspec.structs.replace(like, for_us=for_us, min_count=like.min_count if least is None else least)
         level = -level if self._down else level
         if isinstance(found.basis, Change):
@@ -268,7 +271,7 @@ class _Seen:
         return msgspec.structs.replace(found, threshold=rounded(level, up=not self._down))
 
     def chosen(self, tried: Sequence[AlertRule]) -> AlertRule:
-        """The rule that catches most; of these the quickest whose threshold is nearly as near to the usual as any."""
+        """The rule that catches most; of these the quickest whose threshold is about as close to normal as any."""
         caught = [outcome(rule, self._parts, self._parts.first)[0].caught for rule in tried]
         good = [rule for rule, number in zip(tried, caught, strict=True) if number == max(caught)]
         least = min(self._distance(rule) for rule in good)
@@ -276,26 +279,26 @@ class _Seen:
         return next(rule for rule in good if self._distance(rule) <= limit)
 
     def _distance(self, rule: AlertRule) -> float:
-        return self._level(rule) - self._usual
+        return self._level(rule) - self._normal
 
     def _level(self, rule: AlertRule) -> float:
         level = rule.basis.factor if isinstance(rule.basis, Change) else rule.threshold
         return -level if self._down else level
 
     def curve(self, proposed: AlertRule) -> list[float]:
-        """Levels on both sides of the proposed one, from sensitive to calm."""
+        """Levels on both sides of the proposed one, from sensitive to insensitive."""
         known = self._x[~np.isnan(self._x)]
         level = self._level(proposed)
-        floor = max(float(np.quantile(known, 1 - _LARGEST_SHARE)), level - 2 * abs(level - self._usual))
+        floor = max(float(np.quantile(known, 1 - _LARGEST_SHARE)), level - 2 * abs(level - self._normal))
         if floor >= level:
-            floor = level - abs(level - self._usual) / 2
+            floor = level - abs(level - self._normal) / 2
         low = np.linspace(floor, level, _CURVE // 2, endpoint=False)
         high = np.linspace(level, max(level, min(float(known.max()), 2 * level - floor)), _CURVE // 2)
         return list(dict.fromkeys([*low.tolist(), *high.tolist()]))
 
 
 def rounded(value: float, *, up: bool) -> float:
-    """To three significant digits, away from what is usual."""
+    """Round to three significant digits, upwards or downwards."""
     if value == 0 or not math.isfinite(value):
         return value
     scale = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(abs(value))))
@@ -303,11 +306,11 @@ def rounded(value: float, *, up: bool) -> float:
     return float(f"{found / scale:.12g}")
 
 
-LABELS: Final = "labels.toml"  # as `simulate` writes it beside the logs
+LABELS: Final = "labels.toml"  # written by `simulate` beside the logs
 
 
 class ReadHistory(msgspec.Struct, frozen=True):
-    """The history of what rules read, the minutes to evaluate, and what was read for it."""
+    """The histories that rules read, the minutes to evaluate, and the report of the reading."""
 
     histories: Histories
     ends: IntArray
@@ -315,14 +318,14 @@ class ReadHistory(msgspec.Struct, frozen=True):
     exit_code: int
 
     def evaluations(self, rules: Sequence[AlertRule], *, everywhere: bool = False) -> list[RuleEvaluation]:
-        """What rules see at every minute."""
+        """Evaluate rules at every minute."""
         if not len(self.ends):
             return []
         return [evaluate_rule(rule, self.histories, self.ends, everywhere=everywhere) for rule in rules]
 
 
 class Backtested(msgspec.Struct, frozen=True):
-    """The report of a replay, the replay, and what was read for it."""
+    """The report of a replay, the replay, and the history that was read."""
 
     report: BacktestReport
     replay: Replay
@@ -330,7 +333,7 @@ class Backtested(msgspec.Struct, frozen=True):
 
 
 def read_for(query: Query, rules: Sequence[AlertRule]) -> ReadHistory:
-    """Read logs once, for all rules; every minute from the first call to the last is evaluated, as in `check`."""
+    """Read logs once for all rules; as in `check`, every minute from the first call to the last is evaluated."""
     streams = list(streams_of(rules))
     found = read(query, fields_of(streams), lambda: StreamsFold(streams))
     ends = replayed_minutes(found.source, query.say)
@@ -338,7 +341,7 @@ def read_for(query: Query, rules: Sequence[AlertRule]) -> ReadHistory:
 
 
 def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:
-    """The calls themselves, with the fields that rules need."""
+    """Read the calls themselves, with the fields that rules need."""
     return concat(read(query, fields_of(streams_of(rules)), ColumnsFold).results)
 
 
@@ -350,7 +353,7 @@ def backtest(
     *,
     identity: str = "",
 ) -> Backtested:
-    """Replay rules over logs, as `check` would have run every minute; the live state is not touched."""
+    """Replay rules over logs, as if `check` had run every minute; the state file is not touched."""
     incidents = _labels(query, labels)
     done = read_for(query, rules)
     if not len(done.ends):
@@ -363,7 +366,7 @@ def backtest(
 def suggestions(
     query: Query, rules: Sequence[AlertRule], budget: NoiseBudget, labels: Path | None, first: float
 ) -> tuple[SuggestReport, ReadHistory]:
-    """Thresholds for a noise budget, chosen on the `first` share of the logs' time."""
+    """Suggest thresholds for a noise budget, chosen on the `first` share of the time of the logs."""
     incidents = _labels(query, labels)
     done = read_for(query, rules)
     cut = round(len(done.ends) * first)
@@ -374,8 +377,9 @@ def suggestions(
 
 
 def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] | None:
-    """The incidents of a labels file: as chosen, else one that lies beside the logs; None without one."""
-    path = chosen or next((p for p in _beside(query.logs) if p.is_file()), None)
+    """The incidents of the chosen labels file, else of one beside the logs; None without one."""
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in map(Path, query.logs))
+    path = chosen or next((folder / LABELS for folder in folders if (folder / LABELS).is_file()), None)
     if path is None:
         return None
     try:
@@ -384,8 +388,3 @@ def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] |
         raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-
-
-def _beside(logs: Sequence[str]) -> list[Path]:
-    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in map(Path, logs))
-    return [folder / LABELS for folder in folders]

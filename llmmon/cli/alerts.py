@@ -46,14 +46,14 @@ def list_alerts(
 
     Example: llmmon alerts list --all
     """
-    from llmmon.alerting.actions import standing
+    from llmmon.alerting.actions import open_alerts
     from llmmon.cli.output import Output
     from llmmon.ingest.report import SourceReport
     from llmmon.output.views.alerts import view_alerts
 
     output = Output.of(output_format, None, quiet=False)
     with _open(config, state, output) as (store, found):
-        known, silences = standing(store, _now_us(), every=every)
+        known, silences = open_alerts(store, _now_us(), every=every)
     view = view_alerts(known, silences, tz or found.timezone)
     output.finish("alerts", view, SourceReport(), set())
 

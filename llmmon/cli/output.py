@@ -185,7 +185,7 @@ def _why(error: OSError) -> str:
 
 
 def accounting(source: SourceReport) -> str:
-    """The line that accounts for everything that was read."""
+    """The line that accounts for everything that was read, and one for each thing that looks wrong in it."""
     parts = [_many(source.requests, "call")]
     for number, what in (
         (source.outside, "outside the time range"),
@@ -206,7 +206,7 @@ def accounting(source: SourceReport) -> str:
     if source.rejected and source.rejects:
         first = source.rejects[0]
         text += f", {source.rejected:,} unreadable (first {first.place}: {first.reason})"
-    return text
+    return "\n".join((text, *(f"warning: {warning}" for warning in source.warnings)))
 
 
 def _many(number: int, what: str) -> str:

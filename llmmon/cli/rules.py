@@ -43,7 +43,7 @@ def _check(
 
     Example: llmmon rules check sample_logs/
     """
-    from llmmon.alerting.lint import lint, lint_seen
+    from llmmon.alerting.lint import lint, lint_evaluations
     from llmmon.alerting.suggest import read_for
     from llmmon.ingest.report import SourceReport
     from llmmon.output.views.rules import view_lint
@@ -55,7 +55,7 @@ def _check(
     source, codes = SourceReport(), {EXIT_OK}
     if query.logs:
         done = read_for(query, chosen)
-        found += lint_seen(done.evaluations(chosen))
+        found += lint_evaluations(done.evaluations(chosen))
         source, codes = done.source, {done.exit_code}
     view = view_lint(chosen, config.channels, found)
     return output.finish("rules check", view, source, codes, found=bool(found))

@@ -40,6 +40,7 @@ class Accounting(msgspec.Struct):
     dialects: dict[str, int] = msgspec.field(default_factory=dict)
     rejects: list[Reject] = msgspec.field(default_factory=list)
     notes: set[str] = msgspec.field(default_factory=set)
+    doubts: dict[str, int] = msgspec.field(default_factory=dict)  # see `formats.doubts`
 
     def read_as(self, dialect: str, lines: int) -> None:
         """Count lines that a dialect claimed."""

@@ -4,7 +4,7 @@ tokens, outcomes and times are settled, for every dialect and every way of decod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -12,42 +12,20 @@ import msgspec
 import numpy as np
 
 from llmmon.formats import outcomes, values
+from llmmon.formats.bound import BoundSlots, Interners, RawCalls
+from llmmon.formats.counts import token_counts
+from llmmon.formats.doubts import Doubts, add_doubts, doubts_of
 from llmmon.formats.mapping import RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
     BoolArray,
-    CodeArray,
     Columns,
     FloatArray,
     IntArray,
-    Interner,
     Names,
-    recode,
 )
 from llmmon.metrics.record import NANO_DOLLARS, SCORE_UNITS
-
-
-class Interners(dict[str, Interner]):
-    """One interner per name field, shared by all blocks that one process decodes."""
-
-    def __missing__(self, field: str) -> Interner:
-        interner = self[field] = Interner()
-        return interner
-
-
-class RawCalls(msgspec.Struct, eq=False):
-    """Rows as they were logged: one compact column a binding (`formats.gather`), only those with a value.
-
-    `lines` numbers each row's line within its span; `has_output` and `has_prompt` say whether these texts are
-    there where they were not read.
-    """
-
-    size: int
-    lines: IntArray
-    values: Mapping[Binding, Any]
-    has_output: BoolArray | None = None
-    has_prompt: BoolArray | None = None
 
 
 class CallRule(msgspec.Struct, frozen=True):
@@ -97,96 +75,6 @@ def _shows(binding: Binding, value: Any) -> bool:
     return value is not None and value != "" and (binding.slot != "outcome" or outcomes.is_over(value))
 
 
-class BoundSlots:
-    """The slots of one block of rows."""
-
-    def __init__(self, raw: RawCalls, interners: Interners) -> None:
-        self.raw = raw
-        self.size = raw.size
-        self.interners = interners
-        self.bound: dict[str, list[Binding]] = {}
-        for binding in sorted(raw.values):
-            self.bound.setdefault(binding.slot, []).append(binding)
-
-    def numbers(self, slot: str, scale: Callable[[Binding], float] | None = None) -> FloatArray | None:
-        """Numbers (or microseconds, or flags), times `scale`, NaN for missing; None where no row has one."""
-        found: FloatArray | None = None
-        for binding in self.bound.get(slot, ()):
-            column = self.raw.values[binding]
-            column = column if scale is None else np.rint(column * scale(binding))
-            found = column if found is None else np.where(np.isnan(found), column, found)
-            if not np.isnan(found).any():
-                break
-        return found
-
-    def counts(self, slot: str) -> FloatArray | None:
-        """Numbers of tokens, NaN for missing, as -1 and other negative ones are; None where no row has one."""
-        found = self.numbers(slot)
-        if found is None or not (found < 0).any():
-            return found
-        return np.where(found < 0, np.nan, found)
-
-    def added(self, slot: str) -> FloatArray | None:
-        """The sum of all bindings of a slot, NaN where a row has none of them."""
-        columns = [self.raw.values[binding] for binding in self.bound.get(slot, ())]
-        if not columns:
-            return None
-        total = sum(np.nan_to_num(column) for column in columns)
-        return np.where(np.logical_and.reduce([np.isnan(column) for column in columns]), np.nan, total)
-
-    def moments(self, slot: str) -> IntArray | None:
-        """Microseconds since the epoch, `MISSING_TIME` for missing; None where no row has one."""
-        found: IntArray | None = None
-        for binding in self.bound.get(slot, ()):
-            column = self.raw.values[binding]
-            found = column if found is None else np.where(found == MISSING_TIME, column, found)
-            if (found != MISSING_TIME).all():
-                break
-        return found
-
-    def from_unit(self, slot: str, unit: str) -> BoolArray | None:
-        """Rows whose number comes from a binding with this unit; None where none can."""
-        if all(binding.unit != unit for binding in self.bound.get(slot, ())):
-            return None
-        found = np.zeros(self.size, np.bool_)
-        done = np.zeros(self.size, np.bool_)
-        for binding in self.bound[slot]:
-            here = ~np.isnan(self.raw.values[binding]) & ~done
-            done |= here
-            if binding.unit == unit:
-                found |= here
-        return found
-
-    def codes(self, slot: str) -> CodeArray:
-        """Names as codes of the slot's interner, -1 for missing; shape (size,)."""
-        found: CodeArray = np.full(self.size, MISSING_CODE, np.int32)
-        for binding in self.bound.get(slot, ()):
-            gaps = found == MISSING_CODE
-            if not gaps.any():
-                break
-            column: CodeArray = self.raw.values[binding]
-            found = column.copy() if gaps.all() else np.where(gaps, column, found)
-        return found
-
-    def names(self, slot: str, otherwise: str = "") -> Names | None:
-        """A name column; where a row has none, the name in the slot `otherwise`. None where no row has one."""
-        interner = self.interners[slot]
-        if otherwise not in self.bound:
-            return Names(self.codes(slot), interner.values_seen) if slot in self.bound else None
-        codes, second = self.codes(slot), self.codes(otherwise)
-        gaps = (codes == MISSING_CODE) & (second != MISSING_CODE)
-        if gaps.any():
-            codes[gaps] = recode(Names(second[gaps], self.interners[otherwise].values_seen), interner)
-        return Names(codes, interner.values_seen)
-
-    def texts(self, slot: str) -> list[Any]:
-        """Raw texts, None for missing; shape (size,)."""
-        columns: list[Sequence[Any]] = [self.raw.values[binding] for binding in self.bound[slot]]
-        if len(columns) == 1:
-            return list(columns[0])
-        return [next((v for v in row if v is not None), None) for row in zip(*columns, strict=True)]
-
-
 def start_and_latency(slots: BoundSlots) -> tuple[IntArray | None, FloatArray | None]:
     """Start and latency; end minus start wins over a logged latency, a lone end gives the start."""
     start, end, latency = slots.moments("start"), slots.moments("end"), _logged_latency(slots)
@@ -223,134 +111,26 @@ def first_token(slots: BoundSlots, start: IntArray | None, latency: FloatArray |
     return wait if ttft is None else np.where(np.isnan(ttft), wait, ttft)
 
 
-def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
-    """The token fields of the record; NaN for missing, None where no row has one."""
-    cached, write = slots.counts("cached_tokens"), slots.counts("cache_write_tokens")
-    total, reasoning = slots.counts("total_tokens"), slots.counts("reasoning_tokens")
-    logged = slots.counts("prompt_tokens")
-    completion = _whole_completion(slots, logged, reasoning, total)
-    nothing = _nothing_counted(logged, completion, total)
-    counts = {
-        "prompt_tokens": _whole_prompt(slots, logged, cached, write, (completion, total)),
-        "completion_tokens": completion,
-        "cached_tokens": cached,
-        "cache_write_tokens": write,
-        "cache_write_1h_tokens": slots.counts("cache_write_1h_tokens"),
-        "reasoning_tokens": reasoning,
-    }
-    _fill_halves(counts, total)
-    if nothing is not None:
-        counts = {
-            field: None if column is None else np.where(nothing, np.nan, column) for field, column in counts.items()
-        }
-        total = None if total is None else np.where(nothing, np.nan, total)
-    return {**counts, "total_tokens": _total(counts["prompt_tokens"], counts["completion_tokens"], total)}
-
-
-def _nothing_counted(
-    prompt: FloatArray | None, completion: FloatArray | None, total: FloatArray | None
-) -> BoolArray | None:
-    """Rows of which nothing was counted: no call has a prompt of 0 tokens and an answer of 0.
-
-    Many logs write zeros where usage was not known, above all for failed calls.
-    """
-    if prompt is None or completion is None:
-        return None
-    nothing: BoolArray = (prompt == 0) & (completion == 0)
-    if total is not None:
-        nothing &= ~(total > 0)
-    return nothing if nothing.any() else None
-
-
-def _whole_completion(
-    slots: BoundSlots, prompt: FloatArray | None, reasoning: FloatArray | None, total: FloatArray | None
-) -> FloatArray | None:
-    """Completion tokens with reasoning, also where a log counts the two apart: the total, or their sizes, tell."""
-    completion = slots.counts("completion_tokens")
-    if completion is None or reasoning is None:
-        return completion
-    known = np.nan_to_num(reasoning)
-    apart: BoolArray = known > completion
-    if (said := slots.from_unit("completion_tokens", "exclusive")) is not None:
-        apart |= said
-    if prompt is not None and total is not None:
-        apart |= (known > 0) & (np.nan_to_num(prompt) + completion + known == total)
-    return np.where(apart, completion + known, completion) if apart.any() else completion
-
-
-def _fill_halves(counts: dict[str, FloatArray | None], total: FloatArray | None) -> None:
-    """Where a total and one half are logged, the other half is what is left."""
-    if total is None:
-        return
-    for one, other in (("prompt_tokens", "completion_tokens"), ("completion_tokens", "prompt_tokens")):
-        half, known = counts[one], counts[other]
-        if known is None:
-            continue
-        left = total - known
-        missing = (left > 0) if half is None else np.isnan(half) & (left > 0)
-        if missing.any():
-            counts[one] = np.where(missing, left, np.nan if half is None else half)
-
-
-def _whole_prompt(
-    slots: BoundSlots,
-    prompt: FloatArray | None,
-    cached: FloatArray | None,
-    write: FloatArray | None,
-    others: tuple[FloatArray | None, FloatArray | None],
-) -> FloatArray | None:
-    """Prompt tokens with cache reads and writes; `others` are the answer's and all tokens.
-
-    More cached than prompt means that they are not in it; else the total tells, else the names of the keys.
-    """
-    if prompt is None or (cached is None and write is None):
-        return prompt
-    cache = np.nan_to_num(_or_nan(cached, slots.size)) + np.nan_to_num(_or_nan(write, slots.size))
-    outside = cache > prompt
-    if (apart := slots.from_unit("prompt_tokens", "exclusive")) is not None:
-        outside |= apart
-    # names of Anthropic's usage: both together mean that the one does not hold the other
-    named, cached_named = slots.from_unit("prompt_tokens", "input"), slots.from_unit("cached_tokens", "exclusive")
-    if named is not None and cached_named is not None:
-        outside |= named & cached_named
-    completion, total = others
-    if completion is not None and total is not None:
-        with_answer = prompt + np.nan_to_num(completion)
-        outside = (outside & (with_answer != total)) | ((cache > 0) & (with_answer + cache == total))
-    return np.where(outside, prompt + cache, prompt)
-
-
-def _or_nan(column: FloatArray | None, size: int) -> FloatArray:
-    return np.full(size, np.nan) if column is None else column
-
-
-def _total(prompt: FloatArray | None, completion: FloatArray | None, logged: FloatArray | None) -> FloatArray | None:
-    """Prompt plus completion where either is known, else the logged total."""
-    if prompt is None or completion is None:
-        added = completion if prompt is None else prompt
-        if added is None or logged is None:
-            return logged if added is None else added
-        return np.where(np.isnan(added), logged, added)
-    either = np.isnan(prompt) & np.isnan(completion)
-    added = np.where(either, np.nan, np.nan_to_num(prompt) + np.nan_to_num(completion))
-    return added if logged is None or not either.any() else np.where(either, logged, added)
-
-
 __all__ = ["Interners", "RawCalls", "canonical"]  # both halves of one step
 _MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 100}
 _WEAK: Final = ("latency_ms", "quality_score")
 
 
-def canonical(raw: RawCalls, interners: Interners, *, rule: CallRule | None, outcome: bool = True) -> Columns:
+def canonical(
+    raw: RawCalls, interners: Interners, *, rule: CallRule | None, outcome: bool = True, doubts: Doubts | None = None
+) -> Columns:
     """The calls among the rows, those that a rule admits; without one each row is a call.
 
-    Status and errors are settled only where `outcome` asks for it.
+    Status and errors are settled only where `outcome` asks for it; what looks wrong is counted into `doubts`.
     """
-    slots = BoundSlots(raw, interners)
+    slots = BoundSlots(raw, interners, {} if doubts is None else doubts)
     answered = _with_text(slots, "output")
     found = _columns(slots, answered, wants_outcome=outcome)
     keep = np.ones(raw.size, np.bool_) if rule is None else _is_call(slots, found, answered, rule)
-    return found if keep.all() else found.take(keep)
+    kept = found if keep.all() else found.take(keep)
+    if doubts is not None:
+        add_doubts(doubts, doubts_of(kept, home_made=rule is not None))
+    return kept
 
 
 def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> Columns:
@@ -407,7 +187,9 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
         keep |= answered | _any_there(found, _WEAK)
     if not rule.lone and not counted.all():
         ended = answered | _any_there(found, ("latency_ms", "cost_usd")) | _is_over(slots)
-        keep &= counted | ended
+        lone = keep & ~(counted | ended)
+        keep &= ~lone
+        add_doubts(slots.doubts, {"passed": int(np.count_nonzero(lone))})
     if "role" in slots.bound:
         keep &= counted | ~_spoken_by_others(slots)
     return keep

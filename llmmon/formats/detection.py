@@ -46,6 +46,9 @@ from llmmon.formats.mapping import (
     steps_of,
     value_at,
 )
+from llmmon.formats.timestamps import moments
+from llmmon.formats.written_times import looks_like_time
+from llmmon.metrics.columns import MISSING_TIME
 from llmmon.metrics.record import TAG_PREFIX
 
 _COMPLETENESS: Final = sources_of(frozenset(COMPLETENESS))
@@ -74,6 +77,7 @@ class ReadPlan(msgspec.Struct, frozen=True):
     root: Path = ()  # `--root`: where the call is in home-made objects
     guessed: tuple[Binding, ...] = ()  # lengths of time whose unit only their size speaks for
     unmatched: tuple[Binding, ...] = ()  # of `--map`: nothing stands there in the samples
+    unread_times: tuple[str, ...] = ()  # keys that look like times and cannot be read, where no time can
 
     def mapping(self, dialect: str) -> FieldMapping | None:
         """The mapping for a dialect, None where the samples had none of it."""
@@ -170,6 +174,7 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         root=root,
         guessed=_guessed(generic, rows.get(GENERIC, [])),
         unmatched=unmatched,
+        unread_times=_unread_times(generic, rows.get(GENERIC, []), wanted.naive),
     )
     return msgspec.structs.replace(plan, typed=_typed(plan, samples))
 
@@ -220,6 +225,24 @@ def _guessed(mapping: FieldMapping, rows: Sequence[Object]) -> tuple[Binding, ..
     return tuple(units.guessed)
 
 
+def _unread_times(mapping: FieldMapping, rows: Sequence[Object], naive: str) -> tuple[str, ...]:
+    """The keys of home-made rows that look like times, where none of what is bound to a time can be read."""
+    for binding in mapping.bindings:
+        if binding.slot in ("start", "end"):
+            found = [value for row in rows if (value := value_at(row, binding.path)) is not None]
+            if (moments(found, binding.unit, naive) != MISSING_TIME).any():
+                return ()
+    return tuple(dict.fromkeys(".".join(path) for row in rows for path in _like_times(row)))[:3]
+
+
+def _like_times(row: Object) -> Iterator[Path]:
+    holder = holder_of(row)
+    for depth in range(len(holder) + 1):
+        for key, value in value_at(row, holder[:depth]).items():
+            if looks_like_time(key, value):
+                yield (*holder[:depth], key)
+
+
 def _names_unit(binding: Binding) -> bool:
     return any(each.unit for each in bindings_at(binding.path[-1:]) if each.kind is Slot.DURATION)
 
@@ -255,12 +278,14 @@ def _typed(plan: ReadPlan, samples: Sampled) -> int:
 def _is_plain(mapping: FieldMapping, slots: frozenset[str]) -> bool:
     """Whether the keys of home-made objects say all: none is a text here and an object there.
 
-    What is bound to slots that are not needed does not matter.
+    What is bound to slots that are not needed does not matter; an error may be either.
     """
     shape = dict(mapping.shape)
-    bound = {binding.path for binding in mapping.bindings if binding.slot in slots}
+    bound = {binding.path: binding.kind for binding in mapping.bindings if binding.slot in slots}
     above = {path[:depth] for path in bound for depth in range(1, len(path))}
-    return not above & bound and all(shape.get(path, _OBJECTS) <= _ANY_OBJECTS for path in above)
+    return all(bound.get(path, Slot.OUTCOME) is Slot.OUTCOME for path in above) and all(
+        shape.get(path, _OBJECTS) <= _ANY_OBJECTS for path in above
+    )
 
 
 _OBJECTS: Final = frozenset({"dict", "NoneType"})

@@ -217,7 +217,8 @@ class SpanReader:
         raw = rows.take()
         outcome = bool(_OUTCOME_FIELDS & self.plan.fields)
         rule = self.plan.rule if dialect == GENERIC else None
-        return raw.lines, canonical(raw, self._interners, rule=rule, outcome=outcome)
+        doubts = self.accounting.doubts
+        return raw.lines, canonical(raw, self._interners, rule=rule, outcome=outcome, doubts=doubts)
 
     def _account(self, found: Sequence[tuple[Any, Columns]]) -> None:
         """Lines whose home-made rows turned out to carry nothing of a call were not used, but skipped."""
@@ -369,7 +370,9 @@ def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], siz
     seen = {}
     for slot in ("output", "prompt"):
         raw = [columns[binding] for binding in typed.texts_at if binding.slot == slot and binding in columns]
-        if raw:
+        if len(raw) == 1:
+            seen[slot] = [text is not None and _is_there(text) for text in raw[0]]
+        elif raw:
             seen[slot] = [any(_is_there(column[row]) for column in raw) for row in range(size)]
     return seen
 

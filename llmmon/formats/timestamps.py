@@ -162,7 +162,18 @@ def _by_width(values: Sequence[Any], unit: str, naive: str) -> IntArray:
 
 
 def _each(values: Sequence[Any], unit: str, naive: str) -> IntArray:
-    return np.array([_moment(value, unit, naive) for value in values], np.int64)
+    """Values of any kind: numbers of one kind together, the rest one by one."""
+    result = np.full(len(values), MISSING_TIME, np.int64)
+    kinds = [type(value) for value in values]
+    for kind in set(kinds) - {type(None)}:
+        places = [row for row, found in enumerate(kinds) if found is kind]
+        found = [values[row] for row in places]
+        numbers = _numbers(found) if kind in (int, float) else None
+        if numbers is not None:
+            result[places] = _from_numbers(numbers, unit)
+        else:
+            result[places] = [_moment(value, unit, naive) for value in found]
+    return result
 
 
 def joined_moments(joined: bytes, width: int, unit: str, naive: str) -> IntArray:

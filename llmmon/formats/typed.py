@@ -264,10 +264,14 @@ def _first(below: Extract) -> Extract:
 def _store_below(node: _Node) -> Extract:
     """For values that are now objects, now JSON in a text or something else: decoded as they are, then walked."""
     found = list(_bindings_below(node, ()))
+    nothing = [None] * len(found)
 
     def extract(column: Sequence[Any], into: Columns) -> None:
         # row by row, so that JSON in a text is decoded once
-        rows = [[admit(binding, value_at(value, path)) for binding, path in found] for value in column]
+        rows = [
+            nothing if value is None else [admit(binding, value_at(value, path)) for binding, path in found]
+            for value in column
+        ]
         for (binding, _), values in zip(found, zip(*rows, strict=True), strict=True):
             into[binding] = values
 

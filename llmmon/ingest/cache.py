@@ -142,7 +142,7 @@ def _as_names(column: PackedColumn, data: Any, interner: Interner) -> Names:
     return Names(table.take(np.frombuffer(data, column.form)), interner.values_seen)
 
 
-FORMAT: Final = 1  # of the files; another one reads none of them
+FORMAT: Final = 2  # of the files; another one reads none of them
 LEAST_BYTES: Final = 8 << 20  # smaller logs are read faster than they are looked up
 _SETTLED_NS: Final = 2_000_000_000
 _TO_COLUMNS: Final = 8  # bytes of a log for one of its columns

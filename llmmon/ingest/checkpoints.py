@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from llmmon.errors import reason_of
 from llmmon.ingest.sources import content_size, open_source, without_copies
 from llmmon.ingest.spans import Source, blocks
 
@@ -222,7 +223,7 @@ class _Search:
         except FileNotFoundError:
             return None
         except (OSError, EOFError, zlib.error) as error:
-            self._found.failed.append((path, (getattr(error, "strerror", None) or str(error)).lower()))
+            self._found.failed.append((path, reason_of(error)))
             return None
 
     def _examine(self, path: str, origin: str) -> LogFile | None:

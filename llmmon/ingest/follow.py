@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from llmmon.errors import InputError
+from llmmon.errors import InputError, reason_of
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN
 from llmmon.formats.csv_table import RecordSplitter
-from llmmon.formats.detection import ReadPlan, Wanted, plan_for
+from llmmon.formats.detection import ReadPlan, plan_for
 from llmmon.formats.layouts import Layout
 from llmmon.formats.mapping import CALL_KEY
-from llmmon.ingest import parallel
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
-from llmmon.ingest.query import Query, adding, wanted_of, without_repeats
+from llmmon.ingest.query import Loader, MakeFold, Query
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import POSITION_BITS, Fold, Scan, open_plans, scan
-from llmmon.ingest.selection import Selection
-from llmmon.ingest.sources import expand
+from llmmon.ingest.scan import POSITION_BITS, Fold, ScanRequest, open_plans, scan
+from llmmon.ingest.sources import expand, open_source
 from llmmon.ingest.spans import HEAD_BYTES, Source, Stream, blocks, head
 from llmmon.ingest.time_range import TimeIndex
-from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns, concat, in_log_order
 
 _BACK_BYTES: Final = 64 << 10
@@ -133,11 +130,6 @@ def is_cut(source: Source, stream: TailStream | None) -> bool:
 _MOST_VANISHED: Final = 256
 _TRIES: Final = 5  # for logs that are rotated while they are read
 _IN_WORK_NS: Final = 60 * 10**9  # a compressed log that changed since may still be being written
-_COUNTS: Final = (
-    *("bytes_read", "lines", "blank", "used", "skipped", "rejected"),
-    *("requests", "samples", "duplicates", "outside", "filtered", "undated"),
-)
-MakeFold = Callable[[], Fold[Any]]
 Plans = dict[tuple[int, int], tuple[int, ReadPlan]]  # identity -> size of the head that it was made of, plan
 
 
@@ -194,12 +186,9 @@ class _Reading:
         self, query: Query, fields: frozenset[str], make_fold: MakeFold, since_us: int | None, plans: Plans, seen: Seen
     ) -> None:
         self._query = query
-        self._filter = query.where
-        self._wanted: Wanted = wanted_of(query, fields)
-        self._price = adding(query, fields)
-        self._make_fold = make_fold
+        self._loader = Loader(query, fields, make_fold)
         self._since_us = since_us
-        self._plans, self._seen, self._deferred = plans, seen, query.dedup
+        self._plans, self._seen = plans, seen
         self._results: list[Any] = []
         self._reports: list[SourceReport] = []
         self._failed: list[tuple[str, str]] = []
@@ -210,8 +199,8 @@ class _Reading:
         found = locate(paths, self._query.logs, checkpoints, self._query.wall_us * 1000)
         self._failed += found.failed
         ready = [(part, plan) for part in found.parts if (plan := self._plan(part.file)) is not None]
-        streams = open_plans(found.streams, self._wanted)
-        self._deferred |= any(plan.repeats for plan in (*(plan for _, plan in ready), *streams[1]))
+        streams = open_plans(found.streams, self._loader.wanted)
+        self._loader.deferred |= any(plan.repeats for plan in (*(plan for _, plan in ready), *streams[1]))
         plain = [(part, plan) for part, plan in ready if part.file.source.splittable and plan.splittable]
         for part, plan in ready:
             if not (part.file.source.splittable and plan.splittable):
@@ -229,9 +218,9 @@ class _Reading:
         if plan is not None and (file.source.packing or 2 * size > whole):
             return plan
         try:
-            plan = plan_for(head(file.source), self._wanted)
+            plan = plan_for(head(file.source), self._loader.wanted)
         except (OSError, EOFError, zlib.error) as error:
-            self._failed.append((file.source.path, (getattr(error, "strerror", None) or str(error)).lower()))
+            self._failed.append((file.source.path, reason_of(error)))
             return None
         self._plans[file.identity] = (whole, plan)
         return plan
@@ -242,26 +231,13 @@ class _Reading:
         end = behind_last_newline(source, part.start)
         if part.known is not None or self._since_us is None or not end:
             return min(part.start, end), end
-        index = TimeIndex(msgspec.structs.replace(source, size=end), plan)
-        if index.last_us is None or not index.in_order():
-            return 0, end
-        start = index.offset_before(self._since_us)
+        start = _offset_since(msgspec.structs.replace(source, size=end), plan, self._since_us)
         return behind_last_newline(msgspec.structs.replace(source, size=start), 0), end
 
-    def _scan(self, sources: Sequence[Source], plans: Sequence[ReadPlan], **how: Any) -> SourceReport:
-        make_fold = ColumnsFold if self._deferred else self._make_fold
-        after: int | None = how.pop("after", None)
-        done = scan(
-            Scan(
-                sources=tuple(sources),
-                plans=tuple(plans),
-                selection=Selection(None, None, None if self._deferred else self._filter),
-                price=None if self._deferred else self._price,
-                progress=self._query.progress,
-                **how,
-            ),
-            make_fold if after is None else lambda: LinesFrom(make_fold(), after),
-        )
+    def _scan(self, request: ScanRequest, after: int | None = None) -> SourceReport:
+        """ScanRequest into folds, only what stands on lines from `after` on where that is given."""
+        make_fold = self._loader.make_fold
+        done = scan(request, make_fold if after is None else lambda: LinesFrom(make_fold(), after))
         self._failed += done.report.failed
         self._results += done.results
         return done.report
@@ -269,14 +245,12 @@ class _Reading:
     def _read_plain(self, parts: Sequence[tuple[Part, ReadPlan, tuple[int, int]]]) -> None:
         grown = [(part, plan, at) for part, plan, at in parts if at[1] > at[0]]
         if grown:
-            report = self._scan(
+            request = self._loader.request(
                 [msgspec.structs.replace(part.file.source, size=end) for part, _, (_, end) in grown],
                 [plan for _, plan, _ in grown],
-                ranges=tuple(at for _, _, at in grown),
-                jobs=self._query.jobs or parallel.cpu_count(),
-                engine=self._query.engine,
+                [at for _, _, at in grown],
             )
-            self._reports.append(report)
+            self._reports.append(self._scan(request))
         for part, _, (_, end) in parts:
             source = part.file.source
             start = stretch(source.path, 0, min(source.size, PRINT_BYTES))
@@ -291,18 +265,14 @@ class _Reading:
             source = msgspec.structs.replace(source, size=behind_last_record(source, plan.layout))
         stream = TailStream(source, 0 if whole else part.start) if source.packing else None
         before = known if whole and known is not None and known.whole else None
-        report = self._scan(
-            [source],
-            [plan],
-            ranges=((0, None),),
-            streams={} if stream is None else {0: stream},
-            after=before.lines if before is not None else _records_before(part, plan),
-        )
+        streams = {} if stream is None else {0: stream}
+        request = self._loader.request([source], [plan], [(0, None)], streams=streams, jobs=1)
+        report = self._scan(request, after=_records_before(part, plan) if before is None else before.lines)
         if stream is not None and not stream.trace.ended and not self._is_old(part.file):
             self._failed = [one for one in self._failed if one[0] != source.path]
         if plan.layout.kind == "documents" and report.rejected and is_cut(source, stream):  # it comes again, whole
             report = msgspec.structs.replace(report, lines=report.lines - 1, rejected=report.rejected - 1)
-        taken = tuple(getattr(report, name) for name in _COUNTS) if whole else ()
+        taken = tuple(report.counts.values()) if whole else ()
         self._reports.append(report if before is None else _without(report, before))
         if stream is None:
             end, last = source.size, b""
@@ -320,12 +290,16 @@ class _Reading:
     ) -> None:
         self._failed += failed
         if sources:
-            self._reports.append(self._scan(sources, plans, ranges=((0, None),) * len(sources), streams=streams))
+            request = self._loader.request(sources, plans, [(0, None)] * len(sources), streams=streams, jobs=1)
+            self._reports.append(self._scan(request))
 
     def _growth(self, found: Located) -> NewCalls:
-        results, source = self._results, _joined(self._reports)
-        if self._deferred and results:
-            results, source = self._settled(results, source)
+        results, source = self._results, SourceReport.joined(self._reports)
+        source = msgspec.structs.replace(source, rejects=source.rejects[:MOST_REJECTS_SHOWN])
+        if self._loader.deferred and results:  # of a call that came in an earlier run only `seen` knows
+            every = concat([in_log_order(columns) for columns in results])
+            settled = self._loader.settle(every, self._seen.unseen)
+            results, source = settled.results, msgspec.structs.replace(source, **settled.counts)
         kept = [*self._checkpoints, *found.kept]
         return NewCalls(
             results=results,
@@ -334,19 +308,6 @@ class _Reading:
             pending=sum(checkpoint.pending for checkpoint in kept),
             failed=tuple(self._failed),
         )
-
-    def _settled(self, blocks_read: Sequence[Columns], source: SourceReport) -> tuple[list[Any], SourceReport]:
-        """Each call once, priced and filtered; of one that came in an earlier growth only `seen` knows."""
-        every = concat([in_log_order(columns) for columns in blocks_read])
-        single = without_repeats(self._seen.unseen(every), any_dialect=self._query.dedup)
-        priced = single if self._price is None or not single.size else self._price(single)
-        chosen = priced if self._filter is None or not priced.size else priced.take(self._filter.mask(priced))
-        fold = self._make_fold()
-        if chosen.size:
-            fold.add(chosen, [])
-        counts = {"requests": chosen.size, "filtered": single.size - chosen.size}
-        counts["duplicates"] = every.size - single.size
-        return [fold.result()], msgspec.structs.replace(source, **counts)
 
 
 def _has_changed(file: LogFile) -> bool:
@@ -376,21 +337,48 @@ def _checkpoint(file: LogFile, end: int, first: bytes, last: bytes, *, plain: bo
 
 def _without(report: SourceReport, known: Checkpoint) -> SourceReport:
     """The accounting of what came after a checkpoint, in a log that was read again from its beginning."""
-    counts = {name: max(0, getattr(report, name) - old) for name, old in zip(_COUNTS, known.counted, strict=True)}
+    grown = zip(report.counts.items(), known.counted, strict=True)
+    counts = {name: max(0, count - old) for (name, count), old in grown}
     rejects = tuple(one for one in report.rejects if (one.line or 0) > known.lines)
     return msgspec.structs.replace(report, **counts, rejects=rejects)
 
 
-def _joined(reports: Sequence[SourceReport]) -> SourceReport:
-    dialects: dict[str, int] = {}
-    for report in reports:
-        for name, lines in report.dialects.items():
-            dialects[name] = dialects.get(name, 0) + lines
-    return SourceReport(
-        files=tuple(path for report in reports for path in report.files),
-        dialects=dialects,
-        rejects=tuple(one for report in reports for one in report.rejects)[:MOST_REJECTS_SHOWN],
-        start_us=min((r.start_us for r in reports if r.start_us is not None), default=None),
-        end_us=max((r.end_us for r in reports if r.end_us is not None), default=None),
-        **{name: sum(getattr(report, name) for report in reports) for name in _COUNTS},
-    )
+def read_known(
+    query: Query, fields: frozenset[str], make_fold: MakeFold, checkpoints: Sequence[Checkpoint], since_us: int | None
+) -> list[Any]:
+    """Read once more what was read up to the checkpoints; the results of the folds.
+
+    With `since_us` from where calls of that time can stand (earlier calls may come too). Logs that are gone by now,
+    or that another file has taken the place of, are left out.
+    """
+    loader = Loader(query.quiet(), fields, make_fold)
+    found = [
+        msgspec.structs.replace(source, size=min(source.size, one.offset)) if one.plain else source
+        for one in checkpoints
+        if _is_there(one)
+        for source in (open_source(one.path),)
+    ]
+    sources, plans, streams, _ = open_plans(found, loader.wanted)
+    loader.deferred |= any(plan.repeats for plan in plans)
+    ranges = [(_offset_since(source, plan, since_us), None) for source, plan in zip(sources, plans, strict=True)]
+    results = scan(loader.request(sources, plans, ranges, streams=streams), loader.make_fold).results
+    if not loader.deferred:
+        return results
+    return loader.settle(in_log_order(concat(results))).results if results else []
+
+
+def _offset_since(source: Source, plan: ReadPlan, since_us: int | None) -> int:
+    """An offset before which no call of a moment or later starts; 0 where the log cannot be searched for it."""
+    if since_us is None or not (source.splittable and plan.splittable):
+        return 0
+    index = TimeIndex(source, plan)
+    return index.offset_before(since_us) if index.last_us is not None and index.in_order() else 0
+
+
+def _is_there(checkpoint: Checkpoint) -> bool:
+    """Whether the log of a checkpoint is still where it was."""
+    try:
+        status = Path(checkpoint.path).stat()
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == (checkpoint.device, checkpoint.inode)

@@ -1,8 +1,8 @@
-"""The one place where the stages meet: logs -> columns -> partials or rows -> reports."""
+"""A query and the one loader of its calls: logs -> columns -> each call once, priced and selected -> folds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,15 +10,15 @@ import msgspec
 import numpy as np
 
 from llmmon.errors import EXIT_INPUT, EXIT_OK, NO_CALLS, NO_LOGS, InputError
-from llmmon.formats.detection import Wanted
+from llmmon.formats.detection import ReadPlan, Wanted
 from llmmon.formats.mapping import Binding
 from llmmon.ingest import parallel, sources
 from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
-from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scan, Scanned, open_plans, scan
-from llmmon.ingest.selection import Selection, keep_most_complete
-from llmmon.ingest.spans import SPAN_BYTES
+from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, open_plans, scan
+from llmmon.ingest.selection import EVERY_CALL, Selection, keep_most_complete
+from llmmon.ingest.spans import SPAN_BYTES, Source, Stream
 from llmmon.ingest.time_range import TimeRange, TimeRequest
 from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
 from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order
@@ -86,17 +86,101 @@ class Read(msgspec.Struct, frozen=True):
     repeated: Columns = EMPTY
 
 
+MakeFold = Callable[[], Fold[Any]]
+
+
+class Loader:
+    """What every reading does to the calls, of whole logs or of what is new: each once, with costs, selected.
+
+    Where rows of one call are known only once all are read (`deferred`), a scan gives the calls as they are, and
+    `settle` does the rest. `weight` is the fold's work on a byte, in that of reading it: heavy work is shared out in
+    smaller pieces.
+    """
+
+    def __init__(self, query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int = 1) -> None:
+        if query.derive is not None:
+            fields, weight = fields | query.derive.fields, max(weight, query.derive.weight)
+        self.query = query
+        self.wanted = wanted_of(query, fields)
+        self.deferred = query.dedup
+        self._make_fold = make_fold
+        self._add = _adding(query, fields)
+        self._weight = weight
+
+    def request(
+        self,
+        sources: Sequence[Source],
+        plans: Sequence[ReadPlan],
+        ranges: Sequence[tuple[int, int | None]],
+        *,
+        streams: Mapping[int, Stream] | None = None,
+        inside: Selection = EVERY_CALL,
+        jobs: int | None = None,
+        cache: ColumnCache | None = None,
+    ) -> ScanRequest:
+        """The scan of byte ranges of logs; `inside` is the time range, `jobs` None is what the query says."""
+        return ScanRequest(
+            sources=tuple(sources),
+            plans=tuple(plans),
+            ranges=tuple(ranges),
+            selection=inside if self.deferred else msgspec.structs.replace(inside, where=self.query.where),
+            price=None if self.deferred else self._add,
+            jobs=jobs or self.query.jobs or parallel.cpu_count(),
+            engine=self.query.engine if jobs is None else None,
+            streams=streams or {},
+            progress=self.query.progress,
+            span_bytes=max(_LEAST_SPAN, SPAN_BYTES // self._weight),
+            least_to_share=LEAST_TO_SHARE // self._weight,
+            cache=cache,
+        )
+
+    @property
+    def make_fold(self) -> MakeFold:
+        """Makes the folds of a scan: those of the command, or some that hold the calls back."""
+        return ColumnsFold if self.deferred else self._make_fold
+
+    def settle(self, calls: Columns, unseen: Callable[[Columns], Columns] = lambda calls: calls) -> Settled:
+        """Fold calls that were held back; those that are not `unseen` count as repeated."""
+        single = without_repeats(unseen(calls), any_dialect=self.query.dedup)
+        priced = single if self._add is None or not single.size else self._add(single)
+        where = self.query.where
+        chosen = priced if where is None or not priced.size else priced.take(where.mask(priced))
+        fold = self._make_fold()
+        if chosen.size:
+            fold.add(chosen, [])
+        counts = {
+            "requests": chosen.size,
+            "filtered": single.size - chosen.size,
+            "duplicates": calls.size - single.size,
+        }
+        return Settled([fold.result()], counts, single)
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What became of calls that were held back: the fold's result, counts of a `SourceReport`, each call once."""
+
+    results: list[Any]
+    counts: dict[str, int]
+    single: Columns
+
+
+def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
+    """Each call once: in dialects that log a call more than once, or by its id in any."""
+    single, _ = keep_most_complete(columns)
+    return keep_most_complete(single, "request_id")[0] if any_dialect else single
+
+
 class Logs:
     """The logs of a query, opened: which there are, how each is read, what could not be."""
 
-    def __init__(self, query: Query, fields: frozenset[str]) -> None:
+    def __init__(self, query: Query, wanted: Wanted) -> None:
         self.query = query
         found = sources.find(query.logs)
-        self.sources, self.plans, self.streams, failed = open_plans(found.sources, wanted_of(query, fields))
+        self.sources, self.plans, self.streams, failed = open_plans(found.sources, wanted)
         self.failed = (*found.unreadable, *failed)
-        self._tell(found)
+        self._report(found)
 
-    def _tell(self, found: sources.Found) -> None:
+    def _report(self, found: sources.Found) -> None:
         for path, why in self.failed:
             self.query.say(f"{path}: {why}")
         if found.ignored:
@@ -116,9 +200,9 @@ def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
     where = query.where
     needed = {"timestamp", *fields, *(where.fields if where else ()), *(("request_id",) if query.dedup else ())}
     tags = tuple(sorted(name.removeprefix(TAG_PREFIX) for name in needed if name.startswith(TAG_PREFIX)))
+    own = frozenset(name for name in needed if not name.startswith(TAG_PREFIX))
     return Wanted(
-        fields=frozenset(name for name in needed if not name.startswith(TAG_PREFIX))
-        | pricing_fields(query.cost, needed),
+        fields=own | pricing_fields(query.cost, needed),
         tags=tags,
         overrides=query.overrides,
         dialect=query.dialect,
@@ -126,77 +210,49 @@ def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
     )
 
 
-def read(query: Query, fields: frozenset[str], make_fold: Callable[[], Fold[Any]], weight: int = 1) -> Read:
+def _adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
+    """What is added to the calls while they are read: costs, and what else the query derives."""
+    priced = pricing(query.cost, fields, query.prices, query.wall_us)
+    if query.derive is None:
+        return priced
+    derived = query.derive.added
+    return derived if priced is None else lambda columns: derived(priced(columns))
+
+
+def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int = 1) -> Read:
     """Read the calls of a query into folds; raises `InputError` where there is nothing usable at all.
 
-    `weight` is the fold's work on a byte, in that of reading it: heavy work is shared out in smaller pieces.
+    `weight` is the fold's work on a byte, in that of reading it.
     """
-    if query.derive is not None:
-        fields, weight = fields | query.derive.fields, max(weight, query.derive.weight)
+    loader = Loader(query, fields, make_fold, weight)
     times = TimeRange(query.time, query.wall_us, query.tz, query.say)
-    logs = Logs(query, fields)
+    logs = Logs(query, loader.wanted)
     times.locate(logs.sources, logs.plans)
-    plan = Scan(
-        sources=logs.sources,
-        plans=logs.plans,
-        ranges=times.ranges,
-        selection=Selection(times.start_us, times.end_us, query.where),
-        price=adding(query, fields),
-        jobs=query.jobs or parallel.cpu_count(),
-        engine=query.engine,
+    loader.deferred |= times.trailing or any(plan.repeats for plan in logs.plans)
+    trailing, horizon_us = times.trailing, query.time.horizon_us()
+    request = loader.request(
+        logs.sources,
+        logs.plans,
+        times.ranges,
         streams=logs.streams,
-        progress=query.progress,
-        span_bytes=max(_LEAST_SPAN, SPAN_BYTES // weight),
-        least_to_share=LEAST_TO_SHARE // weight,
+        inside=EVERY_CALL if trailing else Selection(times.start_us, times.end_us),
         cache=query.cache,
     )
-    if times.trailing or query.dedup or any(one.repeats for one in logs.plans):
-        return _read_deferred(query, logs, times, plan, make_fold)
-    scanned = _scan(query, plan, make_fold)
-    return _done(query, logs, times, scanned, scanned.results)
-
-
-def _scan(query: Query, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Scanned[Any]:
     with keep_rejects(query.rejects) as rejects:
-        return scan(plan, make_fold, rejects)
-
-
-def _read_deferred(query: Query, logs: Logs, times: TimeRange, plan: Scan, make_fold: Callable[[], Fold[Any]]) -> Read:
-    """For what can be told only when all is read: where the log ends, and which rows are of one call."""
-    timed = Selection() if times.trailing else Selection(plan.selection.start_us, plan.selection.end_us)
-    horizon = query.time.horizon_us()
-    kept = _scan(
-        query,
-        msgspec.structs.replace(plan, selection=timed, price=None),
-        (lambda: TrailingFold(horizon)) if times.trailing else ColumnsFold,
-    )
-    if times.trailing:
-        times.settle(kept.report.end_us)
-    inside = in_log_order(concat(kept.results))
+        scanned = scan(request, (lambda: TrailingFold(horizon_us)) if trailing else loader.make_fold, rejects)
+    if not loader.deferred:
+        return _done(query, logs, times, scanned, scanned.results)
+    if trailing:
+        times.settle(scanned.report.end_us)
+    inside = in_log_order(concat(scanned.results))
     selection = Selection(times.start_us, times.end_us)
     if selection.timed:
         inside = inside.take(selection.inside(inside))
-    single = without_repeats(inside, any_dialect=query.dedup)
-    priced = single if plan.price is None else plan.price(single)
-    chosen = priced if query.where is None else priced.take(query.where.mask(priced))
-    fold = make_fold()
-    if chosen.size:
-        fold.add(chosen, [])
-    report = msgspec.structs.replace(
-        kept.report,
-        requests=chosen.size,
-        filtered=single.size - chosen.size,
-        duplicates=inside.size - single.size,
-        outside=kept.report.requests + kept.report.outside - inside.size,
-    )
-    done = _done(query, logs, times, msgspec.structs.replace(kept, report=report), [fold.result()])
-    return msgspec.structs.replace(done, repeated=_left_out(inside, single))
-
-
-def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
-    """Each call once: in dialects that log a call more than once, or by its id in any."""
-    single, _ = keep_most_complete(columns)
-    return keep_most_complete(single, "request_id")[0] if any_dialect else single
+    settled = loader.settle(inside)
+    outside = scanned.report.requests + scanned.report.outside - inside.size
+    report = msgspec.structs.replace(scanned.report, **settled.counts, outside=outside)
+    done = _done(query, logs, times, msgspec.structs.replace(scanned, report=report), settled.results)
+    return msgspec.structs.replace(done, repeated=_left_out(inside, settled.single))
 
 
 def _left_out(inside: Columns, single: Columns) -> Columns:
@@ -231,12 +287,3 @@ def nothing_usable(report: SourceReport) -> InputError:
         hint="`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
         code=NO_CALLS,
     )
-
-
-def adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
-    """What is added to the calls while they are read: costs, and what else the query derives."""
-    priced = pricing(query.cost, fields, query.prices, query.wall_us)
-    if query.derive is None:
-        return priced
-    derived = query.derive.added
-    return derived if priced is None else lambda columns: derived(priced(columns))

@@ -1,11 +1,12 @@
-"""What a renderer may see: the results of every command, as frozen values in public units.
+"""What was read: the accounting of lines and calls, rejected lines, and the time that a report is about.
 
 Missing is None (or NaN in arrays); times are microseconds UTC until a renderer writes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,13 @@ class RejectedLine(msgspec.Struct, frozen=True):
     def place(self) -> str:
         """`file:line`, or the byte offset where the line's number is not known."""
         return f"{self.file}:{self.line}" if self.line is not None else f"{self.file} at byte {self.byte}"
+
+
+# the fields of a `SourceReport` that add up over its parts
+COUNTS: Final = (
+    *("bytes_read", "lines", "blank", "used", "skipped", "rejected"),
+    *("requests", "samples", "duplicates", "outside", "filtered", "undated"),
+)
 
 
 class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +55,29 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     now_us: int | None = None
     failed: tuple[tuple[str, str], ...] = ()  # path, why
+    warnings: tuple[str, ...] = ()  # what looks wrong, a line each
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What adds up, by name."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    @staticmethod
+    def joined(reports: Sequence[SourceReport]) -> SourceReport:
+        """The accounting of several readings as one."""
+        dialects: dict[str, int] = {}
+        for report in reports:
+            for name, lines in report.dialects.items():
+                dialects[name] = dialects.get(name, 0) + lines
+        return SourceReport(
+            files=tuple(file for report in reports for file in report.files),
+            dialects=dialects,
+            rejects=tuple(reject for report in reports for reject in report.rejects),
+            start_us=min((r.start_us for r in reports if r.start_us is not None), default=None),
+            end_us=max((r.end_us for r in reports if r.end_us is not None), default=None),
+            warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
+            **{name: sum(getattr(report, name) for report in reports) for name in COUNTS},
+        )
 
 
 class Window(msgspec.Struct, frozen=True):

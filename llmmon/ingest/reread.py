@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from llmmon.errors import InputError
+from llmmon.errors import InputError, reason_of
 from llmmon.files import OPEN_FILES
 from llmmon.ingest.query import Query, Read
 
@@ -92,7 +92,7 @@ def _kept(name: str, stack: contextlib.ExitStack) -> str:
             shutil.copyfileobj(pipe, copy)
         copy.flush()
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
         raise InputError(f"{name}: cannot be kept to read it twice: {why}", hint="name files, or set TMPDIR") from None
     return f"{OPEN_FILES}/{copy.fileno()}" if nameless else str(copy.name)
 

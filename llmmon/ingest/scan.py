@@ -1,4 +1,7 @@
-"""`requests`: the calls themselves, with where each stands in the log."""
+"""Read byte ranges of logs into folds: workers share the spans, and each parses, selects and prices its calls.
+
+What is wrong in the logs is counted and located, not raised.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from llmmon.errors import InputError
+from llmmon.errors import InputError, reason_of
 from llmmon.files import OPEN_FILES
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import ReadPlan, Wanted, plan_for
+from llmmon.formats.doubts import add_doubts, warnings_of
 from llmmon.formats.mapping import CALL_KEY, COMPLETENESS
 from llmmon.formats.reader import Block, SpanReader, uniform_reader
 from llmmon.formats.tabular.reader import UniformReader
@@ -29,6 +33,8 @@ from llmmon.metrics.record import TEXTS
 Result = TypeVar("Result", covariant=True)
 LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
 POSITION_BITS = 40  # a call's position is its span's number << 40 | its line in the span
+Folded = TypeVar("Folded")
+_NEVER_KEPT = frozenset({"error_message", *TEXTS})  # may hold what people wrote
 
 
 class Fold(Protocol[Result]):
@@ -38,7 +44,7 @@ class Fold(Protocol[Result]):
     def result(self) -> Result: ...
 
 
-class Scan(msgspec.Struct, frozen=True):
+class ScanRequest(msgspec.Struct, frozen=True):
     """What to read: sources with their plans and byte ranges, how to select and price, in how many jobs."""
 
     sources: tuple[Source, ...]
@@ -69,6 +75,8 @@ class Scan(msgspec.Struct, frozen=True):
 
 
 class SpanResult(msgspec.Struct):
+    """What became of one span."""
+
     accounting: Accounting
     tally: Tally
     failure: str = ""
@@ -78,15 +86,17 @@ class SpanResult(msgspec.Struct):
 
 
 class SpanWorker:
+    """Reads spans into one fold, with the readers and buffers of one process."""
+
     def __init__(
         self,
-        plan: Scan,
+        request: ScanRequest,
         fold: Fold[Any],
         rejects: RejectsFile | None,
         size: int,
         caches: Mapping[int, SourceCache],
     ) -> None:
-        self._plan = plan
+        self._request = request
         self._fold = fold
         self._rejects = rejects
         self._size = size
@@ -96,13 +106,14 @@ class SpanWorker:
         self._caches = caches
 
     def read(self, span: Span) -> SpanResult:
+        """Read a span, from the cache where its bytes are the same as then."""
         if "request_id" in self._interners:
             self._interners["request_id"].forget()  # ids hardly ever come back
         cache = self._caches.get(span.source)
         stored = None if cache is None else self._stored(cache, span)
         result = self._parsed(span, cache) if stored is None else self._replayed(span, stored)
-        if self._plan.progress is not None:
-            self._plan.progress(bytes_of(self._plan, span), self._size)
+        if self._request.progress is not None:
+            self._request.progress(bytes_of(self._request, span), self._size)
         return result
 
     def _stored(self, cache: SourceCache, span: Span) -> StoredSpan | None:
@@ -113,7 +124,7 @@ class SpanWorker:
         return stored if stored.seal == self._seal_now(span) else None
 
     def _seal_now(self, span: Span) -> Seal | None:
-        if self._plan.sources[span.source].packing:
+        if self._request.sources[span.source].packing:
             return None  # to decompress it is most of the work
         seal = None
         try:
@@ -127,7 +138,7 @@ class SpanWorker:
 
     def _replayed(self, span: Span, stored: StoredSpan) -> SpanResult:
         result = SpanResult(stored.accounting, Tally(), start=stored.seal.start, sealed=(stored.folder, stored.seal))
-        for columns, samples in stored.blocks(self._interners, _fields_of(self._plan.plans[span.source])):
+        for columns, samples in stored.blocks(self._interners, _fields_of(self._request.plans[span.source])):
             self._take(Block(columns, samples), span, result.tally, None)
         return result
 
@@ -140,7 +151,7 @@ class SpanWorker:
         fed = 0
         try:
             for chunk in self._chunks(span, reader.chunk_bytes):
-                if not fed and self._plan.sources[span.source].splittable:
+                if not fed and self._request.sources[span.source].splittable:
                     result.start = self._bytes.offset
                     seal = Seal(result.start)
                 known = len(reader.accounting.rejects)
@@ -153,7 +164,7 @@ class SpanWorker:
                 self._settle_rejects(reader.accounting.rejects, known, chunk, fed)
                 fed += len(chunk)
         except (OSError, EOFError, zlib.error, InputError) as error:
-            result.failure = why(error)
+            result.failure = reason_of(error)
         self._take(reader.flush(), span, result.tally, recorder)
         if self._rejects is not None:
             result.kept = self._rejects.kept(kept_from)
@@ -162,7 +173,7 @@ class SpanWorker:
         return result
 
     def _reader(self, source: int) -> SpanReader:
-        plan = self._plan.plans[source]
+        plan = self._request.plans[source]
         if source not in self._uniform:
             self._uniform = {source: uniform_reader(plan, self._interners)}
         return SpanReader(plan, self._interners, self._uniform[source])
@@ -175,26 +186,26 @@ class SpanWorker:
         del rejects[MOST_REJECTS_SHOWN:]
 
     def _chunks(self, span: Span, size: int = CHUNK_BYTES) -> Iterator[Any]:
-        source = self._plan.sources[span.source]
-        any_bytes = not self._plan.plans[span.source].layout.splittable
-        if source.packing or span.source in self._plan.streams:
-            stream = self._plan.streams.get(span.source) or Stream(source)
+        source = self._request.sources[span.source]
+        any_bytes = not self._request.plans[span.source].layout.splittable
+        if source.packing or span.source in self._request.streams:
+            stream = self._request.streams.get(span.source) or Stream(source)
             return stream.pieces() if any_bytes else stream.chunks(size)
         return self._bytes.pieces(source) if any_bytes else self._bytes.chunks(source, span, size)
 
     def _take(self, block: Block, span: Span, tally: Tally, recorder: Recorder | None) -> None:
         columns = without_impossible_times(in_log_order(block.columns))
-        columns = columns.only(_fields_of(self._plan.plans[span.source]))
+        columns = columns.only(_fields_of(self._request.plans[span.source]))
         if recorder is not None:
             recorder.add(columns, block.samples)
         if columns.positions is not None:
             columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
         tally.dated(columns)
         tally.samples += len(block.samples)
-        columns = tally.select(columns, self._plan.selection)
-        if self._plan.price is not None and columns.size:
-            columns = self._plan.price(columns)
-        columns = tally.filter(columns, self._plan.selection)
+        columns = tally.select(columns, self._request.selection)
+        if self._request.price is not None and columns.size:
+            columns = self._request.price(columns)
+        columns = tally.filter(columns, self._request.selection)
         if columns.size or block.samples:
             self._fold.add(columns, block.samples)
 
@@ -204,19 +215,10 @@ def _fields_of(plan: ReadPlan) -> frozenset[str]:
     return plan.fields | {CALL_KEY, *COMPLETENESS} if plan.repeats else plan.fields
 
 
-def bytes_of(plan: Scan, span: Span) -> int:
-    end = plan.sources[span.source].size if span.end is None else span.end
+def bytes_of(request: ScanRequest, span: Span) -> int:
+    """Length of a span in bytes, as stored."""
+    end = request.sources[span.source].size if span.end is None else span.end
     return end - span.start
-
-
-def why(error: BaseException) -> str:
-    known = getattr(error, "strerror", None)
-    return known.lower() if known else str(error) or type(error).__name__.lower()
-
-
-__all__ = ["LEAST_TO_SHARE", "POSITION_BITS", "Fold", "Scan", "Scanned", "open_plans", "scan"]
-Folded = TypeVar("Folded")
-_NEVER_KEPT = frozenset({"error_message", *TEXTS})  # may hold what people wrote
 
 
 class Scanned(msgspec.Struct, Generic[Folded], frozen=True):
@@ -244,41 +246,43 @@ def open_plans(
                 streams[len(readable)] = stream = Stream(source)
                 beginning = stream.peek()
         except (OSError, EOFError, zlib.error) as error:
-            failed.append((source.path, why(error)))
+            failed.append((source.path, reason_of(error)))
             continue
         readable.append(source)
         plans.append(plan_for(beginning, wanted))
     return tuple(readable), tuple(plans), streams, failed
 
 
-def scan(plan: Scan, make_fold: Callable[[], Fold[Folded]], rejects: RejectsFile | None = None) -> Scanned[Folded]:
+def scan(
+    request: ScanRequest, make_fold: Callable[[], Fold[Folded]], rejects: RejectsFile | None = None
+) -> Scanned[Folded]:
     """Read everything; raises nothing for what is wrong in the logs, which is accounted for instead."""
-    spans, size = plan.spans(), plan.size
-    caches = {} if rejects is not None else _caches(plan)
+    spans, size = request.spans(), request.size
+    caches = {} if rejects is not None else _caches(request)
 
     def work(mine: Iterator[Span]) -> tuple[Folded, dict[int, SpanResult]]:
         fold = make_fold()
-        worker = SpanWorker(plan, fold, rejects, size, caches)
+        worker = SpanWorker(request, fold, rejects, size, caches)
         results = {span.number: worker.read(span) for span in mine}
         return fold.result(), results
 
-    if plan.engine is not None:
-        outcomes = _on_cluster(plan, plan.engine, spans, work, make_fold)
+    if request.engine is not None:
+        outcomes = _on_cluster(request, request.engine, spans, work, make_fold)
     else:
-        outcomes = parallel.run(work, spans, plan.jobs if size > plan.least_to_share else 1) if spans else []
+        outcomes = parallel.run(work, spans, request.jobs if size > request.least_to_share else 1) if spans else []
     found = {number: result for _, results in outcomes for number, result in results.items()}
-    if plan.progress is not None:
-        plan.progress(0, size)  # the other workers are done, too
+    if request.progress is not None:
+        request.progress(0, size)  # the other workers are done, too
     if rejects is not None:
         rejects.collect(kept for span in spans if (kept := found[span.number].kept) is not None)
-    _seal(plan, caches, spans, found)
-    return _scanned(plan, spans, [fold for fold, _ in outcomes], found)
+    _seal(request, caches, spans, found)
+    return _scanned(request, spans, [fold for fold, _ in outcomes], found)
 
 
-def _on_cluster(plan: Scan, engine: str, spans: Sequence[Span], here: Any, make_fold: Any) -> list[Any]:
+def _on_cluster(request: ScanRequest, engine: str, spans: Sequence[Span], here: Any, make_fold: Any) -> list[Any]:
     """As `parallel.run`: pipes are read here, all else by the workers of a Dask cluster, in the order of the spans."""
-    sources = tuple(_absolute(source) for source in plan.sources)
-    sent = msgspec.structs.replace(plan, sources=sources, streams={}, cache=None, progress=None)
+    sources = tuple(_absolute(source) for source in request.sources)
+    sent = msgspec.structs.replace(request, sources=sources, streams={}, cache=None, progress=None)
 
     def there(mine: Sequence[Span]) -> tuple[Any, dict[int, SpanResult]]:
         fold = make_fold()
@@ -287,12 +291,12 @@ def _on_cluster(plan: Scan, engine: str, spans: Sequence[Span], here: Any, make_
         return fold.result(), results
 
     def done(finished: Sequence[Span]) -> None:
-        if plan.progress is not None:
-            plan.progress(sum(bytes_of(plan, span) for span in finished), plan.size)
+        if request.progress is not None:
+            request.progress(sum(bytes_of(request, span) for span in finished), request.size)
 
-    own = {number for number, source in enumerate(plan.sources) if source.path.startswith(f"{OPEN_FILES}/")}
-    piped = [span for span in spans if span.source in plan.streams.keys() | own]
-    others = [span for span in spans if span.source not in plan.streams.keys() | own]
+    own = {number for number, source in enumerate(request.sources) if source.path.startswith(f"{OPEN_FILES}/")}
+    piped = [span for span in spans if span.source in request.streams.keys() | own]
+    others = [span for span in spans if span.source not in request.streams.keys() | own]
     outcomes = dask.run(engine, there, others, done) if others else []
     return [*outcomes, here(iter(piped))] if piped else outcomes
 
@@ -303,30 +307,30 @@ def _absolute(source: Source) -> Source:
     return source if named else msgspec.structs.replace(source, path=str(Path.cwd() / source.path))
 
 
-def _caches(plan: Scan) -> dict[int, SourceCache]:
+def _caches(request: ScanRequest) -> dict[int, SourceCache]:
     """What is kept of the sources that are read whole; rows with long texts are not kept."""
-    if plan.cache is None:
+    if request.cache is None:
         return {}
     found = {
-        number: plan.cache.of(source, each, plan.span_bytes)
-        for number, (source, each) in enumerate(zip(plan.sources, plan.plans, strict=True))
-        if number not in plan.streams and plan.ranges[number] == (0, None) and not each.fields & _NEVER_KEPT
+        number: request.cache.of(source, each, request.span_bytes)
+        for number, (source, each) in enumerate(zip(request.sources, request.plans, strict=True))
+        if number not in request.streams and request.ranges[number] == (0, None) and not each.fields & _NEVER_KEPT
     }
     return {number: cache for number, cache in found.items() if cache is not None}
 
 
 def _seal(
-    plan: Scan, caches: Mapping[int, SourceCache], spans: Sequence[Span], found: Mapping[int, SpanResult]
+    request: ScanRequest, caches: Mapping[int, SourceCache], spans: Sequence[Span], found: Mapping[int, SpanResult]
 ) -> None:
     for number, cache in caches.items():
         mine = [(span.start, found[span.number].sealed) for span in spans if span.source == number]
         cache.seal({(sealed[0], start): sealed[1] for start, sealed in mine if sealed is not None})
-    if caches and plan.cache is not None:
-        plan.cache.shrink()
+    if caches and request.cache is not None:
+        request.cache.shrink()
 
 
 def _scanned(
-    plan: Scan, spans: Sequence[Span], results: list[Folded], found: Mapping[int, SpanResult]
+    request: ScanRequest, spans: Sequence[Span], results: list[Folded], found: Mapping[int, SpanResult]
 ) -> Scanned[Folded]:
     tally, total = Tally(), Accounting()
     rejects: list[RejectedLine] = []
@@ -335,9 +339,9 @@ def _scanned(
     before: dict[int, int | None] = {}
     for span in spans:
         result = found[span.number]
-        first = before.get(span.source, 0 if plan.ranges[span.source][0] == 0 else None)
+        first = before.get(span.source, 0 if request.ranges[span.source][0] == 0 else None)
         numbered[span.number] = (span, first)
-        path = plan.sources[span.source].path
+        path = request.sources[span.source].path
         rejects += [_located(path, result.start, first, reject) for reject in result.accounting.rejects]
         before[span.source] = None if first is None else first + result.accounting.lines
         if result.failure:
@@ -345,8 +349,8 @@ def _scanned(
         _add(total, result.accounting)
         tally.add(result.tally)
     report = SourceReport(
-        files=tuple(source.path for source in plan.sources),
-        bytes_read=sum(bytes_of(plan, span) for span in spans),
+        files=tuple(source.path for source in request.sources),
+        bytes_read=sum(bytes_of(request, span) for span in spans),
         lines=total.lines,
         blank=total.blank,
         used=total.used,
@@ -363,8 +367,20 @@ def _scanned(
         start_us=tally.start_us,
         end_us=tally.end_us,
         failed=tuple(failed),
+        warnings=tuple(_warnings(plan, total)),
     )
     return Scanned(results, report, tally, numbered)
+
+
+def _warnings(plan: Scan, total: Accounting) -> Iterator[str]:
+    files = list(zip((source.path for source in plan.sources), plan.plans, strict=True))
+    nowhere = plan.plans[0].unmatched if plan.plans else ()
+    return warnings_of(
+        total.doubts,
+        guessed=[(file, binding) for file, one in files for binding in one.guessed],
+        unmatched=[b for b in nowhere if all(b in one.unmatched for one in plan.plans)],
+        unread_times=[(file, key) for file, one in files for key in one.unread_times],
+    )
 
 
 def _located(path: str, start: int, first: int | None, reject: Reject) -> RejectedLine:
@@ -377,6 +393,7 @@ def _add(total: Accounting, part: Accounting) -> None:
         setattr(total, name, getattr(total, name) + getattr(part, name))
     for dialect, lines in part.dialects.items():
         total.read_as(dialect, lines)
+    add_doubts(total.doubts, part.doubts)
 
 
 def place(position: int, scanned: Scanned[Any]) -> tuple[str, int | None]:

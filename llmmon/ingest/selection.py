@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 import numpy as np
 
@@ -28,6 +30,9 @@ class Selection(msgspec.Struct, frozen=True):
         if self.start_us is not None:
             kept = kept & (columns.timestamp >= self.start_us)
         return kept if self.end_us is None else kept & (columns.timestamp < self.end_us)
+
+
+EVERY_CALL: Final = Selection()
 
 
 class Tally(msgspec.Struct):

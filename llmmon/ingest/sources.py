@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from llmmon.errors import reason_of
 from llmmon.ingest import remote
 from llmmon.ingest.packings import MAGIC_BYTES, packing_of
 from llmmon.ingest.spans import Source, blocks, head, stored_bytes
@@ -59,7 +60,7 @@ def find(names: Sequence[str]) -> Found:
             source = open_source(path)
             key = _identity(source)
         except OSError as error:
-            unreadable.append((path, _reason(error)))
+            unreadable.append((path, reason_of(error)))
             continue
         if key in seen:
             repeated.append(path)
@@ -132,14 +133,14 @@ def _folders(top: str, closed: list[tuple[str, str]]) -> Iterator[str]:
 
 
 def _closed(error: OSError) -> tuple[str, str]:
-    return str(error.filename), _reason(error)
+    return str(error.filename), reason_of(error)
 
 
 def _expand_url(url: str, paths: list[str], ignored: list[str], unreadable: list[tuple[str, str]]) -> None:
     try:
         found = remote.expand(url)
     except OSError as error:
-        unreadable.append((url, _reason(error)))
+        unreadable.append((url, reason_of(error)))
         return
     if not found:
         unreadable.append((url, "nothing matches"))
@@ -238,8 +239,3 @@ def _checksum(source: Source) -> int:
     for chunk in blocks(source):
         value = zlib.crc32(chunk, value)
     return value
-
-
-def _reason(error: OSError) -> str:
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]

@@ -15,7 +15,7 @@ from llmmon.errors import LlmmonError
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Plans, Seen, read_new
 from llmmon.ingest.query import Query
-from llmmon.ingest.report import SourceReport
+from llmmon.ingest.report import COUNTS, SourceReport
 from llmmon.ingest.sources import expand
 from llmmon.ingest.time_range import Now
 from llmmon.live.incident_monitor import FIELDS as WATCHED_FIELDS
@@ -95,10 +95,6 @@ _FIRST_LOOK_US: Final = 60 * MINUTE_US  # read at least, so that a longer window
 _EXPAND_S: Final = 5.0  # how often folders and globs are looked at for new logs
 _ALERTS_S: Final = 5.0
 _MOST_GROUPS: Final = 100
-_COUNTS: Final = (
-    *("bytes_read", "lines", "blank", "used", "skipped", "rejected"),
-    *("requests", "samples", "duplicates", "outside", "filtered", "undated"),
-)
 
 
 class WatchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,7 +214,7 @@ class Watcher:
         self._checkpoints = growth.checkpoints
         self._pending = growth.pending
         self._new += growth.source.requests
-        sums = {name: getattr(self._source, name) + getattr(growth.source, name) for name in _COUNTS}
+        sums = {name: getattr(self._source, name) + getattr(growth.source, name) for name in COUNTS}
         self._source = msgspec.structs.replace(
             self._source, **sums, failed=growth.failed, rejects=(*self._source.rejects, *growth.source.rejects)[-5:]
         )

@@ -17,10 +17,10 @@ from llmmon.formats.dialect import Dialect
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.mapping import SLOTS, Binding, FieldMapping, Slot
 from llmmon.formats.reader import SpanReader
-from llmmon.ingest.query import Logs, Query
+from llmmon.ingest.query import Logs, Query, wanted_of
 from llmmon.ingest.rejects import RejectsFile, keep_rejects
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import Scan, scan
+from llmmon.ingest.scan import ScanRequest, scan
 from llmmon.ingest.selection import Selection
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns
@@ -168,21 +168,23 @@ _ALL_FIELDS: Final = frozenset(FIELDS)
 
 def inspect_logs(query: Query) -> tuple[InspectReport, SourceReport, int]:
     """Every file on its own, read whole; the exit code says whether all could be read."""
-    logs = Logs(query, _ALL_FIELDS)
+    logs = Logs(query, wanted_of(query, _ALL_FIELDS))
     files, reports = [], []
     with keep_rejects(query.rejects) as rejects:
         for number in range(len(logs.sources)):
             inspection, report = _inspect(logs, number, rejects)
             files.append(inspection)
             reports.append(report)
-    source = msgspec.structs.replace(total(reports), failed=tuple(logs.failed), timezone=query.tz)
+    source = msgspec.structs.replace(SourceReport.joined(reports), failed=tuple(logs.failed), timezone=query.tz)
     return InspectReport(tuple(files)), source, EXIT_INPUT if logs.failed else EXIT_OK
 
 
 def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[FileInspection, SourceReport]:
     plan = logs.plans[number]
     streams = {0: logs.streams[number]} if number in logs.streams else {}
-    one = Scan((logs.sources[number],), (plan,), ((0, None),), Selection(), engine=logs.query.engine, streams=streams)
+    one = ScanRequest(
+        (logs.sources[number],), (plan,), ((0, None),), Selection(), engine=logs.query.engine, streams=streams
+    )
     scanned = scan(one, _CoverageFold, rejects)
     coverage, calls = _merged(scanned.results)
     report = scanned.report
@@ -256,21 +258,3 @@ def _notes(report: SourceReport, calls: int) -> list[str]:
 
 def _lacks(name: str) -> bool:
     return name in DIALECTS and bool(DIALECTS[name].lacks)
-
-
-def total(reports: list[SourceReport]) -> SourceReport:
-    """The source accounting of several files as one."""
-    summed = ("bytes_read", "lines", "blank", "used", "skipped", "rejected", "requests", "samples", "duplicates")
-    counts = {name: sum(getattr(report, name) for report in reports) for name in (*summed, "undated")}
-    dialects: dict[str, int] = {}
-    for report in reports:
-        for name, lines in report.dialects.items():
-            dialects[name] = dialects.get(name, 0) + lines
-    return SourceReport(
-        files=tuple(file for report in reports for file in report.files),
-        dialects=dialects,
-        rejects=tuple(reject for report in reports for reject in report.rejects),
-        start_us=min((r.start_us for r in reports if r.start_us is not None), default=None),
-        end_us=max((r.end_us for r in reports if r.end_us is not None), default=None),
-        **counts,
-    )

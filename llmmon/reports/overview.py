@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from llmmon.alerting.history import StreamsFold, complete, fields_of
-from llmmon.alerting.objectives import SloStanding
+from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.rules import MINUTE_US
 from llmmon.alerting.state import StateFile
 from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
@@ -91,7 +91,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
         dearest=made.listed("cost_usd"),
         quality=_quality(query, plan.thresholds) if plan.score else None,
         alerts=_episodes(plan.state, calls.window),
-        slos=_standings(plan.slos, query, calls.window),
+        slos=_slo_statuses(plan.slos, query, calls.window),
     )
     return overview, calls
 
@@ -110,18 +110,18 @@ def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
     return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
 
 
-def _standings(slos: Sequence[Slo], query: Query, window: Window) -> tuple[SloStanding, ...]:
+def _slo_statuses(slos: Sequence[Slo], query: Query, window: Window) -> tuple[SloStatus, ...]:
     """How the objectives of the configuration stand at the end of the window, whose calls are read for that."""
     end = window.end_us
     if not slos or end is None:
         return ()
-    from llmmon.alerting.objectives import standings
+    from llmmon.alerting.objectives import slo_statuses
 
     streams = list(dict.fromkeys(stream for slo in slos for stream in slo.streams))
     since = end - max(slo.window_us for slo in slos) - 3_600_000_000
     earlier = msgspec.structs.replace(query.quiet(), time=TimeRequest(since=since, until=end))
     found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))
-    return standings(slos, complete(streams, found.results), -(-end // MINUTE_US))
+    return slo_statuses(slos, complete(streams, found.results), -(-end // MINUTE_US))
 
 
 def _episodes(path: Path | None, window: Window) -> tuple[AlertEpisode, ...]:

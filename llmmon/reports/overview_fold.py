@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.objectives import SloStanding
+from llmmon.alerting.objectives import SloStatus
 from llmmon.anomaly.incidents import AnomaliesReport
 from llmmon.errors import UsageError
 from llmmon.ingest.query import Read
@@ -140,7 +140,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     dearest: tuple[Mapping[str, Any], ...] = ()
     quality: Quality | None = None
     alerts: tuple[AlertEpisode, ...] = ()
-    slos: tuple[SloStanding, ...] = ()
+    slos: tuple[SloStatus, ...] = ()
 
 
 STATISTICS: Final = (*SUMMARY, "truncated_rate", "refused_count", "empty_count")

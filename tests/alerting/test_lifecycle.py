@@ -6,7 +6,7 @@ import msgspec
 
 from llmmon.alerting.alert import Alert, Event, NotificationEvent, Observation, Silence, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step, without_rules
-from llmmon.alerting.rules import AlertRule, AlertSeverity, described, unknown_places
+from llmmon.alerting.rules import AlertRule, AlertSeverity, description_of, unknown_placeholders
 
 MINUTE = 60_000_000
 RULE = AlertRule("slow", "latency_p95_ms", "gt", 5000.0, AlertSeverity.ERROR)
@@ -166,5 +166,5 @@ def test_a_description_is_filled_in_and_evaluates_nothing() -> None:
         by=("model",),
         description="{model}: {value} > {threshold} {0.x} {nope}",
     )
-    assert "a{value}: 1,234 > 5 {0.x} {nope}" == described(rule, (("model", "a{value}"),), 1234.0, None, 7)
-    assert ["0.x", "nope"] == unknown_places(rule)
+    assert "a{value}: 1,234 > 5 {0.x} {nope}" == description_of(rule, (("model", "a{value}"),), 1234.0, None, 7)
+    assert ["0.x", "nope"] == unknown_placeholders(rule)

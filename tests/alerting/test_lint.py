@@ -10,7 +10,7 @@ import pytest
 
 from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
-from llmmon.alerting.lint import Finding, lint, lint_seen
+from llmmon.alerting.lint import Finding, lint, lint_evaluations
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded
 from llmmon.alerting.rules import DEFAULT_RULES, MINUTE_US
 from llmmon.config import Config, parse
@@ -72,7 +72,9 @@ def seen(rule: dict[str, Any], metric: str, values: str, calls: int = 30) -> lis
     columns = calls_of([GivenSeries(metric, expanded(values), {}, calls)], 1440 * MINUTE_US)
     fold.add(columns, [])
     histories = complete(streams, [fold.result()])
-    return lint_seen([evaluate_rule(one, histories, np.arange(1441, 1441 + len(expanded(values)))) for one in rules])
+    return lint_evaluations(
+        [evaluate_rule(one, histories, np.arange(1441, 1441 + len(expanded(values)))) for one in rules]
+    )
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_what_a_rule_does_not_say_is_as_the_guide_has_it() -> None:
         ({"threshold": "high"}, "rules[1].threshold: must be a number, not 'high'"),
         ({"threshold": True}, "rules[1].threshold: must be a number, not True"),
         ({"aggregation": "p59"}, "rules[1].aggregation: unknown aggregation 'p59'"),
-        ({"metric": "error_rate"}, "rules[1].aggregation: error_rate is a statistic already"),
+        ({"metric": "error_rate"}, "rules[1].aggregation: error_rate is already a statistic"),
         ({"condition": "gr"}, "rules[1].condition: unknown condition 'gr'"),
         ({"severity": "fatal"}, "rules[1].severity: unknown severity 'fatal'"),
         ({"window": "90s"}, "rules[1].window: must be whole minutes"),
@@ -93,10 +93,10 @@ def test_what_a_rule_does_not_say_is_as_the_guide_has_it() -> None:
         ({"min_count": 1.5}, "rules[1].min_count: must be a whole number"),
         ({"no_data": "maybe"}, "rules[1].no_data: unknown no_data 'maybe'"),
         ({"labels": ["a"]}, "rules[1].labels: must be a table of texts"),
-        ({"description": "{modle}"}, "rules[1].description: nothing fills {modle}"),
+        ({"description": "{modle}"}, "rules[1].description: unknown placeholder {modle}"),
         ({"treshold": 1}, "rules[1].treshold: unknown key, did you mean 'threshold'?"),
         ({"notify": ["nobody"]}, "there is no [notify.nobody]"),
-        ({"anomaly": True}, "rules[1].threshold: does not go together with anomaly = true"),
+        ({"anomaly": True}, "rules[1].threshold: cannot be combined with anomaly = true"),
     ],
 )
 def test_each_fault_is_named_with_its_key(change: dict[str, Any], fault: str) -> None:

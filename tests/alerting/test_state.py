@@ -156,7 +156,7 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 def test_what_fails_inside_a_transaction_leaves_nothing(tmp_path: Path) -> None:
     def failing(state: StateFile) -> None:
         with state.transaction():
-            state.remember("fact", "one")
+            state.set_fact("fact", "one")
             raise ZeroDivisionError
 
     with StateFile(tmp_path / "state.db") as state:

@@ -116,7 +116,7 @@ def test_a_clock_that_steps_back_does_no_harm(service: Service) -> None:
     service.write(0, 30)
     service.check(30)
     back = service.check(10)
-    assert (0, True) == (back.code, "before the last run" in back.stderr)
+    assert (0, True) == (back.code, "behind the last run" in back.stderr)
     service.write(30, 35, latency_ms=9000)
     assert 1 == service.check(35).code
     assert [("trigger", "firing")] == service.told

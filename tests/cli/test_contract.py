@@ -17,6 +17,7 @@ ENVELOPE = {"schema_version", "command", "source", "data"}
 SOURCE = {
     *("files", "bytes_read", "lines", "blank", "used", "skipped", "rejected", "requests", "samples", "duplicates"),
     *("outside", "filtered", "undated", "dialects", "first_rejects", "start", "end", "timezone", "now"),
+    "warnings",
 }
 STATISTICS = {
     *("request_count", "error_count", "error_rate", "requests_per_minute"),

@@ -119,7 +119,7 @@ def test_a_log_can_be_the_input(run: Run, configured: Callable[[str], None], wri
     ("old", "new", "fault"),
     [
         ("latency_ms", "latncy_ms", "tests[1].series[1].metric"),
-        ("800x9", "800y9", "tests[1].series[1].values: '800y9' is no value"),
+        ("800x9", "800y9", "tests[1].series[1].values: '800y9' is not a value"),
         ('"13m"', '"soon"', "tests[1].expect[3].at"),
         ('"slow", state', '"slw", state', "did you mean 'slow'"),
         ("pending", "resolved", "tests[1].expect[2].alerts[1].state"),

@@ -19,7 +19,7 @@ import pytest
 from llmmon.errors import EXIT_INPUT, EXIT_USAGE, InputError
 from llmmon.formats.detection import Wanted
 from llmmon.ingest import dask, sources
-from llmmon.ingest.scan import Scan, open_plans, scan
+from llmmon.ingest.scan import ScanRequest, open_plans, scan
 from llmmon.ingest.selection import Selection
 from llmmon.metrics.aggregation import ColumnsFold
 from tests.conftest import Run, clean_environment, llmmon_command
@@ -104,11 +104,11 @@ def test_a_worker_that_is_killed_does_not_change_the_result(address: str, tmp_pa
         return ColumnsFold()
 
     found, plans, _, _ = open_plans(sources.find([str(log)]).sources, Wanted(frozenset({"timestamp", "latency_ms"})))
-    plan = Scan(found, plans, ((0, None),), Selection(), span_bytes=64 << 10)
+    plan = ScanRequest(found, plans, ((0, None),), Selection(), span_bytes=64 << 10)
     local = scan(plan, ColumnsFold)
     heard: list[int] = []
     there = scan(
-        Scan(
+        ScanRequest(
             found,
             plans,
             ((0, None),),

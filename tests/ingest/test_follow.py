@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from llmmon.formats.mapping import CALL_KEY, parse_override
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import NewCalls, Seen, read_new
+from llmmon.ingest.follow import NewCalls, Seen, read_known, read_new
 from llmmon.ingest.query import Query
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns, Names, concat
@@ -540,6 +540,22 @@ def test_a_log_that_grows_line_by_line_gives_the_calls_that_it_gives_at_once(nam
         lines_read += growth.source.lines
         assert growth.source.requests == sum(columns.size for columns in growth.results)
     assert (calls, lines_read) == (at_once.requests, at_once.lines)
+
+
+@pytest.mark.parametrize("name", ["claude_code.jsonl", "codex.jsonl", "azure_llm_trace.csv", "openai_chat.jsonl"])
+def test_what_was_read_before_can_be_read_once_more(name: str, tmp_path: Path) -> None:
+    log = tmp_path / name
+    log.write_bytes((SAMPLES / name).read_bytes())
+    query = Query(logs=(str(log),), wall_us=WALL_US)
+    growth = read_new(query, FIELDS, ColumnsFold, ())
+    again = read_known(query, FIELDS, ColumnsFold, growth.checkpoints, None)
+    assert sum(columns.size for columns in again) == growth.source.requests
+    if growth.checkpoints[0].plain:
+        append(log, range(1000))
+        again = read_known(query, FIELDS, ColumnsFold, growth.checkpoints, None)
+        assert sum(columns.size for columns in again) == growth.source.requests
+    log.unlink()
+    assert read_known(query, FIELDS, ColumnsFold, growth.checkpoints, None) == []
 
 
 def called(name: str) -> Columns:

@@ -89,6 +89,6 @@ def test_a_suggested_threshold_keeps_its_budget_on_the_part_it_was_chosen_on(
         assert found.reason
         return
     told = notified(replay([evaluate_rule(found.proposed, histories, parts.first)]).messages)
-    assert found.then.first.told == len(told)
+    assert found.then.first.notifications == len(told)
     assert found.then.first.noise <= number
     assert labelled or len(told) <= number

@@ -14,7 +14,7 @@ from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import Wanted, plan_for
 from llmmon.formats.reader import SpanReader
 from llmmon.ingest.rejects import keep_rejects
-from llmmon.ingest.scan import Scan, Scanned, scan
+from llmmon.ingest.scan import Scanned, ScanRequest, scan
 from llmmon.ingest.selection import Selection
 from llmmon.ingest.sources import find
 from llmmon.ingest.spans import head
@@ -109,7 +109,7 @@ def scanned(
     plans = tuple(plan_for(head(source), Wanted(fields, ("team",))) for source in sources)
     how = {"ranges": ((0, None),) * len(sources), **how}
     with keep_rejects(rejects) as kept:
-        plan = Scan(sources=sources, plans=plans, selection=selection or Selection(), **how)
+        plan = ScanRequest(sources=sources, plans=plans, selection=selection or Selection(), **how)
         return scan(plan, ColumnsFold, kept)
 
 

@@ -1,4 +1,8 @@
-"""Rules over time: what is seen at every minute, one `step` after the other. Check, backtest and serve run this."""
+"""Evaluation of rules at every minute: one file a rule type, and the run of the alert lifecycle over the minutes.
+
+`check`, backtests, rule tests and the service use `evaluate_rule` and `evaluate_minutes`. A new rule type is one file
+and one row of RULE_TYPES.
+"""
 
 from __future__ import annotations
 
@@ -48,41 +52,41 @@ def streams_of(rules: Iterable[AlertRule]) -> dict[Stream, int]:
 
 
 def evaluate_rule(rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
-    """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
+    """Evaluate a rule at consecutive minutes; values are made `everywhere`, or only where they decide something."""
     return rule_type_of(rule).evaluate(rule, histories, ends, everywhere=everywhere)
 
 
 def evaluate_minutes(
     state: Alerts, evaluations: Sequence[RuleEvaluation], *, configuration: str = "", silences: Sequence[Silence] = ()
 ) -> tuple[dict[str, Alert], list[Transition]]:
-    """The alerts after all minutes of the evaluations (which cover the same ones), and what happened, in order of time.
+    """Step alerts through all minutes of evaluations, which cover the same ones; returns alerts and transitions.
 
-    Minutes at which nothing is met and no alert is open are passed over: a step would change nothing.
+    Minutes at which no condition is met and no alert is open are skipped, because a step would change nothing.
     """
     minutes = [int(end) for end in evaluations[0].ends] if evaluations else []
     eventful = _eventful(evaluations)
     rows = _Rows(evaluations, configuration)
     after = dict(state)
     found: list[Transition] = []
-    busy = any(_awake(alert) for alert in after.values())
+    busy = any(_is_active(alert) for alert in after.values())
     for at, minute in enumerate(minutes):
         if not busy and at not in eventful:
             continue
         observations = [evaluation.observation(row, at) for evaluation, row in eventful.get(at, ())]
         if busy:
-            observations += rows.of_the_others(after, observations, at)
+            observations += rows.of_others(after, observations, at)
         after, happened = step(after, observations, minute * MINUTE_US, configuration=configuration, silences=silences)
         found += happened
-        busy = any(_awake(alert) for alert in after.values())
+        busy = any(_is_active(alert) for alert in after.values())
     return after, found
 
 
-def _awake(alert: Alert) -> bool:
+def _is_active(alert: Alert) -> bool:
     return not alert.resolved or alert.held
 
 
 def _eventful(evaluations: Sequence[RuleEvaluation]) -> dict[int, list[tuple[RuleEvaluation, int]]]:
-    """By minute the observations whose condition is met or kept."""
+    """By minute the evaluations and rows whose condition is met or kept."""
     found: dict[int, list[tuple[RuleEvaluation, int]]] = {}
     for evaluation in evaluations:
         for row, at in zip(*(places.tolist() for places in np.nonzero(evaluation.met != CLEAR)), strict=True):
@@ -91,7 +95,7 @@ def _eventful(evaluations: Sequence[RuleEvaluation]) -> dict[int, list[tuple[Rul
 
 
 class _Rows:
-    """Where the group of an alert stands in the evaluations."""
+    """Finds the row of an alert's group in the evaluations."""
 
     def __init__(self, evaluations: Sequence[RuleEvaluation], configuration: str) -> None:
         self._evaluations = {evaluation.rule.name: evaluation for evaluation in evaluations}
@@ -102,13 +106,13 @@ class _Rows:
         }
         self._configuration = configuration
 
-    def of_the_others(self, alerts: Alerts, read: Sequence[Observation], at: int) -> list[Observation]:
-        """What is seen of the alerts that are awake and not yet among the observations."""
+    def of_others(self, alerts: Alerts, read: Sequence[Observation], at: int) -> list[Observation]:
+        """Observations of the active alerts that are not among those already made."""
         done = {alert_id(self._configuration, one.rule.name, one.group) for one in read}
         return [
             self._observation(name, alert, at)
             for name, alert in alerts.items()
-            if _awake(alert) and name not in done and alert.rule in self._evaluations
+            if _is_active(alert) and name not in done and alert.rule in self._evaluations
         ]
 
     def _observation(self, name: str, alert: Alert, at: int) -> Observation:

@@ -1,4 +1,4 @@
-"""Incidents of the anomaly monitor."""
+"""Anomaly rules: incidents of the anomaly monitor as alerts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation.rule_type import Histories, RuleType
-from llmmon.alerting.evaluation.windows import CLEAR, LEARNT, MET, RuleEvaluation
+from llmmon.alerting.evaluation.windows import CLEAR, LEARNING_MINUTES, MET, RuleEvaluation
 from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule
 from llmmon.anomaly.detectors import Verdicts, judge
@@ -24,8 +24,8 @@ _MOST_GROUPS: Final = 50
 _Key = tuple[str, GroupLabels]
 
 
-def watch(history: Partials, rule: AlertRule, ends: IntArray) -> RuleEvaluation:
-    """What an anomaly rule sees at consecutive minutes: the incidents that are open in the last complete bucket."""
+def evaluate_anomalies(history: Partials, rule: AlertRule, ends: IntArray) -> RuleEvaluation:
+    """Evaluate an anomaly rule at consecutive minutes: the incidents that are open in the last complete bucket."""
     panel = panel_of(history, Grouping(stream_of(rule).by, MONITOR_STEP_US), _MOST_GROUPS)
     if not len(panel):
         return _evaluation(rule, ends, {}, None)
@@ -63,7 +63,7 @@ def _evaluation(
 
 
 def _sentences(verdicts: Verdicts) -> dict[_Key, list[tuple[int, str]]]:
-    """By metric and group the sentence of each incident, and from when it was known."""
+    """By metric and group the sentence of each incident, and when it became known."""
     found: dict[_Key, list[tuple[int, str]]] = {}
     for anomaly in incidents(verdicts):
         said = found.setdefault((anomaly.metric_name, anomaly.group), [])
@@ -75,10 +75,9 @@ class AnomalyRuleType(RuleType):
     """`anomaly = true`."""
 
     def streams(self, rule: AlertRule) -> dict[Stream, int]:
-        """All that the monitor reads, as far back as it learns from."""
-        return {stream_of(rule): LEARNT}
+        """Everything that the monitor reads, over the time from which it learns."""
+        return {stream_of(rule): LEARNING_MINUTES}
 
     def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
-        """The incidents that are open at each minute."""
-
-        return watch(histories[stream_of(rule)], rule, ends)
+        """Find the incidents that are open at each minute."""
+        return evaluate_anomalies(histories[stream_of(rule)], rule, ends)

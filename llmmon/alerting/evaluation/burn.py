@@ -1,4 +1,4 @@
-"""The pace at which an error budget is used up, over a long and a short window at once.
+"""Burn-rate rules: how fast an error budget is used up, over a long and a short window at once.
 
 Multi-window, multi-burn-rate alerts as in the Site Reliability Workbook (Google, 2018), chapter 5.
 """
@@ -8,10 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 from llmmon.alerting.alert import GroupLabels
-from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, keys_in
-from llmmon.alerting.evaluation.windows import CLEAR, FORGOTTEN_AFTER, MET, RuleEvaluation
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType
+from llmmon.alerting.evaluation.windows import (
+    CLEAR,
+    FORGOTTEN_AFTER,
+    MET,
+    RuleEvaluation,
+    RunningSums,
+    keys_in,
+    labels_of,
+)
 from llmmon.alerting.history import Stream
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Burning, group_text, number_text
+from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, BurnWindows, group_text, number_text
 from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.text.times import duration_text
 
@@ -25,7 +33,7 @@ def good_and_all(where: str, good: str, by: tuple[str, ...], step_us: int = MINU
 
 
 def allowed(objective: float) -> float:
-    """The share of calls that may fail: 0.001 of an objective of 0.999."""
+    """The share of calls that may fail: 0.001 for an objective of 0.999."""
     return round(1.0 - objective, 12)
 
 
@@ -33,20 +41,20 @@ class BurnRuleType(RuleType):
     """The rules of `[[slos]]`."""
 
     def streams(self, rule: AlertRule) -> dict[Stream, int]:
-        """The good calls and all calls, as far as the longest window."""
+        """The good calls and all calls, over the longest window."""
         burn = _burn(rule)
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))
         return dict.fromkeys(good_and_all(rule.where, burn.good, rule.by), reach)
 
     def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
-        """The burn rate over the long window of the pair that is exceeded most, or nearest to it."""
+        """Compute the burn rate over the long window of the pair that is exceeded most, or closest to it."""
         burn = _burn(rule)
         good, every = (histories[stream] for stream in good_and_all(rule.where, burn.good, rule.by))
-        keys = keys_in(every) if rule.by else [()]
-        groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        keys = keys_in(rule.by, every)
+        groups = labels_of(rule.by, keys)
         reach = max(FORGOTTEN_AFTER, *(pair.long for pair in burn.pairs))
         bounds = (int(ends[0]) - reach, int(ends[-1])) if len(ends) else (0, 0)
-        sums = Running(good, CALLS, keys, *bounds), Running(every, CALLS, keys, *bounds)
+        sums = RunningSums(good, CALLS, keys, *bounds), RunningSums(every, CALLS, keys, *bounds)
         shape = (len(keys), len(ends))
         met, value, limit = np.full(shape, CLEAR), np.full(shape, np.nan), np.full(shape, burn.pairs[0].factor)
         most, short = np.full(shape, -np.inf), np.full(shape, np.nan)
@@ -72,12 +80,12 @@ class BurnRuleType(RuleType):
 
 
 def _burn(rule: AlertRule) -> Burn:
-    assert isinstance(rule.basis, Burn)  # noqa: S101 - the table of rule types sends no other here
+    assert isinstance(rule.basis, Burn)  # noqa: S101 - given by RULE_TYPES
     return rule.basis
 
 
 def _window(
-    sums: tuple[Running, Running], ends: IntArray, width: int, burn: Burn
+    sums: tuple[RunningSums, RunningSums], ends: IntArray, width: int, burn: Burn
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Failed calls, all calls, and the burn rate (NaN without calls) of the windows that end there."""
     good, every = (running.counts(ends - width, ends) for running in sums)
@@ -90,7 +98,7 @@ def _window(
 def _note(
     rule: AlertRule,
     group: GroupLabels,
-    pair: Burning,
+    pair: BurnWindows,
     seen: tuple[FloatArray, FloatArray, IntArray, IntArray],
     place: tuple[int, int],
 ) -> str:

@@ -1,7 +1,7 @@
-"""A statistic over a window against the same statistic at an earlier time.
+"""Change rules: a statistic over a window against the same statistic at an earlier time.
 
-The earlier time is taken in whole hours, its quantiles from values kept to seven significant bits (at most 0.8 % off),
-so that weeks of it are cheap to look back on.
+The earlier time is taken in whole hours, and its quantiles from values with seven significant bits (at most 0.8 %
+off), so that looking back weeks is cheap.
 """
 
 from __future__ import annotations
@@ -11,8 +11,15 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, window_history, window_streams
-from llmmon.alerting.evaluation.windows import RuleEvaluation, Windows, compared, least_count, rule_evaluation
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, window_history, window_streams
+from llmmon.alerting.evaluation.windows import (
+    RuleEvaluation,
+    RunningSums,
+    Windows,
+    compared,
+    least_count,
+    rule_evaluation,
+)
 from llmmon.alerting.history import Stream, stream_of
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Change, group_text, number_text
 from llmmon.metrics.aggregates import VALUE_BITS, Partials, Run, Sums, Values, coarsen, sorted_run
@@ -22,7 +29,7 @@ from llmmon.metrics.definitions import Sort
 
 HOUR: Final = 60
 WEEK: Final = 7 * 24  # hours
-LEAST_COVERED: Final = 24  # hours from the first call of a longer earlier time on, before it is compared with
+LEAST_COVERED: Final = 24  # hours since the first call that a longer earlier time needs before it is compared with
 _BITS: Final = np.uint64(VALUE_BITS)
 _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
@@ -31,13 +38,13 @@ class ChangeRuleType(RuleType):
     """`change = "+50%"` with `versus = "previous 7d"` or `"same hour last week"`."""
 
     def streams(self, rule: AlertRule) -> dict[Stream, int]:
-        """The window by the minute, the earlier time by the hour."""
+        """The window by minute, the earlier time by hour."""
         change, window = _change(rule), rule.window_us // MINUTE_US
         earlier = change.earlier_us // MINUTE_US or WEEK * HOUR
         return {**window_streams(rule), _hours(rule): window + earlier + 2 * HOUR}
 
     def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
-        """The statistic at each minute, with what it was earlier times the factor as the threshold."""
+        """Compare the statistic at each minute with its earlier value times the factor."""
         change = _change(rule)
         windows = Windows(window_history(histories, rule), rule, ends)
         earlier, rested = _Earlier(histories[_hours(rule)], rule, windows).values()
@@ -48,11 +55,11 @@ class ChangeRuleType(RuleType):
         with np.errstate(invalid="ignore"):
             held = judged & compared(rule, value, limit)
         evaluation = rule_evaluation(windows, rule, value, count, held)
-        return _noted(evaluation, limit, earlier)
+        return _with_notes(evaluation, limit, earlier)
 
 
 def _change(rule: AlertRule) -> Change:
-    assert isinstance(rule.basis, Change)  # noqa: S101 - the table of rule types sends no other here
+    assert isinstance(rule.basis, Change)  # noqa: S101 - given by RULE_TYPES
     return rule.basis
 
 
@@ -62,14 +69,14 @@ def _hours(rule: AlertRule) -> Stream:
 
 
 def _easiest(rule: AlertRule, limit: FloatArray) -> FloatArray:
-    """By group the threshold that is met first, of all minutes; shape (groups,)."""
+    """By group the threshold that is easiest to meet, of all minutes; shape (groups,)."""
     above = rule.condition in {"gt", "ge"}
     filled = np.where(np.isnan(limit), np.inf if above else -np.inf, limit)
     found: FloatArray = filled.min(axis=1, initial=np.inf) if above else filled.max(axis=1, initial=-np.inf)
     return found
 
 
-def _noted(evaluation: RuleEvaluation, limit: FloatArray, earlier: FloatArray) -> RuleEvaluation:
+def _with_notes(evaluation: RuleEvaluation, limit: FloatArray, earlier: FloatArray) -> RuleEvaluation:
     """The evaluation with the thresholds that applied, and a sentence where the condition holds."""
     rule, change = evaluation.rule, _change(evaluation.rule)
     what = f"{rule.aggregation} {rule.metric_name}".strip()
@@ -97,11 +104,11 @@ class _Earlier:
         self._low, self._high, self._of = _distinct(low, high)
         self._keys = [tuple(name for _, name in group) for group in windows.groups]
         first, last = (int(self._low.min()), int(self._high.max())) if len(ends) else (0, 0)
-        self._running = Running(hours, self._statistic.metric.name, self._keys, first, last)
+        self._running = RunningSums(hours, self._statistic.metric.name, self._keys, first, last)
         self._first, self._last = first, last
 
     def values(self) -> tuple[FloatArray, IntArray]:
-        """The statistic, NaN where there is none, and the calls that it rests on."""
+        """The statistic, NaN where there is none, and its number of calls."""
         count = self._running.counts(self._low, self._high)
         found = self._quantiles() if self._statistic.needs_values else self._summed(count)
         covered = self._high - self._running.begun(self._low, self._high)
@@ -109,7 +116,7 @@ class _Earlier:
         return found[:, self._of], count[:, self._of]
 
     def _summed(self, count: IntArray) -> FloatArray:
-        """Sums and counts are those of a time as long as the window, from when on there were calls."""
+        """The statistic from sums; sums and counts are scaled from the covered time to the length of the window."""
         name, how = self._statistic.metric.name, self._statistic.aggregation
         total = self._running.totals(self._low, self._high)
         flat = Partials(groups=tuple((i,) for i in range(count.size)), sums={name: Sums(count.ravel(), total.ravel())})
@@ -141,7 +148,7 @@ class _Earlier:
         return out
 
     def _of_bins(self, hour: IntArray, value: IntArray, counts: IntArray) -> FloatArray:
-        """The quantile of each stretch, from how often each value occurred in each hour; shape (stretches,)."""
+        """The quantile of each earlier time, from how often each value occurred in each hour; shape (times,)."""
         bins, place = np.unique(value, return_inverse=True)
         table = np.zeros((self._last - self._first + 1, len(bins)), np.int64)
         np.add.at(table, (hour - self._first + 1, place), counts)
@@ -157,7 +164,7 @@ class _Earlier:
 
 
 def _stretches(change: Change, ends: IntArray, width: int) -> tuple[IntArray, IntArray]:
-    """The hours [low, high) that each window is compared with."""
+    """The hours [low, high) with which each window is compared."""
     begin = (ends - width) // HOUR
     if change.earlier_us:
         return begin - change.earlier_us // MINUTE_US // HOUR, begin
@@ -165,6 +172,6 @@ def _stretches(change: Change, ends: IntArray, width: int) -> tuple[IntArray, In
 
 
 def _distinct(low: IntArray, high: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """The different stretches, and which of them each window has."""
+    """The distinct earlier times, and the one of each window."""
     pairs, of = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
     return pairs[0], pairs[1], of.ravel()

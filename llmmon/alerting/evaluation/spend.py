@@ -1,4 +1,4 @@
-"""What is spent in the current day, week or month against an amount."""
+"""Budget rules: the spend of the current day, week or month against an amount."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from llmmon.alerting.alert import GroupLabels
-from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType, Running, keys_in
-from llmmon.alerting.evaluation.windows import CLEAR, MET, RuleEvaluation
+from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType
+from llmmon.alerting.evaluation.windows import CLEAR, MET, RuleEvaluation, RunningSums, keys_in, labels_of
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import MINUTE_US, AlertRule, Spend, group_text
 from llmmon.metrics.columns import FloatArray, IntArray
@@ -18,8 +18,8 @@ from llmmon.metrics.grouping import Grouping
 from llmmon.text.times import local, zone
 
 QUARTER: Final = 15  # minutes; midnights of every time zone fall on quarters of an hour
-PERIODS: Final = {"day": 1, "week": 7, "month": 31}  # their most days
-LEAST_ELAPSED: Final = 0.2  # of a period, before its pace says anything
+PERIODS: Final = {"day": 1, "week": 7, "month": 31}  # days at most
+LEAST_ELAPSED: Final = 0.2  # of a period, before its pace is projected
 _COST: Final = "cost_usd"
 _DAY_US: Final = 86_400_000_000
 
@@ -28,20 +28,20 @@ class SpendRuleType(RuleType):
     """The rules of `[[budgets]]`."""
 
     def streams(self, rule: AlertRule) -> dict[Stream, int]:
-        """Costs by the minute for the current quarter of an hour, by quarters for the rest of the period."""
+        """Costs by minute for the current quarter of an hour, by quarters of an hour for the rest of the period."""
         quarters = Stream(_COST, rule.by, rule.where, step_us=QUARTER * MINUTE_US)
         return {Stream(_COST, rule.by, rule.where): 2 * QUARTER, quarters: (PERIODS[_spend(rule).period] + 1) * 1440}
 
     def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
-        """The spend since the period began; a period's last minute still belongs to it."""
+        """Compute the spend since the period began; a period's last minute still belongs to it."""
         spend = _spend(rule)
         minutes, quarters = (histories[stream] for stream in self.streams(rule))
-        keys = keys_in(quarters, minutes) if rule.by else [()]
-        groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
+        keys = keys_in(rule.by, quarters, minutes)
+        groups = labels_of(rule.by, keys)
         starts = period_starts(spend, int(ends[0]) - 1, int(ends[-1])) if len(ends) else np.zeros(2, np.int64)
         place = np.searchsorted(starts, ends - 1, "right") - 1
         begin, until, turn = starts[place], starts[place + 1], ends // QUARTER
-        by_quarter = Running(quarters, _COST, keys, int(starts[0]) // QUARTER, int(ends[-1]) // QUARTER)
+        by_quarter = RunningSums(quarters, _COST, keys, int(starts[0]) // QUARTER, int(ends[-1]) // QUARTER)
         spent, count = (
             by_quarter.totals(begin // QUARTER, turn) / METRICS[_COST].scale,
             by_quarter.counts(begin // QUARTER, turn),
@@ -49,7 +49,7 @@ class SpendRuleType(RuleType):
         if spend.share is None:
             value, limit = _pace(spent, turn * QUARTER - begin, until - begin), spend.amount_usd
         else:
-            by_minute = Running(minutes, _COST, keys, int(ends[0]) - QUARTER, int(ends[-1]))
+            by_minute = RunningSums(minutes, _COST, keys, int(ends[0]) - QUARTER, int(ends[-1]))
             rest = np.maximum(turn * QUARTER, begin)
             value = spent + by_minute.totals(rest, ends) / METRICS[_COST].scale
             count = count + by_minute.counts(rest, ends)
@@ -62,12 +62,12 @@ class SpendRuleType(RuleType):
 
 
 def _spend(rule: AlertRule) -> Spend:
-    assert isinstance(rule.basis, Spend)  # noqa: S101 - the table of rule types sends no other here
+    assert isinstance(rule.basis, Spend)  # noqa: S101 - given by RULE_TYPES
     return rule.basis
 
 
 def _pace(spent: FloatArray, elapsed: IntArray, length: IntArray) -> FloatArray:
-    """What the whole period will have cost at its pace so far; NaN while too little of it has passed."""
+    """The projected cost of the whole period at its pace so far; NaN while too little of it has passed."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found: FloatArray = np.where(elapsed >= LEAST_ELAPSED * length, spent * length / elapsed, np.nan)
     return found
@@ -83,7 +83,7 @@ def _note(spend: Spend, group: GroupLabels, value: float, begin: int) -> str:
 
 
 def period_starts(spend: Spend, first: int, last: int) -> IntArray:
-    """The minutes at which periods begin, from that of minute `first` to the one after that of `last`."""
+    """The minutes at which periods begin, from the period of minute `first` to the one after that of `last`."""
     if spend.period == "month":
         return _months(spend.tz, first, last)
     grouping = Grouping((), PERIODS[spend.period] * _DAY_US, spend.tz)

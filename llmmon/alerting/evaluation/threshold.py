@@ -13,9 +13,9 @@ class ThresholdRuleType(RuleType):
     """`metric`, `aggregation`, `condition`, `threshold`."""
 
     def streams(self, rule: AlertRule) -> dict[Stream, int]:
-        """The metric as far as the window, and until a group is forgotten."""
+        """The metric over the window, and until a group is forgotten."""
         return window_streams(rule)
 
     def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:
-        """The statistic at each minute."""
+        """Compare the statistic at each minute with the threshold."""
         return evaluate_threshold(window_history(histories, rule), rule, ends, everywhere=everywhere)

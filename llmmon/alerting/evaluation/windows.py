@@ -1,12 +1,12 @@
-"""What a rule sees at each minute: its statistic over the window that ends there, by group.
+"""Statistics over the windows that end at each minute, by group, and `RuleEvaluation`, the result of a rule.
 
-Windows are sums of minutes. Quantiles are made only where they can decide something: where enough values of
-the window lie beyond the threshold, which counting tells.
+Windows are sums of minutes. Quantiles are computed only where they can decide something: where enough values of the
+window are beyond the threshold, which is found by counting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,21 +21,21 @@ from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
 from llmmon.metrics.definitions import QUANTILES, Statistic
 from llmmon.text.times import duration_text
 
-USUAL_MIN_COUNT: Final = 20
+DEFAULT_MIN_COUNT: Final = 20
 FORGOTTEN_AFTER: Final = 1440  # minutes without a call, after which a group is gone
-LEARNT: Final = 35 * 1440  # minutes of history that the anomaly monitor learns from
+LEARNING_MINUTES: Final = 35 * 1440  # minutes of history from which the anomaly monitor learns
 _BITS: Final = np.uint64(VALUE_BITS)
 _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
-_MOST_KEYS: Final = 4_000_000  # gathered at once
+_MOST_KEYS: Final = 4_000_000  # processed at once
 
 CLEAR, MET, KEEP = 0, 1, 2
 
 
 class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
-    """What one rule sees: `ends` are minutes (shape (m,)), everything else is of shape (groups, m).
+    """The evaluation of one rule: `ends` are minutes (shape (m,)), everything else has the shape (groups, m).
 
-    `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing. `threshold` is
-    the limit that applied, where it is not the rule's own; `notes` say by (row, column) why, in a sentence.
+    `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing. `threshold` is the
+    limit that applied, where it is not the rule's own; `notes` explain by (row, column), in a sentence.
     """
 
     rule: AlertRule
@@ -49,7 +49,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     notes: Mapping[tuple[int, int], str] = msgspec.field(default_factory=dict)
 
     def observation(self, row: int, at: int) -> Observation:
-        """What it sees of one group at one minute."""
+        """The observation of one group at one minute."""
         met, value = int(self.met[row, at]), float(self.value[row, at])
         count = int(self.count[row, at])
         note = self.notes.get((row, at), "")
@@ -63,16 +63,16 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
 
 
 def least_count(rule: AlertRule, statistic: Statistic) -> int:
-    """How many calls a window must rest on before it is judged."""
+    """The number of calls that a window needs before it is judged."""
     if statistic.metric.name == "requests" or statistic.aggregation in {"count", "sum"}:
         return rule.min_count or 0
-    return USUAL_MIN_COUNT if rule.min_count is None else rule.min_count
+    return DEFAULT_MIN_COUNT if rule.min_count is None else rule.min_count
 
 
 def evaluate_threshold(
     history: Partials, rule: AlertRule, ends: IntArray, *, everywhere: bool = False
 ) -> RuleEvaluation:
-    """What a rule sees at consecutive minutes; values `everywhere`, not only where they decide something."""
+    """Evaluate a rule with a fixed threshold; values are made `everywhere`, or only where they decide something."""
     windows = Windows(history, rule, ends)
     value, count = windows.values(None if everywhere else rule)
     judged = (count >= least_count(rule, windows.statistic)) & ~np.isnan(value)
@@ -83,7 +83,7 @@ def evaluate_threshold(
 def rule_evaluation(
     windows: Windows, rule: AlertRule, value: FloatArray, count: IntArray, held: BoolArray
 ) -> RuleEvaluation:
-    """The sight of a condition that `held` where it was judged; windows without data are as the rule has it."""
+    """The evaluation of a condition that `held` where it was judged; windows without data follow `no_data`."""
     met = np.where(held, MET, CLEAR)
     empty = windows.calls == 0 if windows.statistic.metric.name != "requests" else np.zeros(count.shape, np.bool_)
     if rule.no_data is not NoData.OK:
@@ -95,7 +95,7 @@ def rule_evaluation(
 
 
 def compared(rule: AlertRule, value: FloatArray, limit: float | FloatArray) -> BoolArray:
-    """Whether a rule's condition holds for values; shape of the values."""
+    """Whether values meet a rule's condition; has the shape of the values."""
     compare = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}
     compare |= {"eq": np.equal, "ne": np.not_equal}
     found: BoolArray = compare[rule.condition](value, limit)
@@ -112,49 +112,20 @@ class Windows:
         self._width = max(1, rule.window_us // MINUTE_US)
         self._behind = max(self._width, FORGOTTEN_AFTER)
         self._first = int(ends[0]) - self._behind if len(ends) else 0
-        keys = _keys(history, rule)
-        self.groups: tuple[GroupLabels, ...] = tuple(tuple(zip(rule.by, key, strict=True)) for key in keys)
-        self._place = {key: i for i, key in enumerate(keys)}
         self._span = self._behind + len(ends)
-        self._cells = self._cell_numbers(history)
-        count, total = self._columns()
-        self.calls = self._summed(count, self._width)
-        self._total = self._summed(total, self._width)
-        alive = self._summed(count, self._behind) > 0
+        keys = keys_in(rule.by, history)
+        self.groups = labels_of(rule.by, keys)
+        self._place = {key: i for i, key in enumerate(keys)}
+        sums = RunningSums(history, self.statistic.metric.name, keys, self._first, self._first + self._span)
+        self.calls = sums.counts(ends - self._width, ends)
+        self._total = sums.totals(ends - self._width, ends)
+        alive = sums.counts(ends - self._behind, ends) > 0
         self.gone: BoolArray = ~alive if rule.by else np.zeros(alive.shape, np.bool_)
 
-    def _cell_numbers(self, history: Partials) -> IntArray:
-        """For each group of the history its place in the grid (groups x span), -1 outside it."""
-        minutes = np.array([group[0] for group in history.groups], np.int64) - self._first
-        rows = np.array([self._place[group[1:]] for group in history.groups], np.int64)
-        inside = (minutes >= 0) & (minutes < self._span)
-        cells: IntArray = np.where(inside, rows * self._span + minutes, -1)
-        return cells
-
-    def _columns(self) -> tuple[IntArray, IntArray]:
-        """Count and total by (group, minute)."""
-        shape = len(self.groups) * self._span
-        sums = self._history.sums.get(self.statistic.metric.name)
-        found = []
-        for column in (None, None) if sums is None else (sums.count, sums.total):
-            grid = np.zeros(shape, np.int64)
-            if column is not None:
-                inside = self._cells >= 0
-                grid[self._cells[inside]] = column[inside]
-            found.append(grid.reshape(len(self.groups), self._span))
-        return found[0], found[1]
-
-    def _summed(self, grid: IntArray, width: int) -> IntArray:
-        """Sums over the `width` minutes before each end."""
-        running = np.concatenate([np.zeros((len(grid), 1), np.int64), grid.cumsum(axis=1)], axis=1)
-        at = np.arange(len(self.ends)) + self._behind
-        summed: IntArray = running[:, at] - running[:, at - width]
-        return summed
-
     def values(self, rule: AlertRule | None, limits: FloatArray | None = None) -> tuple[FloatArray, IntArray]:
-        """The statistic and the calls it rests on; with a rule, quantiles only where they may meet its condition.
+        """The statistic and its number of calls; with a rule, quantiles only where they may meet its condition.
 
-        `limits` are thresholds by group that stand for the rule's own.
+        `limits` are thresholds by group that replace the rule's own.
         """
         shape = self.calls.shape
         if self.statistic.needs_values:
@@ -166,7 +137,7 @@ class Windows:
         )
         found = evaluate(flat, [self.statistic.name], float(self._width))[self.statistic.name][:-1].reshape(shape)
         if name == "requests":
-            found = np.where(self.calls == 0, 0.0, found)  # that nobody called is known, not missing
+            found = np.where(self.calls == 0, 0.0, found)  # no calls are known to be none, not missing
         return found, self.calls
 
     def _quantiles(self, rule: AlertRule | None, limits: FloatArray | None) -> FloatArray:
@@ -174,13 +145,21 @@ class Windows:
         found = self._history.values.get(self.statistic.metric.name)
         if found is None or not len(found):
             return out
-        table = _Table(sorted_run(found), self._cells, len(self.groups) * self._span)
-        rows, columns = np.nonzero(self._worth_a_look(table, rule, limits))
+        table = _CellValues(sorted_run(found), self._cells(), len(self.groups) * self._span)
+        rows, columns = np.nonzero(self._may_meet(table, rule, limits))
         low = rows * self._span + columns + self._behind - self._width
         out[rows, columns] = table.statistic(self.statistic, low, low + self._width)
         return out
 
-    def _worth_a_look(self, table: _Table, rule: AlertRule | None, limits: FloatArray | None) -> BoolArray:
+    def _cells(self) -> IntArray:
+        """The cell of each group of the history in the grid (groups x span), -1 outside it."""
+        minutes = np.array([group[0] for group in self._history.groups], np.int64) - self._first
+        rows = np.array([self._place[group[1:]] for group in self._history.groups], np.int64)
+        inside = (minutes >= 0) & (minutes < self._span)
+        cells: IntArray = np.where(inside, rows * self._span + minutes, -1)
+        return cells
+
+    def _may_meet(self, table: _CellValues, rule: AlertRule | None, limits: FloatArray | None) -> BoolArray:
         """The windows whose quantile may meet the condition: those with enough values beyond the threshold."""
         some: BoolArray = self.calls > 0
         if rule is None or rule.condition in {"eq", "ne"}:
@@ -188,14 +167,16 @@ class Windows:
         limit = (rule.threshold if limits is None else table.by_row(limits, self._span)) * self.statistic.metric.scale
         above = rule.condition in {"gt", "ge"}
         beyond = table.values >= limit - 1 if above else table.values <= limit + 1
-        grid = table.counted(beyond).reshape(len(self.groups), self._span)
-        inside = self._summed(grid, self._width)
+        running = np.zeros((len(self.groups), self._span + 1), np.int64)
+        running[:, 1:] = table.counted(beyond).reshape(len(self.groups), self._span).cumsum(axis=1)
+        end = np.arange(len(self.ends)) + self._behind
+        inside = running[:, end] - running[:, end - self._width]
         below = np.floor(np.maximum(self.calls - 1, 0) * QUANTILES[self.statistic.aggregation]).astype(np.int64)
         enough = self.calls - 1 - below if above else below + 1
         return some & (inside >= np.maximum(enough, 1))
 
 
-class _Table:
+class _CellValues:
     """The values of a history in order of their cell; a window is a run of neighbouring cells."""
 
     def __init__(self, run: Run, cells: IntArray, size: int) -> None:
@@ -214,7 +195,7 @@ class _Table:
         return found
 
     def counted(self, chosen: BoolArray) -> IntArray:
-        """How many of the chosen values lie in each cell; shape (cells,)."""
+        """The number of chosen values in each cell; shape (cells,)."""
         weights = None if self._weights is None else self._weights[chosen]
         return np.bincount(self._cell[chosen], weights, minlength=self._size).astype(np.int64)
 
@@ -242,9 +223,55 @@ class _Table:
         return evaluate(flat, [statistic.name], None)[statistic.name][:-1]
 
 
-def _keys(history: Partials, rule: AlertRule) -> list[Key]:
-    """The groups of a history, in order of their names; all calls is there even where there are none."""
-    found = {group[1:] for group in history.groups}
-    if not rule.by:
+def keys_in(by: tuple[str, ...], *histories: Partials) -> list[Key]:
+    """The groups of histories in order of their names; without `by`, the one group of all calls."""
+    if not by:
         return [()]
+    found = {group[1:] for history in histories for group in history.groups}
     return sorted(found, key=lambda key: [(name is not None, name or "") for name in key])
+
+
+def labels_of(by: tuple[str, ...], keys: Sequence[Key]) -> tuple[GroupLabels, ...]:
+    """The labels of groups, from their keys and the fields that they are grouped by."""
+    return tuple(tuple(zip(by, key, strict=True)) for key in keys)
+
+
+class RunningSums:
+    """Counts and totals of one metric by group over buckets [first, end); a window is one subtraction."""
+
+    def __init__(self, part: Partials, metric: str, keys: Sequence[Key], first: int, end: int) -> None:
+        self._first, self._span = first, max(0, end - first)
+        sums = part.sums.get(metric)
+        places = {key: i for i, key in enumerate(keys)}
+        bucket = np.array([group[0] for group in part.groups], np.int64) - first
+        row = np.array([places.get(group[1:], -1) for group in part.groups], np.int64)
+        inside = (bucket >= 0) & (bucket < self._span) & (row >= 0)
+        at = (row[inside], bucket[inside] + 1)
+        self._count, self._total = (np.zeros((len(keys), self._span + 1), np.int64) for _ in range(2))
+        if sums is not None:
+            self._count[at], self._total[at] = sums.count[inside], sums.total[inside]
+        self._count, self._total = self._count.cumsum(axis=1), self._total.cumsum(axis=1)
+
+    def counts(self, low: IntArray, high: IntArray) -> IntArray:
+        """The number of calls in buckets [low, high); shape (groups, windows)."""
+        return self._between(self._count, low, high)
+
+    def totals(self, low: IntArray, high: IntArray) -> IntArray:
+        """The total of buckets [low, high), in stored units; shape (groups, windows)."""
+        return self._between(self._total, low, high)
+
+    def _between(self, running: IntArray, low: IntArray, high: IntArray) -> IntArray:
+        found: IntArray = running[:, self._at(high)] - running[:, self._at(low)]
+        return found
+
+    def _at(self, bucket: IntArray) -> IntArray:
+        found: IntArray = np.clip(bucket - self._first, 0, self._span)
+        return found
+
+    def begun(self, low: IntArray, high: IntArray) -> IntArray:
+        """The first bucket of [low, high) with a call, `high` where there is none; shape (groups, windows)."""
+        before = self._count[:, self._at(low)]
+        found = np.empty(before.shape, np.int64)
+        for row, running in enumerate(self._count):
+            found[row] = np.searchsorted(running, before[row], "right") - 1 + self._first
+        return np.minimum(found, high)

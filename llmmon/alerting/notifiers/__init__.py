@@ -1,6 +1,7 @@
-"""Notifiers: what each service is told of alerts.
+"""Notifiers: one file a channel type, which turns notifications into messages of its service.
 
-A member makes messages from notifications, and a new one is one file and one row of NOTIFIERS.
+A new notifier is one file and one row of NOTIFIERS. `channel_of` reads a channel's table, `notifier_of` makes its
+notifier; others use `Channel`, `Notification` and `Notifier`.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def channel_of(name: str, table: Any) -> tuple[Channel | None, list[str]]:
 
 
 def anchored(channel: Channel, folder: PurePath) -> Channel:
-    """The channel with its paths seen from a folder: files of secrets and certificates, and programs named by path."""
+    """The channel with its relative paths resolved from a folder: secret files, certificates, programs with a path."""
     known = NOTIFIERS[channel.type].SETTINGS
     settings = {key: _anchored(known[key], value, folder) for key, value in channel.settings.items()}
     return msgspec.structs.replace(channel, settings=settings)
@@ -97,7 +98,7 @@ def _anchored(setting: Setting, value: Any, folder: PurePath) -> Any:
 
 
 def notifier_of(channel: Channel, settings: Mapping[str, Any]) -> Notifier:
-    """The notifier of a channel whose settings hold what they referred to; raises `ConfigError`."""
+    """The notifier of a channel, with its references already resolved in `settings`; raises `ConfigError`."""
     notifier = NOTIFIERS[channel.type]
     for key, value in settings.items():
         if why := VALUE_FAULTS[notifier.SETTINGS[key].type](value):

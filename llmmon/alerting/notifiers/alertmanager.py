@@ -1,4 +1,4 @@
-"""Prometheus Alertmanager: all alerts of a run in one request; an alert that fires must be told again and again."""
+"""Prometheus Alertmanager: all alerts of a run in one request; firing alerts are sent again in every run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_LABEL: Final = 200  # characters of a value
 class AlertmanagerNotifier(Notifier):
     """Posts alerts to an Alertmanager, which groups, silences and routes them.
 
-    An alert that fires ends `hold_us` from now unless it is told again by then: three runs of cron at least.
+    A firing alert ends `hold_us` from now unless it is sent again by then, so `hold` should cover three runs of cron.
     """
 
     SETTINGS: ClassVar[Mapping[str, Setting]] = {
@@ -88,7 +88,7 @@ class AlertmanagerNotifier(Notifier):
 
 
 def labels(alert: Alert) -> dict[str, str]:
-    """What identifies an alert: its rule, severity, group and labels; an empty value is no label at all."""
+    """The labels that identify an alert: rule, severity, group and labels; empty values are left out."""
     named = {**alert.labels, **{field: "(none)" if name is None else name for field, name in alert.group}}
     found = {_name(name): _value(value) for name, value in named.items()}
     found |= {"alertname": _value(alert.rule or alert.title), "severity": alert.severity.value}
@@ -96,7 +96,7 @@ def labels(alert: Alert) -> dict[str, str]:
 
 
 def _name(text: str) -> str:
-    """A name that Prometheus takes: `tag_team` for tag.team."""
+    """A valid Prometheus label name: `tag_team` for tag.team."""
     cleaned = re.sub(r"[^a-zA-Z0-9_]", "_", text)
     return cleaned if re.match(r"[a-zA-Z_]", cleaned) else f"_{cleaned}"
 

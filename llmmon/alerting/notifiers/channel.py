@@ -1,4 +1,4 @@
-"""The interface of the family: notifications in, messages out."""
+"""The interface of notifiers (notifications in, messages out), channels, and the settings of channels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REFERENCE: Final = re.compile(r"(env|file):.+", re.DOTALL)
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One key of a channel's table. A `secret` is never shown; `env:NAME` and `file:PATH` stand for what they hold."""
+    """One key of a channel's table. A `secret` is never shown; `env:NAME` and `file:PATH` refer to its value."""
 
     type: str
     required: bool = False
@@ -32,12 +32,12 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def refers(self) -> bool:
-        """Whether its value may be kept elsewhere."""
+        """Whether its value may be a reference, `env:NAME` or `file:PATH`."""
         return self.type in _REFERRING
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value only says where the real one is kept."""
+    """Whether a value is a reference to the real one."""
     return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
@@ -102,9 +102,9 @@ def _headers(value: Any) -> str:
     if why := _texts(value):
         return why
     if any(not _HEADER.fullmatch(name) for name in value):
-        return "holds a name that no header can have"
+        return "contains an invalid header name"
     if any(_CONTROL.search(text) or not text.isascii() for text in value.values()):
-        return "holds a value that no header can have"
+        return "contains an invalid header value"
     return ""
 
 
@@ -142,10 +142,10 @@ _REFERRING: Final = frozenset({"text", "url", "address", "addresses", "texts", "
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """What one channel is to be told about one alert.
+    """A notification to one channel about one alert.
 
-    An alert that is `resolved` with the event trigger has fired and is over already: one message for both ends.
-    `repeated` marks a reminder while it still fires.
+    An alert that is `resolved` with the event trigger has fired and is already over: one message covers both.
+    `repeated` marks a reminder while it is still firing.
     """
 
     event: NotificationEvent
@@ -154,7 +154,7 @@ class Notification(msgspec.Struct, frozen=True):
 
     @property
     def over(self) -> bool:
-        """Whether it tells of an end."""
+        """Whether it is about the end of an episode."""
         return self.event is NotificationEvent.RESOLVE or self.alert.resolved
 
     @property
@@ -166,7 +166,7 @@ class Notification(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, alert: Alert) -> Notification:
-        """What there is to tell of an alert as it stands."""
+        """The notification of an alert in its current state."""
         if alert.resolved:
             return cls(NotificationEvent.RESOLVE, alert)
         return cls(NotificationEvent.ACKNOWLEDGE if alert.acknowledged else NotificationEvent.TRIGGER, alert)
@@ -175,9 +175,8 @@ class Notification(msgspec.Struct, frozen=True):
 class Channel(msgspec.Struct, frozen=True):
     """A configured channel, `[notify.NAME]`.
 
-    `settings` are checked; secrets in them still stand as `env:NAME` or `file:PATH` until something is sent.
-    Only alerts of `min_severity` or worse come here, and of them those that `match` fits (globs of group fields,
-    labels, rule, metric and severity).
+    `settings` are checked; secrets in them stay `env:NAME` or `file:PATH` until something is sent. Alerts are routed
+    here from `min_severity` on if they match `match` (globs of group fields, labels, rule, metric and severity).
     """
 
     name: str
@@ -195,23 +194,23 @@ class Notifier(ABC):
 
     SETTINGS: ClassVar[Mapping[str, Setting]]  # the keys of its table in the configuration
     GAP_S: ClassVar[float] = 0.0  # least time between two messages
-    acknowledges: ClassVar[bool] = False  # whether the service is told that someone has seen an alert
-    resends: ClassVar[bool] = False  # whether an alert that fires must be told in every run
-    one_each: ClassVar[bool] = False  # whether every alert is a message of its own, rather than all of a run one
+    acknowledges: ClassVar[bool] = False  # whether the service is notified of acknowledged alerts
+    resends: ClassVar[bool] = False  # whether a firing alert has to be sent in every run
+    one_each: ClassVar[bool] = False  # whether every alert is its own message, instead of one message for a run
 
     @classmethod
     @abstractmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """The notifier of a channel whose settings hold their secrets."""
+        """The notifier of a channel, with its secrets in `settings`."""
 
     @classmethod
-    def faults(cls, settings: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG003 - members may need them
+    def faults(cls, settings: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG003 - for subclasses
         """What is wrong, by key, with settings that are each valid."""
         return {}
 
     @abstractmethod
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
-        """The messages that tell of these, in the order in which they must go; together they cover all."""
+        """The messages for these notifications, in sending order; together they cover all of them."""
 
     async def notify(self, alert: Alert) -> None:
         """Notify of one alert at once; raises `DeliveryError`."""

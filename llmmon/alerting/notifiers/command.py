@@ -1,4 +1,4 @@
-"""A program of one's own: run without a shell, with the alerts as JSON on its standard input."""
+"""Commands: a program that is run without a shell, with the alerts as JSON on its standard input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT: Final = "10s"
 
 
 class CommandNotifier(Notifier):
-    """Runs `argv`, a list; exit code 0 means that it was delivered."""
+    """Runs `argv`, a list; exit code 0 means delivered."""
 
     SETTINGS: ClassVar[Mapping[str, Setting]] = {
         "command": Setting("argv", required=True),
@@ -32,7 +32,7 @@ class CommandNotifier(Notifier):
         return cls(settings["command"], timeout_s=duration_us(settings.get("timeout", TIMEOUT)) / SECOND_US)
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
-        """One run for all."""
+        """One run of the program for all."""
         if not notifications:
             return []
         program = Program(self.argv, document(notifications), self.timeout_s)

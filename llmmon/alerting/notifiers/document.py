@@ -1,4 +1,4 @@
-"""Alerts as a JSON document: what the webhook posts and what a program reads."""
+"""Alerts as a JSON document, for webhooks and commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def document(notifications: Sequence[Notification]) -> bytes:
 
 
 def as_json(value: Any) -> bytes:
-    """JSON of anything; halves of characters, which no JSON can carry, are question marks, NaN is null."""
+    """Encode as JSON; lone surrogates, which JSON cannot represent, become question marks, and NaN null."""
     return orjson.dumps(_encodable(value))
 
 

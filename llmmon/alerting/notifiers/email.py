@@ -1,4 +1,4 @@
-"""Mail: one for all alerts of a run, as text and HTML, in the thread of each alert's episode."""
+"""Mail: one mail for all alerts of a run, as text and HTML, in the threads of their episodes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from llmmon.alerting.senders import LOCAL_HOSTS, STARTTLS_PORT, TLS_PORT, Mail, 
 from llmmon.text.figures import plain
 
 MOST_SHOWN: Final = 100  # alerts in one mail
-_MOST_THREADS: Final = 20  # a mail can belong to many threads, but its head has a bounded length
+_MOST_THREADS: Final = 20  # a mail can belong to many threads, but headers have a limited length
 _OVER: Final = "#808080"
 
 
 class EmailNotifier(Notifier):
-    """Hands mail to a server: `smtp_config` has host, port, from, username, password, starttls, tls, ca_file.
+    """Sends mail to a server: `smtp_config` has host, port, from, username, password, starttls, tls, ca_file.
 
-    STARTTLS unless `tls` (TLS from the first byte) or `starttls` says otherwise; certificates are checked.
+    STARTTLS is the default; `tls` is TLS from the first byte. Certificates are verified.
     """
 
     SETTINGS: ClassVar[Mapping[str, Setting]] = {
@@ -94,12 +94,12 @@ def server_of(settings: Mapping[str, Any]) -> MailServer:
 
 
 def _thread(alert: Alert) -> str:
-    """The id under which mail programs gather all mail about one episode of an alert."""
+    """The id with which mail programs group all mails about one episode of an alert."""
     return f"<{_digest(alert.alert_id)}.{alert.episode}@llmmon>"
 
 
 def _message_id(notifications: Sequence[Notification]) -> str:
-    """The same when the same is sent again, so that a mail that came twice is shown once."""
+    """A message id that is the same when a mail is sent again, so that a duplicate is shown once."""
     parts = [
         f"{n.event.value} {n.alert.alert_id} {n.alert.episode} {n.repeated} {n.alert.notified_us}"
         for n in notifications

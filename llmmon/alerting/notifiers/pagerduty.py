@@ -1,4 +1,4 @@
-"""PagerDuty, and what speaks its Events API v2: one event an alert, so that each can be resolved."""
+"""PagerDuty and other services with its Events API v2: one event for each alert, so that each can be resolved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_DESCRIPTION: Final = 4_000
 
 
 class PagerDutyNotifier(Notifier):
-    """Sends events; `url` points elsewhere than PagerDuty."""
+    """Sends events, to PagerDuty or another `url`."""
 
     SETTINGS: ClassVar[Mapping[str, Setting]] = {
         "routing_key": Setting("text", required=True, secret=True),
@@ -42,7 +42,7 @@ class PagerDutyNotifier(Notifier):
         return cls(settings["routing_key"], url=settings.get("url") or EVENTS_URL)
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
-        """One event each; two where an alert has fired and is over: both ends under one key."""
+        """One event each, or a trigger and a resolve where an alert has fired and is already over."""
         return [
             Outgoing(self._request(action, notification.alert), (at,))
             for at, notification in enumerate(notifications)

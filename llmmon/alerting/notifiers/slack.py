@@ -1,4 +1,4 @@
-"""Slack, and what takes its incoming webhooks: one message for all, an attachment in the colour of each alert."""
+"""Slack and services with its incoming webhooks: one message for all, with a coloured attachment for each alert."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from llmmon.alerting.rules import AlertSeverity
 from llmmon.alerting.senders import Outgoing
 from llmmon.http_client import Request
 
-MOST_BLOCKS: Final = 45  # Slack takes 50
-MOST_SECTION: Final = 2_900  # characters; Slack takes 3,000
-MOST_CHARACTERS: Final = 12_000  # of the whole; Slack takes some 13,200
+MOST_BLOCKS: Final = 45  # Slack accepts 50
+MOST_SECTION: Final = 2_900  # characters; Slack accepts 3,000
+MOST_CHARACTERS: Final = 12_000  # in total; Slack accepts about 13,200
 _ROOM_FOR_REST: Final = 300  # characters kept for "and N more"
 
 COLOURS: Final = {
@@ -33,7 +33,7 @@ class SlackNotifier(Notifier):
     """Posts to an incoming webhook."""
 
     SETTINGS: ClassVar[Mapping[str, Setting]] = {"url": Setting("url", required=True, secret=True)}
-    GAP_S: ClassVar[float] = 1.0  # Slack takes one message a second
+    GAP_S: ClassVar[float] = 1.0  # Slack accepts one message a second
 
     def __init__(self, webhook_url: str) -> None:
         self.webhook_url = webhook_url
@@ -53,10 +53,10 @@ class SlackNotifier(Notifier):
 
 
 def payload(notifications: Sequence[Notification]) -> dict[str, Any]:
-    """The message: a line for notifications, and as many alerts as Slack takes."""
-    said = {"text": escaped(headline(notifications)), "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
+    """The message: a headline, and as many alerts as Slack accepts."""
+    message = {"text": escaped(headline(notifications)), "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
     attachments: list[dict[str, Any]] = []
-    room = MOST_CHARACTERS - _ROOM_FOR_REST - len(as_json(said).decode())
+    room = MOST_CHARACTERS - _ROOM_FOR_REST - len(as_json(message).decode())
     for notification in ranked(notifications):
         attachment = _attachment(notification)
         room -= len(as_json(attachment).decode()) + 1
@@ -65,7 +65,7 @@ def payload(notifications: Sequence[Notification]) -> dict[str, Any]:
         attachments.append(attachment)
     if rest := len(notifications) - len(attachments):
         attachments.append(_rest(rest))
-    return {**said, "attachments": attachments}
+    return {**message, "attachments": attachments}
 
 
 def _attachment(notification: Notification) -> dict[str, Any]:
@@ -82,10 +82,10 @@ def _rest(count: int) -> dict[str, Any]:
 
 
 def _text(text: str) -> dict[str, Any]:
-    """Text in which Slack makes nothing a link or a mention by itself."""
+    """A text in which Slack does not make links or mentions."""
     return {"type": "mrkdwn", "text": clamped(text, MOST_SECTION), "verbatim": True}
 
 
 def escaped(text: str) -> str:
-    """Text as Slack shows it letter by letter; nobody is mentioned by it, here or in services that look alike."""
+    """Text that Slack and compatible services show literally, without mentions."""
     return _MENTION.sub("@\u200b", re.sub("[&<>]", lambda sign: _SIGNS[sign[0]], text))

@@ -1,4 +1,4 @@
-"""Any service that takes JSON: one document for all alerts of a run."""
+"""Webhooks: one JSON document for all alerts of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNATURE: Final = "x-llmmon-signature"
 
 
 class WebhookNotifier(Notifier):
-    """Posts a JSON document; with a `secret`, its HMAC-SHA256 of the body as `sha256=HEX` in a header."""
+    """Posts a JSON document; with a `secret`, a header holds the HMAC-SHA256 of the body as `sha256=HEX`."""
 
     SETTINGS: ClassVar[Mapping[str, Setting]] = {
         "url": Setting("url", required=True, secret=True),

@@ -1,4 +1,4 @@
-"""What is said of an alert, for people; text that comes from logs is on one line and holds no control characters."""
+"""The wording of notifications; text from logs is put on one line, without control characters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tag(notification: Notification) -> str:
 
 
 def title(alert: Alert, most: int = 200) -> str:
-    """The alert's title, harmless."""
+    """The alert's title without control characters."""
     return clamped(plain(alert.title), most)
 
 
@@ -38,46 +38,46 @@ def headline(notifications: Sequence[Notification], most: int = 250) -> str:
 
 
 def ranked(notifications: Sequence[Notification]) -> list[Notification]:
-    """In the order in which people should read them: what fires before what is over, the worst first."""
+    """Notifications in reading order: firing before resolved, most severe first."""
     return sorted(notifications, key=lambda n: (n.status != "firing", -n.alert.severity.rank))
 
 
 def _present(notifications: Sequence[Notification]) -> list[str]:
-    said = {n.status for n in notifications}
-    return [status for status in ("firing", "acknowledged", "resolved") if status in said]
+    statuses = {n.status for n in notifications}
+    return [status for status in ("firing", "acknowledged", "resolved") if status in statuses]
 
 
 def facts(notification: Notification) -> list[tuple[str, str]]:
-    """Names and values: metric, value, threshold, severity, when; of an end also the duration and the peak."""
+    """Names and values: metric, value, threshold, severity, since; for an end also duration and peak."""
     alert = notification.alert
     name = alert.metric_name
-    said = [("Metric", clamped(plain(name), 200))] if name else []
-    said.append(("Value", figure(name, alert.value)))
+    found = [("Metric", clamped(plain(name), 200))] if name else []
+    found.append(("Value", figure(name, alert.value)))
     if alert.threshold is not None:
-        said.append(("Threshold", f"{SIGNS.get(alert.condition, '')} {figure(name, alert.threshold)}".strip()))
-    said.append(("Severity", alert.severity.value))
-    said.append(("Since", f"{local(since_us(alert), 'UTC')} UTC"))
+        found.append(("Threshold", f"{SIGNS.get(alert.condition, '')} {figure(name, alert.threshold)}".strip()))
+    found.append(("Severity", alert.severity.value))
+    found.append(("Since", f"{local(since_us(alert), 'UTC')} UTC"))
     lasted = duration_us(alert)
     if notification.over:
-        said.append(("Lasted", "-" if lasted is None else duration_text(lasted // 1_000_000 * 1_000_000)))
+        found.append(("Lasted", "-" if lasted is None else duration_text(lasted // 1_000_000 * 1_000_000)))
     if notification.over or notification.repeated:
-        said.append(("Peak", figure(name, alert.peak if alert.peak is not None else alert.value)))
-    return said
+        found.append(("Peak", figure(name, alert.peak if alert.peak is not None else alert.value)))
+    return found
 
 
 def sentence(notification: Notification, most: int = 1500) -> str:
-    """The alert's description, and what has become of it since."""
+    """The alert's description, preceded by its current status."""
     alert = notification.alert
-    said = clamped(plain(alert.description), most)
+    found = clamped(plain(alert.description), most)
     if notification.repeated and not notification.over:
-        return f"Still firing. {said}"
+        return f"Still firing. {found}"
     if notification.status == "acknowledged":
-        return f"Acknowledged. {said}"
+        return f"Acknowledged. {found}"
     if not notification.over:
-        return said
+        return found
     lasted = duration_us(alert)
     after = "" if lasted is None else f" after {duration_text(lasted // 1_000_000 * 1_000_000)}"
-    return f"{'Fired and is over' if notification.event == 'trigger' else 'Over'}{after}. {said}"
+    return f"{'Fired and is over' if notification.event == 'trigger' else 'Over'}{after}. {found}"
 
 
 def since_us(alert: Alert) -> int:
@@ -86,7 +86,7 @@ def since_us(alert: Alert) -> int:
 
 
 def duration_us(alert: Alert) -> int | None:
-    """How long the episode lasted; None while it lasts, or where its end is not known."""
+    """How long the episode lasted; None while it lasts, or if its end is not known."""
     return None if alert.resolved_us is None else max(0, alert.resolved_us - since_us(alert))
 
 

@@ -15,9 +15,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from llmmon import __version__
-from llmmon.errors import UsageError
+from llmmon.errors import UsageError, reason_of
 from llmmon.live.server import alert_routes, metric_routes
-from llmmon.live.server.auth import LOOPBACK, App, Gate
+from llmmon.live.server.auth import LOOPBACK, AccessControl, App
 from llmmon.live.server.journal import Journal
 from llmmon.live.server.replies import schemas
 from llmmon.live.server.service import Service
@@ -53,7 +53,7 @@ def application(service: Service) -> App:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, lambda request, error: _failed(service, request, error))
     _describe(app)
-    return Gate(app, service.plan.host, service.plan.token)
+    return AccessControl(app, service.plan.host, service.plan.token)
 
 
 def _describe(app: FastAPI) -> None:
@@ -157,6 +157,6 @@ def _listening(plan: ServePlan) -> socket.socket:
         found.listen(_BACKLOG)
     except OSError as error:
         found.close()
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
         raise UsageError(f"cannot listen on {plan.host}:{plan.port}: {why}", hint="--port N for another") from None
     return found

@@ -28,7 +28,7 @@ _ALWAYS: Final = (
 )
 
 
-class Gate:
+class AccessControl:
     """An ASGI application around another."""
 
     def __init__(self, app: App, host: str, token: str | None) -> None:

@@ -29,7 +29,7 @@ _LINES: Final = frozenset(
 _JSON: Final = frozenset({"application/json", ""})
 
 
-class Bodies:
+class RequestBodies:
     """Receives bodies; all that are on their way together are bounded too."""
 
     def __init__(self, limits: Limits) -> None:

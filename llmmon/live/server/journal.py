@@ -14,7 +14,7 @@ from glob import escape
 from pathlib import Path
 from typing import Final, Self
 
-from llmmon.errors import InputError, UsageError
+from llmmon.errors import InputError, UsageError, reason_of
 from llmmon.live.server.settings import RefusedError
 
 TURN_BYTES: Final = 256 << 20
@@ -32,7 +32,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._open()
         except OSError as error:
-            raise InputError(f"cannot write {path}: {_why(error)}", hint="--log FILE names another") from None
+            raise InputError(f"cannot write {path}: {reason_of(error)}", hint="--log FILE names another") from None
 
     def _open(self) -> None:
         self._file = os.open(self.path, _FRESH, 0o600)
@@ -99,10 +99,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
-
-
 _AT_ONCE: Final = 8 << 20  # bytes of one write
 
 
@@ -155,7 +151,7 @@ class Writer:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.append, pieces)
         except OSError as error:
-            fault = f"cannot write {self._journal.path}: {(error.strerror or str(error)).lower()}"
+            fault = f"cannot write {self._journal.path}: {reason_of(error)}"
         if fault is not None and fault != self.fault:
             self._say(fault)
         self.fault = fault

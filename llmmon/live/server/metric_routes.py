@@ -104,7 +104,7 @@ def health_router(service: Service) -> APIRouter:
     @routes.get("/ready", responses={**described(Readiness), **_unready()})
     async def ready() -> Response:
         """The log can be written, the state can be reached, the rules are evaluated."""
-        troubles = await asyncio.to_thread(service.troubles)
+        troubles = await asyncio.to_thread(service.problems)
         return reply(Readiness(not troubles, troubles), 503 if troubles else 200)
 
     return routes
@@ -170,7 +170,7 @@ def _own(service: Service) -> list[Family]:
     return [
         Family("llmmon_recorded_total", "counter", "calls and samples that were taken", "", recorded),
         Family("llmmon_queued_bytes", "gauge", "what waits to be written", "", (waiting,)),
-        Family("llmmon_alerts_firing", "gauge", "alerts that fire", "", (Point((), len(service.rounds.firing)),)),
+        Family("llmmon_alerts_firing", "gauge", "alerts that fire", "", (Point((), len(service.evaluation.firing)),)),
     ]
 
 
@@ -230,4 +230,4 @@ def _moment(stamp: datetime | float | None) -> datetime | None:
 def _alerts(service: Service, samples: Sequence[Sample]) -> int:
     """How many alerts fire now on the metrics of the samples."""
     names = {ALIASES.get(one.name, one.name) for one in samples}
-    return sum(ALIASES.get(alert.metric_name, alert.metric_name) in names for alert in service.rounds.firing)
+    return sum(ALIASES.get(alert.metric_name, alert.metric_name) in names for alert in service.evaluation.firing)

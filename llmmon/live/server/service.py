@@ -19,7 +19,7 @@ from llmmon.errors import InputError, LlmmonError
 from llmmon.ingest.query import Query
 from llmmon.ingest.sources import expand
 from llmmon.live.server.follower import Follower
-from llmmon.live.server.intake import Bodies
+from llmmon.live.server.intake import RequestBodies
 from llmmon.live.server.jobs import Jobs
 from llmmon.live.server.journal import Journal, Writer
 from llmmon.live.server.settings import RefusedError, ServePlan
@@ -27,7 +27,7 @@ from llmmon.live.server.settings import RefusedError, ServePlan
 _STUCK_S: Final = 120.0
 
 
-class Rounds:
+class EvaluationLoop:
     """Evaluates every `every_s` seconds until cancelled; one after the other, beside any `llmmon check`."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Rounds:
                 self._note(f"internal error: {type(error).__name__}: {error}")
             await asyncio.sleep(self._every_s)
 
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """What is wrong with the evaluation, None if nothing is."""
         late_s = time.monotonic() - self._done_s
         if late_s > max(_STUCK_S, 3 * self._every_s):
@@ -113,11 +113,11 @@ class Service:
         logs = tuple(dict.fromkeys((*plan.query.logs, *journal.logs)))
         # one process: a fork beside threads is not safe, and what is new is little
         self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, cache=None, progress=None, say=say)
-        self.bodies = Bodies(plan.limits)
+        self.bodies = RequestBodies(plan.limits)
         self.writer = Writer(journal, plan.limits.queued, say)
         self.follower = Follower(self.query.quiet(), clock)
         checked = msgspec.structs.replace(plan.check, state=plan.state, environment=plan.environment)
-        self.rounds = Rounds(self.query, checked, plan.every_s, clock, say)
+        self.evaluation = EvaluationLoop(self.query, checked, plan.every_s, clock, say)
         self.jobs = Jobs(msgspec.structs.replace(self.query.quiet(), jobs=None, cache=plan.query.cache), self.there)
         self.detector = _detector()
         self._reading = asyncio.Lock()
@@ -149,9 +149,9 @@ class Service:
         async with self._reading:  # those who wait take no thread
             await asyncio.to_thread(self.follower.refresh, self.writer.written)
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What does not work."""
-        found = [self.writer.fault, self.rounds.trouble()]
+        found = [self.writer.fault, self.evaluation.problem()]
         try:
             with self.state() as state:
                 state.fact("evaluated_minute")
@@ -163,7 +163,7 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """While this lasts, it works; at the end everything that was taken is on the disk."""
         writing = asyncio.create_task(self.writer.run())
-        beside = [asyncio.create_task(self.rounds.run()), asyncio.create_task(self._follow())]
+        beside = [asyncio.create_task(self.evaluation.run()), asyncio.create_task(self._follow())]
         try:
             yield
         finally:
@@ -173,7 +173,7 @@ class Service:
             await asyncio.gather(writing, *beside, return_exceptions=True)
             await self.jobs.close()
             self.writer.shutdown()
-            self.rounds.shutdown()
+            self.evaluation.shutdown()
 
     async def _follow(self) -> None:
         """Keep up with the logs while nobody asks."""

@@ -187,7 +187,7 @@ def export_cumulative(query: Query, to: str, label_limit: int, state_path: Path)
         part, samples = _joined(grown.results)
         after, latest = advanced(before, part, grown.source.rejected, query.wall_us, instruments, label_limit)
         with state.transaction():
-            state.remember(name, packed(after, grown.checkpoints))
+            state.set_fact(name, packed(after, grown.checkpoints))
     moment = Moment(minutes_since(before, part, query.wall_us), after.rejected)
     tally = after.tally
     if to == "otlp":

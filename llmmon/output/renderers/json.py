@@ -62,4 +62,5 @@ def source_data(source: SourceReport) -> dict[str, Any]:
         "end": iso(source.end_us),
         "timezone": source.timezone,
         "now": iso(source.now_us),
+        "warnings": list(source.warnings),
     }

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llmmon.alerting.alert import Alert, Event, State, Transition
 from llmmon.alerting.check import CheckReport, ExplainedRow
-from llmmon.alerting.objectives import SloStanding
+from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.outbox import NotificationRow
 from llmmon.alerting.rules import AlertSeverity, group_text, number_text
 from llmmon.output.views import Column, Table, View
@@ -73,7 +73,7 @@ def view_check(report: CheckReport, tz: str) -> View:
     )
 
 
-def _slo_row(one: SloStanding) -> dict[str, Any]:
+def _slo_row(one: SloStatus) -> dict[str, Any]:
     return {
         "slo": one.slo,
         "group": dict(one.group),

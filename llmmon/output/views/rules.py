@@ -131,7 +131,8 @@ def toml_of(report: SuggestReport) -> str:
     for one in report.suggestions:
         if one.proposed is None or one.then is None:
             continue
-        told = f"told {one.then.first.told} times in the first part of the log, {one.then.rest.told} times in the rest"
+        first, rest = one.then.first.notifications, one.then.rest.notifications
+        told = f"told {first} times in the first part of the log, {rest} times in the rest"
         found.append(f"# {told}\n{rule_toml(one.proposed)}\n")
     return "\n".join(found)
 
@@ -162,7 +163,7 @@ def _cells(rule: AlertRule, what: str, point: Point, *, labelled: bool) -> tuple
     cells = (
         *(rule.name if what == "now" else "", what),
         *(_threshold(rule, point), duration_text(rule.for_us), least),
-        *(f"{point.first.told:,}", f"{point.rest.told:,}"),
+        *(f"{point.first.notifications:,}", f"{point.rest.notifications:,}"),
     )
     if not labelled:
         return cells
@@ -188,7 +189,7 @@ def _curve(one: Suggestion, *, labelled: bool) -> Table:
     )
     rows = tuple(
         (
-            *(_threshold(rule, point), f"{point.first.told:,}", f"{point.rest.told:,}"),
+            *(_threshold(rule, point), f"{point.first.notifications:,}", f"{point.rest.notifications:,}"),
             *((_caught(point.first), _caught(point.rest)) if labelled else ()),
             "← proposed" if one.then is not None and point.threshold == one.then.threshold else "",
         )
@@ -219,7 +220,7 @@ def _point(rule: AlertRule, point: Point) -> dict[str, Any]:
 
 def _outcome(outcome: Outcome) -> dict[str, int]:
     return {
-        "notifications": outcome.told,
+        "notifications": outcome.notifications,
         "noise": outcome.noise,
         "caught": outcome.caught,
         "incidents": outcome.incidents,

@@ -14,9 +14,9 @@ from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.evaluation.spend import period_starts
 from llmmon.alerting.evaluation.windows import MET, RuleEvaluation
 from llmmon.alerting.history import StreamsFold, complete
-from llmmon.alerting.objectives import PAGE, TICKET, Slo, standings
+from llmmon.alerting.objectives import PAGE, TICKET, Slo, slo_statuses
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Burning, Spend
+from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, BurnWindows, Spend
 from llmmon.config import parse
 from llmmon.errors import ConfigError
 from llmmon.text.times import iso
@@ -99,10 +99,10 @@ class TestChange:
 
     def test_faults_are_listed(self) -> None:
         for table, fault in (
-            ({"change": "50"}, "must be such as +50% or -30%"),
+            ({"change": "50"}, "must look like +50% or -30%"),
             ({"versus": "yesterday"}, 'must be "previous 7d"'),
             ({"versus": "previous 30m"}, "whole hours"),
-            ({"threshold": 3}, "threshold: does not go together with change"),
+            ({"threshold": 3}, "threshold: cannot be combined with change"),
         ):
             with pytest.raises(ConfigError, match="1 fault") as caught:
                 change(**table)
@@ -122,7 +122,7 @@ class TestObjectives:
     def test_other_windows_scale_theirs(self) -> None:
         basis = Slo("s", 0.999, "ok", window_us=15 * 1440 * MINUTE_US).rules[0].basis
         assert isinstance(basis, Burn)
-        assert (Burning(30, 2, 14.4), Burning(180, 15, 6.0)) == basis.pairs
+        assert (BurnWindows(30, 2, 14.4), BurnWindows(180, 15, 6.0)) == basis.pairs
 
     @pytest.mark.parametrize(
         ("failing", "expected"),
@@ -149,12 +149,12 @@ class TestObjectives:
         basis = Burn(0.99, "ok", PAGE[:1], min_failures=3)
         few = [given("error_rate", "0x58 1", 2)]
         assert met(saw(AlertRule("s", "burn_rate", "gt", 1.0, basis=basis, min_count=10), few, 60)) == []
-        basis = Burn(0.99, "ok", (Burning(60, 5, 1.0),), min_failures=2)
+        basis = Burn(0.99, "ok", (BurnWindows(60, 5, 1.0),), min_failures=2)
         assert met(saw(AlertRule("s", "burn_rate", "gt", 1.0, basis=basis, min_count=10), few, 60)) == [60]
         assert met(saw(AlertRule("s", "burn_rate", "gt", 1.0, basis=basis, min_count=121), few, 60)) == []
 
     def test_good_may_be_any_condition(self) -> None:
-        basis = Burn(0.9, "ok and latency_ms<1000", (Burning(10, 1, 1.0),))
+        basis = Burn(0.9, "ok and latency_ms<1000", (BurnWindows(10, 1, 1.0),))
         series = [given("latency_ms", "500x9 2000x4", 10)]
         assert met(saw(AlertRule("s", "burn_rate", basis=basis), series, 15)) == [12, 13, 14, 15]
 
@@ -175,14 +175,14 @@ class TestObjectives:
         slo = Slo("s", 0.99, "ok")
         fold = StreamsFold(list(slo.streams))
         fold.add(calls_of([given("error_rate", failing)], START_US), [])
-        (found,) = standings([slo], complete(list(slo.streams), [fold.result()]), START + 1440)
+        (found,) = slo_statuses([slo], complete(list(slo.streams), [fold.result()]), START + 1440)
         assert found.budget_left == pytest.approx(left)
         assert sentence in found.sentence
 
     def test_without_calls_nothing_is_said_of_the_budget(self) -> None:
         slo = Slo("s", 0.99, "ok")
         fold = StreamsFold(list(slo.streams))
-        (found,) = standings([slo], complete(list(slo.streams), [fold.result()]), START)
+        (found,) = slo_statuses([slo], complete(list(slo.streams), [fold.result()]), START)
         assert (None, "s: no calls in 30d") == (found.budget_left, found.sentence)
 
     def test_faults_are_listed(self) -> None:
@@ -261,5 +261,5 @@ class TestBudgets:
 
     def test_names_are_told_apart(self) -> None:
         rule = {"name": "b 50 %", "metric": "error_rate", "threshold": 1}
-        with pytest.raises(ConfigError, match="two are called 'b 50 %'"):
+        with pytest.raises(ConfigError, match="two have the name 'b 50 %'"):
             rules_of(rules=[rule], budgets=[{"name": "b", "amount_usd": 1}])

@@ -48,7 +48,7 @@ def test_all_faults_are_listed_at_once() -> None:
     assert [
         "notify.hook.ulr: unknown key, did you mean 'url'?",
         "notify.hook.url: is missing",
-        "notify.hook.headers: holds a name that no header can have",
+        "notify.hook.headers: contains an invalid header name",
         "notify.hook.min_severity: unknown min_severity 'warn', did you mean 'warning'?",
         'notify.hook.match: must be a table of texts, as { team = "chat" }',
     ] == faults
@@ -67,7 +67,7 @@ def test_all_faults_are_listed_at_once() -> None:
         ({"type": "command", "command": [""]}, "must be a list"),
         ({"type": "command", "command": ["x"], "timeout": "0s"}, "must be a duration"),
         ({"type": "command", "command": ["x"], "timeout": 5}, "must be a duration"),
-        ({"type": "webhook", "url": "http://h", "headers": {"a": "x\r\nb: y"}}, "holds a value that no header"),
+        ({"type": "webhook", "url": "http://h", "headers": {"a": "x\r\nb: y"}}, "contains an invalid header value"),
     ],
 )
 def test_a_fault_says_what_is_wrong(table: Any, words: str) -> None:
