@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule
-from llmmon.errors import ConfigError
+from llmmon.errors import ConfigError, reason_of
 from llmmon.text.names import unknown
 from llmmon.text.tables import TomlTable, parse_toml
 from llmmon.text.times import zone
@@ -108,7 +108,7 @@ def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Conf
     except ValueError as error:
         raise ConfigError(f"{path}: {error}", hint="see `llmmon init` for a file that works") from None
     except OSError as error:
-        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        raise ConfigError(f"{path}: {reason_of(error)}") from None
     return parse(table, path)
 
 
@@ -121,7 +121,7 @@ def find(chosen: str | None, environment: Mapping[str, str], here: Path) -> Path
         except FileNotFoundError:
             raise ConfigError(f"{chosen}: no such configuration file", hint="`llmmon init` writes one") from None
         except OSError as error:
-            raise ConfigError(f"{chosen}: {(error.strerror or str(error)).lower()}") from None
+            raise ConfigError(f"{chosen}: {reason_of(error)}") from None
         return path
     home = environment.get("XDG_CONFIG_HOME") or (Path(environment.get("HOME", "~")) / ".config")
     candidates = [folder / FILE_NAME for folder in (here, *here.parents)]

@@ -1,7 +1,6 @@
-"""Every error the tool raises on purpose, each with its exit code and the next step.
+"""Every error that llmmon raises on purpose, each with its exit code and the next step.
 
 LlmmonError
-├── FoundError       1   a --fail-on condition was met
 ├── UsageError       2   an option, field or extra that does not exist
 ├── InputError       3   a log that cannot be read, or holds no usable row
 ├── ConfigError      4   a configuration that cannot be used
@@ -13,7 +12,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 EXIT_OK: Final = 0
-EXIT_FOUND: Final = 1
+EXIT_FOUND: Final = 1  # a --fail-on condition was met
 EXIT_USAGE: Final = 2
 EXIT_INPUT: Final = 3
 EXIT_CONFIG: Final = 4
@@ -34,12 +33,6 @@ class LlmmonError(Exception):
         self.hint = hint
 
 
-class FoundError(LlmmonError):
-    """What `--fail-on` was asked to look for is there."""
-
-    exit_code = EXIT_FOUND
-
-
 class UsageError(LlmmonError):
     """The command line asks for something that does not exist."""
 
@@ -51,7 +44,7 @@ NO_CALLS: Final = "no_calls"  # the logs can be read and hold no call
 
 
 class InputError(LlmmonError):
-    """A log cannot be read, or none of them holds a usable row; `code` says to programs which, where they need it."""
+    """A log cannot be read, or no log has a usable row; `code` names the case for programs that need it."""
 
     exit_code = EXIT_INPUT
 
@@ -67,7 +60,7 @@ class ConfigError(LlmmonError):
 
 
 class DeliveryError(LlmmonError):
-    """A message could not be delivered; `retryable` says whether trying again can help."""
+    """A message could not be delivered; `retryable` is whether trying again may help."""
 
     exit_code = EXIT_DELIVERY
 

@@ -45,7 +45,7 @@ class NotificationEvent(StrEnum):
     RESOLVE = "resolve"
 
 
-# stored and published under these names since the first release
+# the keys of stored alerts, also of those that earlier versions wrote
 _STORED_KEYS: Final = {"notified_us": "told_us", "last_resolved_notified_us": "told_end_us"}
 
 

@@ -13,13 +13,13 @@ from llmmon.alerting.alert import Alert, GroupLabels, NotificationEvent, Receive
 from llmmon.alerting.evaluation import evaluate_minutes
 from llmmon.alerting.evaluation.windows import RuleEvaluation
 from llmmon.alerting.history import statistic_of
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn
+from llmmon.alerting.rules import AlertRule, Burn
 from llmmon.errors import InputError
 from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.metrics.definitions import METRICS, STATISTICS
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.tables import TomlTable
-from llmmon.text.times import to_us
+from llmmon.text.times import DAY_US, MINUTE_US, to_us
 
 _KEYS: Final = frozenset({"kind", "start", "end", "metric", "group"})
 
@@ -83,7 +83,6 @@ def metric_of_rule(rule: AlertRule) -> str:
     return "error" if isinstance(rule.basis, Burn) else base_metric(rule.metric_name)
 
 
-_DAY_US: Final = 86_400_000_000
 ALWAYS: Final = 0.99  # share of the time from which a rule counts as always firing
 _MOST_CELLS: Final = 36  # of a timeline
 
@@ -233,7 +232,7 @@ def report_of(
 
 def _weeks(start: int, end: int, tz: str) -> list[int]:
     """The starts (Mondays) of all weeks that overlap the time range."""
-    grouping = Grouping((), 7 * _DAY_US, tz)
+    grouping = Grouping((), 7 * DAY_US, tz)
     first, last = (int(n) for n in grouping.numbers(np.array([start, max(start, end - 1)])))
     return [grouping.bucket_start(number) for number in range(first, last + 1)]
 
@@ -300,7 +299,7 @@ def _first(incident: LabelledIncident, episodes: Sequence[Episode], rules: Seque
 
 def _days(start: int, end: int, tz: str) -> list[int]:
     """The midnights from the day of the first call to the one after the last."""
-    grouping = Grouping((), _DAY_US, tz)
+    grouping = Grouping((), DAY_US, tz)
     first, last = (int(n) for n in grouping.numbers(np.array([start, max(start, end - 1)])))
     return [grouping.bucket_start(number) for number in range(first, last + 2)]
 

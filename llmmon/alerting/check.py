@@ -21,7 +21,7 @@ from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded,
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.outbox import NotificationRow, enqueue, send_due
-from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, MINUTE_US, AlertRule
+from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule
 from llmmon.alerting.state import HOUR, StateFile, sole_evaluator
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest.checkpoints import Checkpoint
@@ -32,12 +32,21 @@ from llmmon.ingest.time_range import Now
 from llmmon.metrics.aggregates import Partials, merge
 from llmmon.metrics.columns import IntArray
 from llmmon.text.names import lookup
-from llmmon.text.times import age_text
+from llmmon.text.times import DAY_US, MINUTE_US, age_text
 
 if TYPE_CHECKING:
     from llmmon.alerting.alert import GroupLabels
     from llmmon.alerting.notifiers import Channel
     from llmmon.alerting.objectives import Slo
+
+
+MOST_REPLAYED: Final = 400 * 1440  # minutes of a log's end that are replayed
+FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
+_KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
+_EVALUATED: Final = "evaluated_minute"
+_LAST_EVENT: Final = "last_event_us"
+_EXPLAINED: Final = 60  # minutes
+_SPARE: Final = 2 * HOUR  # minutes of history kept beyond what rules need
 
 
 class ExplainedRow(msgspec.Struct, frozen=True):
@@ -63,13 +72,9 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     until_us: int | None
     last_event_us: int | None
     source: SourceReport
-    pending_bytes: int = 0
     exit_code: int = 0
     explained: tuple[ExplainedRow, ...] = ()
     slos: tuple[SloStatus, ...] = ()
-
-
-_SPARE: Final = 2 * HOUR  # minutes of history kept beyond what rules need
 
 
 class HistoryUpdate(msgspec.Struct, frozen=True):
@@ -128,14 +133,6 @@ def _add(state: StateFile, stream: Stream, parts: Sequence[Partials], groups: Se
             limited, groups = admitted(part, groups)
             state.add_history(stream.name, limited, joined)
     return tuple(groups)
-
-
-MOST_REPLAYED: Final = 400 * 1440  # minutes of a log's end that are replayed
-FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
-_KEPT_US: Final = 90 * 86400 * 1_000_000  # episodes and delivered messages
-_EVALUATED: Final = "evaluated_minute"
-_LAST_EVENT: Final = "last_event_us"
-_EXPLAINED: Final = 60  # minutes
 
 
 def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArray:
@@ -294,7 +291,6 @@ class _Run:
             until_us=int(ends[-1]) * MINUTE_US if len(ends) else None,
             last_event_us=int(last_event) if last_event else None,
             source=msgspec.structs.replace(update.new_calls.source, now_us=self.now_us),
-            pending_bytes=update.new_calls.pending,
             exit_code=EXIT_INPUT if update.new_calls.failed else EXIT_OK,
             explained=self._explained(after) if self.plan.explain else (),
             slos=self._slo_statuses(ends),

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.rules import MINUTE_US, MOST_GROUPS, OTHER, AlertRule
+from llmmon.alerting.rules import MOST_GROUPS, OTHER, AlertRule
 from llmmon.anomaly.panel import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.ingest.samples import SAMPLED, sampled_columns
 from llmmon.metrics.aggregates import (
@@ -34,6 +34,7 @@ from llmmon.metrics.columns import Columns, IntArray
 from llmmon.metrics.definitions import METRICS, STATISTICS, Statistic, metric_called, statistic_called, statistic_name
 from llmmon.metrics.filters import Filter, parse
 from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import MINUTE_US
 
 MONITORED: Final = "monitored"  # all the metrics that the anomaly monitor reads
 MONITOR_STEP_US: Final = 5 * MINUTE_US

@@ -11,15 +11,14 @@ import numpy as np
 from llmmon.alerting.alert import Alert, Receiver, matches
 from llmmon.alerting.evaluation.windows import KEEP, MET, RuleEvaluation, least_count
 from llmmon.alerting.history import statistic_of
-from llmmon.alerting.rules import MINUTE_US, SIGNS, AlertRule, Change, group_text, number_text
+from llmmon.alerting.rules import SIGNS, AlertRule, Change, group_text, number_text
 from llmmon.metrics.columns import BoolArray
 from llmmon.metrics.definitions import Sort
-from llmmon.text.times import duration_text
+from llmmon.text.times import DAY_US, MINUTE_US, duration_text
 
 DEFAULT_STEP_US: Final = 5 * MINUTE_US  # between two runs of `check`
-_DAY_US: Final = 1440 * MINUTE_US
 # statistics that a few calls decide, and the windows that are too short for them
-_JUMPY: Final = {"p99": _DAY_US // 24, "p95": 15 * MINUTE_US, "p90": 15 * MINUTE_US, "max": _DAY_US, "min": _DAY_US}
+_JUMPY: Final = {"p99": DAY_US // 24, "p95": 15 * MINUTE_US, "p90": 15 * MINUTE_US, "max": DAY_US, "min": DAY_US}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -69,7 +68,7 @@ def _of_statistic(rule: AlertRule) -> Iterator[Finding]:
             f"{statistic.name} over {duration_text(rule.window_us)} fires at once and resolves at once",
             "few calls decide it, so it comes and goes; set for (or keep_firing_for), such as 5m, or a longer window",
         )
-    if rule.for_us > 7 * _DAY_US:
+    if rule.for_us > 7 * DAY_US:
         yield Finding("long-for", rule.name, f"for is {duration_text(rule.for_us)}", "nobody is notified for a week")
 
 

@@ -18,11 +18,11 @@ from llmmon.alerting.evaluation.burn import CALLS, allowed, good_and_all
 from llmmon.alerting.evaluation.spend import PERIODS, QUARTER
 from llmmon.alerting.evaluation.windows import RunningSums, keys_in, labels_of
 from llmmon.alerting.history import Stream
-from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity, Burn, BurnWindows, Spend, group_text, number_text
+from llmmon.alerting.rules import AlertRule, AlertSeverity, Burn, BurnWindows, Spend, group_text, number_text
 from llmmon.metrics.filters import parse
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.tables import TomlTable
-from llmmon.text.times import duration_text, zone
+from llmmon.text.times import DAY_US, MINUTE_US, duration_text, zone
 
 
 class SloStatus(msgspec.Struct, frozen=True):
@@ -71,8 +71,8 @@ LEAST_FAILURES: Final = 3
 # long and short window in minutes and burn rate, for a window of 30 days: 2 % and 5 % of the budget, and 10 % twice
 PAGE: Final = (BurnWindows(60, 5, 14.4), BurnWindows(360, 30, 6.0))
 TICKET: Final = (BurnWindows(1440, 120, 3.0), BurnWindows(4320, 360, 1.0))
-_LEAST_WINDOW_US: Final = 86_400_000_000
-_MOST_WINDOW_US: Final = 92 * 86_400_000_000
+_LEAST_WINDOW_US: Final = DAY_US
+_MOST_WINDOW_US: Final = 92 * DAY_US
 
 
 class Slo(msgspec.Struct, frozen=True):

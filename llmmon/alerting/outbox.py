@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from llmmon.alerting.alert import Alert, Event, NotificationEvent, Transition, routes_to
+from llmmon.text.times import HOUR_US, MINUTE_US
 
 if TYPE_CHECKING:
     from llmmon.alerting.delivery import Delivery
@@ -102,8 +103,8 @@ class Outbox:
 
 
 REPEAT: Final = "repeat"  # event of a queued notification: a trigger that was sent before
-_FIRST_RETRY_US: Final = 60_000_000
-_LONGEST_RETRY_US: Final = 3_600_000_000
+_FIRST_RETRY_US: Final = MINUTE_US
+_LONGEST_RETRY_US: Final = HOUR_US
 _MOST_DOUBLINGS: Final = 10
 
 

@@ -7,22 +7,39 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from llmmon.alerting.rules import CONDITIONS, MINUTE_US, AlertRule, AlertSeverity, Change, NoData, unknown_placeholders
+from llmmon.alerting.rules import CONDITIONS, AlertRule, AlertSeverity, Change, NoData, unknown_placeholders
 from llmmon.errors import UsageError
 from llmmon.text.names import unknown
 from llmmon.text.tables import LONGEST_US, TomlTable
-from llmmon.text.times import duration_text, duration_us
+from llmmon.text.times import HOUR_US, MINUTE_US, duration_text, duration_us
 
 KEYS: Final = (
-    *("name", "metric", "aggregation", "window", "condition", "threshold", "severity", "for", "keep_firing_for"),
-    *("cooldown", "repeat", "by", "where", "min_count", "no_data", "notify", "labels", "description", "anomaly"),
-    *("change", "versus"),
+    "name",
+    "metric",
+    "aggregation",
+    "window",
+    "condition",
+    "threshold",
+    "severity",
+    "for",
+    "keep_firing_for",
+    "cooldown",
+    "repeat",
+    "by",
+    "where",
+    "min_count",
+    "no_data",
+    "notify",
+    "labels",
+    "description",
+    "anomaly",
+    "change",
+    "versus",
 )
 _NOT_OF_ANOMALIES: Final = frozenset({"aggregation", "window", "condition", "threshold", "min_count", "no_data"})
 _NOT_OF_CHANGES: Final = frozenset({"condition", "threshold", "anomaly"})
 _CHANGE: Final = re.compile(r"\s*([+-])\s*(\d+(?:\.\d+)?)\s*%\s*")
 _SAME_HOUR: Final = "same hour last week"
-_HOUR_US: Final = 60 * MINUTE_US
 
 
 def rules_of(tables: Iterable[TomlTable]) -> tuple[AlertRule, ...]:
@@ -95,9 +112,9 @@ def _earlier(read: TomlTable) -> int:
         found = duration_us(versus.removeprefix("previous "))
     except UsageError:
         found = 0
-    if not versus.startswith("previous ") or not 0 < found <= LONGEST_US or found % _HOUR_US:
+    if not versus.startswith("previous ") or not 0 < found <= LONGEST_US or found % HOUR_US:
         read.fault("versus", f'must be "previous 7d" (whole hours) or "{_SAME_HOUR}", not {versus!r}')
-        return 7 * 24 * _HOUR_US
+        return 7 * 24 * HOUR_US
     return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from llmmon.alerting.alert import Alert, GroupLabels
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
-from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity
+from llmmon.alerting.rules import AlertRule, AlertSeverity
 from llmmon.alerting.suggest import read_calls
 from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query
@@ -24,7 +24,7 @@ from llmmon.metrics.grouping import is_groupable
 from llmmon.metrics.record import FIELDS
 from llmmon.text.names import unknown
 from llmmon.text.tables import TomlTable
-from llmmon.text.times import duration_us, moment_us
+from llmmon.text.times import MINUTE_US, duration_us, moment_us
 
 MOST_VALUES: Final = 60 * 24 * 400
 USUAL_CALLS: Final = 60

@@ -10,9 +10,8 @@ from typing import Final
 
 import msgspec
 
-from llmmon.text.times import duration_text
+from llmmon.text.times import MINUTE_US, duration_text
 
-MINUTE_US: Final = 60_000_000
 LATE_US: Final = 2 * MINUTE_US  # how long a line may take to arrive, unless configured
 MOST_GROUPS: Final = 100  # of one rule; all further ones count as the group "other"
 OTHER: Final = "other"

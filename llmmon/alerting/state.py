@@ -20,7 +20,7 @@ import msgspec
 from llmmon.alerting.alert import Alert, Silence
 from llmmon.alerting.history import Key, packed, split, unpacked
 from llmmon.alerting.outbox import Outbox
-from llmmon.errors import InputError, LlmmonError
+from llmmon.errors import InputError, LlmmonError, reason_of
 from llmmon.metrics.aggregates import EMPTY, Partials, merge
 
 _WAIT_S: Final = 5.0
@@ -43,7 +43,7 @@ def sole_evaluator(path: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
         raise InputError(f"state file {path}: {why}", hint="--state FILE names another") from None
     try:
         until = time.monotonic() + wait_s

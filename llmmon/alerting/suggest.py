@@ -31,16 +31,16 @@ from llmmon.alerting.evaluation import Histories, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
 from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
 from llmmon.alerting.notifiers import NOTIFIERS, Channel
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Change
-from llmmon.errors import InputError, UsageError
+from llmmon.alerting.rules import AlertRule, Change
+from llmmon.errors import InputError, UsageError, reason_of
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.report import SourceReport
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, concat
 from llmmon.text.tables import parse_toml
+from llmmon.text.times import MINUTE_US
 
 PERIODS: Final = {"day": 1440, "week": 7 * 1440, "month": 30 * 1440}  # minutes
-FIRST_PART: Final = 0.7
 _HOLDS: Final = (0, 5, 10, 15)  # minutes of `for` that are tried
 _COUNTS: Final = (50, 100)  # values of `min_count` that are tried besides the rule's own
 _STEPS: Final = 40  # thresholds of the first search
@@ -387,4 +387,4 @@ def _labels(query: Query, chosen: Path | None) -> tuple[LabelledIncident, ...] |
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        raise InputError(f"{path}: {reason_of(error)}") from None

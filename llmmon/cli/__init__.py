@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import typer
 
 from llmmon import __version__
-from llmmon.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError, LlmmonError
+from llmmon.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError, LlmmonError, reason_of
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 _AGAIN_S: Final = 0.001
@@ -161,7 +161,7 @@ def _nobody_reads() -> int:
 def _unforeseen(error: Exception) -> InputError:
     """The message for an error that nobody caught: of a file that cannot be used, or a fault of this program."""
     if isinstance(error, OSError) and error.filename is not None:
-        return InputError(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+        return InputError(f"{error.filename}: {reason_of(error)}")
     said = f"internal error: {type(error).__name__}: {error}"
     return InputError(said, hint="LLMMON_DEBUG=1 shows where; please report it")
 

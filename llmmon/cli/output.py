@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import msgspec
 import typer
 
-from llmmon.errors import EXIT_FOUND, InputError, UsageError, first_exit_code
+from llmmon.errors import EXIT_FOUND, InputError, UsageError, first_exit_code, reason_of
 from llmmon.files import appearing, cannot_write
 from llmmon.ingest.remote import is_url
 from llmmon.ingest.report import SourceReport
@@ -120,7 +120,7 @@ class Output(msgspec.Struct, frozen=True):
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left over goes nowhere
             if not isinstance(error, BrokenPipeError):
-                raise InputError(f"cannot write to standard output: {_why(error)}") from None
+                raise InputError(f"cannot write to standard output: {reason_of(error)}") from None
 
     @contextlib.contextmanager
     def sink(self) -> Iterator[Callable[[bytes], object]]:
@@ -157,7 +157,7 @@ def _to_stdout(piece: bytes) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left over goes nowhere
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(0) from None
-        raise InputError(f"cannot write to standard output: {_why(error)}") from None
+        raise InputError(f"cannot write to standard output: {reason_of(error)}") from None
 
 
 def write_whole(path: Path, data: bytes | Iterable[bytes], *, durable: bool = False) -> None:
@@ -178,10 +178,6 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise cannot_write(path, error) from None
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def accounting(source: SourceReport) -> str:

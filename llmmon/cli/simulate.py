@@ -21,7 +21,7 @@ def simulate(
     from llmmon.anomaly.simulation import DAY_S, jsonl, labels_toml
     from llmmon.anomaly.simulation import simulate as run
     from llmmon.cli.output import write_whole
-    from llmmon.errors import InputError
+    from llmmon.errors import InputError, reason_of
     from llmmon.text.times import moment_us
 
     start_s = moment_us(start, 0, "UTC") // 1_000_000
@@ -29,7 +29,7 @@ def simulate(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from None
+        raise InputError(f"cannot write to {folder}: {reason_of(error)}") from None
     total = 0
     for number, records in enumerate(calls):
         write_whole(folder / f"{_date(start_s + number * DAY_S)}.jsonl", jsonl(records))

@@ -16,7 +16,7 @@ from llmmon.metrics.columns import MISSING_TIME, FloatArray, IntArray
 
 _LAYOUT: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,](?P<fraction>\d{1,9}))?"
-    r" ?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?\Z"
+    r" ?(?P<zone>[Zz]|UTC|GMT|[+-][01]\d(?::?[0-5]\d)?)?\Z"
 )
 _SLASH, _DASH = b"/-"
 _SLASHED: Final = re.compile(rb"\d{4}/\d\d/\d\d[ T]")

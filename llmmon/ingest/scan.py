@@ -367,18 +367,18 @@ def _scanned(
         start_us=tally.start_us,
         end_us=tally.end_us,
         failed=tuple(failed),
-        warnings=tuple(_warnings(plan, total)),
+        warnings=tuple(_warnings(request, total)),
     )
     return Scanned(results, report, tally, numbered)
 
 
-def _warnings(plan: Scan, total: Accounting) -> Iterator[str]:
-    files = list(zip((source.path for source in plan.sources), plan.plans, strict=True))
-    nowhere = plan.plans[0].unmatched if plan.plans else ()
+def _warnings(request: ScanRequest, total: Accounting) -> Iterator[str]:
+    files = list(zip((source.path for source in request.sources), request.plans, strict=True))
+    nowhere = request.plans[0].unmatched if request.plans else ()
     return warnings_of(
         total.doubts,
         guessed=[(file, binding) for file, one in files for binding in one.guessed],
-        unmatched=[b for b in nowhere if all(b in one.unmatched for one in plan.plans)],
+        unmatched=[b for b in nowhere if all(b in one.unmatched for one in request.plans)],
         unread_times=[(file, key) for file, one in files for key in one.unread_times],
     )
 

@@ -10,7 +10,6 @@ import msgspec
 
 from llmmon.alerting.history import StreamsFold, complete, fields_of
 from llmmon.alerting.objectives import SloStatus
-from llmmon.alerting.rules import MINUTE_US
 from llmmon.alerting.state import StateFile
 from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
 from llmmon.ingest.parallel import cpu_count
@@ -34,6 +33,7 @@ from llmmon.reports.overview_fold import (
     Quality,
 )
 from llmmon.reports.summary import Statistics, totals_of
+from llmmon.text.times import MINUTE_US
 
 if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo

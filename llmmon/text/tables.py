@@ -8,9 +8,9 @@ from typing import Any, Final, TypeVar
 
 from llmmon.errors import UsageError
 from llmmon.text.names import nearest, unknown
-from llmmon.text.times import SECOND_US, duration_us
+from llmmon.text.times import DAY_US, duration_us
 
-LONGEST_US: Final = 366 * 86400 * SECOND_US  # of a duration in a configuration
+LONGEST_US: Final = 366 * DAY_US  # of a duration in a configuration
 _NUMBER: Final = re.compile(r"\[\d+\]")
 T = TypeVar("T")
 

@@ -22,6 +22,9 @@ def utc_now() -> datetime:
 
 
 SECOND_US: Final = 1_000_000
+MINUTE_US: Final = 60 * SECOND_US
+HOUR_US: Final = 60 * MINUTE_US
+DAY_US: Final = 24 * HOUR_US
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LONGEST_S: Final = 100 * 366 * 86400.0
 _YEARS: Final = range(1970, 2201)  # in which a time can lie

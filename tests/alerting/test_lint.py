@@ -12,8 +12,9 @@ from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.lint import Finding, lint, lint_evaluations
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded
-from llmmon.alerting.rules import DEFAULT_RULES, MINUTE_US
+from llmmon.alerting.rules import DEFAULT_RULES
 from llmmon.config import Config, parse
+from llmmon.text.times import MINUTE_US
 
 CHANNEL = {"type": "command", "command": ["true"]}
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from llmmon.alerting.rules import MINUTE_US, AlertRule, AlertSeverity, NoData
+from llmmon.alerting.rules import AlertRule, AlertSeverity, NoData
 from llmmon.config import Config, parse
 from llmmon.errors import ConfigError
+from llmmon.text.times import MINUTE_US
 
 RULE = {"name": "slow", "metric": "latency_ms", "aggregation": "p95", "threshold": 5000}
 

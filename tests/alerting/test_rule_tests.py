@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded, measured
-from llmmon.alerting.rules import MINUTE_US
 from llmmon.errors import UsageError
 from llmmon.metrics.definitions import METRICS
+from llmmon.text.times import MINUTE_US
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from llmmon.alerting.check import joined
 from llmmon.alerting.history import Stream, StreamsFold, admitted, bounded, packed, split, unpacked
-from llmmon.alerting.rules import MINUTE_US, MOST_GROUPS, OTHER
+from llmmon.alerting.rules import MOST_GROUPS, OTHER
 from llmmon.alerting.state import BusyError, StateFile, sole_evaluator
 from llmmon.errors import InputError
 from llmmon.metrics.aggregates import Partials, normalised
 from llmmon.metrics.columns import Columns, Names
+from llmmon.text.times import MINUTE_US
 
 LATENCY = Stream("latency_ms", ("model",), values=True)
 

@@ -15,9 +15,10 @@ from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.rule_config import rule_toml
 from llmmon.alerting.rule_tests import GivenSeries, calls_of
-from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.rules import AlertRule
 from llmmon.alerting.suggest import Parts, noise_budget, suggest
 from llmmon.config import parse
+from llmmon.text.times import MINUTE_US
 
 START = 1440
 MINUTES = 900

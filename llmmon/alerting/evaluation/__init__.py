@@ -21,8 +21,9 @@ from llmmon.alerting.evaluation.threshold import ThresholdRuleType
 from llmmon.alerting.evaluation.windows import CLEAR, RuleEvaluation
 from llmmon.alerting.history import Stream
 from llmmon.alerting.lifecycle import step
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, Change, Spend
+from llmmon.alerting.rules import AlertRule, Burn, Change, Spend
 from llmmon.metrics.columns import IntArray
+from llmmon.text.times import MINUTE_US
 
 __all__ = ["RULE_TYPES", "Histories", "RuleType", "evaluate_rule", "rule_type_of", "streams_of"]
 

@@ -10,7 +10,7 @@ from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation.rule_type import Histories, RuleType
 from llmmon.alerting.evaluation.windows import CLEAR, LEARNING_MINUTES, MET, RuleEvaluation
 from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
-from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.rules import AlertRule
 from llmmon.anomaly.detectors import Verdicts, judge
 from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.incidents import incidents
@@ -18,6 +18,7 @@ from llmmon.anomaly.panel import panel_of
 from llmmon.metrics.aggregates import Partials
 from llmmon.metrics.columns import IntArray
 from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import MINUTE_US
 
 _MOST_GROUPS: Final = 50
 

@@ -19,9 +19,9 @@ from llmmon.alerting.evaluation.windows import (
     labels_of,
 )
 from llmmon.alerting.history import Stream
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, BurnWindows, group_text, number_text
+from llmmon.alerting.rules import AlertRule, Burn, BurnWindows, group_text, number_text
 from llmmon.metrics.columns import FloatArray, IntArray
-from llmmon.text.times import duration_text
+from llmmon.text.times import MINUTE_US, duration_text
 
 CALLS = "requests"
 

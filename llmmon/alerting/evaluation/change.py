@@ -21,11 +21,12 @@ from llmmon.alerting.evaluation.windows import (
     rule_evaluation,
 )
 from llmmon.alerting.history import Stream, stream_of
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Change, group_text, number_text
+from llmmon.alerting.rules import AlertRule, Change, group_text, number_text
 from llmmon.metrics.aggregates import VALUE_BITS, Partials, Run, Sums, Values, coarsen, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.metrics.definitions import Sort
+from llmmon.text.times import MINUTE_US
 
 HOUR: Final = 60
 WEEK: Final = 7 * 24  # hours

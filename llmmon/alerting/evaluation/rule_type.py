@@ -10,9 +10,10 @@ import numpy as np
 
 from llmmon.alerting.evaluation.windows import FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Stream, stream_of
-from llmmon.alerting.rules import MINUTE_US, AlertRule
+from llmmon.alerting.rules import AlertRule
 from llmmon.metrics.aggregates import Partials, merge
 from llmmon.metrics.columns import IntArray
+from llmmon.text.times import MINUTE_US
 
 Histories = Mapping[Stream, Partials]  # at least as far back as the rule needs
 

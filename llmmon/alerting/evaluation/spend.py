@@ -11,17 +11,16 @@ from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation.rule_type import Histories, Notes, RuleType
 from llmmon.alerting.evaluation.windows import CLEAR, MET, RuleEvaluation, RunningSums, keys_in, labels_of
 from llmmon.alerting.history import Stream
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Spend, group_text
+from llmmon.alerting.rules import AlertRule, Spend, group_text
 from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.metrics.definitions import METRICS
 from llmmon.metrics.grouping import Grouping
-from llmmon.text.times import local, zone
+from llmmon.text.times import DAY_US, MINUTE_US, local, zone
 
 QUARTER: Final = 15  # minutes; midnights of every time zone fall on quarters of an hour
 PERIODS: Final = {"day": 1, "week": 7, "month": 31}  # days at most
 LEAST_ELAPSED: Final = 0.2  # of a period, before its pace is projected
 _COST: Final = "cost_usd"
-_DAY_US: Final = 86_400_000_000
 
 
 class SpendRuleType(RuleType):
@@ -86,7 +85,7 @@ def period_starts(spend: Spend, first: int, last: int) -> IntArray:
     """The minutes at which periods begin, from the period of minute `first` to the one after that of `last`."""
     if spend.period == "month":
         return _months(spend.tz, first, last)
-    grouping = Grouping((), PERIODS[spend.period] * _DAY_US, spend.tz)
+    grouping = Grouping((), PERIODS[spend.period] * DAY_US, spend.tz)
     numbers = grouping.numbers(np.array([first, last]) * MINUTE_US).tolist()
     starts = [grouping.bucket_start(number) // MINUTE_US for number in range(numbers[0], numbers[1] + 2)]
     return np.array(starts, np.int64)

@@ -14,12 +14,12 @@ import numpy as np
 
 from llmmon.alerting.alert import GroupLabels, Observation
 from llmmon.alerting.history import Key, statistic_of
-from llmmon.alerting.rules import MINUTE_US, AlertRule, NoData
+from llmmon.alerting.rules import AlertRule, NoData
 from llmmon.metrics.aggregates import VALUE_BITS, KeyArray, Partials, Run, Sums, Values, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
 from llmmon.metrics.definitions import QUANTILES, Statistic
-from llmmon.text.times import duration_text
+from llmmon.text.times import MINUTE_US, duration_text
 
 DEFAULT_MIN_COUNT: Final = 20
 FORGOTTEN_AFTER: Final = 1440  # minutes without a call, after which a group is gone

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from llmmon.alerting.backtest import ALWAYS, BacktestReport, Caught, Episode, RuleBacktest, Strip
-from llmmon.alerting.rules import MINUTE_US, group_text
+from llmmon.alerting.rules import group_text
 from llmmon.output.views import Column, Table, View
 from llmmon.text.figures import percent
-from llmmon.text.times import duration_text, iso, local
+from llmmon.text.times import MINUTE_US, duration_text, iso, local
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _MOST_STRIPS: Final = 40

@@ -8,10 +8,10 @@ from typing import Any
 from llmmon.alerting.lint import Finding
 from llmmon.alerting.rule_config import rule_toml
 from llmmon.alerting.rule_tests import Compared, ExpectedAlert, OpenAlert, RuleTestResult
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Change, number_text
+from llmmon.alerting.rules import AlertRule, Change, number_text
 from llmmon.alerting.suggest import Outcome, Point, Suggestion, SuggestReport
 from llmmon.output.views import Column, Table, View
-from llmmon.text.times import duration_text, iso, local
+from llmmon.text.times import MINUTE_US, duration_text, iso, local
 
 
 def view_lint(rules: Sequence[AlertRule], channels: Sequence[Any], findings: Sequence[Finding]) -> View:

@@ -16,10 +16,10 @@ from llmmon.alerting.evaluation.windows import MET, RuleEvaluation
 from llmmon.alerting.history import StreamsFold, complete
 from llmmon.alerting.objectives import PAGE, TICKET, Slo, slo_statuses
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded
-from llmmon.alerting.rules import MINUTE_US, AlertRule, Burn, BurnWindows, Spend
+from llmmon.alerting.rules import AlertRule, Burn, BurnWindows, Spend
 from llmmon.config import parse
 from llmmon.errors import ConfigError
-from llmmon.text.times import iso
+from llmmon.text.times import MINUTE_US, iso
 
 START_US = 1_772_409_600_000_000  # 2026-03-02 00:00 UTC, a Monday
 START = START_US // MINUTE_US
