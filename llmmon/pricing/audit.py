@@ -14,7 +14,6 @@ from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
     Quoted,
     Usage,
-    at_stand_in,
     calculate,
     charge,
     doubtful_zeros,
@@ -60,7 +59,6 @@ class Block(msgspec.Struct, frozen=True, eq=False):
     recalculated: FloatArray
     priced: Columns
     partial: BoolArray  # some of the usage has no price
-    stood_in: BoolArray  # some of the usage was priced as another kind
 
     @property
     def cost(self) -> FloatArray:
@@ -85,7 +83,7 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         as_logged = ~np.isnan(self.priced.number("cost_logged_usd"))
         contradicted = self.disagreeing & self.quoted.certain
         calculated = ~np.isnan(self.priced.number("cost_calculated_usd"))
-        sure = self.quoted.certain & self.columns.dated & ~(self.doubtful | self.partial | self.stood_in)
+        sure = self.quoted.certain & self.columns.dated & ~(self.doubtful | self.partial)
         sure = self.hits | sure
         certain: BoolArray = (as_logged & ~contradicted) | (calculated & sure)
         return certain
@@ -100,7 +98,6 @@ def block_of(columns: Columns, plan: CostPlan) -> Block:
         usage=usage,
         quoted=quoted,
         partial=without_price(usage, quoted),
-        stood_in=at_stand_in(usage, quoted),
         hits=gateway_hits(columns),
         doubtful=doubtful_zeros(columns),
         logged=columns.number("cost_usd"),

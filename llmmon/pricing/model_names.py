@@ -72,6 +72,10 @@ _VENDOR_PREFIXES: Final = (
     ("babbage-", "openai"),
     ("text-embedding-0", "google"),
     ("text-multilingual-embedding", "google"),
+    ("whisper-1", "openai"),
+    ("tts-1", "openai"),
+    ("sonar", "perplexity"),
+    ("mistral-ocr", "mistral"),
     ("embed-", "cohere"),
     ("rerank-", "cohere"),
 )
