@@ -13,6 +13,7 @@ import numpy as np
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.record import USAGE, Status
 from llmmon.pricing.cost_modes import CostMode
+from llmmon.pricing.doubts import Doubt
 from llmmon.pricing.price_list import KINDS, NEWEST_US, STANDARD_TIERS, Listing, Quote
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.units import BASE
@@ -182,6 +183,12 @@ class Quoted(msgspec.Struct, frozen=True, eq=False):
     def certain(self) -> BoolArray:
         """Calls whose price needed no guess; shape (calls,)."""
         table = np.array([quote.certain for quote in self.quotes] + [False])
+        found: BoolArray = table[self.index]
+        return found
+
+    def doubted(self, doubt: Doubt) -> BoolArray:
+        """Calls whose price is uncertain for a reason; shape (calls,)."""
+        table = np.array([quote.doubt is doubt for quote in self.quotes] + [False])
         found: BoolArray = table[self.index]
         return found
 

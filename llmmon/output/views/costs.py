@@ -18,6 +18,7 @@ _MOST_ROWS: Final = 10
 def view_costs(report: CostReport) -> View:
     """Totals and how certain they are; groups, disagreements by cause, what has no price, what-if."""
     tables = [_groups(report)]
+    tables += [_uncertain(report)] if report.uncertain else []
     tables += [_causes(report), _disagreements(report)] if report.causes else []
     tables += [_unpriced(report)] if report.unpriced else []
     tables += [_zeros(report)] if report.zero_cost else []
@@ -114,6 +115,13 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]], le
     columns = tuple(Column(head, right=i not in left) for i, head in enumerate(heads))
     more = len(rows) - _MOST_ROWS
     return Table(title, columns, tuple(rows[:_MOST_ROWS]), f"and {more:,} more" if more > 0 else "")
+
+
+def _uncertain(report: CostReport) -> Table:
+    rows = [
+        (row.explanation, count(row.calls), count(row.tokens), money_text(row.cost_usd)) for row in report.uncertain
+    ]
+    return _table("not certain", ("reason", "calls", "tokens", "cost"), rows, frozenset({0}))
 
 
 def _causes(report: CostReport) -> Table:
