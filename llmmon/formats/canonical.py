@@ -178,6 +178,11 @@ def _written(slots: BoundSlots) -> BoolArray:
 
 def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallRule) -> BoolArray:
     counted = _any_there(found, _COUNTS)
+    grouped = slots.numbers("grouped")
+    if grouped is not None:
+        buckets = ~np.isnan(grouped) & (grouped != 1)
+        add_doubts(slots.doubts, {"grouped": int(np.count_nonzero(buckets))})
+        return ~buckets & _is_call(slots.without("grouped"), found, answered, rule)
     if counted.all():
         return counted
     named = _is_named(found, "model")

@@ -20,7 +20,9 @@ from llmmon.formats.home_made import (
     TAG_PLACES,
     Units,
     bindings_in,
+    has_moments,
     holder_of,
+    like_times,
     reply_in,
     reply_keys,
     resolve,
@@ -45,9 +47,6 @@ from llmmon.formats.mapping import (
     steps_of,
     value_at,
 )
-from llmmon.formats.timestamps import moments
-from llmmon.formats.written_times import looks_like_time
-from llmmon.metrics.columns import MISSING_TIME
 from llmmon.metrics.record import TAG_PREFIX
 
 _COMPLETENESS: Final = sources_of(frozenset(COMPLETENESS))
@@ -225,21 +224,11 @@ def _guessed(mapping: FieldMapping, rows: Sequence[Object]) -> tuple[Binding, ..
 
 
 def _unread_times(mapping: FieldMapping, rows: Sequence[Object], naive: str) -> tuple[str, ...]:
-    """The keys of home-made rows that look like times, where none of what is bound to a time can be read."""
-    for binding in mapping.bindings:
-        if binding.slot in ("start", "end"):
-            found = [value for row in rows if (value := value_at(row, binding.path)) is not None]
-            if (moments(found, binding.unit, naive) != MISSING_TIME).any():
-                return ()
-    return tuple(dict.fromkeys(".".join(path) for row in rows for path in _like_times(row)))[:3]
-
-
-def _like_times(row: Object) -> Iterator[Path]:
-    holder = holder_of(row)
-    for depth in range(len(holder) + 1):
-        for key, value in value_at(row, holder[:depth]).items():
-            if looks_like_time(key, value):
-                yield (*holder[:depth], key)
+    """The keys of home-made rows that look like times, where none of them can be read."""
+    times = [binding for binding in mapping.bindings if binding.slot in ("start", "end")]
+    if any(has_moments(binding, rows, naive) for binding in times):
+        return ()
+    return tuple(dict.fromkeys(".".join(path) for row in rows for path in like_times(row)))[:3]
 
 
 def _names_unit(binding: Binding) -> bool:

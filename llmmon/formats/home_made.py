@@ -8,6 +8,7 @@ reply; what stands around it completes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +30,9 @@ from llmmon.formats.mapping import (
     shape_of,
     value_at,
 )
-from llmmon.formats.written_times import date_order
+from llmmon.formats.timestamps import moments
+from llmmon.formats.written_times import date_order, looks_like_time
+from llmmon.metrics.columns import MISSING_TIME
 from llmmon.metrics.record import TAG_PREFIX
 
 GENERIC: Final = "generic"
@@ -292,6 +295,7 @@ def resolve(
             holders.update(dict.fromkeys(parts.holder[:depth] for depth in range(len(parts.holder), 0, -1)))
         named.update(dict.fromkeys(binding for binding in found if binding.path not in taken))
     fitting = [b for b in named if any(admit(b, value_at(row, b.path)) is not None for row in rows)]
+    fitting += _likely_start([*overrides, *fitting], rows, naive)
     units = Units(rows, fitting)
     bindings = [
         *overrides,
@@ -299,6 +303,31 @@ def resolve(
         *tag_bindings(tags, [(*holder, *at) for holder in holders for at in TAG_PLACES]),
     ]
     return FieldMapping(GENERIC, tuple(sorted(bindings)), shape_of(rows), closed=True, naive=naive)
+
+
+def _likely_start(bindings: Sequence[Binding], rows: Sequence[Object], naive: str) -> list[Binding]:
+    """Where no key that is named for a time holds one that can be read: the first key that looks like one and does."""
+    for binding in bindings:
+        if binding.slot in ("start", "end") and has_moments(binding, rows, naive):
+            return []
+    places = dict.fromkeys(path for row in rows for path in like_times(row))
+    readable = (b for path in places if has_moments(b := Binding("start", _UNNAMED, path), rows, naive))
+    return list(islice(readable, 1))
+
+
+def has_moments(binding: Binding, rows: Sequence[Object], naive: str) -> bool:
+    """Whether a time that can be read stands at a binding's path in any of the rows."""
+    found = [value for row in rows if (value := value_at(row, binding.path)) is not None]
+    return bool((moments(found, binding.unit, naive) != MISSING_TIME).any())
+
+
+def like_times(row: Object) -> Iterator[Path]:
+    """The keys of an object, and of those around its call, that look like times."""
+    holder = holder_of(row)
+    for depth in range(len(holder) + 1):
+        for key, value in value_at(row, holder[:depth]).items():
+            if looks_like_time(key, value):
+                yield (*holder[:depth], key)
 
 
 def _telling(parts: Sequence[Parts]) -> list[tuple[Parts, list[Binding]]]:

@@ -57,6 +57,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "written": Slot.FLAG,  # llmmon wrote the row, as a call that carries nothing which would show that it is one
     "outcome": Slot.OUTCOME,  # a status word, a status code, or an object with either
     "error": Slot.OUTCOME,  # the error itself: text, an object, or true
+    "grouped": Slot.NUMBER,  # how many calls the line sums up: a bucket of usage is no call
     "role": Slot.NAME,  # who speaks on the line: only what an assistant says is the result of a call
     **{name: Slot.NAME for name in NAMES if name != "status"},
     **dict.fromkeys(TEXTS, Slot.TEXT),
@@ -96,7 +97,7 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
 # a home-made row is a call if it carries one of these; they are read whatever the command needs
 EVIDENCE: Final = (
     *("model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score"),
-    *("written", "role"),
+    *("written", "role", "grouped"),
 )
 # what a call has beside its model once it is over
 RESULTS: Final = ("cost", "finish_reason", "success", "failed", "outcome", "error", "error_type", "status_code")
