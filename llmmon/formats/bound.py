@@ -73,9 +73,9 @@ class BoundSlots:
         values = {binding: column for binding, column in self.raw.values.items() if binding.slot != slot}
         return BoundSlots(msgspec.structs.replace(self.raw, values=values), self.interners, self.doubts)
 
-    def counts(self, slot: str) -> FloatArray | None:
+    def counts(self, slot: str, scale: int = 1) -> FloatArray | None:
         """Numbers of tokens, NaN for missing, as -1 and other negative ones are; None where no row has one."""
-        found = self.numbers(slot)
+        found = self.numbers(slot, None if scale == 1 else lambda _: scale)
         if found is None or not (found < 0).any():
             return found
         return np.where(found < 0, np.nan, found)

@@ -36,7 +36,7 @@ from llmmon.metrics.columns import MISSING_TIME
 from llmmon.metrics.record import TAG_PREFIX
 
 GENERIC: Final = "generic"
-_DEEPEST: Final = 4  # levels of objects that are looked at
+_DEEPEST: Final = 6  # levels of objects that are looked at
 _MOST_NODES: Final = 64  # objects of one row that are looked at
 # what these hold is never the call itself, whatever its keys are called
 _CLOSED: Final = frozenset(
@@ -110,7 +110,7 @@ def holder_of(row: Object) -> Path:
     for path, node in _nodes(row):
         if found and len(path) > len(found[0]):
             break
-        if _holds(node):
+        if holds(node):
             found.append(path)
     if not found:
         return ()
@@ -122,7 +122,7 @@ def holder_of(row: Object) -> Path:
     return holder
 
 
-def _holds(node: Object) -> bool:
+def holds(node: Object) -> bool:
     """Whether an object names a model, or counts tokens, also in an object of counts such as `usage`."""
     for key, value in node.items():
         folded = fold(key)
@@ -211,7 +211,7 @@ class Parts:
         if (*at, *relative) == self._reply_at or len(relative) >= _DEEPEST:
             return
         named = fold(relative[-1]) in CONTAINERS
-        if not named and (rank >= _BESIDE or fold(relative[-1]) in _CLOSED or not _holds(node)):
+        if not named and (rank >= _BESIDE or fold(relative[-1]) in _CLOSED or not holds(node)):
             return
         added = rank + (0 if named else _UNNAMED) + _NESTED * len(relative)
         for key, value in node.items():
@@ -334,10 +334,17 @@ def _telling(parts: Sequence[Parts]) -> list[tuple[Parts, list[Binding]]]:
     """The objects that say what keys mean, with their bindings: those with evidence of a call, all where none has."""
     found = [(each, list(each.bindings())) for each in parts]
     slots = [{binding.slot for binding in bindings} for _, bindings in found]
-    telling = [
-        one for one, there in zip(found, slots, strict=True) if there & _EVIDENT or {"prompt", "output"} <= there
-    ]
-    return telling or found
+    telling = [bool(there & _EVIDENT) or {"prompt", "output"} <= there for there in slots]
+    if not any(telling):
+        return found
+    ids = {each for one, tells in zip(found, telling, strict=True) if tells for each in _ids(*one)}
+    return [one for one, tells in zip(found, telling, strict=True) if tells or not ids.isdisjoint(_ids(*one))]
+
+
+def _ids(parts: Parts, bindings: Iterable[Binding]) -> set[Any]:
+    """What an object calls its request: another line with the same may hold the rest of the call."""
+    values = (value_at(parts.row, binding.path) for binding in bindings if binding.slot == "request_id")
+    return {value for value in values if isinstance(value, (str, int)) and value}
 
 
 _EVIDENT: Final = frozenset({"model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens"})

@@ -34,14 +34,14 @@ _MOST_SEEN: Final = 100_000
 
 
 class LinesFrom:
-    """A fold that only sees what stands on lines from the given one on."""
+    """A fold that sees only what is on lines from the given one on."""
 
     def __init__(self, fold: Fold[Any], first: int) -> None:
         self._fold = fold
         self._first = first
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block, without what is on earlier lines."""
         if columns.size and columns.positions is not None:
             columns = columns.take(columns.positions % (1 << POSITION_BITS) >= self._first)
         samples = [sample for sample in samples if sample["line"] >= self._first]
@@ -139,7 +139,7 @@ def read_new(
 ) -> NewCalls:
     """Read what is new in the logs of a query; its time options are not looked at.
 
-    Logs without a checkpoint are read from their beginning, with `since_us` from where calls of that time can stand
+    Logs without a checkpoint are read from their beginning, with `since_us` from where calls of that time can be
     (found by bisection where the log allows it: earlier calls may come too). `plans` and `seen` remember how logs
     are read and which calls of repeating dialects came, `paths` is what the logs stand for. Absent ones are no failure.
     """
@@ -215,7 +215,7 @@ class _Reading:
         return behind_last_newline(msgspec.structs.replace(source, size=start), 0), end
 
     def _scan(self, request: ScanRequest, after: int | None = None) -> SourceReport:
-        """ScanRequest into folds, only what stands on lines from `after` on where that is given."""
+        """ScanRequest into folds, only what is on lines from `after` on where that is given."""
         make_fold = self._loader.make_fold
         done = scan(request, make_fold if after is None else lambda: LinesFrom(make_fold(), after))
         self._failed += done.report.failed
@@ -328,7 +328,7 @@ def read_known(
 ) -> list[Any]:
     """Read once more what was read up to the checkpoints; the results of the folds.
 
-    With `since_us` from where calls of that time can stand (earlier calls may come too). Logs that are gone by now,
+    With `since_us` from where calls of that time can be (earlier calls may come too). Logs that are gone by now,
     or that another file has taken the place of, are left out.
     """
     loader = Loader(query.quiet(), fields, make_fold)

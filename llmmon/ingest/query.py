@@ -19,7 +19,7 @@ from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, open_plans, scan
-from llmmon.ingest.selection import EVERY_CALL, Selection, keep_most_complete
+from llmmon.ingest.selection import EVERY_CALL, Selection, joined_halves, keep_most_complete
 from llmmon.ingest.spans import SPAN_BYTES, Source, Stream
 from llmmon.ingest.time_range import TimeRange, TimeRequest
 from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
@@ -169,7 +169,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
     """Each call once: in dialects that log a call more than once, or by its id in any."""
-    single, _ = keep_most_complete(columns)
+    single, _ = keep_most_complete(joined_halves(columns))
     return keep_most_complete(single, "request_id")[0] if any_dialect else single
 
 

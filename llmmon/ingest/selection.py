@@ -1,4 +1,4 @@
-"""Calls that a log holds more than once: the most complete row of each is kept."""
+"""Which calls count: those in the time range that the filter keeps, each once in its most complete row."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.formats.mapping import CALL_KEY
-from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, BoolArray, Columns, Names
+from llmmon.formats.mapping import CALL_KEY, JOIN_KEY
+from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, BoolArray, Columns, IntArray, Names
 from llmmon.metrics.filters import Filter
 
 
@@ -48,7 +48,7 @@ class Tally(msgspec.Struct):
     end_us: int | None = None
 
     def dated(self, columns: Columns) -> None:
-        """Take note of the calls' times."""
+        """Count calls without a time, and extend the time that is covered."""
         if columns.size and columns.timestamp.min() == MISSING_TIME:
             self.undated += columns.size - int(np.count_nonzero(columns.dated))
         if bounds := columns.bounds():
@@ -113,6 +113,60 @@ def keep_most_complete(columns: Columns, key: str = CALL_KEY) -> tuple[Columns, 
     return rest.take(kept), len(dropped)
 
 
+def joined_halves(columns: Columns) -> Columns:
+    """The calls with those that were logged as a request line and a response line put together.
+
+    A call begins with its earliest line; what one line does not say is taken from the other, and without a logged
+    latency it lasts from the first line to the last. What then names no model and counts no tokens is no call.
+    """
+    names = columns.names.get(JOIN_KEY)
+    if names is None:
+        return columns
+    columns = msgspec.structs.replace(columns, names={k: v for k, v in columns.names.items() if k != JOIN_KEY})
+    keyed = np.flatnonzero(names.codes != MISSING_CODE)
+    if not len(keyed):
+        return columns
+    codes = _distinct(names)[names.codes[keyed]]
+    order = keyed[np.lexsort((keyed, columns.timestamp[keyed], codes))]
+    codes = np.sort(codes)
+    starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+    sizes = np.diff(np.append(starts, len(order)))
+    kept = order[starts + sizes - 1]
+    joined = columns.take(np.arange(columns.size))
+
+    def last_known(known: BoolArray) -> IntArray:
+        """For each call the row that says something last, its kept row where none does."""
+        places = np.maximum.reduceat(np.where(known[order], np.arange(len(order)), -1), starts)
+        return np.where(places >= 0, order[np.maximum(places, 0)], kept)
+
+    first, end = columns.timestamp[order[starts]], columns.timestamp[kept]
+    for field, values in joined.numbers.items():
+        values[kept] = columns.numbers[field][last_known(~np.isnan(columns.numbers[field]))]
+    for field, column in joined.names.items():
+        column.codes[kept] = columns.names[field].codes[last_known(columns.names[field].codes != MISSING_CODE)]
+    for field, texts in joined.texts.items():
+        known = last_known(np.array([text is not None for text in columns.texts[field]], np.bool_))
+        for row, source in zip(kept.tolist(), known.tolist(), strict=True):
+            texts[row] = columns.texts[field][source]
+    lasted = (sizes > 1) & (first != MISSING_TIME) & (end > first)
+    if "latency_ms" in joined.numbers:
+        latency = joined.numbers["latency_ms"]
+        gaps = kept[lasted & np.isnan(latency[kept])]
+        latency[gaps] = (end - first)[lasted & np.isnan(latency[kept])]
+    joined.timestamp[kept[first != MISSING_TIME]] = first[first != MISSING_TIME]
+    stays: BoolArray = np.ones(columns.size, np.bool_)
+    stays[np.setdiff1d(order, kept)] = False
+    stays &= _has_evidence(joined)
+    return joined.take(stays)
+
+
+def _has_evidence(columns: Columns) -> BoolArray:
+    shown: BoolArray = ~np.isnan(columns.number("total_tokens"))
+    if "model" in columns.names:
+        shown |= columns.names["model"].codes != MISSING_CODE
+    return shown
+
+
 def _distinct(names: Names) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """For each code the first code of the same name: names joined from several sources may hold one twice."""
     first: dict[str, int] = {}
@@ -120,7 +174,7 @@ def _distinct(names: Names) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def without_key(columns: Columns) -> Columns:
-    """The calls without the column that only tells repeated ones."""
+    """The calls without the column that only identifies repeated ones."""
     if CALL_KEY not in columns.names:
         return columns
     names = {name: column for name, column in columns.names.items() if name != CALL_KEY}

@@ -261,9 +261,10 @@ def _notes(report: SourceReport, calls: int, plan: ReadPlan) -> list[str]:
     notes = [f"{DIALECTS[name].title}: {DIALECTS[name].lacks}" for name in report.dialects if _lacks(name)]
     if not calls and not report.samples and not notes:
         seen = keys_seen(mapping.shape for mapping in plan.mappings if mapping.dialect == GENERIC)
-        options = " ".join(map_options(seen)) or "--map names your own keys"
+        options = " ".join(map_options(seen))
         notes += [f"keys: {keys_text(seen)}"] if seen else []
-        notes.append(f"no calls; try {options}, or --dialect NAME")
+        tried = f"try {options}" if options else "--map names your own keys"
+        notes.append(f"no calls: {tried}, --dialect forces a dialect")
     notes += [f"warning: {warning}" for warning in report.warnings]
     return notes
 
