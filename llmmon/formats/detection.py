@@ -18,7 +18,6 @@ from llmmon.formats.envelopes import Claimed, objects_in
 from llmmon.formats.home_made import (
     GENERIC,
     TAG_PLACES,
-    Units,
     bindings_in,
     has_moments,
     holder_of,
@@ -28,7 +27,8 @@ from llmmon.formats.home_made import (
     resolve,
     tag_bindings,
 )
-from llmmon.formats.layouts import BLANK, LINES, Layout, UnreadableError, elements_of, layout_of
+from llmmon.formats.json_text import BLANK, UnreadableError
+from llmmon.formats.layouts import LINES, Layout, elements_of, layout_of
 from llmmon.formats.mapping import (
     CALL_KEY,
     COMPLETENESS,
@@ -48,6 +48,7 @@ from llmmon.formats.mapping import (
     steps_of,
     value_at,
 )
+from llmmon.formats.units import Units
 from llmmon.metrics.record import TAG_PREFIX
 
 _COMPLETENESS: Final = sources_of(frozenset(COMPLETENESS))
