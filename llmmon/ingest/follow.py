@@ -18,7 +18,9 @@ import numpy as np
 
 from llmmon.errors import InputError, reason_of
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN
+from llmmon.formats.csv_table import RecordSplitter
 from llmmon.formats.detection import ReadPlan, plan_for
+from llmmon.formats.layouts import Layout
 from llmmon.formats.mapping import CALL_KEY
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
 from llmmon.ingest.query import Loader, MakeFold, Query
@@ -99,6 +101,24 @@ def behind_last_newline(source: Source, least: int) -> int:
             return start + newline + 1
         end = start
     return min(least, source.size)
+
+
+def behind_last_record(source: Source, layout: Layout) -> int:
+    """The offset behind the last whole record of a plain file of lines or CSV."""
+    splitter = layout.splitter()
+    if not isinstance(splitter, RecordSplitter):
+        return behind_last_newline(source, 0)
+    for block in blocks(source):
+        splitter.feed(block)
+    return splitter.offset
+
+
+def _records_before(part: Part, plan: ReadPlan) -> int | None:
+    """How many records were read line by line, of CSV whose cells have begun to go over lines; None elsewhere."""
+    splitter = plan.layout.splitter()
+    if part.known is None or not part.known.plain or not isinstance(splitter, RecordSplitter):
+        return None
+    return len(splitter.feed(stretch(part.file.source.path, 0, part.known.offset)))
 
 
 def is_cut(source: Source, stream: TailStream | None) -> bool:
@@ -241,13 +261,13 @@ class _Reading:
         """What is compressed, or must be read from its beginning; one at a time, in this process."""
         source, known = part.file.source, part.known
         whole = not plan.splittable
-        if whole and not source.packing and plan.layout.splittable:
-            source = msgspec.structs.replace(source, size=behind_last_newline(source, 0))
+        if whole and not source.packing and plan.layout.kind != "documents":
+            source = msgspec.structs.replace(source, size=behind_last_record(source, plan.layout))
         stream = TailStream(source, 0 if whole else part.start) if source.packing else None
         before = known if whole and known is not None and known.whole else None
         streams = {} if stream is None else {0: stream}
         request = self._loader.request([source], [plan], [(0, None)], streams=streams, jobs=1)
-        report = self._scan(request, after=None if before is None else before.lines)
+        report = self._scan(request, after=_records_before(part, plan) if before is None else before.lines)
         if stream is not None and not stream.trace.ended and not self._is_old(part.file):
             self._failed = [one for one in self._failed if one[0] != source.path]
         if plan.layout.kind == "documents" and report.rejected and is_cut(source, stream):  # it comes again, whole

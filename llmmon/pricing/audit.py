@@ -14,6 +14,7 @@ from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
     Quoted,
     Usage,
+    at_stand_in,
     calculate,
     charge,
     doubtful_zeros,
@@ -22,6 +23,7 @@ from llmmon.pricing.costs import (
     price,
     quote,
     usage_of,
+    without_price,
 )
 from llmmon.pricing.disagreements import Case, Cause, causes_of, differ
 from llmmon.pricing.price_table import PriceTable
@@ -57,6 +59,8 @@ class Block(msgspec.Struct, frozen=True, eq=False):
     logged: FloatArray  # as the log has it
     recalculated: FloatArray
     priced: Columns
+    partial: BoolArray  # some of the usage has no price
+    stood_in: BoolArray  # some of the usage was priced as another kind
 
     @property
     def cost(self) -> FloatArray:
@@ -81,18 +85,22 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         as_logged = ~np.isnan(self.priced.number("cost_logged_usd"))
         contradicted = self.disagreeing & self.quoted.certain
         calculated = ~np.isnan(self.priced.number("cost_calculated_usd"))
-        sure = self.hits | (self.quoted.certain & self.columns.dated & ~self.doubtful)
+        sure = self.quoted.certain & self.columns.dated & ~(self.doubtful | self.partial | self.stood_in)
+        sure = self.hits | sure
         certain: BoolArray = (as_logged & ~contradicted) | (calculated & sure)
         return certain
 
 
 def block_of(columns: Columns, plan: CostPlan) -> Block:
     """Price a block; `columns` carry `cost_usd` as logged, not yet priced."""
+    usage, quoted = usage_of(columns), quote(columns, plan.table, plan.undated_us)
     return Block(
         plan=plan,
         columns=columns,
-        usage=usage_of(columns),
-        quoted=quote(columns, plan.table, plan.undated_us),
+        usage=usage,
+        quoted=quoted,
+        partial=without_price(usage, quoted),
+        stood_in=at_stand_in(usage, quoted),
         hits=gateway_hits(columns),
         doubtful=doubtful_zeros(columns),
         logged=columns.number("cost_usd"),
@@ -148,7 +156,7 @@ def _uncached(usage: Usage, *, reads: bool) -> Usage:
 
 _MOST_VALUES: Final = 4_000_000  # costs per request kept exactly; 8 bytes each
 COST_UNIT: Final = 10  # nano-dollars, in which costs per request are kept: room for 687 dollars a request
-_WHY: Final = ("no price", "no model", "no usage", "incomplete usage")
+_WHY: Final = ("no price", "no model", "no usage", "incomplete usage", "no price for a part")
 _ADDED: Final = "tag.reason"  # a name that the analysis adds to group by
 _MERGE_EVERY: Final = 64
 
@@ -295,6 +303,7 @@ def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
     rows = np.flatnonzero(block.priced.number("unpriced") == 1)
     columns = block.columns.take(rows)
     reason = np.where(block.quoted.index[rows] >= 0, _WHY.index("incomplete usage"), _WHY.index("no price"))
+    reason[block.partial[rows]] = _WHY.index("no price for a part")
     reason[~block.usage.used[rows]] = _WHY.index("no usage")
     reason[columns.name("model").codes < 0] = _WHY.index("no model")
     why = Names(reason.astype(np.int32), list(_WHY))
