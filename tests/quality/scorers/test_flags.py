@@ -85,7 +85,7 @@ SILENT = [
     ("truncated", "Quote him.", '"A loaf is a letter from the past." - Anton Weber'),
     ("truncated", "Write a letter.", "Thank you for the years we had together.\n\nKind regards,\nAnn Miller"),
     ("truncated", "Tell a tale.", "And so they all went home before it rained.\n\nThe End"),
-    ("truncated", "Write a song.", "The night is young and so are we\nThe road is long\nWe go down to the sea"),
+    ("truncated", "Write a song.", "The night is young\nThe road is long\nThe day is done\nWe sing a song"),
     ("truncated", "Write a note.", "All of it is done by now.\n\n---"),
     ("secret", None, "Never share your password, token, secret or API key with anyone."),
     ("secret", None, "Set password=os.environ['DB_PASSWORD'] and api_key = settings.api_key first."),
