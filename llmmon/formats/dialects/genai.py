@@ -66,8 +66,20 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "request_id": ("gen_ai.response.id",),
     "error_type": ("error.type", "exception.type"),
     "error_message": ("exception.message",),
-    "prompt:json": ("gen_ai.input.messages", "gen_ai.prompt", "input.value", "traceloop.entity.input", "ai.prompt.messages"),
-    "output:json": ("gen_ai.output.messages", "gen_ai.completion", "output.value", "traceloop.entity.output", "ai.response.text"),
+    "prompt:json": (
+        "gen_ai.input.messages",
+        "gen_ai.prompt",
+        "input.value",
+        "traceloop.entity.input",
+        "ai.prompt.messages",
+    ),
+    "output:json": (
+        "gen_ai.output.messages",
+        "gen_ai.completion",
+        "output.value",
+        "traceloop.entity.output",
+        "ai.response.text",
+    ),
 }
 
 
