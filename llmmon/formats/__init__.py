@@ -13,9 +13,10 @@ from llmmon.formats.dialects.anthropic_batch import ANTHROPIC_BATCH
 from llmmon.formats.dialects.azure import AZURE_APIM_GATEWAY, AZURE_APIM_LLM, AZURE_OPENAI
 from llmmon.formats.dialects.bedrock import BEDROCK
 from llmmon.formats.dialects.bodies import RAW
-from llmmon.formats.dialects.claude_code import CLAUDE_CODE
+from llmmon.formats.dialects.claude_code import CLAUDE_CODE, CLAUDE_CODE_ERROR
 from llmmon.formats.dialects.cloudflare import CLOUDFLARE, CLOUDFLARE_LOGPUSH
 from llmmon.formats.dialects.codex import CODEX
+from llmmon.formats.dialects.cursor import CURSOR
 from llmmon.formats.dialects.helicone import HELICONE
 from llmmon.formats.dialects.langfuse import LANGFUSE, LANGFUSE_TRACE
 from llmmon.formats.dialects.langsmith import LANGSMITH
@@ -23,7 +24,7 @@ from llmmon.formats.dialects.litellm import LITELLM, LITELLM_SPEND
 from llmmon.formats.dialects.llm_cli import LLM_CLI
 from llmmon.formats.dialects.native import METRIC_SAMPLES
 from llmmon.formats.dialects.openai_batch import OPENAI_BATCH
-from llmmon.formats.dialects.openrouter import OPENROUTER
+from llmmon.formats.dialects.openrouter import OPENROUTER, OPENROUTER_ACTIVITY
 from llmmon.formats.dialects.otlp import OTLP, OTLP_OTHER
 from llmmon.formats.dialects.portkey import PORTKEY
 from llmmon.formats.dialects.public_traces import AZURE_TRACE, BURSTGPT, MOONCAKE_TRACE
@@ -37,10 +38,11 @@ from llmmon.formats.dialects.weave import WEAVE
 DIALECTS: Final[dict[str, Dialect]] = {
     dialect.name: dialect
     for dialect in (
-        *(BEDROCK, OTLP, OTLP_OTHER, LITELLM, LITELLM_SPEND, WEAVE, CODEX, CLAUDE_CODE),
+        *(BEDROCK, OTLP, OTLP_OTHER, LITELLM, LITELLM_SPEND, WEAVE, CODEX, CLAUDE_CODE_ERROR, CLAUDE_CODE),
         *(OPENAI_BATCH, ANTHROPIC_BATCH, SGLANG, SGLANG_METRICS, TGI, VERTEX),
         *(AZURE_OPENAI, AZURE_APIM_GATEWAY, AZURE_APIM_LLM, CLOUDFLARE, CLOUDFLARE_LOGPUSH, PORTKEY, OPENROUTER),
         *(HELICONE, LANGSMITH, LANGFUSE, LANGFUSE_TRACE, PHOENIX, PHOENIX_FRAME, OTEL_CONSOLE),
+        *(CURSOR, OPENROUTER_ACTIVITY),
         *(LLM_CLI, AIDER, FASTCHAT, VLLM_BENCH, AZURE_TRACE, BURSTGPT, MOONCAKE_TRACE, METRIC_SAMPLES),
         *RAW,
     )

@@ -15,7 +15,7 @@ from llmmon.formats import outcomes, values
 from llmmon.formats.bound import BoundSlots, Interners, RawCalls
 from llmmon.formats.counts import billed_apart, token_counts
 from llmmon.formats.doubts import Doubts, add_doubts, doubts_of
-from llmmon.formats.mapping import RESULTS, Binding, Slot
+from llmmon.formats.mapping import CALL_KEYS, JOIN_KEY, RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
@@ -37,6 +37,7 @@ class CallRule(msgspec.Struct, frozen=True):
 
     weak: bool = True
     lone: bool = True
+    halves: bool = False  # lines with a key that joins them to others count whatever little they show
 
 
 class Evidence(Enum):
@@ -144,6 +145,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         "quality_score": slots.numbers("quality_score", lambda _: SCORE_UNITS),
         "attempt": slots.numbers("attempt"),
         "cache_hit": slots.numbers("cache_hit"),
+        **{slot: slots.numbers(slot) for slot in CALL_KEYS},
     }
     names: dict[str, Names] = {}
     if wants_outcome:
@@ -156,7 +158,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         texts={
             slot: [(values.as_json if slot == "schema" else values.as_text)(value) for value in slots.texts(slot)]
             for slot, bindings in slots.bound.items()
-            if bindings[0].kind is Slot.TEXT
+            if bindings[0].kind is Slot.TEXT and slot != "buckets"
         },
         positions=slots.raw.lines,
     )
@@ -179,6 +181,12 @@ def _written(slots: BoundSlots) -> BoolArray:
 
 def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallRule) -> BoolArray:
     counted = _any_there(found, _COUNTS)
+    grouped = slots.numbers("grouped")
+    if grouped is not None:
+        buckets = ~np.isnan(grouped) & (grouped != 1)
+        add_doubts(slots.doubts, {"grouped": int(np.count_nonzero(buckets))})
+        kept: BoolArray = ~buckets & _is_call(slots.without("grouped"), found, answered, rule)
+        return kept
     if counted.all():
         return counted
     named = _is_named(found, "model")
@@ -186,6 +194,9 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
     keep: BoolArray = counted | named | prompted | _written(slots)
     if rule.weak and not keep.all():
         keep |= answered | _any_there(found, _WEAK)
+    if rule.halves and not keep.all():
+        joined = slots.codes(JOIN_KEY) != MISSING_CODE
+        keep |= joined & (answered | _any_there(found, _WEAK) | _is_over(slots))
     if not rule.lone and not counted.all():
         ended = answered | _any_there(found, ("latency_ms", "cost_usd")) | _is_over(slots)
         lone = keep & ~(counted | ended)

@@ -20,7 +20,10 @@ _OK, _ERROR, _CANCELLED, _UNKNOWN = range(4)
 _UNSAID: Final = -1
 
 _OK_WORDS: Final = frozenset(
-    "ok success succeeded successful completed complete done finished pass passed true default unset incomplete".split()
+    (
+        "ok success succeeded successful completed complete done finished pass passed true default unset incomplete "
+        "debug warning"
+    ).split()
 )
 _ERROR_WORDS: Final = frozenset("error failed failure fail errored exception timeout timed_out expired false".split())
 # of calls that have begun and not ended
@@ -158,7 +161,7 @@ def word_status(value: Any, depth: int = _DEEPEST) -> int:
         return _ERROR if value >= 400 else _OK if value >= 100 else _UNSAID
     if not isinstance(value, str):
         return _UNSAID
-    word = value.strip().lower().replace(" ", "_").removeprefix("status_code_")
+    word = value.partition(",")[0].strip().lower().replace(" ", "_").removeprefix("status_code_")
     for status, words in ((_OK, _OK_WORDS), (_ERROR, _ERROR_WORDS), (_CANCELLED, _CANCELLED_WORDS)):
         if word in words:
             return status

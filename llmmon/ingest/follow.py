@@ -18,8 +18,10 @@ import numpy as np
 
 from llmmon.errors import InputError, reason_of
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN
+from llmmon.formats.csv_table import RecordSplitter
 from llmmon.formats.detection import ReadPlan, plan_for
-from llmmon.formats.mapping import CALL_KEY
+from llmmon.formats.layouts import Layout
+from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
 from llmmon.ingest.query import Loader, MakeFold, Query
 from llmmon.ingest.report import SourceReport
@@ -54,21 +56,22 @@ class LinesFrom:
 
 
 class Seen:
-    """Calls that were delivered, the last of them, by the identifiers of dialects that log a call more than once."""
+    """Calls that were delivered, the last of them, by the keys of dialects that may hold a call more than once."""
 
     def __init__(self, most: int = _MOST_SEEN) -> None:
         self._most = most
-        self._names: dict[str, None] = {}
+        self._keys: dict[float, None] = {}
 
     def unseen(self, columns: Columns) -> Columns:
-        """The calls that were not delivered before; they are from now on."""
-        names = columns.names.get(CALL_KEY)
-        if names is None:
+        """The calls that were not delivered before, nor stand around such; they are delivered from now on."""
+        keys = columns.numbers.get(CALL_KEY)
+        if keys is None:
             return columns
-        known = np.array([value in self._names for value in names.values] + [False])[names.codes]
-        self._names.update(dict.fromkeys(names.values[code] for code in set(names.codes.tolist()) if code >= 0))
-        for name in list(self._names)[: max(0, len(self._names) - self._most)]:
-            del self._names[name]
+        known = np.array([key in self._keys for key in keys.tolist()], np.bool_)
+        for found in (keys, columns.number(CALL_PARENT)):
+            self._keys.update(dict.fromkeys(found[~np.isnan(found)].tolist()))
+        for key in list(self._keys)[: max(0, len(self._keys) - self._most)]:
+            del self._keys[key]
         return columns.take(~known) if known.any() else columns
 
 
@@ -99,6 +102,24 @@ def behind_last_newline(source: Source, least: int) -> int:
             return start + newline + 1
         end = start
     return min(least, source.size)
+
+
+def behind_last_record(source: Source, layout: Layout) -> int:
+    """The offset behind the last whole record of a plain file of lines or CSV."""
+    splitter = layout.splitter()
+    if not isinstance(splitter, RecordSplitter):
+        return behind_last_newline(source, 0)
+    for block in blocks(source):
+        splitter.feed(block)
+    return splitter.offset
+
+
+def _records_before(part: Part, plan: ReadPlan) -> int | None:
+    """How many records were read line by line, of CSV whose cells have begun to go over lines; None elsewhere."""
+    splitter = plan.layout.splitter()
+    if part.known is None or not part.known.plain or not isinstance(splitter, RecordSplitter):
+        return None
+    return len(splitter.feed(stretch(part.file.source.path, 0, part.known.offset)))
 
 
 def is_cut(source: Source, stream: TailStream | None) -> bool:
@@ -180,7 +201,7 @@ class _Reading:
         self._failed += found.failed
         ready = [(part, plan) for part in found.parts if (plan := self._plan(part.file)) is not None]
         streams = open_plans(found.streams, self._loader.wanted)
-        self._loader.deferred |= any(plan.repeats for plan in (*(plan for _, plan in ready), *streams[1]))
+        self._loader.deferred |= any(plan.repeats or plan.nests for plan in (*(plan for _, plan in ready), *streams[1]))
         plain = [(part, plan) for part, plan in ready if part.file.source.splittable and plan.splittable]
         for part, plan in ready:
             if not (part.file.source.splittable and plan.splittable):
@@ -241,13 +262,13 @@ class _Reading:
         """What is compressed, or must be read from its beginning; one at a time, in this process."""
         source, known = part.file.source, part.known
         whole = not plan.splittable
-        if whole and not source.packing and plan.layout.splittable:
-            source = msgspec.structs.replace(source, size=behind_last_newline(source, 0))
+        if whole and not source.packing and plan.layout.kind != "documents":
+            source = msgspec.structs.replace(source, size=behind_last_record(source, plan.layout))
         stream = TailStream(source, 0 if whole else part.start) if source.packing else None
         before = known if whole and known is not None and known.whole else None
         streams = {} if stream is None else {0: stream}
         request = self._loader.request([source], [plan], [(0, None)], streams=streams, jobs=1)
-        report = self._scan(request, after=None if before is None else before.lines)
+        report = self._scan(request, after=_records_before(part, plan) if before is None else before.lines)
         if stream is not None and not stream.trace.ended and not self._is_old(part.file):
             self._failed = [one for one in self._failed if one[0] != source.path]
         if plan.layout.kind == "documents" and report.rejected and is_cut(source, stream):  # it comes again, whole
@@ -339,7 +360,7 @@ def read_known(
         for source in (open_source(one.path),)
     ]
     sources, plans, streams, _ = open_plans(found, loader.wanted)
-    loader.deferred |= any(plan.repeats for plan in plans)
+    loader.deferred |= any(plan.repeats or plan.nests for plan in plans)
     ranges = [(_offset_since(source, plan, since_us), None) for source, plan in zip(sources, plans, strict=True)]
     results = scan(loader.request(sources, plans, ranges, streams=streams), loader.make_fold).results
     if not loader.deferred:

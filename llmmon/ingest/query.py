@@ -11,13 +11,24 @@ import numpy as np
 
 from llmmon.errors import EXIT_INPUT, EXIT_OK, NO_CALLS, NO_LOGS, InputError
 from llmmon.formats.detection import ReadPlan, Wanted
+from llmmon.formats.home_made import GENERIC
 from llmmon.formats.mapping import Binding
+from llmmon.formats.suggestions import keys_seen, keys_text, map_options
 from llmmon.ingest import parallel, sources
 from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, open_plans, scan
-from llmmon.ingest.selection import EVERY_CALL, Selection, keep_most_complete
+from llmmon.ingest.selection import (
+    EVERY_CALL,
+    OnceFold,
+    Selection,
+    any_repeated,
+    codes_of,
+    joined_halves,
+    keep_most_complete,
+    keep_once,
+)
 from llmmon.ingest.spans import SPAN_BYTES, Source, Stream
 from llmmon.ingest.time_range import TimeRange, TimeRequest
 from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
@@ -57,6 +68,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     naive_tz: str = "UTC"
     dialect: str | None = None
     overrides: tuple[Binding, ...] = ()  # where fields are read from, before what the dialect says
+    root: str | None = None  # the object of a home-made line that is the call
     cost: str = CostMode.AUTO
     jobs: int | None = None
     engine: str | None = None  # HOST:PORT of a Dask scheduler
@@ -166,8 +178,8 @@ class Settled(msgspec.Struct, frozen=True):
 
 def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
     """Each call once: in dialects that log a call more than once, or by its id in any."""
-    single, _ = keep_most_complete(columns)
-    return keep_most_complete(single, "request_id")[0] if any_dialect else single
+    single = keep_once(joined_halves(columns))
+    return keep_most_complete(single, codes_of(single.name("request_id")))[0] if any_dialect else single
 
 
 class Logs:
@@ -205,6 +217,7 @@ def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
         fields=own | pricing_fields(query.cost, needed),
         tags=tags,
         overrides=query.overrides,
+        root=query.root,
         dialect=query.dialect,
         naive=query.naive_tz,
     )
@@ -228,20 +241,38 @@ def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int 
     times = TimeRange(query.time, query.wall_us, query.tz, query.say)
     logs = Logs(query, loader.wanted)
     times.locate(logs.sources, logs.plans)
-    loader.deferred |= times.trailing or any(plan.repeats for plan in logs.plans)
-    trailing, horizon_us = times.trailing, query.time.horizon_us()
-    request = loader.request(
+    # calls around others: a filter may take the ones and leave the others; what comes by a pipe is read but once
+    unsure = any(plan.nests for plan in logs.plans) and (query.where is not None or bool(logs.streams))
+    loader.deferred |= times.trailing or unsure or any(plan.repeats for plan in logs.plans)
+    if not loader.deferred:
+        with keep_rejects(query.rejects) as rejects:
+            scanned = scan(_request(loader, logs, times), lambda: OnceFold(loader.make_fold()), rejects)
+        if not any_repeated([keys for _, keys in scanned.results]):
+            return _done(query, logs, times, scanned, [result for result, _ in scanned.results])
+        loader.deferred = True
+    return _read_deferred(loader, logs, times)
+
+
+def _request(loader: Loader, logs: Logs, times: TimeRange) -> ScanRequest:
+    plans = logs.plans
+    if loader.deferred:  # what is needed to choose among the rows of a call
+        plans = tuple(msgspec.structs.replace(plan, repeats=True) for plan in plans)
+    return loader.request(
         logs.sources,
-        logs.plans,
+        plans,
         times.ranges,
         streams=logs.streams,
-        inside=EVERY_CALL if trailing else Selection(times.start_us, times.end_us),
-        cache=query.cache,
+        inside=EVERY_CALL if times.trailing else Selection(times.start_us, times.end_us),
+        cache=loader.query.cache,
     )
+
+
+def _read_deferred(loader: Loader, logs: Logs, times: TimeRange) -> Read:
+    """Read all calls, then settle what can be told only then: where the log ends, and which rows are of one call."""
+    query, trailing, horizon_us = loader.query, times.trailing, loader.query.time.horizon_us()
+    request = _request(loader, logs, times)
     with keep_rejects(query.rejects) as rejects:
         scanned = scan(request, (lambda: TrailingFold(horizon_us)) if trailing else loader.make_fold, rejects)
-    if not loader.deferred:
-        return _done(query, logs, times, scanned, scanned.results)
     if trailing:
         times.settle(scanned.report.end_us)
     inside = in_log_order(concat(scanned.results))
@@ -267,7 +298,7 @@ def _done(query: Query, logs: Logs, times: TimeRange, scanned: Scanned[Any], res
     for path, why in report.failed:
         query.say(f"{path}: {why}")
     if report.used == 0 and report.samples == 0:
-        raise nothing_usable(report)
+        raise nothing_usable(report, logs.plans)
     window = times.window(report.start_us, report.end_us)
     report = msgspec.structs.replace(
         report, failed=failed, timezone=query.tz, now_us=times.now_us if times.now_us is not None else window.end_us
@@ -275,15 +306,20 @@ def _done(query: Query, logs: Logs, times: TimeRange, scanned: Scanned[Any], res
     return Read(results, report, window, EXIT_INPUT if failed else EXIT_OK, scanned)
 
 
-def nothing_usable(report: SourceReport) -> InputError:
+def nothing_usable(report: SourceReport, plans: Sequence[ReadPlan] = ()) -> InputError:
     """The error for logs without a single usable row: what was seen, and what to try."""
+    seen_keys = keys_seen(mapping.shape for plan in plans for mapping in plan.mappings if mapping.dialect == GENERIC)
+    keys = f"\n  keys in these lines: {keys_text(seen_keys)}" if seen_keys else ""
+    options = map_options(seen_keys)
     counts = f"{report.blank:,} blank, {report.skipped:,} without a call, {report.rejected:,} unreadable"
     seen = f"{report.lines:,} line{'s' * (report.lines != 1)}: {counts}"
     first = f"\n  first: {report.rejects[0].place}: {report.rejects[0].reason}" if report.rejects else ""
     kinds = f"\n  read as: {', '.join(report.dialects)}" if report.dialects else ""
     files = report.files[0] if len(report.files) == 1 else f"{len(report.files)} files"
     return InputError(
-        f"no LLM call found in {files} ({seen}){kinds}{first}",
-        hint="`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
+        f"no LLM call found in {files} ({seen}){kinds}{keys}{first}",
+        hint=" ".join(options)
+        if options
+        else "`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
         code=NO_CALLS,
     )

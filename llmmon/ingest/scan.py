@@ -18,7 +18,7 @@ from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, 
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import ReadPlan, Wanted, plan_for
 from llmmon.formats.doubts import add_doubts, warnings_of
-from llmmon.formats.mapping import CALL_KEY, COMPLETENESS
+from llmmon.formats.mapping import CALL_KEYS, COMPLETENESS, JOIN_KEY
 from llmmon.formats.reader import Block, SpanReader, uniform_reader
 from llmmon.formats.tabular.reader import UniformReader
 from llmmon.ingest import dask, parallel
@@ -187,7 +187,7 @@ class SpanWorker:
 
     def _chunks(self, span: Span, size: int = CHUNK_BYTES) -> Iterator[Any]:
         source = self._request.sources[span.source]
-        any_bytes = self._request.plans[span.source].layout.kind == "documents"
+        any_bytes = not self._request.plans[span.source].layout.splittable
         if source.packing or span.source in self._request.streams:
             stream = self._request.streams.get(span.source) or Stream(source)
             return stream.pieces() if any_bytes else stream.chunks(size)
@@ -212,7 +212,8 @@ class SpanWorker:
 
 def _fields_of(plan: ReadPlan) -> frozenset[str]:
     """What is taken of the calls: what was asked for (other columns are by-products), and what tells repeats apart."""
-    return plan.fields | {CALL_KEY, *COMPLETENESS} if plan.repeats else plan.fields
+    once = COMPLETENESS if plan.repeats or plan.nests else ()
+    return plan.fields | {*CALL_KEYS, *once, *((JOIN_KEY, "model") if plan.joins else ())}
 
 
 def bytes_of(request: ScanRequest, span: Span) -> int:

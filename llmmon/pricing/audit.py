@@ -9,12 +9,11 @@ import msgspec
 import numpy as np
 
 from llmmon.metrics.aggregates import Group, GroupIndex, Run, Values, coarsen, keys_of, sorted_run
-from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
+from llmmon.metrics.columns import BoolArray, CodeArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
     Quoted,
     Usage,
-    at_stand_in,
     calculate,
     charge,
     doubtful_zeros,
@@ -26,6 +25,8 @@ from llmmon.pricing.costs import (
     without_price,
 )
 from llmmon.pricing.disagreements import Case, Cause, causes_of, differ
+from llmmon.pricing.doubts import Doubt
+from llmmon.pricing.model_names import is_self_hosted, parse
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.what_if import Alternative, alternative
 
@@ -33,6 +34,7 @@ from llmmon.pricing.what_if import Alternative, alternative
 FIGURES: Final = (
     *("calls", "prompt_tokens", "completion_tokens", "cached_tokens", "priced_calls", "logged_calls", "logged"),
     *("calculated_calls", "calculated", "unpriced_calls", "certain", "compared_calls", "compared_logged"),
+    *("certain_calls", "tokens", "certain_tokens", "unpriced_tokens", "unpriced_silent_calls", "unpriced_without_cost"),
     *("compared_recalculated", "disagreeing_calls", "gateway_hits", "gateway_saved", "read_saved", "write_extra"),
 )
 
@@ -45,6 +47,8 @@ class CostPlan(msgspec.Struct, frozen=True):
     as_models: tuple[str, ...] = ()
     undated_us: int | None = None
     largest: int = 10
+    every_us: int = 0  # width of the periods that are told apart; 0: none
+    tz: str = "UTC"  # in which they begin
 
 
 class Block(msgspec.Struct, frozen=True, eq=False):
@@ -60,7 +64,6 @@ class Block(msgspec.Struct, frozen=True, eq=False):
     recalculated: FloatArray
     priced: Columns
     partial: BoolArray  # some of the usage has no price
-    stood_in: BoolArray  # some of the usage was priced as another kind
 
     @property
     def cost(self) -> FloatArray:
@@ -80,15 +83,46 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         return self.compared & differ(self.logged, self.recalculated)
 
     @property
-    def certain(self) -> BoolArray:
-        """Calls whose cost is certain, see `costs.CostReport.certain_share`."""
-        as_logged = ~np.isnan(self.priced.number("cost_logged_usd"))
-        contradicted = self.disagreeing & self.quoted.certain
-        calculated = ~np.isnan(self.priced.number("cost_calculated_usd"))
-        sure = self.quoted.certain & self.columns.dated & ~(self.doubtful | self.partial | self.stood_in)
-        sure = self.hits | sure
-        certain: BoolArray = (as_logged & ~contradicted) | (calculated & sure)
-        return certain
+    def doubts(self) -> CodeArray:
+        """Why the cost of each call is uncertain: a place in `Doubt`, -1 where it is certain; shape (calls,)."""
+        found = np.full(self.columns.size, -1, np.int32)
+        for doubt, calls in self._doubted():
+            found[calls & (found < 0)] = _DOUBTS.index(doubt)
+        found[(self.priced.number("unpriced") != 1) & (np.isnan(self.cost) | self.hits)] = -1
+        return found
+
+    def _doubted(self) -> Iterator[tuple[Doubt, BoolArray]]:
+        """The calls of each doubt, the weightiest first."""
+        unknown, logged = np.isnan(self.cost), ~np.isnan(self.priced.number("cost_logged_usd"))
+        listed, models = self.quoted.index >= 0, self.columns.name("model")
+        yield Doubt.NO_MODEL, unknown & (models.codes < 0)
+        yield Doubt.SELF_HOSTED, unknown & ~listed & self._self_hosted
+        yield Doubt.NO_PRICE, unknown & ~listed
+        yield Doubt.NO_USAGE, unknown & ~self.usage.used
+        yield Doubt.PART_WITHOUT_PRICE, self.partial & ~logged
+        yield Doubt.INCOMPLETE_USAGE, unknown
+        yield Doubt.LOGGED_ZERO, self.doubtful & ~logged
+        yield Doubt.CONTRADICTED, logged & self.disagreeing & self.quoted.certain
+        for doubt in (Doubt.MODEL_GUESSED, Doubt.DISCOUNT_GUESSED):
+            yield doubt, ~logged & self.quoted.doubted(doubt)
+        yield Doubt.NO_TIME, ~logged & ~self.columns.dated
+
+    @property
+    def _self_hosted(self) -> BoolArray:
+        models, providers = self.columns.name("model"), self.columns.name("provider")
+        by_model = np.array([parse(name, None).self_hosted for name in models.values] + [False])
+        by_provider = np.array([is_self_hosted(name) for name in providers.values] + [False])
+        hosted: BoolArray = by_model[models.codes] | by_provider[providers.codes]
+        return hosted
+
+    @property
+    def tokens(self) -> FloatArray:
+        """What each call used, in and out; shape (calls,)."""
+        usage = self.usage
+        return usage.prompt + usage.output + (0.0 if usage.reasoning is None else usage.reasoning)
+
+
+_DOUBTS: Final = tuple(Doubt)
 
 
 def block_of(columns: Columns, plan: CostPlan) -> Block:
@@ -100,7 +134,6 @@ def block_of(columns: Columns, plan: CostPlan) -> Block:
         usage=usage,
         quoted=quoted,
         partial=without_price(usage, quoted),
-        stood_in=at_stand_in(usage, quoted),
         hits=gateway_hits(columns),
         doubtful=doubtful_zeros(columns),
         logged=columns.number("cost_usd"),
@@ -122,7 +155,15 @@ def figures(block: Block) -> Iterator[tuple[str, FloatArray | BoolArray]]:
     yield "calculated_calls", ~np.isnan(calculated)
     yield "calculated", calculated
     yield "unpriced_calls", block.priced.number("unpriced")
-    yield "certain", np.where(block.certain, cost, 0.0)
+    certain, unpriced = block.doubts < 0, block.priced.number("unpriced") == 1
+    billed, tokens = ~np.isnan(cost) | unpriced, block.tokens
+    yield "certain", np.where(certain, cost, 0.0)
+    yield "certain_calls", certain & billed
+    yield "tokens", np.where(billed, tokens, 0.0)
+    yield "certain_tokens", np.where(certain & billed, tokens, 0.0)
+    yield "unpriced_tokens", np.where(unpriced & np.isnan(cost), tokens, 0.0)
+    yield "unpriced_without_cost", unpriced & np.isnan(cost)
+    yield "unpriced_silent_calls", unpriced & np.isnan(cost) & (tokens == 0)
     yield "compared_calls", compared
     yield "compared_logged", np.where(compared, block.logged, 0.0)
     yield "compared_recalculated", np.where(compared, block.recalculated, 0.0)
@@ -186,8 +227,10 @@ class CostTally(msgspec.Struct, frozen=True, eq=False):
     """Everything the report needs of some calls; `merge_tallies` adds them up in any order."""
 
     groups: Mapping[Group, Sums] = {}  # FIGURES
+    periods: Mapping[Group, Sums] = {}  # FIGURES, by number of the period and group; only of calls with a time
     causes: Mapping[Cause, Sums] = {}  # calls, logged, recalculated
     largest: tuple[Disagreement, ...] = ()
+    doubts: Mapping[Doubt, Sums] = {}  # calls, tokens, cost
     unpriced: Mapping[tuple[str | None, str | None, str], Sums] = {}  # model, provider, why: calls, prompt, completion
     zeros: Mapping[str | None, Sums] = {}  # model: calls, tokens, calls recalculated, recalculated
     users: Mapping[str | None, Sums] = {}  # priced calls, cost
@@ -203,10 +246,13 @@ def tally(columns: Columns, plan: CostPlan) -> CostTally:
     block = block_of(columns, plan)
     cost, known = block.cost, ~np.isnan(block.cost)
     causes, largest = _causes(block)
+    groups, periods = _groups(block)
     return CostTally(
-        groups=_groups(block),
+        groups=groups,
+        periods=periods,
         causes=causes,
         largest=largest,
+        doubts=_doubts(block),
         unpriced=_unpriced(block),
         zeros=_zeros(block),
         users=_by_name(columns, "user", known, np.ones(columns.size), cost),
@@ -229,8 +275,10 @@ def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
     rows = sorted((row for part in parts for row in part.largest), key=lambda row: row.rank)
     return CostTally(
         groups=_added(part.groups for part in parts),
+        periods=_added(part.periods for part in parts),
         causes=_added(part.causes for part in parts),
         largest=tuple(rows[:largest]),
+        doubts=_added(part.doubts for part in parts),
         unpriced=_added(part.unpriced for part in parts),
         zeros=_added(part.zeros for part in parts),
         users=_added(part.users for part in parts),
@@ -262,9 +310,12 @@ def _bounded(values: Values) -> Values:
     return Values((sorted_run(values),)) if values.runs else values
 
 
-def _groups(block: Block) -> dict[Group, Sums]:
-    columns = dict(figures(block))
-    return _by_names(block.columns, block.plan.by, *(columns[name] for name in FIGURES))
+def _groups(block: Block) -> tuple[dict[Group, Sums], dict[Group, Sums]]:
+    """The figures by group, and by period and group."""
+    plan, found = block.plan, dict(figures(block))
+    columns = [found[name] for name in FIGURES]
+    whole = _by(block.columns, Grouping(plan.by), *columns)
+    return whole, _by(block.columns, Grouping(plan.by, plan.every_us, plan.tz), *columns) if plan.every_us else {}
 
 
 def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> FloatArray:
@@ -299,6 +350,19 @@ def _disagreement(columns: Columns, row: int, logged: int, recalculated: int, ca
     return Disagreement(logged, recalculated, cause, position, int(columns.timestamp[row]), *names)
 
 
+def _doubts(block: Block) -> dict[Doubt, Sums]:
+    """Calls, tokens and known cost of each reason for doubt."""
+    codes = block.doubts
+    rows = np.flatnonzero(codes >= 0)
+    if not len(rows):
+        return {}
+    why = Names(codes[rows], [doubt.value for doubt in _DOUBTS])
+    columns = block.columns.take(rows)
+    named = msgspec.structs.replace(columns, names={**columns.names, _ADDED: why})
+    sums = _by_names(named, (_ADDED,), np.ones(len(rows)), block.tokens[rows], block.cost[rows])
+    return {Doubt(key[0]): row for key, row in sums.items()}
+
+
 def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
     rows = np.flatnonzero(block.priced.number("unpriced") == 1)
     columns = block.columns.take(rows)
@@ -314,9 +378,8 @@ def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
 
 def _zeros(block: Block) -> dict[str | None, Sums]:
     known = block.doubtful & ~np.isnan(block.recalculated)
-    tokens = block.usage.prompt + block.usage.output + (0.0 if block.usage.reasoning is None else block.usage.reasoning)
     return _by_name(
-        block.columns, "model", block.doubtful, np.ones(block.columns.size), tokens, known, block.recalculated
+        block.columns, "model", block.doubtful, np.ones(block.columns.size), block.tokens, known, block.recalculated
     )
 
 
@@ -328,11 +391,16 @@ def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray |
 
 def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Sums]:
     """Sums of values (NaN as 0), by names."""
+    return _by(columns, Grouping(names), *values)
+
+
+def _by(columns: Columns, grouping: Grouping, *values: FloatArray | BoolArray) -> dict[Any, Sums]:
+    """Sums of values (NaN as 0), by group."""
     if not columns.size:
         return {}
     index = GroupIndex()
-    numbers, _ = Grouping(names).rows(columns, index)
-    sums = [_summed(numbers, column, len(index)) for column in values]
+    numbers, kept = grouping.rows(columns, index)
+    sums = [_summed(numbers, column if kept is None else column[kept], len(index)) for column in values]
     return {group: tuple(int(column[i]) for column in sums) for group, i in index.items()}
 
 

@@ -17,8 +17,10 @@ from llmmon.pricing.audit import COST_UNIT, FIGURES, CostFold, CostPlan, CostTal
 from llmmon.pricing.cost_modes import AS_READ, PRICED_BY
 from llmmon.pricing.costs import calculate
 from llmmon.pricing.disagreements import EXPLANATIONS, Cause
+from llmmon.pricing.doubts import REASONS, Doubt
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.what_if import SPREAD, Alternative, check_models
+from llmmon.reports.bill import Bill, bill_of
 
 
 class CostRow(msgspec.Struct, frozen=True):
@@ -39,6 +41,8 @@ class CostRow(msgspec.Struct, frozen=True):
     calculated_usd: float | None
     unpriced_calls: int
     certain_share: float | None
+    certain_tokens_share: float | None
+    certain_calls_share: float | None
     compared_calls: int
     compared_logged_usd: float | None
     recalculated_usd: float | None
@@ -84,6 +88,16 @@ class UnpricedRow(msgspec.Struct, frozen=True):
     calls: int
     prompt_tokens: int
     completion_tokens: int
+
+
+class UncertainRow(msgspec.Struct, frozen=True):
+    """Calls whose cost is uncertain for one reason; `cost_usd` is what is known of it, None for nothing."""
+
+    reason: Doubt
+    explanation: str
+    calls: int
+    tokens: int
+    cost_usd: float | None
 
 
 class ZeroRow(msgspec.Struct, frozen=True):
@@ -140,11 +154,12 @@ class WhatIfRow(msgspec.Struct, frozen=True):
 class CostReport(msgspec.Struct, frozen=True):
     """What was spent, and how sure that is.
 
-    `certain_share` is the part of the effective total (by money) that is certain, None where the total is 0 or
-    unknown. Certain is a logged cost unless prices that needed no guess contradict it (by more than 1 % and a
-    millionth of a dollar); a calculated cost if the call has a time and its model and tier are in the price list
-    as they are named, unless the log says 0; and a gateway's cache hit. Unpriced calls have no part in the total
-    and therefore none in the share: `totals.complete` says whether there are any.
+    `certain_share` is the part of what was spent that is certain. A logged cost is, unless prices that needed no guess
+    contradict it (by more than 1 % and a millionth of a dollar); a calculated one is if the call has a time and its
+    model, tier and all of its usage are in the price list as they are named, unless the log says 0; and so is a
+    gateway's cache hit. Calls without a price count as uncertain, with what the others cost a token (or, without
+    tokens, a call). `certain_tokens_share` and `certain_calls_share` are the same by tokens and calls. None without
+    any call that costs something. `uncertain` has the rest by reason.
     """
 
     price_table: str
@@ -153,6 +168,7 @@ class CostReport(msgspec.Struct, frozen=True):
     totals: CostRow
     models: tuple[CostRow, ...]  # the groups of `by`, the most expensive first
     certain_share: float | None
+    uncertain: tuple[UncertainRow, ...]
     causes: tuple[CauseRow, ...]
     disagreements: tuple[DisagreementRow, ...]
     unpriced: tuple[UnpricedRow, ...]
@@ -163,6 +179,7 @@ class CostReport(msgspec.Struct, frozen=True):
     per_user: Spread
     exact: bool  # whether the quantiles per request are
     what_if: tuple[WhatIfRow, ...]
+    bill: Bill | None = None
 
 
 __all__ = ("CostPlan", "CostReport", "check_models", "duplicates_of", "merge_tallies", "report")
@@ -193,6 +210,7 @@ def report(tallied: CostTally, plan: CostPlan, duplicates: DuplicateRow | None =
             sorted(groups, key=lambda row: (-(row.cost_usd or 0.0), [str(name) for name in row.key.values()]))
         ),
         certain_share=totals.certain_share,
+        uncertain=_uncertain_rows(tallied),
         causes=_cause_rows(tallied),
         disagreements=tuple(_disagreement_row(row) for row in tallied.largest),
         unpriced=_unpriced_rows(tallied),
@@ -202,6 +220,7 @@ def report(tallied: CostTally, plan: CostPlan, duplicates: DuplicateRow | None =
         per_request=_per_request(tallied),
         per_user=_per_user(tallied),
         exact=tallied.costs.exact,
+        bill=bill_of(tallied, plan) if plan.every_us else None,
         what_if=tuple(_what_if(model, sums_of) for model, sums_of in tallied.alternatives.items()),
     )
 
@@ -229,13 +248,38 @@ def _row(key: Mapping[str, str | None], sums: Sums) -> CostRow:
         logged_usd=_usd(found["logged"], found["logged_calls"] > 0),
         calculated_usd=_usd(found["calculated"], found["calculated_calls"] > 0),
         unpriced_calls=found["unpriced_calls"],
-        certain_share=found["certain"] / cost if cost else None,
+        certain_share=_certain_share(found, cost),
+        certain_tokens_share=found["certain_tokens"] / found["tokens"] if found["tokens"] else None,
+        certain_calls_share=_share_of_calls(found),
         compared_calls=found["compared_calls"],
         compared_logged_usd=_usd(found["compared_logged"], compared),
         recalculated_usd=_usd(found["compared_recalculated"], compared),
         difference_usd=_usd(found["compared_logged"] - found["compared_recalculated"], compared),
         disagreeing_calls=found["disagreeing_calls"],
     )
+
+
+def _certain_share(found: Mapping[str, int], cost: int) -> float | None:
+    """The certain part of what was spent, where calls without a price count at what the others cost a token."""
+    unpriced, silent = found["unpriced_tokens"], found["unpriced_silent_calls"]
+    priced_tokens, priced_calls = found["tokens"] - unpriced, found["priced_calls"]
+    if not cost:
+        return _share_of_calls(found) if found["unpriced_without_cost"] else None
+    unknown = (cost * unpriced / priced_tokens if priced_tokens else 0.0) + cost * silent / priced_calls
+    return found["certain"] / (cost + unknown)
+
+
+def _share_of_calls(found: Mapping[str, int]) -> float | None:
+    billed = found["priced_calls"] + found["unpriced_without_cost"]
+    return found["certain_calls"] / billed if billed else None
+
+
+def _uncertain_rows(tallied: CostTally) -> tuple[UncertainRow, ...]:
+    rows = (
+        UncertainRow(doubt, REASONS[doubt], calls, tokens, _usd(cost, cost > 0))
+        for doubt, (calls, tokens, cost) in tallied.doubts.items()
+    )
+    return tuple(sorted(rows, key=lambda row: (-(row.cost_usd or 0.0), -row.tokens, -row.calls, row.reason)))
 
 
 def _cause_rows(tallied: CostTally) -> tuple[CauseRow, ...]:
@@ -327,14 +371,23 @@ _FIELDS: Final = PRICED_BY | {"user", "request_id"}
 
 
 def audit_costs(
-    query: Query, *, by: tuple[str, ...], as_models: tuple[str, ...] = (), largest: int = 10
+    query: Query, *, by: tuple[str, ...], as_models: tuple[str, ...] = (), largest: int = 10, every_us: int = 0
 ) -> tuple[CostReport, Read]:
     """What the calls cost and how sure that is; raises `UsageError` for models or fields that do not exist."""
     Grouping(by)  # checks the fields
     table = PriceTable.of(query.prices)
     check_models(as_models, table)
-    plan = CostPlan(table=table, by=by, as_models=as_models, largest=largest, undated_us=query.wall_us)
+    plan = CostPlan(
+        table=table,
+        by=by,
+        as_models=as_models,
+        largest=largest,
+        undated_us=query.wall_us,
+        every_us=every_us,
+        tz=query.tz,
+    )
     as_logged = msgspec.structs.replace(query, cost=AS_READ)  # the fold does the pricing
-    found = read(as_logged, _FIELDS | set(by), lambda: CostFold(plan))
+    timed = {"timestamp"} if every_us else set()
+    found = read(as_logged, _FIELDS | set(by) | timed, lambda: CostFold(plan))
     repeated = duplicates_of(found.repeated, plan) if found.repeated.size else None
     return report(merge_tallies(found.results, largest), plan, repeated), found
