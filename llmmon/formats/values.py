@@ -29,6 +29,12 @@ def numbers(values: Sequence[Any]) -> FloatArray:
     return np.array([_number(value) for value in values], np.float64) if found is None else found
 
 
+def amounts(values: Sequence[Any]) -> FloatArray:
+    """Numbers, NaN where they are 0, which means that none was noted; shape (n,)."""
+    found = numbers(values)
+    return np.where(found == 0, np.nan, found)
+
+
 def as_floats(values: Sequence[Any]) -> FloatArray | None:
     """The values as they are, None if some are no numbers (missing is NaN); shape (n,)."""
     try:
