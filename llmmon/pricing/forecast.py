@@ -21,7 +21,7 @@ _WEEKS: Final = 8  # that the course of the week is learned from
 _HALF_LIFE: Final = 8.0  # days, of the weight of a day in the level
 _TREND_HALF_LIFE: Final = 30.0  # and in the trend
 _DAMPING: Final = 0.98  # of the trend, a day
-_PRIOR_DAYS: Final = 1.5  # of an average weekday that each weekday is mixed with
+_PRIOR_DAYS: Final = 0.5  # of an average weekday that each weekday is mixed with
 _MOST_ORIGINS: Final = 120
 _OUTLIER: Final = 6.0  # robust standard deviations beyond which a day says no more about the level
 
@@ -93,12 +93,13 @@ def _span(size: int, ahead: int) -> int:
 
 
 def _course(days: FloatArray, weekdays: IntArray) -> FloatArray:
-    """How much each day of the week costs, in averages of all; shape (7,)."""
+    """How much each day of the week usually costs, in averages of all; shape (7,)."""
     if len(days) < 7:
         return np.ones(7)
-    mean = days.mean() or 1.0
-    sums, counts = np.bincount(weekdays, days, 7), np.bincount(weekdays, minlength=7)
-    course: FloatArray = (sums / mean + _PRIOR_DAYS) / (counts + _PRIOR_DAYS)
+    usual = np.array([np.median(days[weekdays == day]) for day in range(7)])
+    counts = np.bincount(weekdays, minlength=7)
+    mean = usual.mean()
+    course: FloatArray = (counts * usual / mean + _PRIOR_DAYS) / (counts + _PRIOR_DAYS) if mean > 0 else np.ones(7)
     return np.maximum(course, 0.02)
 
 

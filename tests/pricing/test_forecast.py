@@ -25,7 +25,7 @@ def simulated(days: int, growth: float, noise: float, seed: int) -> FloatArray:
 
 def test_a_regular_week_is_carried_on() -> None:
     history = np.tile(WEEK, 8) * 50
-    assert expected(history, 0, 10) == pytest.approx(np.tile(WEEK, 2)[:10] * 50, rel=0.06)
+    assert expected(history, 0, 10) == pytest.approx(np.tile(WEEK, 2)[:10] * 50, rel=0.06, abs=2.5)
     assert expected(history, 0, 70).sum() == pytest.approx(10 * WEEK.sum() * 50, rel=0.01)
 
 
@@ -84,7 +84,7 @@ def test_the_month_comes_to_what_its_days_cost(run: Run, tmp_path: Path) -> None
     assert found["start"] == "2026-11-01T00:00:00Z"
     assert found["total"]["spent_usd"] == 9.0
     assert found["total"]["expected_usd"] == pytest.approx(30, abs=0.6)
-    assert found["budget_crossed"] == "2026-11-21T00:00:00Z"
+    assert found["budget_crossed"] == "2026-11-20T00:00:00Z"  # half of 9 November is still to come
     assert [row["key"] for row in found["groups"]] == [{"user": "ann"}]
     assert [row["start"][:7] for row in found["earlier"]] == ["2026-10"]
     assert found["earlier"][0]["error"] < 0.03
