@@ -38,8 +38,8 @@ from llmmon.errors import UsageError
 from llmmon.formats.timestamps import moments
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
-from llmmon.metrics.aggregates import Partials, merge
-from llmmon.metrics.aggregation import ALONE, EXACT_VALUES, Beside, Measures, PartialsFold, aggregate
+from llmmon.metrics.aggregates import Aggregates, merge
+from llmmon.metrics.aggregation import ALONE, EXACT_VALUES, AggregatesFold, Beside, Measures, aggregate
 from llmmon.metrics.columns import MISSING_TIME, Columns
 from llmmon.metrics.definitions import METRICS as ALL_METRICS
 from llmmon.metrics.definitions import needed_fields, statistic_called, statistic_name
@@ -76,15 +76,19 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     fields = needed_fields([statistic_name(ALL_METRICS[name], "count") for name in names])
     fields |= {"error_type", *plan.by, *beside.fields}
     found = read(history, fields, lambda: beside.wrap(MonitorFold(measures, grouping, plan)))
-    partials, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
-    calls, partials, by_error = len(partials.groups), of_late(partials, MOST_BUCKETS), of_late(by_error, MOST_BUCKETS)
-    if len(partials.groups) < calls:
+    aggregates, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
+    calls, aggregates, by_error = (
+        len(aggregates.groups),
+        of_late(aggregates, MOST_BUCKETS),
+        of_late(by_error, MOST_BUCKETS),
+    )
+    if len(aggregates.groups) < calls:
         query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // 86_400_000_000} days back")
-    whole = panel(()) if plan.thresholds else panel_of(partials, grouping, MOST_GROUPS, by_error)
+    whole = panel(()) if plan.thresholds else panel_of(aggregates, grouping, MOST_GROUPS, by_error)
     watched = _selected(whole, plan)
     sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)
     now_us = found.source.now_us or 0
-    verdicts = _judged(watched, sampled, partials, grouping, plan, now_us)
+    verdicts = _judged(watched, sampled, aggregates, grouping, plan, now_us)
     window = _window(query, found, now_us)
     every = merged(anomaly for one in verdicts for anomaly in incidents(one))
     shown = [a for a in every if _overlaps(a, window) and not _excluded(a, plan.exclude)]
@@ -107,12 +111,12 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
 class MonitorFold:
     """Digests by bucket and group, errors by type, and the metric samples as they are.
 
-    Hard limits have partials instead: they are on the statistics as everywhere else, failed calls and all.
+    Hard limits have aggregates instead: they are on the statistics as everywhere else, failed calls and all.
     """
 
     def __init__(self, measures: Measures, grouping: Grouping, plan: MonitorPlan) -> None:
         plans = [(measures, grouping), (_ERRORS, Grouping(("error_type",), STEP_US))]
-        self._parts = PartialsFold(plans, EXACT_VALUES) if plan.thresholds else _Digests(plans)
+        self._parts = AggregatesFold(plans, EXACT_VALUES) if plan.thresholds else _Digests(plans)
         self._plan = plan
         self._samples: list[dict[str, Any]] = []
 
@@ -123,8 +127,8 @@ class MonitorFold:
         self._parts.add(columns if self._plan.thresholds else levels_of_successes(columns), samples)
         self._samples += samples
 
-    def result(self) -> tuple[list[Partials], list[dict[str, Any]]]:
-        """One partials a grouping, and the samples."""
+    def result(self) -> tuple[list[Aggregates], list[dict[str, Any]]]:
+        """One aggregates a grouping, and the samples."""
         return self._parts.result(), self._samples
 
 
@@ -133,7 +137,7 @@ class _Digests:
 
     def __init__(self, plans: list[tuple[Measures, Grouping]]) -> None:
         self._plans = plans
-        self._pending: list[list[Partials]] = [[] for _ in plans]
+        self._pending: list[list[Aggregates]] = [[] for _ in plans]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         if columns.size:
@@ -142,7 +146,7 @@ class _Digests:
                 if len(pending) == _MERGE_EVERY:
                     pending[:] = [digested(merge(pending))]
 
-    def result(self) -> list[Partials]:
+    def result(self) -> list[Aggregates]:
         return [digested(merge(pending)) for pending in self._pending]
 
 
@@ -188,10 +192,10 @@ def _sampled(name: str, tags: tuple[tuple[str, str], ...], rows: list[dict[str, 
 
 
 def _judged(
-    panel: Panel, sampled: list[Series], partials: Any, grouping: Grouping, plan: MonitorPlan, now_us: int
+    panel: Panel, sampled: list[Series], aggregates: Any, grouping: Grouping, plan: MonitorPlan, now_us: int
 ) -> list[Verdicts]:
     if plan.thresholds:
-        return [_beyond(partials, grouping, limit) for limit in plan.thresholds]
+        return [_beyond(aggregates, grouping, limit) for limit in plan.thresholds]
     if plan.methods:
         every = [*panel.series, *sampled]
         return [lookup(DETECTORS, name, "method")().judge(one) for name in plan.methods for one in every]
@@ -199,9 +203,9 @@ def _judged(
     return [*found, *(judge_samples(one) for one in sampled)]
 
 
-def _beyond(partials: Any, grouping: Grouping, limit: tuple[str, str, float]) -> Verdicts:
+def _beyond(aggregates: Any, grouping: Grouping, limit: tuple[str, str, float]) -> Verdicts:
     name, sign, number = limit
-    series = statistic_series(partials, grouping, statistic_called(name).name)
+    series = statistic_series(aggregates, grouping, statistic_called(name).name)
     detector = ThresholdAnomalyDetector()
     detector.set_threshold(series.metric, critical=number, direction="above" if sign == ">" else "below")
     return detector.judge(series)

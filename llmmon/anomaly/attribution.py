@@ -20,8 +20,8 @@ from llmmon.ingest import sources
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.spans import head
 from llmmon.ingest.time_range import TimeRequest
-from llmmon.metrics.aggregates import Partials, Sums, merge
-from llmmon.metrics.aggregation import EXACT_VALUES, Measures, PartialsFold
+from llmmon.metrics.aggregates import Aggregates, Sums, merge
+from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures
 from llmmon.metrics.columns import EMPTY, BoolArray, Columns, concat
 from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
@@ -179,8 +179,8 @@ class _Case(msgspec.Struct, frozen=True):
 class _Tally(msgspec.Struct, frozen=True):
     """Of one incident: by field the sums before and in it, some of its calls, and the fields that are ids."""
 
-    before: tuple[Partials, ...]
-    now: tuple[Partials, ...]
+    before: tuple[Aggregates, ...]
+    now: tuple[Aggregates, ...]
     calls: Columns
     ids: frozenset[str]
 
@@ -244,7 +244,7 @@ class _CaseFold:
     def __init__(self, case: _Case) -> None:
         self._case = case
         plans = [(Measures((case.metric,), ()), Grouping((field,))) for field in case.fields]
-        self._before, self._now = PartialsFold(plans, EXACT_VALUES), PartialsFold(plans, EXACT_VALUES)
+        self._before, self._now = AggregatesFold(plans, EXACT_VALUES), AggregatesFold(plans, EXACT_VALUES)
         self._calls, self._ids = EMPTY, set[str]()
 
     def add(self, columns: Columns) -> None:
@@ -285,7 +285,7 @@ def _joined(parts: Sequence[_Tally]) -> _Tally:
     return _Tally(tuple(before), tuple(now), calls, frozenset().union(*(part.ids for part in parts)))
 
 
-def _periods(parts: Sequence[_Tally]) -> Iterator[list[tuple[Partials, ...]]]:
+def _periods(parts: Sequence[_Tally]) -> Iterator[list[tuple[Aggregates, ...]]]:
     yield [part.before for part in parts]
     yield [part.now for part in parts]
 
@@ -313,7 +313,7 @@ def _with_contributors(case: _Case, tally: _Tally) -> Anomaly:
     return replace(case.anomaly, contributors=tuple(_rounded(part.to_dict()) for part in shown))
 
 
-def _change(field: str, before: Partials, now: Partials, case: _Case) -> Change | None:
+def _change(field: str, before: Aggregates, now: Aggregates, case: _Case) -> Change | None:
     """One field's sums of both periods side by side; None where no call has the metric."""
     names = sorted({group[0] for part in (before, now) for group in part.groups}, key=lambda name: (name is None, name))
     if not any(case.metric in part.sums for part in (before, now)):
@@ -323,11 +323,11 @@ def _change(field: str, before: Partials, now: Partials, case: _Case) -> Change 
     return Change(field, names, *periods)
 
 
-def _parts(partials: Partials, metric: str, place: Mapping[str | None, int], length: float) -> Parts:
+def _parts(aggregates: Aggregates, metric: str, place: Mapping[str | None, int], length: float) -> Parts:
     calls, total = np.zeros(len(place)), np.zeros(len(place))
-    at = [place[group[0]] for group in partials.groups]
+    at = [place[group[0]] for group in aggregates.groups]
     nothing = np.zeros(len(at), np.int64)
-    sums = partials.sums.get(metric, Sums(nothing, nothing))
+    sums = aggregates.sums.get(metric, Sums(nothing, nothing))
     calls[at], total[at] = sums.count, sums.total / METRICS[metric].scale
     return Parts(calls, total, length)
 

@@ -1,4 +1,4 @@
-"""Partials by time bucket -> the panel of series that the monitor watches: overall, and by group."""
+"""Aggregates by time bucket -> the panel of series that the monitor watches: overall, and by group."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from llmmon.anomaly.series import (
 from llmmon.errors import UsageError
 from llmmon.metrics.aggregates import (
     VALUE_BITS,
-    Partials,
+    Aggregates,
     Run,
     Sums,
     Values,
     counts_of,
     distinct,
     only,
-    rolled_up,
+    regroup,
     sorted_run,
 )
 from llmmon.metrics.aggregation import evaluate
@@ -51,17 +51,17 @@ _BITS: Final = np.uint64(VALUE_BITS)
 _MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
 
-def digested(partials: Partials) -> Partials:
+def digested(aggregates: Aggregates) -> Aggregates:
     """The same groups with sums and bins in place of values; those that stand there already stay."""
-    sums, tails = dict(partials.sums), {n: v for n, v in partials.values.items() if n.startswith(TAIL)}
-    for name, values in partials.values.items():
+    sums, tails = dict(aggregates.sums), {n: v for n, v in aggregates.values.items() if n.startswith(TAIL)}
+    for name, values in aggregates.values.items():
         if name not in tails:
-            for key, found in zip((LOG + name, SQUARE + name), _moments(name, values, len(partials)), strict=True):
+            for key, found in zip((LOG + name, SQUARE + name), _moments(name, values, len(aggregates)), strict=True):
                 sums[key] = _added(sums.get(key), found)
             if name in TAILS:
                 known = tails.get(TAIL + name, Values())
                 tails[TAIL + name] = Values((*known.runs, *map(_binned, values.runs)))
-    return msgspec.structs.replace(partials, sums=sums, values={n: _few_runs(v) for n, v in tails.items()})
+    return msgspec.structs.replace(aggregates, sums=sums, values={n: _few_runs(v) for n, v in tails.items()})
 
 
 def _moments(name: str, values: Values, size: int) -> tuple[Sums, Sums]:
@@ -77,12 +77,12 @@ def _moments(name: str, values: Values, size: int) -> tuple[Sums, Sums]:
     return Sums(whole, total.astype(np.int64)), Sums(whole, square.astype(np.int64))
 
 
-def moments(partials: Partials, name: str) -> tuple[IntArray, FloatArray, FloatArray]:
+def moments(aggregates: Aggregates, name: str) -> tuple[IntArray, FloatArray, FloatArray]:
     """(count, mean, variance) by group of a metric's logarithms in public units, or of itself if `PLAIN`."""
-    found, count = partials.sums[LOG + name], partials.sums[LOG + name].count
+    found, count = aggregates.sums[LOG + name], aggregates.sums[LOG + name].count
     many = np.maximum(count, 1)
     mean = found.total / many
-    spread = np.maximum(partials.sums[SQUARE + name].total / many - mean * mean, 0.0)
+    spread = np.maximum(aggregates.sums[SQUARE + name].total / many - mean * mean, 0.0)
     shift = 0.0 if name in PLAIN else np.log(METRICS[name].scale)
     return count, np.where(count > 0, mean / _UNITS - shift, np.nan), spread / _UNITS**2
 
@@ -193,32 +193,32 @@ def levels_of_successes(columns: Columns) -> Columns:
     return columns.with_numbers(**{name: np.where(failed == 1, np.nan, columns.numbers[name]) for name in names})
 
 
-def of_late(partials: Partials, most_buckets: int) -> Partials:
+def of_late(aggregates: Aggregates, most_buckets: int) -> Aggregates:
     """Without what lies so far back that a grid of all buckets could not be held: of a stray stamp, mostly."""
-    buckets = np.array([group[0] for group in partials.groups], np.int64)
+    buckets = np.array([group[0] for group in aggregates.groups], np.int64)
     kept = buckets > buckets.max(initial=0) - most_buckets
-    return partials if kept.all() else only(partials, kept)
+    return aggregates if kept.all() else only(aggregates, kept)
 
 
-def panel_of(partials: Partials, grouping: Grouping, most_groups: int, by_error: Partials | None = None) -> Panel:
+def panel_of(aggregates: Aggregates, grouping: Grouping, most_groups: int, by_error: Aggregates | None = None) -> Panel:
     """The series of all calls, and of each group (the `most_groups` with most calls), on one grid of buckets.
 
-    `partials` are by time bucket and `grouping.by`; the grid holds every bucket from the first to the last.
+    `aggregates` are by time bucket and `grouping.by`; the grid holds every bucket from the first to the last.
     `by_error` are the errors by bucket and error type: one rate each, of all calls.
     """
-    if not partials.groups:
+    if not aggregates.groups:
         return panel(())
-    partials = digested(partials)
-    everything = rolled_up(partials, [(group[0],) for group in partials.groups])
+    aggregates = digested(aggregates)
+    everything = regroup(aggregates, [(group[0],) for group in aggregates.groups])
     found = [*_series(everything, Grouping((), grouping.every_us, grouping.tz), [()])]
     if grouping.by:
-        found += _series(partials, grouping, _largest(partials, most_groups))
+        found += _series(aggregates, grouping, _largest(aggregates, most_groups))
     if by_error is not None and "error" in by_error.sums:
         found += _error_rates(by_error, everything, grouping.every_us)
     return panel(found)
 
 
-def _error_rates(by_error: Partials, everything: Partials, every_us: int) -> Iterator[Series]:
+def _error_rates(by_error: Aggregates, everything: Aggregates, every_us: int) -> Iterator[Series]:
     """The share of all calls that failed with each of the commonest types of error."""
     whole = _Cells(everything, Grouping((), every_us), [()])
     known = whole.spread(everything.sums["error"].count)[0]
@@ -232,35 +232,35 @@ def _error_rates(by_error: Partials, everything: Partials, every_us: int) -> Ite
         yield proportions("error_rate", whole.starts, every_us, hits[kind], known, (("error_type", kind),))
 
 
-def _largest(partials: Partials, most: int) -> list[tuple[str | None, ...]]:
+def _largest(aggregates: Aggregates, most: int) -> list[tuple[str | None, ...]]:
     size: dict[tuple[str | None, ...], int] = {}
-    for group, calls in zip(partials.groups, partials.sums[COUNTED].count.tolist(), strict=True):
+    for group, calls in zip(aggregates.groups, aggregates.sums[COUNTED].count.tolist(), strict=True):
         size[group[1:]] = size.get(group[1:], 0) + calls
     return sorted(size, key=lambda key: (-size[key], [value or "" for value in key]))[:most]
 
 
-def _series(partials: Partials, grouping: Grouping, keys: Sequence[tuple[str | None, ...]]) -> Iterator[Series]:
-    cells = _Cells(partials, grouping, keys)
+def _series(aggregates: Aggregates, grouping: Grouping, keys: Sequence[tuple[str | None, ...]]) -> Iterator[Series]:
+    cells = _Cells(aggregates, grouping, keys)
     for name, metric in LEVELS.items():
-        if LOG + metric in partials.sums and partials.sums[LOG + metric].count.any():
-            yield from _levels(name, metric, partials, cells, grouping.every_us)
-    calls = cells.spread(partials.sums[COUNTED].count)
+        if LOG + metric in aggregates.sums and aggregates.sums[LOG + metric].count.any():
+            yield from _levels(name, metric, aggregates, cells, grouping.every_us)
+    calls = cells.spread(aggregates.sums[COUNTED].count)
     for name, metric in PROPORTIONS.items():
-        if metric in partials.sums:
-            hits, known = cells.spread(partials.sums[metric].total), cells.spread(partials.sums[metric].count)
+        if metric in aggregates.sums:
+            hits, known = cells.spread(aggregates.sums[metric].total), cells.spread(aggregates.sums[metric].count)
             for k, group in enumerate(cells.groups):
                 yield proportions(name, cells.starts, grouping.every_us, hits[k], known[k], group)
     for k, group in enumerate(cells.groups):
         yield counts(COUNTED, cells.starts, grouping.every_us, calls[k], group)
-    if TOTALS in partials.sums:
-        spent = cells.spread(partials.sums[TOTALS].total) / METRICS[TOTALS].scale
+    if TOTALS in aggregates.sums:
+        spent = cells.spread(aggregates.sums[TOTALS].total) / METRICS[TOTALS].scale
         for k, group in enumerate(cells.groups):
             yield totals(TOTALS, cells.starts, grouping.every_us, spent[k], calls[k], group)
 
 
-def _levels(name: str, metric: str, partials: Partials, cells: _Cells, every_us: int) -> Iterator[Series]:
-    count, mean, spread = (cells.spread(column) for column in moments(partials, metric))
-    tails = partials.values.get(TAIL + metric)
+def _levels(name: str, metric: str, aggregates: Aggregates, cells: _Cells, every_us: int) -> Iterator[Series]:
+    count, mean, spread = (cells.spread(column) for column in moments(aggregates, metric))
+    tails = aggregates.values.get(TAIL + metric)
     shown = None if tails is None else tables(cells.table(tails, METRICS[metric].scale), cells.width)
     for k, group in enumerate(cells.groups):
         table = None if shown is None else shown[k]
@@ -269,22 +269,22 @@ def _levels(name: str, metric: str, partials: Partials, cells: _Cells, every_us:
 
 
 class _Cells:
-    """The (group, bucket) cells of a grid, group the slower index, and where each partial group lies in it."""
+    """The (group, bucket) cells of a grid, group the slower index, and where each group lies in it."""
 
-    def __init__(self, partials: Partials, grouping: Grouping, keys: Sequence[tuple[str | None, ...]]) -> None:
-        numbers = [group[0] for group in partials.groups]
+    def __init__(self, aggregates: Aggregates, grouping: Grouping, keys: Sequence[tuple[str | None, ...]]) -> None:
+        numbers = [group[0] for group in aggregates.groups]
         first, self.width = min(numbers), max(numbers) - min(numbers) + 1
         self.starts: IntArray = np.array([grouping.bucket_start(first + i) for i in range(self.width)], np.int64)
         self.groups: list[Group] = [tuple(zip(grouping.by, key, strict=True)) for key in keys]
         place = {key: k * self.width for k, key in enumerate(keys)}
         self.size = len(keys) * self.width
         self.places: IntArray = np.array(
-            [place.get(group[1:], self.size) + group[0] - first for group in partials.groups], np.int64
+            [place.get(group[1:], self.size) + group[0] - first for group in aggregates.groups], np.int64
         )
         self.kept = self.places < self.size
 
     def spread(self, column: IntArray | FloatArray) -> FloatArray:
-        """A number per partial group over the grid, 0 where there is none; shape (groups, buckets)."""
+        """A number per group over the grid, 0 where there is none; shape (groups, buckets)."""
         out = np.zeros(self.size)
         out[self.places[self.kept]] = column[self.kept]
         return out.reshape(len(self.groups), self.width)
@@ -300,9 +300,9 @@ class _Cells:
         return Table(offsets.astype(np.int64), (ordered.keys & _MASK).astype(np.float64) / scale, ordered.counts)
 
 
-def statistic_series(partials: Partials, grouping: Grouping, name: str) -> Series:
+def statistic_series(aggregates: Aggregates, grouping: Grouping, name: str) -> Series:
     """One statistic of all calls, bucket by bucket; empty buckets are gaps."""
-    everything = rolled_up(partials, [(group[0],) for group in partials.groups])
+    everything = regroup(aggregates, [(group[0],) for group in aggregates.groups])
     cells = _Cells(everything, Grouping((), grouping.every_us, grouping.tz), [()])
     found = evaluate(everything, [name], grouping.every_us / 60e6)[name][:-1]
     value = np.full(cells.width, np.nan)

@@ -16,8 +16,8 @@ from llmmon.errors import LlmmonError
 from llmmon.ingest.parallel import Child, fork
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.time_range import TimeRequest
-from llmmon.metrics.aggregates import Partials, Values, coarsen, merge, sorted_run
-from llmmon.metrics.aggregation import Measures, PartialsFold
+from llmmon.metrics.aggregates import Aggregates, Values, bin_values, merge, sorted_run
+from llmmon.metrics.aggregation import AggregatesFold, Measures
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.definitions import METRICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
@@ -34,11 +34,11 @@ FIELDS: Final = needed_fields([statistic_name(METRICS[name], "count") for name i
     *_PLAN.by,
     "error_type",
 }
-_Parts = list[Partials]
+_Parts = list[Aggregates]
 
 
-class VigilFold(PartialsFold):
-    """Partials as the monitor wants them, of calls from `since_us` on."""
+class VigilFold(AggregatesFold):
+    """Aggregates as the monitor wants them, of calls from `since_us` on."""
 
     def __init__(self, since_us: int) -> None:
         super().__init__([(_MEASURES, _GROUPING), _BY_ERROR], _MOST_VALUES, merge_every=16)
@@ -113,15 +113,15 @@ def _fetched(child: Child[Result]) -> Result | None:
         child.end()
 
 
-def _bounded(partials: Partials) -> Partials:
+def _bounded(aggregates: Aggregates) -> Aggregates:
     """One run of values each; binned where there are many, which the monitor does not mind."""
-    many = sum(len(values) for values in partials.values.values()) > _MOST_VALUES
-    values = {n: coarsen(v) if many else Values((sorted_run(v),), v.exact) for n, v in partials.values.items()}
-    return msgspec.structs.replace(partials, values=values)
+    many = sum(len(values) for values in aggregates.values.values()) > _MOST_VALUES
+    values = {n: bin_values(v) if many else Values((sorted_run(v),), v.exact) for n, v in aggregates.values.items()}
+    return msgspec.structs.replace(aggregates, values=values)
 
 
 def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
-    """The calls of the weeks before, as partials; they are priced and filtered as the others."""
+    """The calls of the weeks before, as aggregates; they are priced and filtered as the others."""
     asked = msgspec.structs.replace(
         query.quiet(),
         time=TimeRequest(since=before_us - _HISTORY_US, until=before_us),
@@ -139,7 +139,7 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
     return work
 
 
-def _judged(parts: Sequence[Partials], now_us: int) -> Found:
+def _judged(parts: Sequence[Aggregates], now_us: int) -> Found:
     if not parts or not parts[0].groups:
         return Found((), "there are no calls yet")
     verdicts = judge(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)

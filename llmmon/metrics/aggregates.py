@@ -53,7 +53,7 @@ class Sums(msgspec.Struct, frozen=True, eq=False):
     total: IntArray
 
 
-class Partials(msgspec.Struct, frozen=True, eq=False):
+class Aggregates(msgspec.Struct, frozen=True, eq=False):
     """Statistics of calls by group, ready to be merged with those of other calls.
 
     `sums` and `values` are by metric name; `first_us` and `last_us` bound the dated calls (None without).
@@ -74,7 +74,7 @@ class Partials(msgspec.Struct, frozen=True, eq=False):
         return len(self.groups)
 
 
-EMPTY: Final = Partials()
+EMPTY: Final = Aggregates()
 
 
 class GroupIndex(dict[Group, int]):
@@ -99,7 +99,7 @@ def keys_of(groups: IntArray, values: FloatArray) -> KeyArray:
     return keys
 
 
-def merge(parts: Iterable[Partials]) -> Partials:
+def merge(parts: Iterable[Aggregates]) -> Aggregates:
     """All parts as one; groups keep the order of their first appearance."""
     parts = [part for part in parts if part.groups]
     if len(parts) < 2:
@@ -107,7 +107,7 @@ def merge(parts: Iterable[Partials]) -> Partials:
     index = GroupIndex()
     places = [np.array([index[group] for group in part.groups], np.int64) for part in parts]
     pairs = list(zip(parts, places, strict=True))
-    return Partials(
+    return Aggregates(
         groups=tuple(index),
         sums={name: _merge_sums(name, pairs, len(index)) for name in _names_of(part.sums for part in parts)},
         values={name: _merge_values(name, pairs) for name in _names_of(part.values for part in parts)},
@@ -120,7 +120,7 @@ def _names_of(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for mapping in mappings for name in mapping))
 
 
-def _merge_sums(name: str, parts: Sequence[tuple[Partials, IntArray]], size: int) -> Sums:
+def _merge_sums(name: str, parts: Sequence[tuple[Aggregates, IntArray]], size: int) -> Sums:
     count, total = np.zeros(size, np.int64), np.zeros(size, np.int64)
     for part, places in parts:
         if name in part.sums:
@@ -129,15 +129,15 @@ def _merge_sums(name: str, parts: Sequence[tuple[Partials, IntArray]], size: int
     return Sums(count, total)
 
 
-def _merge_values(name: str, parts: Sequence[tuple[Partials, IntArray]]) -> Values:
+def _merge_values(name: str, parts: Sequence[tuple[Aggregates, IntArray]]) -> Values:
     found = [(part.values[name], places) for part, places in parts if name in part.values]
-    runs = tuple(_regroup(run, places) for values, places in found for run in values.runs)
+    runs = tuple(_renumbered(run, places) for values, places in found for run in values.runs)
     if all(values.exact for values, _ in found):
         return Values(runs)
-    return coarsen(Values(runs))
+    return bin_values(Values(runs))
 
 
-def _regroup(run: Run, places: IntArray) -> Run:
+def _renumbered(run: Run, places: IntArray) -> Run:
     """A run under other group numbers: its groups are moved as blocks, their values stay sorted."""
     if (places == np.arange(len(places))).all():
         return run
@@ -157,7 +157,7 @@ def _elsewhere(keys: KeyArray, places: IntArray) -> KeyArray:
     return moved
 
 
-def coarsen(values: Values) -> Values:
+def bin_values(values: Values) -> Values:
     """The same values to 7 significant bits, each distinct one once with its count; idempotent."""
     runs = [_coarse(run) for run in values.runs]  # one by one: together they would need several times their memory
     if len(runs) > 1:
@@ -231,34 +231,35 @@ def sorted_run(values: Values) -> Run:
     return Run(keys[order], counts[order])
 
 
-def normalised(partials: Partials) -> Partials:
+def normalised(aggregates: Aggregates) -> Aggregates:
     """One run a metric, groups in order of their names: equal contents are then equal values."""
-    order = sorted(range(len(partials.groups)), key=lambda i: tuple((v is not None, v) for v in partials.groups[i]))
+    order = sorted(range(len(aggregates.groups)), key=lambda i: tuple((v is not None, v) for v in aggregates.groups[i]))
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
-    return Partials(
-        groups=tuple(partials.groups[i] for i in order),
-        sums={name: Sums(s.count[order], s.total[order]) for name, s in sorted(partials.sums.items())},
+    return Aggregates(
+        groups=tuple(aggregates.groups[i] for i in order),
+        sums={name: Sums(s.count[order], s.total[order]) for name, s in sorted(aggregates.sums.items())},
         values={
-            name: Values((_regroup(sorted_run(v), places),), v.exact) for name, v in sorted(partials.values.items())
+            name: Values((_renumbered(sorted_run(v), places),), v.exact)
+            for name, v in sorted(aggregates.values.items())
         },
-        first_us=partials.first_us,
-        last_us=partials.last_us,
+        first_us=aggregates.first_us,
+        last_us=aggregates.last_us,
     )
 
 
-def only(partials: Partials, kept: NDArray[np.bool_]) -> Partials:
+def only(aggregates: Aggregates, kept: NDArray[np.bool_]) -> Aggregates:
     """The groups for which `kept`, of shape (groups,), is true."""
     places = (np.cumsum(kept) - 1).astype(np.uint64)
-    return Partials(
-        groups=tuple(group for group, is_kept in zip(partials.groups, kept.tolist(), strict=True) if is_kept),
-        sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
+    return Aggregates(
+        groups=tuple(group for group, is_kept in zip(aggregates.groups, kept.tolist(), strict=True) if is_kept),
+        sums={name: Sums(s.count[kept], s.total[kept]) for name, s in aggregates.sums.items()},
         values={
             name: Values(tuple(_kept(run, kept, places) for run in v.runs), v.exact)
-            for name, v in partials.values.items()
+            for name, v in aggregates.values.items()
         },
-        first_us=partials.first_us,
-        last_us=partials.last_us,
+        first_us=aggregates.first_us,
+        last_us=aggregates.last_us,
     )
 
 
@@ -269,22 +270,22 @@ def _kept(run: Run, kept: NDArray[np.bool_], places: KeyArray) -> Run:
     return Run(keys, None if run.counts is None else run.counts[mine], run.ordered)
 
 
-def rolled_up(partials: Partials, groups: Sequence[Group]) -> Partials:
-    """The partials under other groups, one for each of today's; those of the same new group are merged."""
+def regroup(aggregates: Aggregates, groups: Sequence[Group]) -> Aggregates:
+    """The aggregates under other groups, one for each of today's; those of the same new group are merged."""
     index = GroupIndex()
     places = np.array([index[group] for group in groups], np.int64)
     size = len(index)
-    return Partials(
+    return Aggregates(
         groups=tuple(index),
         sums={
             name: Sums(_added(s.count, places, size), _added(s.total, places, size))
-            for name, s in partials.sums.items()
+            for name, s in aggregates.sums.items()
         },
         values={
-            name: Values(tuple(_moved(run, places) for run in v.runs), v.exact) for name, v in partials.values.items()
+            name: Values(tuple(_moved(run, places) for run in v.runs), v.exact) for name, v in aggregates.values.items()
         },
-        first_us=partials.first_us,
-        last_us=partials.last_us,
+        first_us=aggregates.first_us,
+        last_us=aggregates.last_us,
     )
 
 

@@ -8,44 +8,44 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import GroupIndex, Partials, Run, Sums, Values, coarsen, keys_of, merge, sorted_run
+from llmmon.metrics.aggregates import Aggregates, GroupIndex, Run, Sums, Values, bin_values, keys_of, merge, sorted_run
 from llmmon.metrics.columns import EMPTY, Columns, FloatArray, IntArray, concat
 from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, Sort, Statistic
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.quantiles import quantiles
 
 
-def evaluate(partials: Partials, names: Sequence[str], minutes: float | None) -> dict[str, FloatArray]:
+def evaluate(aggregates: Aggregates, names: Sequence[str], minutes: float | None) -> dict[str, FloatArray]:
     """Statistics of every group, then of all groups together; each of shape (groups + 1,), NaN for missing.
 
     `minutes` is the length of the time that the calls cover, for rates.
     """
     wanted = [STATISTICS[name] for name in names]
     quantiled = {
-        metric: _quantile_table(partials, metric, [s for s in wanted if s.metric.name == metric and s.needs_values])
+        metric: _quantile_table(aggregates, metric, [s for s in wanted if s.metric.name == metric and s.needs_values])
         for metric in dict.fromkeys(s.metric.name for s in wanted if s.needs_values)
     }
     return {
-        s.name: quantiled[s.metric.name][s.aggregation] if s.needs_values else _summed(partials, s, minutes)
+        s.name: quantiled[s.metric.name][s.aggregation] if s.needs_values else _summed(aggregates, s, minutes)
         for s in wanted
     }
 
 
-def _quantile_table(partials: Partials, metric: str, wanted: Sequence[Statistic]) -> dict[str, FloatArray]:
-    size = len(partials) + 1
-    if metric not in partials.values:
+def _quantile_table(aggregates: Aggregates, metric: str, wanted: Sequence[Statistic]) -> dict[str, FloatArray]:
+    size = len(aggregates) + 1
+    if metric not in aggregates.values:
         return {s.aggregation: np.full(size, np.nan) for s in wanted}
     ps = [QUANTILES[s.aggregation] for s in wanted]
-    table = quantiles(partials.values[metric], len(partials), ps, pooled=True) / METRICS[metric].scale
+    table = quantiles(aggregates.values[metric], len(aggregates), ps, pooled=True) / METRICS[metric].scale
     return {s.aggregation: table[:, column] for column, s in enumerate(wanted)}
 
 
-def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> FloatArray:
+def _summed(aggregates: Aggregates, statistic: Statistic, minutes: float | None) -> FloatArray:
     metric = statistic.metric
-    sums = partials.sums.get(metric.name)
+    sums = aggregates.sums.get(metric.name)
     if sums is None:
-        none = not _calls(partials) and statistic.name in {"request_count", "error_count"}
-        return np.full(len(partials) + 1, 0.0 if none else np.nan)
+        none = not _calls(aggregates) and statistic.name in {"request_count", "error_count"}
+        return np.full(len(aggregates) + 1, 0.0 if none else np.nan)
     count = np.append(sums.count, sums.count.sum()).astype(np.float64)
     units = np.append(sums.total, sums.total.sum())
     total = units / metric.scale
@@ -63,10 +63,10 @@ def _summed(partials: Partials, statistic: Statistic, minutes: float | None) -> 
                 return np.where(count == 0, np.nan, units / (count * metric.scale))
 
 
-def _calls(partials: Partials) -> int:
+def _calls(aggregates: Aggregates) -> int:
     """How many calls there are, as far as they were counted."""
-    requests = partials.sums.get("requests")
-    return len(partials) if requests is None else int(requests.total.sum())
+    requests = aggregates.sums.get("requests")
+    return len(aggregates) if requests is None else int(requests.total.sum())
 
 
 EXACT_VALUES: Final = 24_000_000  # values that a run keeps exactly; 8 bytes each
@@ -74,8 +74,8 @@ _MERGE_EVERY: Final = 64
 _FEW_GROUPS: Final = 4096
 
 
-class PartialsFold:
-    """Partials under several groupings at once; values past `most_values` are coarsened."""
+class AggregatesFold:
+    """Aggregates under several groupings at once; values past `most_values` are coarsened."""
 
     def __init__(
         self, plans: list[tuple[Measures, Grouping]], most_values: int, merge_every: int = _MERGE_EVERY
@@ -83,7 +83,7 @@ class PartialsFold:
         self._plans = plans
         self._merge_every = merge_every
         self._most_values = most_values
-        self._pending: list[list[Partials]] = [[] for _ in plans]
+        self._pending: list[list[Aggregates]] = [[] for _ in plans]
         # few groups are numbered once for all blocks, and their keys are sorted once
         self._indexes: list[GroupIndex | None] = [GroupIndex() for _ in plans]
 
@@ -96,28 +96,28 @@ class PartialsFold:
             pending.append(aggregate(columns, measures, grouping, index, in_order=index is None))
             if index is not None and len(index) > _FEW_GROUPS:
                 self._indexes[place] = None
-                pending[:] = [_in_order(partials) for partials in pending]
+                pending[:] = [_in_order(aggregates) for aggregates in pending]
             if len(pending) >= self._merge_every:
                 pending[:] = [self._bounded(merge(pending))]
 
-    def _bounded(self, partials: Partials) -> Partials:
-        if sum(len(values) for values in partials.values.values()) <= self._most_values:
-            return partials
-        values = {name: coarsen(values) for name, values in partials.values.items()}
-        return Partials(partials.groups, partials.sums, values, partials.first_us, partials.last_us)
+    def _bounded(self, aggregates: Aggregates) -> Aggregates:
+        if sum(len(values) for values in aggregates.values.values()) <= self._most_values:
+            return aggregates
+        values = {name: bin_values(values) for name, values in aggregates.values.items()}
+        return Aggregates(aggregates.groups, aggregates.sums, values, aggregates.first_us, aggregates.last_us)
 
-    def result(self) -> list[Partials]:
-        """One partials a grouping; its values are sorted only where there are many groups."""
+    def result(self) -> list[Aggregates]:
+        """One aggregates a grouping; its values are sorted only where there are many groups."""
         merged = [self._bounded(merge(pending)) for pending in self._pending]
         return [
-            _in_order(partials) if index is None else partials
-            for partials, index in zip(merged, self._indexes, strict=True)
+            _in_order(aggregates) if index is None else aggregates
+            for aggregates, index in zip(merged, self._indexes, strict=True)
         ]
 
 
-def _in_order(partials: Partials) -> Partials:
-    values = {name: Values((sorted_run(v),), v.exact) for name, v in partials.values.items() if v.runs}
-    return msgspec.structs.replace(partials, values=values)
+def _in_order(aggregates: Aggregates) -> Aggregates:
+    values = {name: Values((sorted_run(v),), v.exact) for name, v in aggregates.values.items() if v.runs}
+    return msgspec.structs.replace(aggregates, values=values)
 
 
 class ColumnsFold:
@@ -241,8 +241,8 @@ def aggregate(
     index: GroupIndex | None = None,
     *,
     in_order: bool = True,
-) -> Partials:
-    """The partials of these calls by group; calls aggregated with one `index` merge without renumbering.
+) -> Aggregates:
+    """The aggregates of these calls by group; calls aggregated with one `index` merge without renumbering.
 
     Unless they are to be `in_order`, keys are left as they come, for whoever sorts them when all are there.
     """
@@ -254,7 +254,7 @@ def aggregate(
     rows = {name: METRICS[name].rows(columns) for name in dict.fromkeys((*measures.sums, *measures.values))}
     everyone = np.bincount(groups, minlength=size)
     bounds = columns.bounds()
-    return Partials(
+    return Aggregates(
         groups=tuple(index),
         sums={name: _sums(found, groups, everyone) for name in measures.sums if (found := rows[name]) is not None},
         values={

@@ -258,9 +258,9 @@ class MetricsAggregator:
     ) -> dict[Group, list[float]]:
         """Statistics by group over the window, in the order asked for; NaN for missing."""
         columns = self._calls(self._window(window_minutes, None))
-        partials = aggregate(columns, Measures.of(statistics), Grouping(by))
-        found = evaluate(partials, statistics, window_minutes)
-        return {group: [float(found[s][i]) for s in statistics] for i, group in enumerate(partials.groups)}
+        aggregates = aggregate(columns, Measures.of(statistics), Grouping(by))
+        found = evaluate(aggregates, statistics, window_minutes)
+        return {group: [float(found[s][i]) for s in statistics] for i, group in enumerate(aggregates.groups)}
 
     def _window(self, minutes: float, now: datetime | None) -> tuple[int, int]:
 
@@ -273,5 +273,5 @@ class MetricsAggregator:
         return columns.take(inside)
 
     def _evaluate(self, names: Sequence[str], window: tuple[int, int], minutes: float) -> dict[str, float | None]:
-        partials = aggregate(self._calls(window), Measures.of(names), Grouping())
-        return {name: _none_for_nan(float(found[-1])) for name, found in evaluate(partials, names, minutes).items()}
+        aggregates = aggregate(self._calls(window), Measures.of(names), Grouping())
+        return {name: _none_for_nan(float(found[-1])) for name, found in evaluate(aggregates, names, minutes).items()}

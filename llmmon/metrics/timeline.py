@@ -1,4 +1,4 @@
-"""Partials over time whose buckets grow with the time that they cover, so that one reading suits any log."""
+"""Aggregates over time whose buckets grow with the time that they cover, so that one reading suits any log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import Partials, Values, coarsen, merge, rolled_up, sorted_run
+from llmmon.metrics.aggregates import Aggregates, Values, bin_values, merge, regroup, sorted_run
 from llmmon.metrics.aggregation import Measures, aggregate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.grouping import Grouping
@@ -27,14 +27,14 @@ OTHER: Final = "(other)"
 
 
 class Timelines(msgspec.Struct, frozen=True, eq=False):
-    """Partials by bucket of `every_us` and by each plan's fields; `parts` in the order of the plans."""
+    """Aggregates by bucket of `every_us` and by each plan's fields; `parts` in the order of the plans."""
 
     every_us: int
-    parts: tuple[Partials, ...]
+    parts: tuple[Aggregates, ...]
 
 
 class TimelineFold:
-    """Partials by time bucket and by the fields of each plan, in buckets as fine as `widths` and their number allow."""
+    """Aggregates by time bucket and by each plan's fields, in the finest of `widths` that keeps the buckets few."""
 
     def __init__(
         self, plans: Sequence[tuple[Measures, tuple[str, ...]]], tz: str, most_values: int, widths: Sequence[int]
@@ -43,7 +43,7 @@ class TimelineFold:
         self._tz = tz
         self._most_values = most_values
         self._widths = list(widths)
-        self._pending: list[list[Partials]] = [[] for _ in plans]
+        self._pending: list[list[Aggregates]] = [[] for _ in plans]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
@@ -60,33 +60,33 @@ class TimelineFold:
             before, after = self._widths[:2]
             merged = [widened(p, by, before, after, self._tz) for p, (_, by) in zip(merged, self._plans, strict=True)]
             self._widths.pop(0)
-        self._pending = [[partials] for partials in merged]
+        self._pending = [[aggregates] for aggregates in merged]
 
-    def _bounded(self, partials: Partials) -> Partials:
-        if sum(len(values) for values in partials.values.values()) <= self._most_values:
-            return partials
-        return msgspec.structs.replace(partials, values={n: coarsen(v) for n, v in partials.values.items()})
+    def _bounded(self, aggregates: Aggregates) -> Aggregates:
+        if sum(len(values) for values in aggregates.values.values()) <= self._most_values:
+            return aggregates
+        return msgspec.structs.replace(aggregates, values={n: bin_values(v) for n, v in aggregates.values.items()})
 
     def result(self) -> Timelines:
-        """The partials, their values in one sorted run each."""
+        """The aggregates, their values in one sorted run each."""
         self._compact()
         return Timelines(self._widths[0], tuple(_in_one_run(pending[0]) for pending in self._pending))
 
 
-def _in_one_run(partials: Partials) -> Partials:
-    values = {name: Values((sorted_run(v),), v.exact) for name, v in partials.values.items() if v.runs}
-    return msgspec.structs.replace(partials, values=values)
+def _in_one_run(aggregates: Aggregates) -> Aggregates:
+    values = {name: Values((sorted_run(v),), v.exact) for name, v in aggregates.values.items() if v.runs}
+    return msgspec.structs.replace(aggregates, values=values)
 
 
-def widened(partials: Partials, by: tuple[str, ...], before_us: int, after_us: int, tz: str) -> Partials:
-    """The partials by bucket and `by` under wider buckets, or as they are."""
+def widened(aggregates: Aggregates, by: tuple[str, ...], before_us: int, after_us: int, tz: str) -> Aggregates:
+    """The aggregates by bucket and `by` under wider buckets, or as they are."""
     if before_us == after_us:
-        return partials
+        return aggregates
     old, new = Grouping(by, before_us, tz), Grouping(by, after_us, tz)
-    numbers = sorted({group[0] for group in partials.groups})
+    numbers = sorted({group[0] for group in aggregates.groups})
     starts = np.array([old.bucket_start(number) for number in numbers], np.int64)
     under = dict(zip(numbers, new.numbers(starts).tolist(), strict=True))
-    return rolled_up(partials, [(under[group[0]], *group[1:]) for group in partials.groups])
+    return regroup(aggregates, [(under[group[0]], *group[1:]) for group in aggregates.groups])
 
 
 def joined(found: Iterable[Timelines], bys: Sequence[tuple[str, ...]], tz: str) -> Timelines:
@@ -105,21 +105,21 @@ def shown_width(span_us: int, kept_us: int, most: int) -> int:
     return next((width for width in usable if span_us / width <= most), usable[-1] if usable else kept_us)
 
 
-def layers(partials: Partials, metric: str, scale: int, most: int) -> Mapping[str | None, Mapping[int, float]]:
+def layers(aggregates: Aggregates, metric: str, scale: int, most: int) -> Mapping[str | None, Mapping[int, float]]:
     """A metric's sum by name and bucket number: the `most` names with the largest sums, the rest as `OTHER`.
 
-    `partials` are by bucket and one field.
+    `aggregates` are by bucket and one field.
     """
-    sums = partials.sums.get(metric)
+    sums = aggregates.sums.get(metric)
     if sums is None:
         return {}
     whole: dict[str | None, int] = {}
-    for (_, name), total in zip(partials.groups, sums.total.tolist(), strict=True):
+    for (_, name), total in zip(aggregates.groups, sums.total.tolist(), strict=True):
         whole[name] = whole.get(name, 0) + total
     ranked = sorted((n for n in whole if whole[n]), key=lambda n: (-whole[n], n or ""))
     kept = set(ranked if len(ranked) <= most else ranked[: most - 1])
     found: dict[str | None, dict[int, float]] = {name: {} for name in ranked if name in kept}
-    for (number, name), total in zip(partials.groups, sums.total.tolist(), strict=True):
+    for (number, name), total in zip(aggregates.groups, sums.total.tolist(), strict=True):
         if total:
             into = found.setdefault(name if name in kept else OTHER, {})
             into[number] = into.get(number, 0.0) + total / scale

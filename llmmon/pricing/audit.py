@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import Group, GroupIndex, Run, Values, coarsen, keys_of, sorted_run
+from llmmon.metrics.aggregates import Group, GroupIndex, Run, Values, bin_values, keys_of, sorted_run
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
@@ -250,7 +250,7 @@ def _added(tables: Iterable[Mapping[Key, Sums]]) -> dict[Key, Sums]:
 
 def _bounded(values: Values) -> Values:
     if not values.exact or len(values) > _MOST_VALUES:
-        return coarsen(values)
+        return bin_values(values)
     return Values((sorted_run(values),)) if values.runs else values
 
 

@@ -18,7 +18,7 @@ from llmmon.ingest.report import Window
 from llmmon.ingest.reread import Rereadable
 from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.aggregates import merge
-from llmmon.metrics.aggregation import EXACT_VALUES, Beside, Measures, PartialsFold
+from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Beside, Measures
 from llmmon.metrics.definitions import needed_fields
 from llmmon.metrics.grouping import Grouping
 from llmmon.quality.scoring import NO_THRESHOLDS, score_calls, with_quality
@@ -106,7 +106,7 @@ def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
         return None
     earlier = msgspec.structs.replace(query, time=TimeRequest(since=start - length, until=start))
     groupings = [(Measures.of(STATISTICS), Grouping())]
-    found = read(earlier, needed_fields(STATISTICS), lambda: PartialsFold(groupings, EXACT_VALUES // 2))
+    found = read(earlier, needed_fields(STATISTICS), lambda: AggregatesFold(groupings, EXACT_VALUES // 2))
     return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
 
 

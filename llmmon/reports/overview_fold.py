@@ -14,8 +14,8 @@ from llmmon.errors import UsageError
 from llmmon.ingest.query import Read
 from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import Fold
-from llmmon.metrics.aggregates import VALUE_BITS, Partials, Values, merge, rolled_up, sorted_run
-from llmmon.metrics.aggregation import EXACT_VALUES, Measures, PartialsFold, TopFold, evaluate, top
+from llmmon.metrics.aggregates import VALUE_BITS, Aggregates, Values, merge, regroup, sorted_run
+from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures, TopFold, evaluate, top
 from llmmon.metrics.columns import Columns, concat
 from llmmon.metrics.definitions import METRICS, SUMMARY
 from llmmon.metrics.grouping import Grouping
@@ -149,7 +149,7 @@ _MOST_GIVEN: Final = 2000  # buckets that a reader may ask for
 _MOST_GROUPS: Final = 100
 _MOST_LAYERS: Final = 7
 _LISTED: Final = 10
-_KEPT_APART: Final = 5  # partials that keep values side by side
+_KEPT_APART: Final = 5  # aggregates that keep values side by side
 _COUNTED: Final = Measures(sums=("requests",), values=())
 _ERRORS: Final = Measures(sums=("error",), values=())
 _COSTS: Final = Measures(sums=("cost_usd",), values=())
@@ -172,9 +172,9 @@ class Parting(msgspec.Struct, frozen=True):
 
 
 class Parts(msgspec.Struct, frozen=True, eq=False):
-    """What a worker made of its calls: partials by each field, errors, finish reasons; timelines; lists of calls."""
+    """What a worker made of its calls: aggregates by each field, errors, finish reasons; timelines; lists of calls."""
 
-    groups: list[Partials]
+    groups: list[Aggregates]
     timelines: Timelines
     lists: dict[str, Columns]
 
@@ -190,7 +190,7 @@ class OverviewFold:
         plans = list(zip((measures, _COSTS, _ERRORS), _BYS, strict=True))
         widths = (parting.every_us,) if parting.every_us else WIDTHS
         self._inside = inside
-        self._groups = PartialsFold(groupings, most)
+        self._groups = AggregatesFold(groupings, most)
         self._timelines = TimelineFold(plans, parting.tz, most, widths)
         self._lists = {key: TopFold(key, _LISTED, ascending=False) for key in _LISTS}
 
@@ -231,11 +231,11 @@ class Assembly:
             self._breakdown(by, part) for by, part in pairs if any(group[0] is not None for group in part.groups)
         )
 
-    def _breakdown(self, by: str, partials: Partials) -> Breakdown:
-        table = evaluate(partials, STATISTICS, self._calls.window.minutes)
+    def _breakdown(self, by: str, aggregates: Aggregates) -> Breakdown:
+        table = evaluate(aggregates, STATISTICS, self._calls.window.minutes)
         calls = table["request_count"]
-        order = sorted(range(len(partials)), key=lambda i: (-calls[i], partials.groups[i][0] or ""))
-        rows = [GroupRow({by: partials.groups[i][0]}, statistics_at(table, i)) for i in order[:_MOST_GROUPS]]
+        order = sorted(range(len(aggregates)), key=lambda i: (-calls[i], aggregates.groups[i][0] or ""))
+        rows = [GroupRow({by: aggregates.groups[i][0]}, statistics_at(table, i)) for i in order[:_MOST_GROUPS]]
         return Breakdown(by, tuple(rows), len(order) - len(rows))
 
     def histograms(self) -> tuple[Histogram, ...]:
@@ -279,17 +279,17 @@ class Assembly:
 
     def comparison(self) -> Comparison | None:
         """The last week beside the week before, or the last day, or half; None where nothing is dated."""
-        partials, every = self._times.parts[0], self._times.every_us
-        if not partials.groups or partials.first_us is None or partials.last_us is None:
+        aggregates, every = self._times.parts[0], self._times.every_us
+        if not aggregates.groups or aggregates.first_us is None or aggregates.last_us is None:
             return None
-        span = partials.last_us + 1 - partials.first_us
+        span = aggregates.last_us + 1 - aggregates.first_us
         length = next((n * DAY_US for n in (7, 1) if span >= 2 * n * DAY_US), span // 2)
         buckets = max(1, length // every)
-        last = max(group[0] for group in partials.groups)
-        if last - 2 * buckets + 1 < min(group[0] for group in partials.groups):
+        last = max(group[0] for group in aggregates.groups)
+        if last - 2 * buckets + 1 < min(group[0] for group in aggregates.groups):
             return None
-        names = [min(2, (last - group[0]) // buckets) for group in partials.groups]
-        periods = rolled_up(partials, [(name,) for name in names])
+        names = [min(2, (last - group[0]) // buckets) for group in aggregates.groups]
+        periods = regroup(aggregates, [(name,) for name in names])
         table = evaluate(periods, STATISTICS, length / 60e6)
         later, before = (
             statistics_at(table, periods.groups.index((n,))) if (n,) in periods.groups else {} for n in (0, 1)
@@ -298,10 +298,10 @@ class Assembly:
 
     def course(self) -> Course | None:
         """The statistics over time; raises `UsageError` where the buckets asked for are too many."""
-        partials, every = self._times.parts[0], self._times.every_us
-        if not partials.groups:
+        aggregates, every = self._times.parts[0], self._times.every_us
+        if not aggregates.groups:
             return None
-        first_us, last_us = self._bounds(partials)
+        first_us, last_us = self._bounds(aggregates)
         width = self._parting.every_us or shown_width(last_us - first_us, every, _MOST_BUCKETS)
         grouping = Grouping((), width, self._parting.tz)
         first, last = grouping.numbers(np.array([first_us, max(first_us, last_us - 1)], np.int64)).tolist()
@@ -325,10 +325,10 @@ class Assembly:
             errors_by_type=_layered(wide[2], "error", numbers),
         )
 
-    def _bounds(self, partials: Partials) -> tuple[int, int]:
+    def _bounds(self, aggregates: Aggregates) -> tuple[int, int]:
         """From when to when the page shows: the window where one was asked for, else first to last call."""
         window = self._calls.window
-        first, last = partials.first_us or 0, (partials.last_us or 0) + 1
+        first, last = aggregates.first_us or 0, (aggregates.last_us or 0) + 1
         return min(first, window.start_us or first), max(last, window.end_us or last)
 
 
@@ -341,6 +341,6 @@ def _error_kind(kind: str | None, models: Mapping[str | None, int], whole: int) 
     return ErrorKind(kind, count, count / whole, model, models[model] / count)
 
 
-def _layered(partials: Partials, metric: str, numbers: range) -> dict[str | None, SeriesValues]:
-    found = layers(partials, metric, METRICS[metric].scale, _MOST_LAYERS)
+def _layered(aggregates: Aggregates, metric: str, numbers: range) -> dict[str | None, SeriesValues]:
+    found = layers(aggregates, metric, METRICS[metric].scale, _MOST_LAYERS)
     return {name: tuple(cells.get(number) for number in numbers) for name, cells in found.items()}

@@ -75,8 +75,8 @@ def panel_of_calls(columns: Columns) -> Panel:
     fold = MonitorFold(measures_of(plan), grouping, plan)
     for first in range(0, columns.size, BLOCK):
         fold.add(columns.take(np.arange(first, min(first + BLOCK, columns.size))), [])
-    (partials, by_error), _ = fold.result()
-    return panel_of(partials, grouping, MOST_GROUPS, by_error)
+    (aggregates, by_error), _ = fold.result()
+    return panel_of(aggregates, grouping, MOST_GROUPS, by_error)
 
 
 def detections(columns: Columns) -> list[tuple[float, str, str]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.metrics.aggregates import VALUE_BITS, Run, Values, coarsen, keys_of
+from llmmon.metrics.aggregates import VALUE_BITS, Run, Values, bin_values, keys_of
 from llmmon.metrics.aggregation import Measures, aggregate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.grouping import Grouping
@@ -44,22 +44,22 @@ def test_quantiles_are_those_of_numpy(groups: list[list[int]], runs: int, ordere
 @settings(max_examples=100)
 def test_coarse_quantiles_are_within_one_per_cent(groups: list[list[int]]) -> None:
     exact = quantiles(values_of(groups), len(groups), PS, pooled=True)
-    coarse = quantiles(coarsen(values_of(groups, 3)), len(groups), PS, pooled=True)
+    coarse = quantiles(bin_values(values_of(groups, 3)), len(groups), PS, pooled=True)
     assert exact == pytest.approx(coarse, rel=0.01, nan_ok=True)
 
 
 @given(groups_of_values)
 def test_coarsening_loses_no_value(groups: list[list[int]]) -> None:
-    assert sum(map(len, groups)) == len(coarsen(values_of(groups, 2)))
+    assert sum(map(len, groups)) == len(bin_values(values_of(groups, 2)))
 
 
 @given(groups_of_values, st.booleans())
 def test_coarsening_is_the_same_by_counting_and_by_sorting(groups: list[list[int]], again: bool) -> None:
-    values = coarsen(values_of(groups, 2)) if again else values_of(groups, 2, ordered=False)
-    (counted,) = coarsen(values).runs
+    values = bin_values(values_of(groups, 2)) if again else values_of(groups, 2, ordered=False)
+    (counted,) = bin_values(values).runs
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llmmon.metrics.aggregates._MOST_BINS", -1)
-        (by_sorting,) = coarsen(values).runs
+        (by_sorting,) = bin_values(values).runs
     assert counted.keys.tolist() == by_sorting.keys.tolist() == sorted(set(counted.keys.tolist()))
     assert counted.counts is not None
     assert by_sorting.counts is not None
@@ -93,7 +93,7 @@ def test_a_longest_value_is_kept_at_the_bound_and_nothing_is_negative() -> None:
 def test_sorting_and_counting_in_bins_give_the_same(
     groups: list[list[int]], runs: int, counted: bool, pooled: bool, bins: int
 ) -> None:
-    values = coarsen(values_of(groups, runs)) if counted else values_of(groups, runs)
+    values = bin_values(values_of(groups, runs)) if counted else values_of(groups, runs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llmmon.metrics.quantiles._MOST_BINS", bins)
         patch.setattr("llmmon.metrics.quantiles._BLOCK", 7)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from llmmon.metrics import aggregation
-from llmmon.metrics.aggregates import Partials, normalised
-from llmmon.metrics.aggregation import Measures, PartialsFold, aggregate
+from llmmon.metrics.aggregates import Aggregates, normalised
+from llmmon.metrics.aggregation import AggregatesFold, Measures, aggregate
 from llmmon.metrics.grouping import Grouping
 from tests.support.columns_factory import columns_of
 
@@ -27,7 +27,7 @@ def test_blocks_add_up_however_many_groups_there_are(
         for _ in range(400)
     ]
     columns, grouping = columns_of(rows), Grouping(by)
-    fold = PartialsFold([(MEASURES, grouping)], 10**9, merge_every)
+    fold = AggregatesFold([(MEASURES, grouping)], 10**9, merge_every)
     for start in range(0, 400, 37):
         fold.add(columns.take(np.arange(start, min(start + 37, 400))), [])
     (found,) = fold.result()
@@ -38,7 +38,7 @@ def test_blocks_add_up_however_many_groups_there_are(
     assert described(normalised(found)) == described(whole)
 
 
-def described(partials: Partials) -> object:
-    values = {name: [run.keys.tolist() for run in v.runs] for name, v in partials.values.items() if len(v)}
-    sums = {name: (s.count.tolist(), s.total.tolist()) for name, s in partials.sums.items()}
-    return partials.groups, sums, values
+def described(aggregates: Aggregates) -> object:
+    values = {name: [run.keys.tolist() for run in v.runs] for name, v in aggregates.values.items() if len(v)}
+    sums = {name: (s.count.tolist(), s.total.tolist()) for name, s in aggregates.sums.items()}
+    return aggregates.groups, sums, values

@@ -15,7 +15,7 @@ from llmmon.anomaly.detectors import Verdicts, judge
 from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.incidents import incidents
 from llmmon.anomaly.panel import panel_of
-from llmmon.metrics.aggregates import Partials
+from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import IntArray
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.times import MINUTE_US
@@ -25,7 +25,7 @@ _MOST_GROUPS: Final = 50
 _Key = tuple[str, GroupLabels]
 
 
-def evaluate_anomalies(history: Partials, rule: AlertRule, ends: IntArray) -> RuleEvaluation:
+def evaluate_anomalies(history: Aggregates, rule: AlertRule, ends: IntArray) -> RuleEvaluation:
     """Evaluate an anomaly rule at consecutive minutes: the incidents that are open in the last complete bucket."""
     panel = panel_of(history, Grouping(stream_of(rule).by, MONITOR_STEP_US), _MOST_GROUPS)
     if not len(panel):

@@ -22,7 +22,7 @@ from llmmon.alerting.evaluation.windows import (
 )
 from llmmon.alerting.history import Stream, stream_of
 from llmmon.alerting.rules import AlertRule, Change, group_text, number_text
-from llmmon.metrics.aggregates import VALUE_BITS, Partials, Run, Sums, Values, coarsen, sorted_run
+from llmmon.metrics.aggregates import VALUE_BITS, Aggregates, Run, Sums, Values, bin_values, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.metrics.definitions import Sort
@@ -96,7 +96,7 @@ def _with_notes(evaluation: RuleEvaluation, limit: FloatArray, earlier: FloatArr
 class _Earlier:
     """The statistic at the earlier time of each window; arrays are of shape (groups, m)."""
 
-    def __init__(self, hours: Partials, rule: AlertRule, windows: Windows) -> None:
+    def __init__(self, hours: Aggregates, rule: AlertRule, windows: Windows) -> None:
         self._hours, self._rule = hours, rule
         self._statistic = windows.statistic
         self._width = max(1, rule.window_us // MINUTE_US)
@@ -120,7 +120,9 @@ class _Earlier:
         """The statistic from sums; sums and counts are scaled from the covered time to the length of the window."""
         name, how = self._statistic.metric.name, self._statistic.aggregation
         total = self._running.totals(self._low, self._high)
-        flat = Partials(groups=tuple((i,) for i in range(count.size)), sums={name: Sums(count.ravel(), total.ravel())})
+        flat = Aggregates(
+            groups=tuple((i,) for i in range(count.size)), sums={name: Sums(count.ravel(), total.ravel())}
+        )
         found = evaluate(flat, [self._statistic.name], 1.0)[self._statistic.name][:-1].reshape(count.shape)
         covered = (self._high - self._running.begun(self._low, self._high)) * float(HOUR)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -136,7 +138,7 @@ class _Earlier:
         values = self._hours.values.get(self._statistic.metric.name)
         if values is None or not len(values):
             return out
-        run = coarsen(Values((sorted_run(values),))).runs[0]
+        run = bin_values(Values((sorted_run(values),))).runs[0]
         groups = np.array([group[0] for group in self._hours.groups], np.int64)[(run.keys >> _BITS).astype(np.int64)]
         places = {key: i for i, key in enumerate(self._keys)}
         rows = np.array([places.get(group[1:], -1) for group in self._hours.groups], np.int64)
@@ -157,7 +159,7 @@ class _Earlier:
         held = table[self._high - self._first] - table[self._low - self._first]
         stretch, which = np.nonzero(held)
         keys = (stretch.astype(np.uint64) << _BITS) | bins[which].astype(np.uint64)
-        flat = Partials(
+        flat = Aggregates(
             groups=tuple((i,) for i in range(len(held))),
             values={self._statistic.metric.name: Values((Run(keys, held[stretch, which]),), exact=False)},
         )

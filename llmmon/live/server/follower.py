@@ -144,8 +144,8 @@ class Follower:
         }
 
 
-def _evaluated(partials: Any, minutes: int) -> dict[str, float | int | None]:
-    table = evaluate(partials, FIGURES, minutes)
+def _evaluated(aggregates: Any, minutes: int) -> dict[str, float | int | None]:
+    table = evaluate(aggregates, FIGURES, minutes)
     return {name: _number(float(table[name][-1]), whole=statistic_called(name).integral) for name in FIGURES}
 
 
