@@ -19,7 +19,7 @@ from llmmon.ingest.samples import SAMPLED, sampled_columns
 from llmmon.metrics.aggregates import (
     VALUE_BITS,
     Aggregates,
-    Group,
+    GroupKey,
     KeyArray,
     Run,
     Sums,
@@ -218,7 +218,7 @@ def admitted(aggregates: Aggregates, known: Sequence[Key]) -> tuple[Aggregates, 
             named[key] = None
     if all(key in named for key in first):
         return aggregates, tuple(named)
-    groups: list[Group] = [
+    groups: list[GroupKey] = [
         group if group[1:] in named else (group[0], *(OTHER,) * (len(group) - 1)) for group in aggregates.groups
     ]
     return bounded(regroup(aggregates, groups)), tuple(named)

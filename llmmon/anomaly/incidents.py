@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from llmmon.anomaly.detectors.detector import Anomaly, Verdicts, micros, moment, severity_of, spoken
-from llmmon.anomaly.series import FloatArray, Group
+from llmmon.anomaly.series import FloatArray, GroupLabels
 from llmmon.errors import UsageError
 from llmmon.ingest.report import Window
 from llmmon.text.names import unknown
@@ -30,13 +30,13 @@ class ScoreRow:
 
     timestamp_us: int
     metric_name: str
-    group: Group
+    group: GroupLabels
     value: float
     expected_range: tuple[float, float]
     score: float | None
 
 
-def incident_id(metric: str, group: Group, onset_us: int) -> str:
+def incident_id(metric: str, group: GroupLabels, onset_us: int) -> str:
     """The same for the same metric, group and raising bucket, in every run."""
     text = "\x1f".join([metric, *(f"{k}\x1e{v}" for k, v in group), str(onset_us)])
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
@@ -50,7 +50,7 @@ def incidents(verdicts: Verdicts) -> list[Anomaly]:
 
 def merged(found: Iterable[Anomaly]) -> list[Anomaly]:
     """Anomalies of one metric and group that overlap or nearly touch, as one each; in order of time."""
-    last: dict[tuple[str, Group], Anomaly] = {}
+    last: dict[tuple[str, GroupLabels], Anomaly] = {}
     out: list[Anomaly] = []
     for anomaly in sorted(found, key=lambda a: (a.timestamp, a.metric_name, a.group, a.detector)):
         key = (anomaly.metric_name, anomaly.group)
@@ -155,7 +155,7 @@ def _sentence(verdicts: Verdicts, j: int, first: int, onset: int) -> str:
 
 def score_rows(verdicts: Verdicts) -> list[ScoreRow]:
     """One row per bucket and series, by time; of several detectors on one series the highest score counts."""
-    places: dict[tuple[str, Group], list[int]] = {}
+    places: dict[tuple[str, GroupLabels], list[int]] = {}
     for j, column in enumerate(verdicts.columns):
         places.setdefault((column.metric, column.group), []).append(j)
     rows: list[ScoreRow] = []

@@ -10,10 +10,10 @@ import numpy as np
 
 from llmmon.anomaly.series import (
     HOUR_US,
-    Group,
-    Kind,
+    GroupLabels,
     Panel,
     Series,
+    SeriesKind,
     Table,
     counts,
     level,
@@ -146,7 +146,7 @@ def bridged(panel: Panel, ranges: Sequence[tuple[int, int]]) -> Panel:
 
 
 def _bridged(series: Series, outside: BoolArray, step_us: int) -> Series:
-    if series.kind not in (Kind.COUNT, Kind.TOTAL):
+    if series.kind not in (SeriesKind.COUNT, SeriesKind.TOTAL):
         return series
     value, count = _filled(series.value, outside, step_us), _filled(series.count, outside, step_us)
     return Series(series.metric, series.kind, series.starts, value, count, series.group, series.step_us)
@@ -275,7 +275,7 @@ class _Cells:
         numbers = [group[0] for group in aggregates.groups]
         first, self.width = min(numbers), max(numbers) - min(numbers) + 1
         self.starts: IntArray = np.array([grouping.bucket_start(first + i) for i in range(self.width)], np.int64)
-        self.groups: list[Group] = [tuple(zip(grouping.by, key, strict=True)) for key in keys]
+        self.groups: list[GroupLabels] = [tuple(zip(grouping.by, key, strict=True)) for key in keys]
         place = {key: k * self.width for k, key in enumerate(keys)}
         self.size = len(keys) * self.width
         self.places: IntArray = np.array(
@@ -308,4 +308,4 @@ def statistic_series(aggregates: Aggregates, grouping: Grouping, name: str) -> S
     value = np.full(cells.width, np.nan)
     value[cells.places] = found
     calls = cells.spread(everything.sums[COUNTED].count)[0]
-    return Series(name, Kind.LEVEL, cells.starts, value, calls, (), grouping.every_us)
+    return Series(name, SeriesKind.LEVEL, cells.starts, value, calls, (), grouping.every_us)

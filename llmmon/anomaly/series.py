@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Group = tuple[tuple[str, str | None], ...]  # ((field, name), ...); empty for all calls
+GroupLabels = tuple[tuple[str, str | None], ...]  # ((field, name), ...); empty for all calls
 
 HOUR_US = 3_600_000_000
 
 
-class Kind(StrEnum):
+class SeriesKind(StrEnum):
     """What the numbers of a series are, which decides how they are judged."""
 
     LEVEL = "level"  # a distribution per bucket: latency, tokens, cost of a call
@@ -26,7 +26,7 @@ class Kind(StrEnum):
     SAMPLES = "samples"  # readings at their own stamps, no buckets
 
 
-def group_of(group: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = ()) -> Group:
+def group_of(group: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = ()) -> GroupLabels:
     """A group as its tuple of pairs."""
     return tuple(group.items()) if isinstance(group, Mapping) else tuple(group)
 
@@ -98,11 +98,11 @@ class Series:
     """
 
     metric: str
-    kind: Kind
+    kind: SeriesKind
     starts: IntArray
     value: FloatArray
     count: FloatArray
-    group: Group = ()
+    group: GroupLabels = ()
     step_us: int | None = None
     hits: FloatArray | None = None
     spread: FloatArray | None = None
@@ -143,7 +143,7 @@ class Series:
 
 
 def levels(
-    metric: str, starts: ArrayLike, step_us: int, table: Table, group: Group = (), *, log: bool = True
+    metric: str, starts: ArrayLike, step_us: int, table: Table, group: GroupLabels = (), *, log: bool = True
 ) -> Series:
     """A series of distributions; shown by the geometric mean of each bucket, or the mean without `log`."""
     return level(metric, starts, step_us, table.moments(log=log), group, log=log, table=table)
@@ -154,7 +154,7 @@ def level(
     starts: ArrayLike,
     step_us: int,
     moments: tuple[FloatArray, FloatArray, FloatArray],
-    group: Group = (),
+    group: GroupLabels = (),
     *,
     log: bool = True,
     table: Table | None = None,
@@ -162,38 +162,38 @@ def level(
     """The same of (count, mean, variance) of each bucket's values, or of their logarithms."""
     count, mean, spread = moments
     value = np.where(count > 0, np.exp(mean) if log else mean, np.nan)
-    return Series(metric, Kind.LEVEL, _ints(starts), value, count, group, step_us, spread=spread, table=table)
+    return Series(metric, SeriesKind.LEVEL, _ints(starts), value, count, group, step_us, spread=spread, table=table)
 
 
 def proportions(
-    metric: str, starts: ArrayLike, step_us: int, hits: ArrayLike, count: ArrayLike, group: Group = ()
+    metric: str, starts: ArrayLike, step_us: int, hits: ArrayLike, count: ArrayLike, group: GroupLabels = ()
 ) -> Series:
     """A series of shares: `hits` of `count` calls a bucket, both (buckets)."""
     h, n = _floats(hits), _floats(count)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.where(n > 0, h / n, np.nan)
-    return Series(metric, Kind.PROPORTION, _ints(starts), value, n, group, step_us, h)
+    return Series(metric, SeriesKind.PROPORTION, _ints(starts), value, n, group, step_us, h)
 
 
-def counts(metric: str, starts: ArrayLike, step_us: int, count: ArrayLike, group: Group = ()) -> Series:
+def counts(metric: str, starts: ArrayLike, step_us: int, count: ArrayLike, group: GroupLabels = ()) -> Series:
     """A series of events a bucket; the grid holds its empty buckets, as zeros."""
     n = _floats(count)
-    return Series(metric, Kind.COUNT, _ints(starts), n.copy(), n, group, step_us)
+    return Series(metric, SeriesKind.COUNT, _ints(starts), n.copy(), n, group, step_us)
 
 
 def totals(
-    metric: str, starts: ArrayLike, step_us: int, total: ArrayLike, count: ArrayLike, group: Group = ()
+    metric: str, starts: ArrayLike, step_us: int, total: ArrayLike, count: ArrayLike, group: GroupLabels = ()
 ) -> Series:
     """A series of sums over `count` calls a bucket."""
-    return Series(metric, Kind.TOTAL, _ints(starts), _floats(total), _floats(count), group, step_us)
+    return Series(metric, SeriesKind.TOTAL, _ints(starts), _floats(total), _floats(count), group, step_us)
 
 
-def samples(metric: str, stamps: ArrayLike, values: ArrayLike, group: Group = ()) -> Series:
+def samples(metric: str, stamps: ArrayLike, values: ArrayLike, group: GroupLabels = ()) -> Series:
     """Readings at their own stamps, put in order of time; equal stamps keep their order."""
     times, readings = _ints(stamps), _floats(values)
     order = np.argsort(times, kind="stable")
     times, readings = times[order], readings[order]
-    return Series(metric, Kind.SAMPLES, times, readings, np.isfinite(readings).astype(np.float64), group)
+    return Series(metric, SeriesKind.SAMPLES, times, readings, np.isfinite(readings).astype(np.float64), group)
 
 
 def tables(cells: Table, width: int) -> list[Table]:

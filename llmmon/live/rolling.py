@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import EMPTY, Aggregates, Group, Values, bin_values, merge, regroup, sorted_run
+from llmmon.metrics.aggregates import EMPTY, Aggregates, GroupKey, Values, bin_values, merge, regroup, sorted_run
 from llmmon.metrics.aggregation import Measures, aggregate, evaluate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.grouping import Grouping
@@ -58,7 +58,7 @@ class Recent:
         self._rings: list[dict[tuple[str, ...], dict[int, _Sum]]] = [{d: {} for d in self.dimensions} for _ in RINGS]
         self._windows: dict[tuple[int, tuple[str, ...]], tuple[int, _Sum]] = {}
         self._rows: dict[tuple[int, int], tuple[int, tuple[str, ...], list[float]]] = {}
-        self._names: dict[tuple[str, ...], set[Group]] = {d: set() for d in self.dimensions}
+        self._names: dict[tuple[str, ...], set[GroupKey]] = {d: set() for d in self.dimensions}
         self.last_us: int | None = None
         self.ahead = 0  # calls left out because their time is yet to come
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from llmmon.metrics.columns import FloatArray, IntArray
 
 KeyArray = NDArray[np.uint64]
-Group = tuple[Any, ...]  # (bucket start in microseconds or None, name of each --by field or None...)
+GroupKey = tuple[Any, ...]  # (bucket start in microseconds or None, name of each --by field or None...)
 
 VALUE_BITS: Final = 36  # microseconds up to 19 hours
 _BITS: Final = np.uint64(VALUE_BITS)
@@ -59,7 +59,7 @@ class Aggregates(msgspec.Struct, frozen=True, eq=False):
     `sums` and `values` are by metric name; `first_us` and `last_us` bound the dated calls (None without).
     """
 
-    groups: tuple[Group, ...] = ()
+    groups: tuple[GroupKey, ...] = ()
     sums: Mapping[str, Sums] = msgspec.field(default_factory=dict)
     values: Mapping[str, Values] = msgspec.field(default_factory=dict)
     first_us: int | None = None
@@ -77,10 +77,10 @@ class Aggregates(msgspec.Struct, frozen=True, eq=False):
 EMPTY: Final = Aggregates()
 
 
-class GroupIndex(dict[Group, int]):
+class GroupIndex(dict[GroupKey, int]):
     """Numbers the groups in the order in which they first appear."""
 
-    def __missing__(self, group: Group) -> int:
+    def __missing__(self, group: GroupKey) -> int:
         number = self[group] = len(self)
         return number
 
@@ -270,7 +270,7 @@ def _kept(run: Run, kept: NDArray[np.bool_], places: KeyArray) -> Run:
     return Run(keys, None if run.counts is None else run.counts[mine], run.ordered)
 
 
-def regroup(aggregates: Aggregates, groups: Sequence[Group]) -> Aggregates:
+def regroup(aggregates: Aggregates, groups: Sequence[GroupKey]) -> Aggregates:
     """The aggregates under other groups, one for each of today's; those of the same new group are merged."""
     index = GroupIndex()
     places = np.array([index[group] for group in groups], np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 
 from llmmon.metrics.aggregates import Aggregates, GroupIndex, Run, Sums, Values, bin_values, keys_of, merge, sorted_run
 from llmmon.metrics.columns import EMPTY, Columns, FloatArray, IntArray, concat
-from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, Sort, Statistic
+from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, MetricKind, Statistic
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.quantiles import quantiles
 
@@ -52,12 +52,12 @@ def _summed(aggregates: Aggregates, statistic: Statistic, minutes: float | None)
     with np.errstate(invalid="ignore", divide="ignore"):
         match statistic.aggregation:
             case "count":
-                counted = total if metric.sort is Sort.EVENT else count
+                counted = total if metric.kind is MetricKind.EVENT else count
                 return np.where((count == 0) & (metric.name != "requests"), np.nan, counted)
             case "sum":
                 return np.where(count == 0, np.nan, total)
-            case "rate" if metric.sort is not Sort.EVENT:
-                amount = total if metric.sort is Sort.AMOUNT else count
+            case "rate" if metric.kind is not MetricKind.EVENT:
+                amount = total if metric.kind is MetricKind.AMOUNT else count
                 return np.where(count == 0, np.nan, amount / (minutes or np.nan))
             case _:
                 return np.where(count == 0, np.nan, units / (count * metric.scale))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from llmmon.errors import UsageError
-from llmmon.metrics.aggregates import Group
+from llmmon.metrics.aggregates import GroupKey
 from llmmon.metrics.aggregation import (
     _GUIDE_SUMMARY,
     _QUALITY,
@@ -255,7 +255,7 @@ class MetricsAggregator:
 
     def by_group(
         self, by: tuple[str, ...], window_minutes: float, statistics: Sequence[str]
-    ) -> dict[Group, list[float]]:
+    ) -> dict[GroupKey, list[float]]:
         """Statistics by group over the window, in the order asked for; NaN for missing."""
         columns = self._calls(self._window(window_minutes, None))
         aggregates = aggregate(columns, Measures.of(statistics), Grouping(by))

@@ -68,15 +68,15 @@ def empty_answers(columns: Columns) -> FloatArray | None:
     return np.where((failed == 0) & ~np.isnan(tokens), (tokens == 0).astype(np.float64), np.nan)
 
 
-class Sort(StrEnum):
+class MetricKind(StrEnum):
     """What a metric's numbers are, which decides what `count` and `rate` of them mean."""
 
     EVENT = "event"  # 1 or 0: count is how often it happened, rate its share of the calls that can tell
     AMOUNT = "amount"  # adds up: rate is the amount a minute
-    MEASURE = "measure"  # a reading: rate is calls with a reading a minute
+    GAUGE = "gauge"  # a reading: rate is calls with a reading a minute
 
 
-class Better(StrEnum):
+class Direction(StrEnum):
     """Which direction is good news."""
 
     LOWER = "lower"
@@ -90,8 +90,8 @@ class Metric(msgspec.Struct, frozen=True):
     name: str
     unit: str
     help: str
-    sort: Sort
-    better: Better
+    kind: MetricKind
+    better: Direction
     scale: int
     needs: frozenset[str]
     rows: Callable[[Columns], FloatArray | None]
@@ -139,8 +139,8 @@ def _metric(
     name: str,
     unit: str,
     text: str,
-    sort: Sort,
-    better: Better,
+    kind: MetricKind,
+    better: Direction,
     rows: Callable[[Columns], FloatArray | None] | None = None,
     *,
     scale: int = 1,
@@ -149,11 +149,11 @@ def _metric(
     prometheus: str = "",
 ) -> Metric:
     fields = frozenset(needs or (name,))
-    return Metric(name, unit, text, sort, better, scale, fields, rows or _field(name), short, prometheus)
+    return Metric(name, unit, text, kind, better, scale, fields, rows or _field(name), short, prometheus)
 
 
-_E, _A, _M = Sort.EVENT, Sort.AMOUNT, Sort.MEASURE
-_LO, _HI, _NO = Better.LOWER, Better.HIGHER, Better.NEITHER
+_E, _A, _M = MetricKind.EVENT, MetricKind.AMOUNT, MetricKind.GAUGE
+_LO, _HI, _NO = Direction.LOWER, Direction.HIGHER, Direction.NEITHER
 _COST: Final = ("cost_usd", "cost_logged_usd", "cost_calculated_usd", "unpriced")
 
 METRICS: Final[dict[str, Metric]] = {
@@ -335,13 +335,13 @@ def statistic_called(name: str) -> Statistic:
     if name in STATISTICS:
         return STATISTICS[name]
     if name in METRICS:
-        usual = _USUAL[METRICS[name].sort]
+        usual = _USUAL[METRICS[name].kind]
         return STATISTICS[_PUBLIC.get((name, usual)) or statistic_name(METRICS[name], usual)]
     raise UsageError(unknown("metric", name, {*STATISTICS, *METRICS, *ALIASES}))
 
 
 _PUBLIC: Final = {metric_and_aggregation: name for name, metric_and_aggregation in _NAMED.items()}
-_USUAL: Final = {Sort.EVENT: "rate", Sort.AMOUNT: "sum", Sort.MEASURE: "p95"}
+_USUAL: Final = {MetricKind.EVENT: "rate", MetricKind.AMOUNT: "sum", MetricKind.GAUGE: "p95"}
 
 
 def needed_fields(statistics: Sequence[str]) -> frozenset[str]:

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from llmmon.errors import UsageError
-from llmmon.metrics.aggregates import Group, GroupIndex
+from llmmon.metrics.aggregates import GroupIndex, GroupKey
 from llmmon.metrics.columns import Columns, IntArray, Names
-from llmmon.metrics.record import FIELDS, TAG_PREFIX, Kind
+from llmmon.metrics.record import FIELDS, TAG_PREFIX, FieldKind
 from llmmon.text.names import unknown
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Grouping(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name in self.by:
-            if not name.startswith(TAG_PREFIX) and (name not in FIELDS or FIELDS[name].kind is not Kind.NAME):
+            if not name.startswith(TAG_PREFIX) and (name not in FIELDS or FIELDS[name].kind is not FieldKind.NAME):
                 raise UsageError(_no_group_field(name))
 
     def rows(self, columns: Columns, index: GroupIndex) -> tuple[IntArray, IntArray | None]:
@@ -96,7 +96,7 @@ class Grouping(msgspec.Struct, frozen=True):
             return number * self.every_us
         return int(from_wall(np.array([number * self.every_us + _MONDAY_US]), self.tz)[0])
 
-    def _group(self, row: Sequence[int], columns: Columns) -> Group:
+    def _group(self, row: Sequence[int], columns: Columns) -> GroupKey:
         names = [columns.name(name) for name in self.by]
         codes = row[1:] if self.every_us else row
         found = tuple(None if code < 0 else column.values[code] for code, column in zip(codes, names, strict=True))
@@ -120,7 +120,7 @@ def _by_name(names: Names, index: GroupIndex) -> IntArray:
     return np.array(numbers, np.int64).take(places)
 
 
-def _numbered(parts: Sequence[IntArray], group: Callable[[Sequence[int]], Group], index: GroupIndex) -> IntArray:
+def _numbered(parts: Sequence[IntArray], group: Callable[[Sequence[int]], GroupKey], index: GroupIndex) -> IntArray:
     lows = [int(part.min()) if len(part) else 0 for part in parts]
     spans = [int(part.max()) - low + 1 if len(part) else 1 for part, low in zip(parts, lows, strict=True)]
     if np.prod([float(span) for span in spans]) < 2**62:
@@ -147,10 +147,10 @@ def _distinct(codes: IntArray, size: int) -> tuple[IntArray, IntArray, IntArray]
 
 
 def _no_group_field(name: str) -> str:
-    groupable = [field.name for field in FIELDS.values() if field.kind is Kind.NAME]
+    groupable = [field.name for field in FIELDS.values() if field.kind is FieldKind.NAME]
     return f"--by: {unknown('field', name, groupable)} (a tag is written tag.{name})"
 
 
 def is_groupable(name: str) -> bool:
     """Whether calls can be grouped by the field or tag."""
-    return name.startswith(TAG_PREFIX) or (name in FIELDS and FIELDS[name].kind is Kind.NAME)
+    return name.startswith(TAG_PREFIX) or (name in FIELDS and FIELDS[name].kind is FieldKind.NAME)

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 
-class Kind(StrEnum):
+class FieldKind(StrEnum):
     """How a field is held in `Columns`."""
 
     TIME = "time"  # int64 microseconds since the epoch, UTC
@@ -25,7 +25,7 @@ class Field(msgspec.Struct, frozen=True):
     """One field of a call; a stored number is the public one times `scale`."""
 
     name: str
-    kind: Kind
+    kind: FieldKind
     help: str
     scale: int = 1
 
@@ -43,7 +43,7 @@ MICROSECONDS: Final = 1000  # stored units in a millisecond
 NANO_DOLLARS: Final = 1_000_000_000  # stored units in a US dollar
 SCORE_UNITS: Final = 1_000_000  # stored units in a score of 1
 
-_T, _N, _S, _X = Kind.TIME, Kind.NUMBER, Kind.NAME, Kind.TEXT
+_T, _N, _S, _X = FieldKind.TIME, FieldKind.NUMBER, FieldKind.NAME, FieldKind.TEXT
 
 FIELDS: Final[dict[str, Field]] = {
     field.name: field
@@ -87,7 +87,7 @@ FIELDS: Final[dict[str, Field]] = {
     )
 }
 
-NUMBERS: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.NUMBER)
-NAMES: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.NAME)
-TEXTS: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.TEXT)
+NUMBERS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NUMBER)
+NAMES: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NAME)
+TEXTS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.TEXT)
 TAG_PREFIX: Final = "tag."

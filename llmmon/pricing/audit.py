@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import Group, GroupIndex, Run, Values, bin_values, keys_of, sorted_run
+from llmmon.metrics.aggregates import GroupIndex, GroupKey, Run, Values, bin_values, keys_of, sorted_run
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
@@ -177,7 +177,7 @@ class Disagreement(msgspec.Struct, frozen=True):
 class CostTally(msgspec.Struct, frozen=True, eq=False):
     """Everything the report needs of some calls; `merge_tallies` adds them up in any order."""
 
-    groups: Mapping[Group, Sums] = {}  # FIGURES
+    groups: Mapping[GroupKey, Sums] = {}  # FIGURES
     causes: Mapping[Cause, Sums] = {}  # calls, logged, recalculated
     largest: tuple[Disagreement, ...] = ()
     unpriced: Mapping[tuple[str | None, str | None, str], Sums] = {}  # model, provider, why: calls, prompt, completion
@@ -254,7 +254,7 @@ def _bounded(values: Values) -> Values:
     return Values((sorted_run(values),)) if values.runs else values
 
 
-def _groups(block: Block) -> dict[Group, Sums]:
+def _groups(block: Block) -> dict[GroupKey, Sums]:
     columns = dict(figures(block))
     return _by_names(block.columns, block.plan.by, *(columns[name] for name in FIGURES))
 

@@ -13,7 +13,7 @@ from llmmon.errors import UsageError
 from llmmon.ingest.parallel import cpu_count
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
-from llmmon.metrics.aggregates import Aggregates, Group, merge
+from llmmon.metrics.aggregates import Aggregates, GroupKey, merge
 from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures, evaluate
 from llmmon.metrics.columns import FloatArray
 from llmmon.metrics.definitions import SUMMARY, needed_fields, statistic_called
@@ -125,7 +125,7 @@ def _rows(
     return rows, statistics_at(table, len(groups))
 
 
-def _first(groups: Sequence[Group], column: FloatArray, limit: int) -> list[int]:
+def _first(groups: Sequence[GroupKey], column: FloatArray, limit: int) -> list[int]:
     """The places of the groups with the largest values, missing ones last, equal ones by name; at most `limit`."""
     ranks = np.where(np.isnan(column), np.inf, -column)
     among = np.arange(len(ranks))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmmon.anomaly.series import (
-    Kind,
     Panel,
+    SeriesKind,
     Table,
     counts,
     group_of,
@@ -85,7 +85,7 @@ def test_a_share_of_no_calls_is_missing_not_zero() -> None:
 
 def test_samples_are_put_in_order_and_keep_their_own_stamps() -> None:
     series = samples("queue", [30, 10, 20], [3.0, 1.0, np.nan])
-    assert series.kind is Kind.SAMPLES
+    assert series.kind is SeriesKind.SAMPLES
     assert series.starts.tolist() == series.ends.tolist() == [10, 20, 30]
     assert series.count.tolist() == [1.0, 0.0, 1.0]
 

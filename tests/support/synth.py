@@ -9,7 +9,7 @@ import numpy as np
 from llmmon.anomaly.series import (
     HOUR_US,
     FloatArray,
-    Group,
+    GroupLabels,
     Panel,
     Series,
     Table,
@@ -69,7 +69,7 @@ def service(
     days: float = 14,
     per_day: float = 6000,
     *,
-    group: Group = (),
+    group: GroupLabels = (),
     latency: Effect = none,
     errors: Effect = none,
     traffic: Effect = none,

@@ -25,7 +25,7 @@ from llmmon.alerting.rules import AlertRule, Change, group_text, number_text
 from llmmon.metrics.aggregates import VALUE_BITS, Aggregates, Run, Sums, Values, bin_values, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import FloatArray, IntArray
-from llmmon.metrics.definitions import Sort
+from llmmon.metrics.definitions import MetricKind
 from llmmon.text.times import MINUTE_US
 
 HOUR: Final = 60
@@ -128,7 +128,7 @@ class _Earlier:
         with np.errstate(invalid="ignore", divide="ignore"):
             if how in {"count", "sum"}:
                 found = found * self._width / covered
-            elif how == "rate" and self._statistic.metric.sort is not Sort.EVENT:
+            elif how == "rate" and self._statistic.metric.kind is not MetricKind.EVENT:
                 found = found / covered
         blank: FloatArray = np.where(count > 0, found, np.nan)
         return blank

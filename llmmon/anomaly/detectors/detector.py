@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 import numpy as np
 
 from llmmon.anomaly.detectors.evidence import BoolArray
-from llmmon.anomaly.series import FloatArray, Group, IntArray, Series
+from llmmon.anomaly.series import FloatArray, GroupLabels, IntArray, Series
 from llmmon.text.times import Clock, utc_now
 
 
@@ -60,7 +60,7 @@ class Anomaly:
     description: str
     start: datetime | None = None
     end: datetime | None = None
-    group: Group = ()
+    group: GroupLabels = ()
     detector: str = ""
     score: float | None = None
     id: str = ""
@@ -88,7 +88,7 @@ class Column:
     """One thing that is judged: a metric of a group, by one detector; `series` is its place in the panel."""
 
     metric: str
-    group: Group
+    group: GroupLabels
     detector: str
     series: int
 
@@ -98,7 +98,7 @@ class Monitored:
     """Whether a metric of a group could be judged, by which season, and why not."""
 
     metric_name: str
-    group: Group
+    group: GroupLabels
     buckets: int
     season: str  # none, hour of day, hour of week
     judged: bool

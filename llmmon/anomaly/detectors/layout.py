@@ -11,10 +11,10 @@ import numpy as np
 from llmmon.anomaly.detectors.detector import Column, Monitored, Verdicts
 from llmmon.anomaly.detectors.evidence import Bad, Block, BoolArray, Hour, Watch, watch_of
 from llmmon.anomaly.detectors.rates import Tails
-from llmmon.anomaly.series import FloatArray, Kind, Panel, Series, Table
+from llmmon.anomaly.series import FloatArray, Panel, Series, SeriesKind, Table
 
 _USUAL_RATE: Final = 0.01
-_TRAFFIC: Final = (Kind.COUNT, Kind.TOTAL)
+_TRAFFIC: Final = (SeriesKind.COUNT, SeriesKind.TOTAL)
 _NEEDS: Final = {  # hours, and what else
     "level": (24, "24 hours", "60 values that differ are needed"),
     "traffic": (168, "7 days", ""),
@@ -61,8 +61,8 @@ class Layout:
     def of(cls, panel: Panel) -> Layout:
         """The columns that watch the series of a panel."""
         numbered = list(enumerate(panel.series))
-        level = [(i, s) for i, s in numbered if s.kind is Kind.LEVEL]
-        share = [(i, s) for i, s in numbered if s.kind is Kind.PROPORTION]
+        level = [(i, s) for i, s in numbered if s.kind is SeriesKind.LEVEL]
+        share = [(i, s) for i, s in numbered if s.kind is SeriesKind.PROPORTION]
         tail = [(i, s) for i, s in level if watch_of(s.metric).tail > 0]
         flow = [(i, s) for i, s in numbered if s.kind in _TRAFFIC]
         columns = [
@@ -79,7 +79,7 @@ class Layout:
             tuple(watches),
             *sizes[:3],
             _given([s for _, s in level]),
-            tuple(s.kind is Kind.TOTAL for _, s in flow),
+            tuple(s.kind is SeriesKind.TOTAL for _, s in flow),
             np.array([_looks_up(w, c) for w, c in zip(watches, columns, strict=True)], np.bool_),
             np.array([_looks_down(w, c) for w, c in zip(watches, columns, strict=True)], np.bool_),
             creeping,

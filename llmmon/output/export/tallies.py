@@ -17,7 +17,7 @@ from llmmon.formats.timestamps import moments
 from llmmon.metrics.aggregates import VALUE_BITS, Aggregates, sorted_run
 from llmmon.metrics.aggregation import Measures, aggregate
 from llmmon.metrics.columns import Columns, IntArray
-from llmmon.metrics.definitions import METRICS, Sort
+from llmmon.metrics.definitions import METRICS, MetricKind
 from llmmon.metrics.grouping import Grouping
 
 Numbers = tuple[int, ...]  # calls with a value, the total of its stored units, then how many in each bucket
@@ -153,7 +153,7 @@ def kept_labels(found: Tally, instruments: Sequence[Instrument], limit: int, bef
 
 def _weights(found: Tally, instrument: Instrument, place: int) -> Counter[str]:
     """In how many calls each value of a label occurs; of events only those that happened."""
-    column = 1 if METRICS[instrument.metric].sort is Sort.EVENT else 0
+    column = 1 if METRICS[instrument.metric].kind is MetricKind.EVENT else 0
     weight: Counter[str] = Counter()
     for labels, numbers in found.points.get(instrument.metric, {}).items():
         if (value := labels[place]) is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from math import sqrt
 from typing import Final
 
-from llmmon.metrics.definitions import STATISTICS, Better
+from llmmon.metrics.definitions import STATISTICS, Direction
 from llmmon.metrics.timeline import DAY_US
 from llmmon.output.views import overview_tables as grids
 from llmmon.output.views.overview_charts import charts_over_time, cost_by_model, distribution, errors_by_type
@@ -110,9 +110,9 @@ def _telling(statistic: str, comparison: Comparison) -> bool:
 
 def _verdict(statistic: str, difference: float) -> str:
     better = STATISTICS[statistic].metric.better
-    if better is Better.NEITHER or statistic == "cost_total_usd":  # more traffic costs more, which is no fault
+    if better is Direction.NEITHER or statistic == "cost_total_usd":  # more traffic costs more, which is no fault
         return ""
-    return "better" if (difference > 0) == (better is Better.HIGHER) else "worse"
+    return "better" if (difference > 0) == (better is Direction.HIGHER) else "worse"
 
 
 def compared(comparison: Comparison | None) -> str:
