@@ -9,7 +9,14 @@ import msgspec
 import numpy as np
 
 from llmmon.anomaly.attribution import attributed
-from llmmon.anomaly.detectors import DETECTORS, Sensitivity, ThresholdAnomalyDetector, Verdicts, judge, judge_samples
+from llmmon.anomaly.detectors import (
+    DETECTORS,
+    DetectorResults,
+    Sensitivity,
+    ThresholdAnomalyDetector,
+    detect,
+    detect_in_samples,
+)
 from llmmon.anomaly.detectors.detector import Anomaly, micros
 from llmmon.anomaly.incidents import (
     AnomaliesReport,
@@ -88,22 +95,22 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     watched = _selected(whole, plan)
     sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)
     now_us = found.source.now_us or 0
-    verdicts = _judged(watched, sampled, aggregates, grouping, plan, now_us)
+    results = _detected(watched, sampled, aggregates, grouping, plan, now_us)
     window = _window(query, found, now_us)
-    every = merged(anomaly for one in verdicts for anomaly in incidents(one))
+    every = merged(anomaly for one in results for anomaly in incidents(one))
     shown = [a for a in every if _overlaps(a, window) and not _excluded(a, plan.exclude)]
     if plan.explain:
         shown = [asked_for(plan.explain, every)]
     explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], STEP_US)
     report = AnomaliesReport(
         window=window,
-        incidents=tuple(incident_report(explained.get(a.id, a), verdicts) for a in shown),
-        monitored=monitored_series(verdicts),
+        incidents=tuple(incident_report(explained.get(a.id, a), results) for a in shown),
+        monitored=monitored_series(results),
         sensitivity=str(plan.sensitivity),
         false_alarms_per_week=Sensitivity(plan.sensitivity).false_alarms_per_week,
         methods=plan.methods,
-        scores=bucket_scores(verdicts, window) if plan.with_scores else (),
-        explained=explained_buckets(shown[0], verdicts) if plan.explain else (),
+        scores=bucket_scores(results, window) if plan.with_scores else (),
+        explained=explained_buckets(shown[0], results) if plan.explain else (),
     )
     return report, found
 
@@ -191,24 +198,24 @@ def _sampled(name: str, tags: tuple[tuple[str, str], ...], rows: list[dict[str, 
     return samples(name, stamps[dated], values[dated], tags)
 
 
-def _judged(
+def _detected(
     panel: Panel, sampled: list[Series], aggregates: Any, grouping: Grouping, plan: MonitorPlan, now_us: int
-) -> list[Verdicts]:
+) -> list[DetectorResults]:
     if plan.thresholds:
         return [_beyond(aggregates, grouping, limit) for limit in plan.thresholds]
     if plan.methods:
         every = [*panel.series, *sampled]
-        return [lookup(DETECTORS, name, "method")().judge(one) for name in plan.methods for one in every]
-    found = [judge(panel, plan.sensitivity, now_us)] if panel.series else []
-    return [*found, *(judge_samples(one) for one in sampled)]
+        return [lookup(DETECTORS, name, "method")().detect(one) for name in plan.methods for one in every]
+    found = [detect(panel, plan.sensitivity, now_us)] if panel.series else []
+    return [*found, *(detect_in_samples(one) for one in sampled)]
 
 
-def _beyond(aggregates: Any, grouping: Grouping, limit: tuple[str, str, float]) -> Verdicts:
+def _beyond(aggregates: Any, grouping: Grouping, limit: tuple[str, str, float]) -> DetectorResults:
     name, sign, number = limit
     series = statistic_series(aggregates, grouping, statistic_called(name).name)
     detector = ThresholdAnomalyDetector()
     detector.set_threshold(series.metric, critical=number, direction="above" if sign == ">" else "below")
-    return detector.judge(series)
+    return detector.detect(series)
 
 
 def _window(query: Query, found: Read, now_us: int) -> Window:

@@ -75,7 +75,7 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PeriodSums:
     """Calls and the sum of the metric over them, by part of a dimension, in one period; each (parts)."""
 
     calls: FloatArray
@@ -90,16 +90,16 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FieldChange:
     """One field before and now: `names` are its parts, None for calls that have none."""
 
     field: str
     names: Sequence[str | None]
-    before: Parts
-    now: Parts
+    before: PeriodSums
+    now: PeriodSums
 
 
-def split(before: Parts, now: Parts, *, total: bool = False) -> tuple[FloatArray, FloatArray, FloatArray]:
+def split(before: PeriodSums, now: PeriodSums, *, total: bool = False) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(rate, mix, volume) of each part: they add up to the change of the mean, or of the total per time."""
     w0, w1 = before.calls / before.length, now.calls / now.length
     overall0, overall1 = max(float(w0.sum()), _TINY), max(float(w1.sum()), _TINY)
@@ -115,7 +115,7 @@ def split(before: Parts, now: Parts, *, total: bool = False) -> tuple[FloatArray
 
 
 def contributors(
-    changes: Sequence[Change], *, total: bool = False, min_calls: int = 10, limit: int = 3
+    changes: Sequence[FieldChange], *, total: bool = False, min_calls: int = 10, limit: int = 3
 ) -> list[Contribution]:
     """The parts with the largest shares of the change between two periods, largest first.
 
@@ -127,7 +127,7 @@ def contributors(
     return found[:limit]
 
 
-def _of_change(change: Change, *, total: bool, min_calls: int) -> list[Contribution]:
+def _of_change(change: FieldChange, *, total: bool, min_calls: int) -> list[Contribution]:
     before, now = change.before, change.now
     rate, mix, volume = split(before, now, total=total)
     part = rate + mix + volume
@@ -144,7 +144,7 @@ def _of_change(change: Change, *, total: bool, min_calls: int) -> list[Contribut
     return out
 
 
-def _shown(parts: Parts, total: bool) -> FloatArray:
+def _shown(parts: PeriodSums, total: bool) -> FloatArray:
     return parts.total / parts.length if total else parts.mean
 
 
@@ -313,23 +313,23 @@ def _with_contributors(case: _Case, tally: _Tally) -> Anomaly:
     return replace(case.anomaly, contributors=tuple(_rounded(part.to_dict()) for part in shown))
 
 
-def _change(field: str, before: Aggregates, now: Aggregates, case: _Case) -> Change | None:
+def _change(field: str, before: Aggregates, now: Aggregates, case: _Case) -> FieldChange | None:
     """One field's sums of both periods side by side; None where no call has the metric."""
     names = sorted({group[0] for part in (before, now) for group in part.groups}, key=lambda name: (name is None, name))
     if not any(case.metric in part.sums for part in (before, now)):
         return None
     place = {name: k for k, name in enumerate(names)}
     periods = [_parts(part, case.metric, place, length) for part, length in zip((before, now), case.hours, strict=True)]
-    return Change(field, names, *periods)
+    return FieldChange(field, names, *periods)
 
 
-def _parts(aggregates: Aggregates, metric: str, place: Mapping[str | None, int], length: float) -> Parts:
+def _parts(aggregates: Aggregates, metric: str, place: Mapping[str | None, int], length: float) -> PeriodSums:
     calls, total = np.zeros(len(place)), np.zeros(len(place))
     at = [place[group[0]] for group in aggregates.groups]
     nothing = np.zeros(len(at), np.int64)
     sums = aggregates.sums.get(metric, Sums(nothing, nothing))
     calls[at], total[at] = sums.count, sums.total / METRICS[metric].scale
-    return Parts(calls, total, length)
+    return PeriodSums(calls, total, length)
 
 
 def _examples(part: Contribution, case: _Case, calls: Columns) -> tuple[str, ...]:

@@ -10,11 +10,11 @@ import numpy as np
 
 from llmmon.anomaly.series import (
     HOUR_US,
+    BucketValues,
     GroupLabels,
     Panel,
     Series,
     SeriesKind,
-    Table,
     counts,
     level,
     panel,
@@ -289,7 +289,7 @@ class _Cells:
         out[self.places[self.kept]] = column[self.kept]
         return out.reshape(len(self.groups), self.width)
 
-    def table(self, values: Values, scale: int) -> Table:
+    def table(self, values: Values, scale: int) -> BucketValues:
         """The values of all cells in public units."""
         run = sorted_run(values)
         cell = self.places[(run.keys >> _BITS).astype(np.int64)]
@@ -297,7 +297,7 @@ class _Cells:
         order = np.argsort(cell[inside], kind="stable")
         ordered = Run(run.keys[inside][order], None if run.counts is None else run.counts[inside][order])
         offsets = np.searchsorted(cell[inside][order], np.arange(self.size + 1))
-        return Table(offsets.astype(np.int64), (ordered.keys & _MASK).astype(np.float64) / scale, ordered.counts)
+        return BucketValues(offsets.astype(np.int64), (ordered.keys & _MASK).astype(np.float64) / scale, ordered.counts)
 
 
 def statistic_series(aggregates: Aggregates, grouping: Grouping, name: str) -> Series:

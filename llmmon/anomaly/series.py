@@ -32,7 +32,7 @@ def group_of(group: Mapping[str, str | None] | Iterable[tuple[str, str | None]] 
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class BucketValues:
     """Sorted values per bucket: bucket i holds `values[offsets[i]:offsets[i + 1]]`, ascending.
 
     `offsets` int64 (buckets + 1); `values` float (m); `weights` (m) how many calls each value stands for,
@@ -106,7 +106,7 @@ class Series:
     step_us: int | None = None
     hits: FloatArray | None = None
     spread: FloatArray | None = None
-    table: Table | None = None
+    table: BucketValues | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -122,7 +122,7 @@ class Series:
         if table is not None:
             low, high = int(table.offsets[first]), int(table.offsets[last])
             weights = None if table.weights is None else table.weights[low:high]
-            table = Table(table.offsets[first : last + 1] - low, table.values[low:high], weights)
+            table = BucketValues(table.offsets[first : last + 1] - low, table.values[low:high], weights)
         return Series(
             self.metric,
             self.kind,
@@ -143,7 +143,7 @@ class Series:
 
 
 def levels(
-    metric: str, starts: ArrayLike, step_us: int, table: Table, group: GroupLabels = (), *, log: bool = True
+    metric: str, starts: ArrayLike, step_us: int, table: BucketValues, group: GroupLabels = (), *, log: bool = True
 ) -> Series:
     """A series of distributions; shown by the geometric mean of each bucket, or the mean without `log`."""
     return level(metric, starts, step_us, table.moments(log=log), group, log=log, table=table)
@@ -157,7 +157,7 @@ def level(
     group: GroupLabels = (),
     *,
     log: bool = True,
-    table: Table | None = None,
+    table: BucketValues | None = None,
 ) -> Series:
     """The same of (count, mean, variance) of each bucket's values, or of their logarithms."""
     count, mean, spread = moments
@@ -196,14 +196,14 @@ def samples(metric: str, stamps: ArrayLike, values: ArrayLike, group: GroupLabel
     return Series(metric, SeriesKind.SAMPLES, times, readings, np.isfinite(readings).astype(np.float64), group)
 
 
-def tables(cells: Table, width: int) -> list[Table]:
+def tables(cells: BucketValues, width: int) -> list[BucketValues]:
     """One table of `width` buckets per group from one over all (group, bucket) cells, group the slower index."""
     out = []
     for first in range(0, len(cells.offsets) - 1, width):
         edges = cells.offsets[first : first + width + 1]
         low, high = int(edges[0]), int(edges[-1])
         weights = None if cells.weights is None else cells.weights[low:high]
-        out.append(Table(edges - low, cells.values[low:high], weights))
+        out.append(BucketValues(edges - low, cells.values[low:high], weights))
     return out
 
 

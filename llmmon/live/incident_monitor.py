@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorPlan, measures_of
-from llmmon.anomaly.detectors import Sensitivity, judge
+from llmmon.anomaly.detectors import Sensitivity, detect
 from llmmon.anomaly.detectors.detector import Monitored
 from llmmon.anomaly.incidents import IncidentReport, incident_report, incidents, merged
 from llmmon.anomaly.panel import levels_of_successes, panel_of
@@ -87,7 +87,7 @@ class Vigil:
         elif now_us // STEP_US > self._judged_bucket:
             self._judged_bucket = now_us // STEP_US
             parts = self._merged()
-            self._judging = fork(lambda: _judged(parts, now_us), background=True)
+            self._judging = fork(lambda: _detected(parts, now_us), background=True)
 
     def _merged(self) -> _Parts:
         if not self._parts:
@@ -139,13 +139,13 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
     return work
 
 
-def _judged(parts: Sequence[Aggregates], now_us: int) -> Found:
+def _detected(parts: Sequence[Aggregates], now_us: int) -> Found:
     if not parts or not parts[0].groups:
         return Found((), "there are no calls yet")
-    verdicts = judge(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
-    reports = [incident_report(anomaly, [verdicts]) for anomaly in merged(incidents(verdicts))]
+    results = detect(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
+    reports = [incident_report(anomaly, [results]) for anomaly in merged(incidents(results))]
     shown = sorted((r for r in reports if r.end_us > now_us - _SHOWN_US), key=lambda r: -r.timestamp_us)
-    waiting = "" if any(row.judged for row in verdicts.monitored) else _reason(verdicts.monitored)
+    waiting = "" if any(row.judged for row in results.monitored) else _reason(results.monitored)
     return Found(tuple(shown), waiting)
 
 

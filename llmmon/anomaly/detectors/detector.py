@@ -1,6 +1,6 @@
 """What every value-by-value detector shares: one `step`, from which streaming and batch both follow.
 
-A detector makes one `Track` per metric and group; `add_value` feeds it one value, `judge` a whole series,
+A detector makes one `Track` per metric and group; `add_value` feeds it one value, `detect` a whole series,
 so the two cannot disagree. An incident speaks once, when it begins.
 """
 
@@ -84,7 +84,7 @@ def spoken(number: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ResultColumn:
     """One thing that is judged: a metric of a group, by one detector; `series` is its place in the panel."""
 
     metric: str
@@ -106,7 +106,7 @@ class Monitored:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class DetectorResults:
     """Matrices of shape (buckets, columns).
 
     `value` and its expected range `low` to `high` are in public units; `score` in [0, 1], NaN where
@@ -116,7 +116,7 @@ class Verdicts:
 
     starts: IntArray
     ends: IntArray
-    columns: tuple[Column, ...]
+    columns: tuple[ResultColumn, ...]
     value: FloatArray
     low: FloatArray
     high: FloatArray
@@ -132,7 +132,7 @@ Z_CEILING: Final = 100.0
 NATS_CEILING: Final = 34.0  # a score of 1 - 2e-15: the last that is not 1
 
 
-class Point(NamedTuple):
+class Detection(NamedTuple):
     """The verdict on one value; `score` NaN where nothing could be judged, `text` why it is an anomaly."""
 
     score: float = math.nan
@@ -144,13 +144,13 @@ class Point(NamedTuple):
     severity: Severity | None = None
 
 
-UNJUDGED: Final = Point()
+UNSCORED: Final = Detection()
 
 
 class Track(Protocol):
     """The memory of one metric."""
 
-    def step(self, value: float, stamp_us: int) -> Point:
+    def step(self, value: float, stamp_us: int) -> Detection:
         """The verdict on a finite value, given those before it; then remember it."""
         ...
 
@@ -164,7 +164,7 @@ class Detector(Protocol):
         """Take in one value; the anomaly that begins with it, or None."""
         ...
 
-    def judge(self, series: Series) -> Verdicts:
+    def detect(self, series: Series) -> DetectorResults:
         """Verdicts on every value of a series, as a fresh detector would give them one by one."""
         ...
 
@@ -190,18 +190,18 @@ class StreamDetector(ABC):
         more severe. `timestamp` defaults to the clock.
         """
         stamp = micros(timestamp or self._clock())
-        point = judged(self._track_of(metric_name), float(value), stamp)
-        if math.isnan(point.score):
+        detection = detection_of(self._track_of(metric_name), float(value), stamp)
+        if math.isnan(detection.score):
             return None
-        if not point.alarm:
+        if not detection.alarm:
             self._open.pop(metric_name, None)
             return None
-        severity = point.severity or severity_of(point.z)
+        severity = detection.severity or severity_of(detection.z)
         known = self._open.get(metric_name)
         if known is not None and severity.rank <= known.rank:
             return None
         self._open[metric_name] = severity
-        return anomaly_of(point, metric_name, float(value), stamp, self.name)
+        return anomaly_of(detection, metric_name, float(value), stamp, self.name)
 
     def _track_of(self, metric_name: str) -> Track:
         known = self._tracks.get(metric_name)
@@ -212,52 +212,52 @@ class StreamDetector(ABC):
         self._tracks.move_to_end(metric_name)
         return known
 
-    def judge(self, series: Series) -> Verdicts:
+    def detect(self, series: Series) -> DetectorResults:
         """Verdicts on every value of a series, by a fresh track; one column."""
         track = self.track(series.metric)
         ends = series.ends
-        points = [
-            judged(track, value, stamp) for value, stamp in zip(series.value.tolist(), ends.tolist(), strict=True)
+        detections = [
+            detection_of(track, value, stamp) for value, stamp in zip(series.value.tolist(), ends.tolist(), strict=True)
         ]
-        return verdicts_of(series, self.name, points)
+        return results_of(series, self.name, detections)
 
 
-def judged(track: Track, value: float, stamp_us: int) -> Point:
+def detection_of(track: Track, value: float, stamp_us: int) -> Detection:
     """The verdict of a track on any value: what is not finite is a gap and not remembered."""
-    return track.step(value, stamp_us) if math.isfinite(value) else UNJUDGED
+    return track.step(value, stamp_us) if math.isfinite(value) else UNSCORED
 
 
-def anomaly_of(point: Point, metric: str, value: float, stamp_us: int, detector: str) -> Anomaly:
+def anomaly_of(detection: Detection, metric: str, value: float, stamp_us: int, detector: str) -> Anomaly:
     """One value's verdict as an anomaly."""
     at = moment(stamp_us)
     return Anomaly(
         metric,
         value,
-        (point.low, point.high),
-        point.severity or severity_of(point.z),
+        (detection.low, detection.high),
+        detection.severity or severity_of(detection.z),
         at,
-        point.text,
+        detection.text,
         start=at,
         end=at,
         detector=detector,
-        score=point.score,
+        score=detection.score,
     )
 
 
-def verdicts_of(series: Series, name: str, points: list[Point]) -> Verdicts:
+def results_of(series: Series, name: str, detections: list[Detection]) -> DetectorResults:
     """Points as verdicts of one column."""
-    table = np.array([point[:4] for point in points], np.float64).reshape(len(points), 4)
-    alarm = np.array([point.alarm for point in points], np.bool_)
+    table = np.array([detection[:4] for detection in detections], np.float64).reshape(len(detections), 4)
+    alarm = np.array([detection.alarm for detection in detections], np.bool_)
     begins = alarm & ~np.append(False, alarm[:-1]) if len(alarm) else alarm
-    onset = np.maximum.accumulate(np.where(begins, np.arange(len(points)), 0)) if len(alarm) else begins
+    onset = np.maximum.accumulate(np.where(begins, np.arange(len(detections)), 0)) if len(alarm) else begins
     known = bool(np.isfinite(table[:, 0]).any())
     values = int(np.isfinite(series.value).sum())
     reason = "" if known else f"too little history: {values} values" if values else "no values"
     row = Monitored(series.metric, series.group, len(series), "none", known, reason)
-    return Verdicts(
+    return DetectorResults(
         series.starts,
         series.ends,
-        (Column(series.metric, series.group, name, 0),),
+        (ResultColumn(series.metric, series.group, name, 0),),
         series.value[:, None],
         *(table[:, 1:2], table[:, 2:3], table[:, 0:1], table[:, 3:4]),
         alarm[:, None],

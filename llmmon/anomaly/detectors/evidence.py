@@ -18,7 +18,7 @@ from llmmon.anomaly.series import HOUR_US, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class HourBlock:
     """Buckets of one hour; matrices are (buckets, columns), zero where nothing is known.
 
     `count` calls, `x` the mean (levels), the hits (rates) or the total (traffic), `spread` the variance
@@ -48,7 +48,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class BlockEvidence:
     """What a judge says of a block.
 
     `steps` evidence in nats (buckets, alternatives, columns); `z` (buckets, columns) the deviation of each
@@ -84,11 +84,11 @@ def blocks_of(starts: IntArray, step_us: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
-def joined(blocks: list[Block]) -> Block:
+def joined(blocks: list[HourBlock]) -> HourBlock:
     """Blocks of the same hour as one."""
     if len(blocks) == 1:
         return blocks[0]
-    return Block(
+    return HourBlock(
         np.concatenate([b.starts for b in blocks]),
         blocks[0].step_us,
         np.concatenate([b.count for b in blocks]),
@@ -159,7 +159,7 @@ CEILING: Final = 1.3  # times the limit: so that the end is seen soon
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class CusumResult:
     """What a run of buckets did to the sums; all of shape (buckets, columns).
 
     `ratio` is the largest sum over its limit, `alarm` whether an incident is open, `onset` the bucket
@@ -183,10 +183,12 @@ class Cusum:
         self.rest = np.zeros((alternatives, columns), np.int64)  # the bucket after each sum's last zero
         self.seen = 0
 
-    def add(self, steps: FloatArray, limits: FloatArray) -> Course:
+    def add(self, steps: FloatArray, limits: FloatArray) -> CusumResult:
         """Take in evidence of shape (buckets, alternatives, columns) against limits (alternatives, columns)."""
         size, _, width = steps.shape
-        course = Course(np.zeros((size, width)), np.zeros((size, width), np.bool_), np.zeros((size, width), np.int64))
+        course = CusumResult(
+            np.zeros((size, width)), np.zeros((size, width), np.bool_), np.zeros((size, width), np.int64)
+        )
         share, ceiling = 1.0 / limits, CEILING * limits
         for i in range(size):
             sums = self.sums * self.keep + steps[i]

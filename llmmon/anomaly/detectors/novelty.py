@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from llmmon.anomaly.detectors.cycles import Cycle, Forecast, History, RunningMean, Surprise, period_of
-from llmmon.anomaly.detectors.detector import NATS_CEILING, UNJUDGED, Point, StreamDetector, Track
+from llmmon.anomaly.detectors.detector import NATS_CEILING, UNSCORED, Detection, StreamDetector, Track
 from llmmon.anomaly.series import HOUR_US
 from llmmon.text.times import Clock, utc_now
 
@@ -172,16 +172,16 @@ class _Novelty:
         self.seen, self.quiet_until = 0, 0
         self.low, self.high = math.inf, -math.inf
 
-    def step(self, value: float, stamp_us: int) -> Point:
+    def step(self, value: float, stamp_us: int) -> Detection:
         self.seen += 1
         low, high = self.low, self.high
         self.low, self.high = min(low, value), max(high, value)
         if self.features is None:
             self._begin(value, stamp_us)
-            return UNJUDGED
+            return UNSCORED
         found = self.features.nats(value, stamp_us)
         if self.low == self.high:  # never a change: nothing to be surprised at
-            return Point(0.0, low, high, 0.0)
+            return Detection(0.0, low, high, 0.0)
         feature, most = max(found.items(), key=lambda item: item[1])
         nats = -math.log(1.0 - self.rarity.add(most))
         self.held = max(most, self.held * _FADES)
@@ -189,7 +189,7 @@ class _Novelty:
         way = -1.0 if value < (low + high) / 2 else 1.0
         alarm = nats > self._limit(stamp_us) and self.seen >= self.quiet_until
         text = self._alarm(feature, value) if alarm else ""
-        return Point(score, low, high, way * math.sqrt(2 * nats), alarm, text)
+        return Detection(score, low, high, way * math.sqrt(2 * nats), alarm, text)
 
     def _begin(self, value: float, stamp_us: int) -> None:
         self.stamps.append(stamp_us)
