@@ -46,7 +46,7 @@ from llmmon.formats.timestamps import moments
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
 from llmmon.metrics.aggregates import Aggregates, merge
-from llmmon.metrics.aggregation import ALONE, EXACT_VALUES, AggregatesFold, Beside, Measures, aggregate
+from llmmon.metrics.aggregation import EXACT_VALUES, NO_EXTRA_FOLD, AggregatesFold, ExtraFold, Measures, aggregate
 from llmmon.metrics.columns import MISSING_TIME, Columns
 from llmmon.metrics.definitions import METRICS as ALL_METRICS
 from llmmon.metrics.definitions import needed_fields, statistic_called, statistic_name
@@ -74,15 +74,15 @@ class MonitorPlan(msgspec.Struct, frozen=True):
     with_scores: bool = False
 
 
-def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> tuple[AnomaliesReport, Read]:
+def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_FOLD) -> tuple[AnomaliesReport, Read]:
     """The incidents of the last `--window` (all without it), learned from the whole history before them."""
     grouping = Grouping(plan.by, STEP_US)
     measures = measures_of(plan)
     history = msgspec.structs.replace(query, time=query.time.without_start())
     names = dict.fromkeys([*measures.sums, *measures.values])
     fields = needed_fields([statistic_name(ALL_METRICS[name], "count") for name in names])
-    fields |= {"error_type", *plan.by, *beside.fields}
-    found = read(history, fields, lambda: beside.wrap(MonitorFold(measures, grouping, plan)))
+    fields |= {"error_type", *plan.by, *extra.fields}
+    found = read(history, fields, lambda: extra.wrap(MonitorFold(measures, grouping, plan)))
     aggregates, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
     calls, aggregates, by_error = (
         len(aggregates.groups),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llmmon.cli.output import Output
     from llmmon.config import Config
     from llmmon.ingest.query import Query
-    from llmmon.quality.scoring import Judging
+    from llmmon.quality.scoring import JudgeOptions
 
 
 Overall = Annotated[str, typer.Option(help="How the overall score is made: defects or weighted.", metavar="FORMULA")]
@@ -69,7 +69,7 @@ def score(
 
     check_flags(fail_on or ())
     limits = (judge_sample, judge_max_calls, judge_max_usd, judge_concurrency)
-    asked = _judging(query, judge_url, judge_model, judge_criteria, limits) if judge else None
+    asked = _judge_options(query, judge_url, judge_model, judge_criteria, limits) if judge else None
     report, found = score_calls(
         query,
         thresholds=checked_thresholds(config.score_thresholds, config.path),
@@ -85,12 +85,14 @@ def score(
     return output.finish_rows("score", view_scores(report), found.source, codes, failed)
 
 
-def _judging(query: "Query", url: str | None, model: str | None, criteria: list[str] | None, limits: Any) -> "Judging":
+def _judge_options(
+    query: "Query", url: str | None, model: str | None, criteria: list[str] | None, limits: Any
+) -> "JudgeOptions":
     """The judge that the options describe; raises `UsageError`."""
     from llmmon.errors import UsageError
-    from llmmon.quality.judge import DEFAULT_CRITERIA, Sample
-    from llmmon.quality.judge_client import Judge, VerdictCache
-    from llmmon.quality.scoring import Judging, prices_of
+    from llmmon.quality.judge import DEFAULT_CRITERIA, JudgeSample
+    from llmmon.quality.judge_client import Judge, JudgeCache
+    from llmmon.quality.scoring import JudgeOptions, prices_of
 
     if not url or not model:
         raise UsageError(
@@ -110,4 +112,4 @@ def _judging(query: "Query", url: str | None, model: str | None, criteria: list[
         prices=prices_of(model, query.prices),
     )
     asked.checked()
-    return Judging(Sample.of(sample), asked, VerdictCache.of(os.environ))
+    return JudgeOptions(JudgeSample.of(sample), asked, JudgeCache.of(os.environ))

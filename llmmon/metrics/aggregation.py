@@ -155,7 +155,7 @@ class TrailingFold(ColumnsFold):
             self._blocks.append(kept)
 
 
-class Beside(msgspec.Struct, frozen=True):
+class ExtraFold(msgspec.Struct, frozen=True):
     """What else is to be made of the calls of a reading: the fields it needs, and a fold around the reading's own.
 
     The wrapping fold's result begins with the parts of the one inside.
@@ -165,7 +165,7 @@ class Beside(msgspec.Struct, frozen=True):
     wrap: Callable[[Any], Any] = lambda fold: fold
 
 
-ALONE: Final = Beside()
+NO_EXTRA_FOLD: Final = ExtraFold()
 
 
 class TopFold:

@@ -45,7 +45,7 @@ class CostPlan(msgspec.Struct, frozen=True):
     largest: int = 10
 
 
-class Block(msgspec.Struct, frozen=True, eq=False):
+class PricedBlock(msgspec.Struct, frozen=True, eq=False):
     """A block of calls with what pricing says about them; costs in nano-dollars, all of shape (calls,)."""
 
     plan: CostPlan
@@ -86,9 +86,9 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         return certain
 
 
-def block_of(columns: Columns, plan: CostPlan) -> Block:
+def block_of(columns: Columns, plan: CostPlan) -> PricedBlock:
     """Price a block; `columns` carry `cost_usd` as logged, not yet priced."""
-    return Block(
+    return PricedBlock(
         plan=plan,
         columns=columns,
         usage=usage_of(columns),
@@ -101,7 +101,7 @@ def block_of(columns: Columns, plan: CostPlan) -> Block:
     )
 
 
-def figures(block: Block) -> Iterator[tuple[str, FloatArray | BoolArray]]:
+def figures(block: PricedBlock) -> Iterator[tuple[str, FloatArray | BoolArray]]:
     """The figures of each call, NaN for none."""
     logged, calculated = block.priced.number("cost_logged_usd"), block.priced.number("cost_calculated_usd")
     compared, cost = block.compared, block.cost
@@ -126,7 +126,7 @@ def figures(block: Block) -> Iterator[tuple[str, FloatArray | BoolArray]]:
     yield "write_extra", _difference(block, full, _uncached(block.usage, reads=False), sign=-1.0)
 
 
-def _difference(block: Block, full: FloatArray, otherwise: Usage, *, sign: float) -> FloatArray:
+def _difference(block: PricedBlock, full: FloatArray, otherwise: Usage, *, sign: float) -> FloatArray:
     """How much more (times `sign`) other usage would have cost; 0 for gateway hits, which are counted apart."""
     if otherwise is block.usage:
         return np.zeros(len(full))
@@ -152,7 +152,8 @@ _WHY: Final = ("no price", "no model", "no usage", "incomplete usage")
 _ADDED: Final = "tag.reason"  # a name that the analysis adds to group by
 _MERGE_EVERY: Final = 64
 
-Sums = tuple[int, ...]
+Totals = tuple[int, ...]
+UnpricedKey = tuple[str | None, str | None, str]  # model, provider, reason
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -177,12 +178,12 @@ class Disagreement(msgspec.Struct, frozen=True):
 class CostTally(msgspec.Struct, frozen=True, eq=False):
     """Everything the report needs of some calls; `merge_tallies` adds them up in any order."""
 
-    groups: Mapping[GroupKey, Sums] = {}  # FIGURES
-    causes: Mapping[Cause, Sums] = {}  # calls, logged, recalculated
+    groups: Mapping[GroupKey, Totals] = {}  # FIGURES
+    causes: Mapping[Cause, Totals] = {}  # calls, logged, recalculated
     largest: tuple[Disagreement, ...] = ()
-    unpriced: Mapping[tuple[str | None, str | None, str], Sums] = {}  # model, provider, why: calls, prompt, completion
-    zeros: Mapping[str | None, Sums] = {}  # model: calls, tokens, calls recalculated, recalculated
-    users: Mapping[str | None, Sums] = {}  # priced calls, cost
+    unpriced: Mapping[UnpricedKey, Totals] = {}  # calls, prompt tokens, completion tokens
+    zeros: Mapping[str | None, Totals] = {}  # model: calls, tokens, calls recalculated, recalculated
+    users: Mapping[str | None, Totals] = {}  # priced calls, cost
     costs: Values = Values()  # one group, in units of COST_UNIT
     highest: int = 0
     alternatives: Mapping[str, Alternative] = {}
@@ -239,8 +240,8 @@ def _alternatives(parts: list[CostTally]) -> dict[str, Alternative]:
     }
 
 
-def _added(tables: Iterable[Mapping[Key, Sums]]) -> dict[Key, Sums]:
-    total: dict[Key, Sums] = {}
+def _added(tables: Iterable[Mapping[Key, Totals]]) -> dict[Key, Totals]:
+    total: dict[Key, Totals] = {}
     for table in tables:
         for key, sums in table.items():
             found = total.get(key)
@@ -254,7 +255,7 @@ def _bounded(values: Values) -> Values:
     return Values((sorted_run(values),)) if values.runs else values
 
 
-def _groups(block: Block) -> dict[GroupKey, Sums]:
+def _groups(block: PricedBlock) -> dict[GroupKey, Totals]:
     columns = dict(figures(block))
     return _by_names(block.columns, block.plan.by, *(columns[name] for name in FIGURES))
 
@@ -264,7 +265,7 @@ def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> Flo
     return sums
 
 
-def _causes(block: Block) -> tuple[dict[Cause, Sums], tuple[Disagreement, ...]]:
+def _causes(block: PricedBlock) -> tuple[dict[Cause, Totals], tuple[Disagreement, ...]]:
     rows = np.flatnonzero(block.disagreeing)
     if not len(rows):
         return {}, ()
@@ -291,7 +292,7 @@ def _disagreement(columns: Columns, row: int, logged: int, recalculated: int, ca
     return Disagreement(logged, recalculated, cause, position, int(columns.timestamp[row]), *names)
 
 
-def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
+def _unpriced(block: PricedBlock) -> dict[UnpricedKey, Totals]:
     rows = np.flatnonzero(block.priced.number("unpriced") == 1)
     columns = block.columns.take(rows)
     reason = np.where(block.quoted.index[rows] >= 0, _WHY.index("incomplete usage"), _WHY.index("no price"))
@@ -303,7 +304,7 @@ def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
     return _by_names(named, ("model", "provider", _ADDED), np.ones(len(rows)), *tokens)
 
 
-def _zeros(block: Block) -> dict[str | None, Sums]:
+def _zeros(block: PricedBlock) -> dict[str | None, Totals]:
     known = block.doubtful & ~np.isnan(block.recalculated)
     tokens = block.usage.prompt + block.usage.output + (0.0 if block.usage.reasoning is None else block.usage.reasoning)
     return _by_name(
@@ -311,13 +312,13 @@ def _zeros(block: Block) -> dict[str | None, Sums]:
     )
 
 
-def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Sums]:
+def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Totals]:
     """Sums of values of the given calls, by a name."""
     found = _by_names(columns.take(rows), (name,), *(column[rows] for column in values))
     return {key[0]: sums for key, sums in found.items()}
 
 
-def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Sums]:
+def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Totals]:
     """Sums of values (NaN as 0), by names."""
     if not columns.size:
         return {}

@@ -15,7 +15,7 @@ import orjson
 
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import Columns
-from llmmon.quality.scorers.flags import Span
+from llmmon.quality.scorers.flags import TextSpan
 from llmmon.quality.scorers.personal_data import find_personal_data
 from llmmon.quality.scorers.secrets import find_secrets
 from llmmon.quality.scorers.texts import both_ends
@@ -92,7 +92,7 @@ def redact(text: str) -> str:
     return text
 
 
-def _replace(text: str, spans: Sequence[Span], by: str) -> str:
+def _replace(text: str, spans: Sequence[TextSpan], by: str) -> str:
     parts, at = [], 0
     for start, end in sorted(spans):
         if start >= at:
@@ -183,14 +183,14 @@ _BITS: Final = 64
 _MOST: Final = 20_000  # questions are held in memory, at most some 40 KB each
 
 
-class Sample(msgspec.Struct, frozen=True):
+class JudgeSample(msgspec.Struct, frozen=True):
     """At most `limit` answers, and of all answers about the share given."""
 
     limit: int
     share: float = 1.0
 
     @classmethod
-    def of(cls, text: str) -> Sample:
+    def of(cls, text: str) -> JudgeSample:
         """From `100` (answers) or `5%` (of them); raises `UsageError`."""
         number, percent, rest = text.strip().partition("%")
         try:
@@ -213,7 +213,7 @@ class Question(msgspec.Struct, frozen=True, order=True):
 class SampleFold:
     """The sample of the answers that hold any text."""
 
-    def __init__(self, sample: Sample, criteria: Sequence[str]) -> None:
+    def __init__(self, sample: JudgeSample, criteria: Sequence[str]) -> None:
         self._sample = sample
         self._criteria = tuple(criteria)
         self._below = int(sample.share * 2**_BITS)

@@ -19,7 +19,7 @@ from llmmon.http_client import Client, RefusedError, Reply, Request, Retries, ch
 from llmmon.quality.judge import DEFAULT_CRITERIA, Question, Verdict, parse_verdict
 
 
-class VerdictCache:
+class JudgeCache:
     """Verdicts by what was asked of which judge; files of mode 0600, in a folder of mode 0700.
 
     A cache that cannot be read or written is none: it never stops a run.
@@ -29,7 +29,7 @@ class VerdictCache:
         self._folder = folder
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> VerdictCache:
+    def of(cls, environment: Mapping[str, str]) -> JudgeCache:
         """The user's: under $XDG_CACHE_HOME, else ~/.cache."""
         root = environment.get("XDG_CACHE_HOME") or (Path(environment.get("HOME") or "~").expanduser() / ".cache")
         return cls(Path(root) / "llmmon" / "verdicts")
@@ -92,10 +92,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, url=base if base.endswith(_CHAT) else base + _CHAT)
 
 
-class Judged(msgspec.Struct, frozen=True):
+class JudgeResults(msgspec.Struct, frozen=True):
     """Verdicts by position, how many questions were sent and how many answered from the cache, and what it cost."""
 
-    verdicts: Mapping[int, Verdict]  # as the `Verdicts` of a score report
+    verdicts: Mapping[int, Verdict]  # as the `JudgeVerdicts` of a score report
     calls: int
     cached: int
     failed: int
@@ -121,22 +121,22 @@ class Judged(msgspec.Struct, frozen=True):
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def judge_all(questions: Sequence[Question], judge: Judge, cache: VerdictCache) -> Judged:
+def ask_judge(questions: Sequence[Question], judge: Judge, cache: JudgeCache) -> JudgeResults:
     """A verdict on every question; what fails, or what the budget does not cover, is unscored with its reason."""
     return asyncio.run(_Round(judge.checked(), cache).run(questions))
 
 
 class _Round:
-    def __init__(self, judge: Judge, cache: VerdictCache) -> None:
+    def __init__(self, judge: Judge, cache: JudgeCache) -> None:
         self._judge = judge
         self._cache = cache
-        self._budget = Budget(judge)
+        self._budget = JudgeBudget(judge)
         self._plain = False  # without JSON mode and temperature
         self._stopped = ""
         self._in_a_row = 0
         self._cached = self._failed = 0
 
-    async def run(self, questions: Sequence[Question]) -> Judged:
+    async def run(self, questions: Sequence[Question]) -> JudgeResults:
         by_text: dict[str, list[int]] = {}
         for question in sorted(questions):
             by_text.setdefault(question.asked, []).append(question.position)
@@ -144,7 +144,7 @@ class _Round:
         async with Client(self._judge.retries, connections=self._judge.concurrency) as client:
             verdicts = await asyncio.gather(*(self._verdict(asked, client, gate) for asked in by_text))
         budget = self._budget
-        return Judged(
+        return JudgeResults(
             {at: verdict for places, verdict in zip(by_text.values(), verdicts, strict=True) for at in places},
             budget.calls,
             self._cached,
@@ -208,7 +208,7 @@ class _Round:
             self._stopped = f"not asked: {error}"
 
 
-class Budget:
+class JudgeBudget:
     """Counts questions, tokens and money; a question is let through only where its likely cost still fits."""
 
     def __init__(self, judge: Judge) -> None:

@@ -215,7 +215,7 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
     judge: Mapping[str, Any] | None = None
 
 
-class Verdicts(Protocol):
+class JudgeVerdicts(Protocol):
     """A judge's verdicts by the positions of calls, and what they took."""
 
     @property
@@ -228,7 +228,7 @@ def report_of(
     place: Place,
     limit: int,
     texts: Mapping[int, tuple[str | None, str]],
-    judged: Verdicts | None = None,
+    judged: JudgeVerdicts | None = None,
 ) -> ScoreReport:
     """The report on calls in the order of the log, with the `limit` worst (0: all flagged) and their texts."""
     verdicts = None if judged is None else _by_row(scored, judged.verdicts)

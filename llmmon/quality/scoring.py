@@ -19,8 +19,8 @@ from llmmon.ingest.reread import comes_once, rereadable
 from llmmon.ingest.scan import place
 from llmmon.metrics.columns import EMPTY, MISSING_TIME, Columns, Names
 from llmmon.metrics.record import NANO_DOLLARS, SCORE_UNITS
-from llmmon.quality.judge import Sample, SampleFold, smallest
-from llmmon.quality.judge_client import Judge, Judged, VerdictCache, judge_all
+from llmmon.quality.judge import JudgeSample, SampleFold, smallest
+from llmmon.quality.judge_client import Judge, JudgeCache, JudgeResults, ask_judge
 from llmmon.quality.report import Scored, ScoreReport, join, report_of
 from llmmon.quality.scorers.corpus import Corpus, Lexicon
 from llmmon.quality.scorers.flags import FLAGS
@@ -150,12 +150,12 @@ _ALL: Final = 1 << 60
 OVERALLS: Final[dict[str, Overall]] = {"defects": "defects", "weighted": "weighted"}
 
 
-class Judging(msgspec.Struct, frozen=True):
+class JudgeOptions(msgspec.Struct, frozen=True):
     """Which answers are judged, by whom, and where verdicts are kept."""
 
-    sample: Sample
+    sample: JudgeSample
     judge: Judge
-    cache: VerdictCache
+    cache: JudgeCache
 
 
 def score_calls(
@@ -165,7 +165,7 @@ def score_calls(
     overall: str = "defects",
     limit: int = 10,
     show_text: bool = False,
-    judging: Judging | None = None,
+    judging: JudgeOptions | None = None,
 ) -> tuple[ScoreReport, Read]:
     """The quality of every call; raises `InputError` where there are calls and none has output text.
 
@@ -185,14 +185,14 @@ def score_calls(
     return report_of(scored, lambda position: place(position, found.scanned), limit, texts, judged), found
 
 
-def _fold(method: Method, keep: int, judging: Judging | None) -> ScoreFold:
+def _fold(method: Method, keep: int, judging: JudgeOptions | None) -> ScoreFold:
     sample = None if judging is None else SampleFold(judging.sample, judging.judge.criteria)
     return ScoreFold(method, keep, sample)
 
 
-def _judged(judging: Judging, found: Read) -> Judged:
+def _judged(judging: JudgeOptions, found: Read) -> JudgeResults:
     questions = smallest((question for part in found.results for question in part.also or ()), judging.sample.limit)
-    return judge_all(questions, judging.judge, judging.cache)
+    return ask_judge(questions, judging.judge, judging.cache)
 
 
 def prices_of(model: str, prices: Mapping[str, Any]) -> tuple[float, float] | None:

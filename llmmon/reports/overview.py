@@ -18,7 +18,7 @@ from llmmon.ingest.report import Window
 from llmmon.ingest.reread import Rereadable
 from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.aggregates import merge
-from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Beside, Measures
+from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, ExtraFold, Measures
 from llmmon.metrics.definitions import needed_fields
 from llmmon.metrics.grouping import Grouping
 from llmmon.quality.scoring import NO_THRESHOLDS, score_calls, with_quality
@@ -26,10 +26,10 @@ from llmmon.reports.overview_fold import (
     SHOWN,
     STATISTICS,
     AlertEpisode,
-    Assembly,
     Overview,
+    OverviewFigures,
     OverviewFold,
-    Parting,
+    OverviewLayout,
     Quality,
 )
 from llmmon.reports.summary import Statistics, totals_of
@@ -60,19 +60,19 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     query = again.query
     asked = with_quality(query, plan.thresholds) if plan.score else query
     fields = needed_fields(STATISTICS) | {*SHOWN, *plan.by, "finish_reason", "error_type", "status"}
-    parting = Parting(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
+    layout = OverviewLayout(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
     if not (whole := not query.time.has_start):
-        calls = read(asked, fields, lambda: OverviewFold(parting))
+        calls = read(asked, fields, lambda: OverviewFold(layout))
         parts = list(calls.results)
         anomalies, history = find_anomalies(query.quiet(), MonitorPlan())
         before = _before(query.quiet(), calls, history)
     else:
-        beside = Beside(fields, lambda inside: OverviewFold(parting, inside))
-        anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
+        extra = ExtraFold(fields, lambda inside: OverviewFold(layout, inside))
+        anomalies, calls = find_anomalies(asked, MonitorPlan(), extra)
         parts = [part for *_, part in calls.results]
         before = None
     calls = again.named(calls)
-    made = Assembly(parting, parts, calls)
+    made = OverviewFigures(layout, parts, calls)
     overview = Overview(
         command=plan.command,
         version=plan.version,

@@ -162,7 +162,7 @@ SHOWN: Final = (  # of a single call; each further name that differs from call t
 )
 
 
-class Parting(msgspec.Struct, frozen=True):
+class OverviewLayout(msgspec.Struct, frozen=True):
     """How the calls are divided: by which fields, into which buckets (None: as suits the time), for how many jobs."""
 
     by: tuple[str, ...]
@@ -171,7 +171,7 @@ class Parting(msgspec.Struct, frozen=True):
     jobs: int
 
 
-class Parts(msgspec.Struct, frozen=True, eq=False):
+class OverviewParts(msgspec.Struct, frozen=True, eq=False):
     """What a worker made of its calls: aggregates by each field, errors, finish reasons; timelines; lists of calls."""
 
     groups: list[Aggregates]
@@ -182,16 +182,16 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
 class OverviewFold:
     """All that the page needs of the calls, in one go; `inside` is another fold that is fed the same calls."""
 
-    def __init__(self, parting: Parting, inside: Any = None) -> None:
+    def __init__(self, layout: OverviewLayout, inside: Any = None) -> None:
         measures = Measures.of(STATISTICS)
-        most = EXACT_VALUES // parting.jobs // _KEPT_APART
-        groupings = [(measures, Grouping((by,))) for by in parting.by]
+        most = EXACT_VALUES // layout.jobs // _KEPT_APART
+        groupings = [(measures, Grouping((by,))) for by in layout.by]
         groupings += [(_ERRORS, Grouping(("error_type", "model"))), (_COUNTED, Grouping(("finish_reason",)))]
         plans = list(zip((measures, _COSTS, _ERRORS), _BYS, strict=True))
-        widths = (parting.every_us,) if parting.every_us else WIDTHS
+        widths = (layout.every_us,) if layout.every_us else WIDTHS
         self._inside = inside
         self._groups = AggregatesFold(groupings, most)
-        self._timelines = TimelineFold(plans, parting.tz, most, widths)
+        self._timelines = TimelineFold(plans, layout.tz, most, widths)
         self._lists = {key: TopFold(key, _LISTED, ascending=False) for key in _LISTS}
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
@@ -205,28 +205,28 @@ class OverviewFold:
     def result(self) -> Any:
         """The parts, behind those of the fold inside where there is one."""
         lists = {key: fold.result()[0].without_unused_names() for key, fold in self._lists.items()}
-        parts = Parts(self._groups.result(), self._timelines.result(), lists)
+        parts = OverviewParts(self._groups.result(), self._timelines.result(), lists)
         return parts if self._inside is None else (*self._inside.result(), parts)
 
 
-class Assembly:
+class OverviewFigures:
     """The figures of the page, from the parts of all workers."""
 
-    def __init__(self, parting: Parting, parts: Sequence[Parts], calls: Read) -> None:
-        self._parting = parting
+    def __init__(self, layout: OverviewLayout, parts: Sequence[OverviewParts], calls: Read) -> None:
+        self._layout = layout
         self._parts = parts
         self._calls = calls
         *self._by, self._errors, self._reasons = (
             merge(found) for found in zip(*(p.groups for p in parts), strict=True)
         )
-        self._times = joined([part.timelines for part in parts], _BYS, parting.tz)
+        self._times = joined([part.timelines for part in parts], _BYS, layout.tz)
         whole = self._by[0] if self._by else self._times.parts[0]
         self.totals = totals_of(whole, STATISTICS, calls.window.minutes)
         self.exact = all(part.exact for part in (*self._by, self._times.parts[0]))
 
     def breakdowns(self) -> tuple[Breakdown, ...]:
         """A breakdown by each field that any call has."""
-        pairs = zip(self._parting.by, self._by, strict=True)
+        pairs = zip(self._layout.by, self._by, strict=True)
         return tuple(
             self._breakdown(by, part) for by, part in pairs if any(group[0] is not None for group in part.groups)
         )
@@ -302,8 +302,8 @@ class Assembly:
         if not aggregates.groups:
             return None
         first_us, last_us = self._bounds(aggregates)
-        width = self._parting.every_us or shown_width(last_us - first_us, every, _MOST_BUCKETS)
-        grouping = Grouping((), width, self._parting.tz)
+        width = self._layout.every_us or shown_width(last_us - first_us, every, _MOST_BUCKETS)
+        grouping = Grouping((), width, self._layout.tz)
         first, last = grouping.numbers(np.array([first_us, max(first_us, last_us - 1)], np.int64)).tolist()
         if last - first >= _MOST_GIVEN:
             raise UsageError(
@@ -311,7 +311,7 @@ class Assembly:
                 hint="a longer --every, or a shorter time with --window or --since",
             )
         wide = [
-            widened(part, by, every, width, self._parting.tz) for part, by in zip(self._times.parts, _BYS, strict=True)
+            widened(part, by, every, width, self._layout.tz) for part, by in zip(self._times.parts, _BYS, strict=True)
         ]
         numbers = range(first, last + 1)
         table = evaluate(wide[0], STATISTICS, width / 60e6)

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Finding, linear
+from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Signal, linear
 from llmmon.quality.scorers.texts import Batch
 
 _TAIL_CHARS: Final = 3_000
@@ -48,7 +48,7 @@ _SIGN_OFFS: Final = (
 LAST_WORD: Final = re.compile(r"[^\W\d_]{1,30}\Z")
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
     """truncated and empty of each output; `detail` says whether the finish reason told."""
     rows = zip(
         batch.outputs,
@@ -56,26 +56,26 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: 
         batch.numbers("reasoning_tokens"),
         strict=True,
     )
-    found = [_judge(text, (reason or "").lower(), thought) for text, reason, thought in rows]
+    found = [_signals(text, (reason or "").lower(), thought) for text, reason, thought in rows]
     return {"truncated": [row[0] for row in found], "empty": [row[1] for row in found]}
 
 
-def _judge(text: str, reason: str, thought: float | None) -> tuple[Finding, Finding]:
+def _signals(text: str, reason: str, thought: float | None) -> tuple[Signal, Signal]:
     if not text or text.isspace():
-        return UNKNOWN if reason not in _CUT_REASONS else Finding(1.0, (), "finish_reason"), _empty(reason, thought)
+        return UNKNOWN if reason not in _CUT_REASONS else Signal(1.0, (), "finish_reason"), _empty(reason, thought)
     if reason in _CUT_REASONS:
-        return Finding(1.0, ((max(0, len(text) - 1), len(text)),), "finish_reason"), CLEAN
+        return Signal(1.0, ((max(0, len(text) - 1), len(text)),), "finish_reason"), CLEAN
     if reason in _ENDED_REASONS or reason in _TOOL_REASONS:
-        return Finding(0.0, (), "finish_reason"), CLEAN
+        return Signal(0.0, (), "finish_reason"), CLEAN
     strength = linear(features(text), WEIGHTS, BIAS)
     end = len(text.rstrip())
-    return Finding(strength, ((end - 1, end),) if strength >= 0.5 else ()), CLEAN
+    return Signal(strength, ((end - 1, end),) if strength >= 0.5 else ()), CLEAN
 
 
-def _empty(reason: str, thought: float | None) -> Finding:
+def _empty(reason: str, thought: float | None) -> Signal:
     if reason in _TOOL_REASONS:
         return CLEAN  # the answer is the call
-    return Finding(1.0, (), "after reasoning" if thought and thought > 0 else "")
+    return Signal(1.0, (), "after reasoning" if thought and thought > 0 else "")
 
 
 def features(text: str) -> list[float]:

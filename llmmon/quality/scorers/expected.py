@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import UNKNOWN, Finding
+from llmmon.quality.scorers.flags import UNKNOWN, Signal
 from llmmon.quality.scorers.texts import Batch, both_ends, words
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
     """expected_similarity: see `similarity`; unknown without a reference."""
-    return {"expected_similarity": [UNKNOWN if value is None else Finding(value) for value in similarities(batch)]}
+    return {"expected_similarity": [UNKNOWN if value is None else Signal(value) for value in similarities(batch)]}
 
 
 def similarities(batch: Batch) -> list[float | None]:

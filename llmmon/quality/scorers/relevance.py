@@ -8,7 +8,7 @@ import numpy as np
 
 from llmmon.quality.scorers.corpus import FloatArray, Lexicon
 from llmmon.quality.scorers.expected import similarities
-from llmmon.quality.scorers.flags import UNKNOWN, Finding
+from llmmon.quality.scorers.flags import UNKNOWN, Signal
 from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch, IntArray
 
 # The terms of a text that are compared: its first ones hold what it is about.
@@ -17,7 +17,7 @@ _ROWS_AT_ONCE: Final = 32
 _SHORT_WORDS: Final = 15
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:
     """off_topic: a logistic model of `features`; shrunk for very short answers, which share few words anyway."""
     table = features(batch, lexicon)
     logits = table @ np.array(WEIGHTS) + BIAS
@@ -27,7 +27,7 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:
     found = [UNKNOWN] * len(batch)
     for i, (strength, judged) in enumerate(zip(strengths.tolist(), _judged(batch), strict=True)):
         if judged:
-            found[i] = Finding(strength * (1.0 - (alike[i] or 0.0)))
+            found[i] = Signal(strength * (1.0 - (alike[i] or 0.0)))
     return {"off_topic": found}
 
 
