@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: they get their name when all is written.
+"""Write files that appear whole or not at all: they get their name once all is written.
 
 Where the system can, they have none until then, so that not even a killed process leaves half a file behind.
 """

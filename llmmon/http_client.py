@@ -1,4 +1,4 @@
-"""The one place that touches the network: requests out, with time limits, retries and errors that tell no secrets."""
+"""Outgoing HTTP requests, the only ones: with time limits, retries, and errors that reveal no secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx2
 
 
-LARGEST_REPLY: Final = 4 << 20  # bytes; of a larger one nothing is believed
+LARGEST_REPLY: Final = 4 << 20  # bytes; a larger reply is refused
 _LONGEST_WORD: Final = 60
 _WORD: Final = re.compile(rb"[a-z]+(_[a-z]+)+")
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -145,7 +145,7 @@ class Client:
             raise DeliveryError(f"{request.host} did not answer within {self._retries.timeout_s:g} s") from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError, ValueError):
             raise DeliveryError(f"{request.host}: the request cannot be sent", retryable=False) from None
-        except httpx2.HTTPError as error:  # its text can name the whole URL; its kind says enough
+        except httpx2.HTTPError as error:  # its text can name the whole URL; its type is enough
             raise DeliveryError(f"{request.host}: {_words(type(error).__name__)}") from None
 
     async def _exchange(self, request: Request) -> Reply:
@@ -166,7 +166,7 @@ class Client:
 
 
 async def _word_of(reply: httpx2.Response) -> str:
-    """The reason that a service gives as one bare word, such as Slack's `no_service`; nothing else is repeated."""
+    """The reason that a service gives as one bare word, such as Slack's `no_service`; no other text is passed on."""
     import httpx2
 
     said = b""
@@ -202,7 +202,7 @@ def check_url(url: str) -> None:
 
 
 def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for, as a number or a date; None where it says nothing usable."""
+    """Seconds that a Retry-After header asks for, as a number or a date; None where it holds neither."""
     if value is None:
         return None
     from email.utils import parsedate_to_datetime

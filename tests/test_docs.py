@@ -89,7 +89,7 @@ def test_every_type_of_channel_has_an_example() -> None:
 
 def test_the_configuration_reference_has_exactly_the_keys_that_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = {
-        "prices": {key for key, _, _ in KINDS.values()},
+        "prices": {unit.key for unit in KINDS.values()},
         "notify": set(SHARED_KEYS),
         **{f"notify.{name}": set(notifier.SETTINGS) for name, notifier in NOTIFIERS.items()},
         **_keys_of_tables(monkeypatch),

@@ -1,4 +1,4 @@
-"""The options that commands share, spelt the same everywhere, and what is made of them.
+"""The options that commands share, spelled the same everywhere, and the query that is made of them.
 
 A command declares a `query` and an `output` parameter; `with_logs` replaces them by the shared options.
 """
@@ -51,31 +51,31 @@ By = Annotated[
 ]
 
 StateOption = Annotated[
-    Path | None, typer.Option("--state", help="State file. Default: of the configuration.", metavar="FILE")
+    Path | None, typer.Option("--state", help="State file. Default: the configuration's.", metavar="FILE")
 ]
 
 READING: Final = (
     Shared("window", _option("Only the last minutes (60), or a duration such as 2h.", metavar="W")),
-    Shared("since", _option("From here: ISO time, 2h or 3d ago, today, yesterday.", metavar="TIME")),
-    Shared("until", _option("Up to here, in the same forms.", metavar="TIME")),
-    Shared("now", _option("What now is: log (just after the last event), wall, or a time.", metavar="TIME")),
-    Shared("tz", _option("Time zone of days and of what is shown. Default: UTC.", "--tz", metavar="ZONE")),
-    Shared("naive_tz", _option("Zone of stamps that name none. Default: UTC.", "--naive-tz", metavar="ZONE")),
+    Shared("since", _option("From this time on: ISO, 2h or 3d ago, today, yesterday.", metavar="TIME")),
+    Shared("until", _option("Up to this time, in the same forms.", metavar="TIME")),
+    Shared("now", _option("What now means: log (just after the last event), wall, or a time.", metavar="TIME")),
+    Shared("tz", _option("Time zone of days and of output. Default: UTC.", "--tz", metavar="ZONE")),
+    Shared("naive_tz", _option("Time zone of timestamps without one. Default: UTC.", "--naive-tz", metavar="ZONE")),
     Shared("where", _option("Only calls such as 'model=gpt-4o* and latency_ms>2000'.", kind=_MANY, metavar="COND")),
     Shared("dialect", _option("Read the logs as this dialect.", metavar="NAME")),
-    Shared("map", _option("Read a field from here: latency_ms=took:s.", kind=_MANY, metavar="FIELD=PATH[:UNIT]")),
+    Shared("map", _option("Read a field from this key: latency_ms=took:s.", kind=_MANY, metavar="FIELD=PATH[:UNIT]")),
     Shared("cost", _option("auto, logged, calculated or none. Default: auto.", metavar="MODE")),
     Shared("dedup", _option("Count calls with the same request id once.", "--dedup", kind=bool), False),
-    Shared("jobs", _option("Worker processes. Default: one a processor.", kind=int | None, min=1, metavar="N")),
+    Shared("jobs", _option("Worker processes. Default: one per processor.", kind=int | None, min=1, metavar="N")),
     Shared("engine", _option("local, or a Dask cluster: dask://HOST:PORT.", metavar="ENGINE")),
-    Shared("no_cache", _option("Neither read nor keep parsed columns.", "--no-cache", kind=bool), False),
-    Shared("rejects", _option("Write lines that cannot be read here.", kind=Path | None, metavar="FILE")),
+    Shared("no_cache", _option("Do not use the cache of parsed columns.", "--no-cache", kind=bool), False),
+    Shared("rejects", _option("Write unreadable lines to this file.", kind=Path | None, metavar="FILE")),
     Shared("config", _option("Configuration file.", metavar="FILE")),
 )
 WRITING: Final = (
     Shared("format", _option("table, json, jsonl, csv or markdown.", "--format", "-f", metavar="FORMAT")),
-    Shared("output_file", _option("Write here; the ending picks the format.", "-o", "--output", metavar="FILE")),
-    Shared("quiet", _option("No talk on stderr.", "--quiet", "-q", kind=bool), False),
+    Shared("output_file", _option("Write to this file; its ending sets the format.", "-o", "--output", metavar="FILE")),
+    Shared("quiet", _option("No progress or notes on stderr.", "--quiet", "-q", kind=bool), False),
 )
 
 
@@ -208,7 +208,7 @@ def _dialect(name: str | None) -> str | None:
 
 
 def load_config(chosen: str | None, output: "Output") -> "Config":
-    """The configuration that applies; which one is said on stderr."""
+    """The configuration that applies; its path is noted on stderr."""
     from llmmon.config import load
 
     config = load(chosen, os.environ, Path.cwd())
@@ -243,7 +243,7 @@ def _stdin_has_data() -> bool:
 
 
 def active_rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
-    """The rules that apply; that they are the default ones is said on stderr."""
+    """The rules that apply; a note on stderr says so where they are the default ones."""
     if not config.rules:
         output.say("no rules are configured: the two default rules apply (`llmmon init` writes a file)")
     return config.active_rules

@@ -16,6 +16,7 @@ from llmmon.formats.dialects.bodies import RAW
 from llmmon.formats.dialects.claude_code import CLAUDE_CODE
 from llmmon.formats.dialects.cloudflare import CLOUDFLARE, CLOUDFLARE_LOGPUSH
 from llmmon.formats.dialects.codex import CODEX
+from llmmon.formats.dialects.cursor import CURSOR
 from llmmon.formats.dialects.helicone import HELICONE
 from llmmon.formats.dialects.langfuse import LANGFUSE, LANGFUSE_TRACE
 from llmmon.formats.dialects.langsmith import LANGSMITH
@@ -23,7 +24,7 @@ from llmmon.formats.dialects.litellm import LITELLM, LITELLM_SPEND
 from llmmon.formats.dialects.llm_cli import LLM_CLI
 from llmmon.formats.dialects.native import METRIC_SAMPLES
 from llmmon.formats.dialects.openai_batch import OPENAI_BATCH
-from llmmon.formats.dialects.openrouter import OPENROUTER
+from llmmon.formats.dialects.openrouter import OPENROUTER, OPENROUTER_ACTIVITY
 from llmmon.formats.dialects.otlp import OTLP, OTLP_OTHER
 from llmmon.formats.dialects.portkey import PORTKEY
 from llmmon.formats.dialects.public_traces import AZURE_TRACE, BURSTGPT, MOONCAKE_TRACE
@@ -41,6 +42,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
         *(OPENAI_BATCH, ANTHROPIC_BATCH, SGLANG, SGLANG_METRICS, TGI, VERTEX),
         *(AZURE_OPENAI, AZURE_APIM_GATEWAY, AZURE_APIM_LLM, CLOUDFLARE, CLOUDFLARE_LOGPUSH, PORTKEY, OPENROUTER),
         *(HELICONE, LANGSMITH, LANGFUSE, LANGFUSE_TRACE, PHOENIX, PHOENIX_FRAME, OTEL_CONSOLE),
+        *(CURSOR, OPENROUTER_ACTIVITY),
         *(LLM_CLI, AIDER, FASTCHAT, VLLM_BENCH, AZURE_TRACE, BURSTGPT, MOONCAKE_TRACE, METRIC_SAMPLES),
         *RAW,
     )

@@ -68,9 +68,9 @@ class BoundSlots:
                 break
         return found
 
-    def counts(self, slot: str) -> FloatArray | None:
+    def counts(self, slot: str, scale: int = 1) -> FloatArray | None:
         """Numbers of tokens, NaN for missing, as -1 and other negative ones are; None where no row has one."""
-        found = self.numbers(slot)
+        found = self.numbers(slot, None if scale == 1 else lambda _: scale)
         if found is None or not (found < 0).any():
             return found
         return np.where(found < 0, np.nan, found)

@@ -13,7 +13,7 @@ import numpy as np
 
 from llmmon.formats import outcomes, values
 from llmmon.formats.bound import BoundSlots, Interners, RawCalls
-from llmmon.formats.counts import token_counts
+from llmmon.formats.counts import billed_apart, token_counts
 from llmmon.formats.doubts import Doubts, add_doubts, doubts_of
 from llmmon.formats.mapping import RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
@@ -112,7 +112,7 @@ def first_token(slots: BoundSlots, start: IntArray | None, latency: FloatArray |
 
 
 __all__ = ["Interners", "RawCalls", "canonical"]  # both halves of one step
-_MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 100}
+_MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 100, "usd_ticks": 0.1}
 _WEAK: Final = ("latency_ms", "quality_score")
 
 
@@ -139,6 +139,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         "latency_ms": latency,
         "time_to_first_token_ms": first_token(slots, start, latency),
         **token_counts(slots),
+        **billed_apart(slots),
         "cost_usd": _cost(slots),
         "quality_score": slots.numbers("quality_score", lambda _: SCORE_UNITS),
         "attempt": slots.numbers("attempt"),

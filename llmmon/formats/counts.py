@@ -12,13 +12,16 @@ from llmmon.metrics.columns import (
     BoolArray,
     FloatArray,
 )
+from llmmon.metrics.record import FIELDS, USAGE
 
 
 def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
     """The token fields of the record; NaN for missing, None where no row has one."""
     cached, write = slots.counts("cached_tokens"), slots.counts("cache_write_tokens")
     total, reasoning = slots.counts("total_tokens"), slots.counts("reasoning_tokens")
-    logged = slots.counts("prompt_tokens")
+    logged = _with_beside(slots, "prompt_tokens", "input_tool_tokens")
+    if "output_citation_tokens" in slots.bound:
+        total = _with_beside(slots, "total_tokens", "output_citation_tokens")
     completion = _whole_completion(slots, logged, reasoning, total)
     nothing = _nothing_counted(logged, completion, total)
     counts = {
@@ -37,6 +40,21 @@ def token_counts(slots: BoundSlots) -> dict[str, FloatArray | None]:
         total = None if total is None else np.where(nothing, np.nan, total)
     _count_contradictions(slots, counts["prompt_tokens"], counts["completion_tokens"], total)
     return {**counts, "total_tokens": _total(counts["prompt_tokens"], counts["completion_tokens"], total)}
+
+
+def _with_beside(slots: BoundSlots, whole: str, part: str) -> FloatArray | None:
+    """A count with a part that is logged beside it, as a binding's unit says; None where no row has the count."""
+    logged = slots.counts(whole)
+    beside = slots.from_unit(part, "exclusive")
+    if logged is None or beside is None:
+        return logged
+    counted = slots.counts(part)
+    return logged if counted is None else np.where(beside, logged + np.nan_to_num(counted), logged)
+
+
+def billed_apart(slots: BoundSlots) -> dict[str, FloatArray | None]:
+    """The usage that some models bill apart, where the log has any."""
+    return {name: slots.counts(name, FIELDS[name].scale) for name in USAGE if name in slots.bound}
 
 
 def _count_contradictions(
@@ -71,7 +89,7 @@ def _whole_completion(
     slots: BoundSlots, prompt: FloatArray | None, reasoning: FloatArray | None, total: FloatArray | None
 ) -> FloatArray | None:
     """Completion tokens with reasoning, also where a log counts the two apart: the total, or their sizes, tell."""
-    completion = slots.counts("completion_tokens")
+    completion = _with_beside(slots, "completion_tokens", "output_citation_tokens")
     if completion is None or reasoning is None:
         return completion
     known = np.nan_to_num(reasoning)

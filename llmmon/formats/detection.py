@@ -26,7 +26,8 @@ from llmmon.formats.home_made import (
     resolve,
     tag_bindings,
 )
-from llmmon.formats.layouts import BLANK, LINES, Layout, UnreadableError, elements_of, layout_of
+from llmmon.formats.json_text import BLANK, UnreadableError
+from llmmon.formats.layouts import LINES, Layout, elements_of, layout_of
 from llmmon.formats.mapping import (
     CALL_KEY,
     COMPLETENESS,

@@ -8,7 +8,7 @@ from typing import Any, Final
 from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.dialect import Dialect, Object
 from llmmon.formats.home_made import is_extended
-from llmmon.formats.layouts import UnreadableError, object_of, stamped, text_object
+from llmmon.formats.json_text import UnreadableError, object_of, stamped, text_object
 from llmmon.formats.mapping import OPENED_TEXTS
 
 Claimed = tuple[Dialect | None, Object]

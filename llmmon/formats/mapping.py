@@ -13,7 +13,7 @@ import orjson
 
 from llmmon.errors import UsageError
 from llmmon.formats.durations import DURATION_UNITS_US
-from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS
+from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS, USAGE
 from llmmon.text.names import unknown
 
 CALL_KEY: Final = "call_key"  # a name column of the calls that a log may repeat: what tells them apart
@@ -45,6 +45,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "cache_write_tokens": Slot.NUMBER,
     "cache_write_1h_tokens": Slot.NUMBER,
     "reasoning_tokens": Slot.NUMBER,
+    **dict.fromkeys(USAGE, Slot.NUMBER),  # unit "exclusive": not in the prompt (or the completion)
     "cost": Slot.NUMBER,  # unit "usd" or "cents"
     "cost_input": Slot.NUMBER,
     "cost_output": Slot.NUMBER,
@@ -73,6 +74,8 @@ _TOKENS: Final = (
     "total_tokens",
     "completion_tokens",
     "reasoning_tokens",
+    "input_tool_tokens",
+    "output_citation_tokens",
 )
 SOURCES: Final[dict[str, tuple[str, ...]]] = {
     "timestamp": _LATENCY,
@@ -85,6 +88,8 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
     "cache_write_tokens": _TOKENS,
     "cache_write_1h_tokens": ("cache_write_1h_tokens", *_TOKENS),
     "reasoning_tokens": _TOKENS,
+    "input_tool_tokens": _TOKENS,
+    "output_citation_tokens": _TOKENS,
     "cost_usd": ("cost", "cost_input", "cost_output"),
     "status": (*_OUTCOME, "completion_tokens", *_LATENCY, "finish_reason"),
     "error_type": _OUTCOME,
@@ -166,16 +171,61 @@ class FieldMapping(msgspec.Struct, frozen=True):
 
 def value_at(row: Any, path: Path) -> Any:
     """The value at a path of nested objects and lists (also as JSON in a text), None where there is none."""
-    for step in path:
+    for at, step in enumerate(path):
         if type(row) is str:
             row = embedded(row)
         if isinstance(row, dict):
             row = row.get(step)
-        elif isinstance(row, list) and step.isdigit() and int(step) < len(row):
-            row = row[int(step)]
+        elif isinstance(row, list):
+            if is_selector(step):
+                return _selected(row, selector_of(step), path[at + 1 :])
+            row = row[int(step)] if step.isdigit() and int(step) < len(row) else None
         else:
             return None
     return row
+
+
+class Selector(msgspec.Struct, frozen=True):
+    """A step that selects elements of a list: those of which a value is one of `words` (or, if `without`, is not).
+
+    Written `*` (all), `[modality=AUDIO]`, `[type!=advisor_message]`; what stands there is added up. With `#` before it,
+    `#[type=web_search_call]`, the elements are counted.
+    """
+
+    counts: bool
+    tests: tuple[tuple[Path, frozenset[str], bool], ...] = ()
+
+    def admits(self, element: Any) -> bool:
+        """Whether an element is selected."""
+        return all((value_at(element, path) in words) is not without for path, words, without in self.tests)
+
+
+def is_selector(step: str) -> bool:
+    """Whether a step selects elements of a list."""
+    return step[:1] in _SELECTING and step != ""
+
+
+_SELECTING: Final = ("*", "[", "#")
+
+
+@lru_cache(maxsize=1024)
+def selector_of(step: str) -> Selector:
+    """A selector as it is written."""
+    tests = []
+    for part in step.strip("*#[]").split(","):
+        key, equals, words = part.partition("=")
+        if equals:
+            tests.append((tuple(key.rstrip("!").split("/")), frozenset(words.split("|")), key.endswith("!")))
+    return Selector(step.startswith("#"), tuple(tests))
+
+
+def _selected(elements: list[Any], selector: Selector, path: Path) -> Any:
+    """How many elements are selected, or the sum of what stands under them; None where nothing does."""
+    chosen = [element for element in elements if selector.admits(element)]
+    if selector.counts:
+        return len(chosen) or None
+    found = [value for each in chosen if type(value := value_at(each, path)) in (int, float)]
+    return sum(found) if found else next((value_at(each, path) for each in chosen), None)
 
 
 def embedded(text: str) -> Any:

@@ -158,7 +158,7 @@ def word_status(value: Any, depth: int = _DEEPEST) -> int:
         return _ERROR if value >= 400 else _OK if value >= 100 else _UNSAID
     if not isinstance(value, str):
         return _UNSAID
-    word = value.strip().lower().replace(" ", "_").removeprefix("status_code_")
+    word = value.partition(",")[0].strip().lower().replace(" ", "_").removeprefix("status_code_")
     for status, words in ((_OK, _OK_WORDS), (_ERROR, _ERROR_WORDS), (_CANCELLED, _CANCELLED_WORDS)):
         if word in words:
             return status

@@ -15,11 +15,12 @@ from llmmon.formats import DIALECTS
 from llmmon.formats.accounting import LONGEST_LINE, Accounting, LongLine, Reject
 from llmmon.formats.blocks import Rows
 from llmmon.formats.canonical import Interners, canonical
+from llmmon.formats.csv_table import Element
 from llmmon.formats.detection import ReadPlan
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, bindings_of
 from llmmon.formats.envelopes import objects_in
 from llmmon.formats.home_made import GENERIC, HomeMadeRows, tag_bindings
-from llmmon.formats.layouts import BLANK, DocumentSplitter, Element, UnreadableError
+from llmmon.formats.json_text import BLANK, UnreadableError
 from llmmon.formats.mapping import CALL_KEY, Binding, FieldMapping, Keys, Picker, passes
 from llmmon.formats.tabular.reader import Table, UniformReader
 from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
@@ -137,7 +138,7 @@ def uniform_reader(plan: ReadPlan, interners: Interners) -> UniformReader | None
     """What reads lines that share one layout; what it learns of a span serves in the next ones."""
     decoders = typed_decoders(plan)
     typed = decoders[0][1] if decoders else None
-    if typed is None or typed.texts_at or plan.layout.kind == "documents":
+    if typed is None or typed.texts_at or not plan.layout.splittable:
         return None
     first = plan.mappings[0]
     return UniformReader(typed, first, plan.slots(first.dialect), interners, _naive(plan, first.dialect))
@@ -165,7 +166,7 @@ class SpanReader:
         self._rows: dict[str, Rows] = {}
         self._samples: list[dict[str, Any]] = []
         self._objects = ObjectReader(plan)
-        self._documents = DocumentSplitter() if plan.layout.kind == "documents" else None
+        self._documents = plan.layout.splitter()
         self._bytes_in_block = 0
         self._bytes_before = 0
 

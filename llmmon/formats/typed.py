@@ -5,14 +5,27 @@ What does not fit such a decoder raises, and is then read one line at a time; so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import astuple
 
-from llmmon.formats.mapping import OPENED_TEXTS, Binding, FieldMapping, Path, Slot, Test, admit, value_at
+from llmmon.formats.mapping import (
+    OPENED_TEXTS,
+    Binding,
+    FieldMapping,
+    Path,
+    Shape,
+    Slot,
+    Test,
+    admit,
+    is_selector,
+    selector_of,
+    value_at,
+)
+from llmmon.formats.values import all_missing
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_KEYS: Final = 60  # an object with more different keys than this is no fixed shape
@@ -86,7 +99,7 @@ def compile_decoder(mapping: FieldMapping, slots: frozenset[str]) -> TypedDecode
     root = _Node()
     texts_at: list[Binding] = []
     by_slot: dict[str, list[Binding]] = {}
-    for binding in mapping.bindings:
+    for binding in reachable(mapping.bindings, mapping.shape):
         if binding.slot in slots:
             _insert(root, binding)
             by_slot.setdefault(binding.slot, []).append(binding)
@@ -103,6 +116,15 @@ def compile_decoder(mapping: FieldMapping, slots: frozenset[str]) -> TypedDecode
         return None
     decoder = msgspec.json.Decoder(kind)
     return TypedDecoder(decoder.decode, extract, tuple(texts_at), tuple(opened_at), by_slot)
+
+
+def reachable(bindings: Iterable[Binding], shape: Shape) -> list[Binding]:
+    """The bindings without those below a path where the head has numbers: an object there is read on its own."""
+    numbers = {path for path, kinds in shape if kinds & {"int", "float"} and kinds <= _NUMBERS}
+    return [b for b in bindings if not any(b.path[:depth] in numbers for depth in range(1, len(b.path)))]
+
+
+_NUMBERS: Final = frozenset({"int", "float", "NoneType"})
 
 
 class _NoFixedShapeError(Exception):
@@ -173,7 +195,9 @@ class _Compiler:
         if not node.bindings and seen and seen <= _LISTS and node.below.keys() == {"0"}:
             kind, extract = self._typed(node.below["0"], (*path, "0"))
             return list[kind] | None, _first(extract)  # type: ignore[valid-type]
-        if node.bindings or not seen <= _OBJECTS or any(step.isdigit() for step in node.below):
+        if not node.bindings and (marks := _marks(node)):
+            return msgspec.Raw, _store_marked(node, marks)
+        if node.bindings or not seen <= _OBJECTS or any(step.isdigit() or is_selector(step) for step in node.below):
             return Any, _store_below(node)
         kind, extract = _struct([], self._fields(node, path), closed=self._closed)
         return kind | None, extract
@@ -267,6 +291,8 @@ def _store_below(node: _Node) -> Extract:
     nothing = [None] * len(found)
 
     def extract(column: Sequence[Any], into: Columns) -> None:
+        if all_missing(column):
+            return
         # row by row, so that JSON in a text is decoded once
         rows = [
             nothing if value is None else [admit(binding, value_at(value, path)) for binding, path in found]
@@ -274,6 +300,34 @@ def _store_below(node: _Node) -> Extract:
         ]
         for (binding, _), values in zip(found, zip(*rows, strict=True), strict=True):
             into[binding] = values
+
+    return extract
+
+
+def _marks(node: _Node) -> tuple[bytes, ...]:
+    """The words of which one must stand in a list if any of its elements is selected; none if that cannot be told."""
+    marks: list[bytes] = []
+    for step in node.below:
+        tests = selector_of(step).tests if is_selector(step) else ()
+        words = next((words for _, words, without in tests if not without), frozenset())
+        if not words:
+            return ()
+        marks += [f'"{word}"'.encode() for word in sorted(words)]
+    return tuple(marks)
+
+
+def _store_marked(node: _Node, marks: tuple[bytes, ...]) -> Extract:
+    """For lists of which only certain elements matter: only the few that hold one are decoded."""
+    found = list(_bindings_below(node, ()))
+
+    def extract(column: Sequence[Any], into: Columns) -> None:
+        held = [None if raw is None else bytes(raw) for raw in column]
+        texts = [text if text and any(mark in text for mark in marks) else None for text in held]
+        if all_missing(texts):
+            return
+        lists = [None if text is None else msgspec.json.decode(text) for text in texts]
+        for binding, path in found:
+            into[binding] = [admit(binding, value_at(each, path)) for each in lists]
 
     return extract
 

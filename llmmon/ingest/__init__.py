@@ -1,5 +1,6 @@
-"""Ingest: logs are found, read in spans, followed as they grow, cached and selected.
+"""Ingest: find logs, read them in spans, follow them as they grow, cache and select their calls.
 
-`query.read` is the one loader: it gives the calls of a query to folds. `follow` gives what was appended since a
-checkpoint. What bytes mean is the room `formats`' business, what calls cost is `pricing`'s.
+Other rooms use `query` (a `Query` and `read`, which gives its calls to folds), `follow` (calls since a checkpoint),
+`report` (the accounting of what was read) and `parallel` (child processes). `formats` knows what bytes mean, `pricing`
+what calls cost.
 """

@@ -1,4 +1,4 @@
-"""What was parsed once is kept: the columns of each span of a big log, in files that may be deleted at any time.
+"""Cache of parsed columns: those of each span of a big log, in files that may be deleted at any time.
 
 A span is a pure function of its bytes, of the plan and of this program; the folder's name holds the latter two. The
 bytes are unchanged while the file is the one that was read (device, inode, size, both times) and had been left alone
@@ -151,7 +151,7 @@ _UNFIT: Final = (ValueError, OverflowError, TypeError, OSError)  # what a span t
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What tells a file from another, and from itself before a change."""
+    """Sets a file apart from others, and from itself before a change."""
 
     device: int
     inode: int
@@ -253,7 +253,7 @@ class SourceCache:
         return Recorder(self._own, start)
 
     def seal(self, seals: Mapping[tuple[str, int], Seal]) -> None:
-        """Take note of the spans (folder, start) that are good as the file was when this was opened."""
+        """Remember the spans (folder, start) that are good as the file was when this was opened."""
         for folder in {folder for folder, _ in seals}:
             known = self._indexes.get(folder)
             found = {start: seal for (at, start), seal in seals.items() if at == folder}
@@ -271,7 +271,7 @@ def _covers(kept: set[str], wanted: frozenset[str]) -> bool:
 
 
 class Recorder:
-    """Writes one span; nothing is there before all of it is, and nothing is said where that cannot be."""
+    """Writes one span; nothing is there before all of it is, and a failure to write is no error."""
 
     def __init__(self, folder: Path, start: int) -> None:
         self.folder = str(folder)

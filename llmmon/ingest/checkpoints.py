@@ -1,6 +1,6 @@
 """How far each log has been read, and where that log is now: renamed, copied, truncated, compressed or replaced.
 
-A file is told by device and inode as long as its content is still the one that was read (a checksum of its
+A file is identified by device and inode as long as its content is still the one that was read (by a checksum of its
 beginning and of the bytes just before the checkpoint), else by that content alone.
 """
 
@@ -77,7 +77,7 @@ class Trace:
         self._line = 0  # where the last line starts
 
     def add(self, block: bytes) -> None:
-        """Take note of the next bytes."""
+        """Add the next bytes."""
         self.size += len(block)
         self.first = (self.first + block[:PRINT_BYTES])[:PRINT_BYTES]
         newline = block.rfind(b"\n") + 1
@@ -106,7 +106,7 @@ _ROTATED: Final = re.compile(r"[.\-_]\d[\w.\-]*")
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """How far one log file has been read; offsets are bytes of its content, decompressed.
 
-    `offset` stands just behind a newline, or at the end of what is only read whole; the head may reach beyond it.
+    `offset` is just behind a newline, or at the end of what is only read whole; the head may reach beyond it.
     `origin` is the path at which it was found first, `size` and `mtime_ns` are those of the file as stored, `lines`
     and `counted` what the accounting had of a log that is read again from its beginning (`whole`).
     """
@@ -337,7 +337,7 @@ def _kin(entries: Sequence[os.DirEntry[str]], base: str) -> Iterator[os.DirEntry
 
 
 def _shares_end(one: Source, other: Source, size: int) -> bool:
-    """Whether the bytes before `size` are the same, as far as that can be told without decompressing."""
+    """Whether the bytes before `size` are the same, as far as that is known without decompressing."""
     if one.packing or other.packing:
         theirs = content_size(other)
         return theirs is not None and size <= theirs
@@ -346,7 +346,7 @@ def _shares_end(one: Source, other: Source, size: int) -> bool:
 
 
 def _continues(file: LogFile, known: Checkpoint) -> bool:
-    """Whether the content that was read stands at the beginning of a file."""
+    """Whether a file begins with the content that was read."""
     source = file.source
     if not known.offset or not known.head_bytes:
         return False

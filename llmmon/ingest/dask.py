@@ -24,8 +24,8 @@ def run(
 ) -> list[Result]:
     """The results of batches of neighbouring tasks, in their order, worked on by a Dask cluster.
 
-    `work` must pickle and depend on nothing but its tasks: a batch whose worker died is given to another. `done` hears
-    of each batch that is finished. Raises `UsageError` without the extra, `InputError` where the cluster fails.
+    `work` must pickle and depend on nothing but its tasks: a batch whose worker died is given to another. `done` is
+    called with each finished batch. Raises `UsageError` without the extra, `InputError` where the cluster fails.
     """
     try:
         from distributed import Client, as_completed
@@ -76,7 +76,7 @@ def _connected(client_of: Any, address: str) -> Iterator[Any]:
 
 
 def _greeted(address: str) -> None:
-    """Raises `OSError` where nobody speaks first, as schedulers do: a client would wait without end."""
+    """Raises `OSError` where nothing sends the first bytes, as schedulers do: a client would wait without end."""
     import socket  # not needed on one machine
 
     host, _, port = address.rpartition(":")
@@ -93,7 +93,7 @@ def _failed(address: str, error: Exception) -> InputError:
 
 @contextlib.contextmanager
 def _quiet_dask() -> Iterator[None]:
-    """Without what Dask says by itself: what matters becomes an error."""
+    """Silence the logs of Dask: what matters becomes an error."""
     import logging
     import warnings
 

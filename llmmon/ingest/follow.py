@@ -18,7 +18,9 @@ import numpy as np
 
 from llmmon.errors import InputError, reason_of
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN
+from llmmon.formats.csv_table import RecordSplitter
 from llmmon.formats.detection import ReadPlan, plan_for
+from llmmon.formats.layouts import Layout
 from llmmon.formats.mapping import CALL_KEY
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
 from llmmon.ingest.query import Loader, MakeFold, Query
@@ -34,14 +36,14 @@ _MOST_SEEN: Final = 100_000
 
 
 class LinesFrom:
-    """A fold that only sees what stands on lines from the given one on."""
+    """A fold that sees only what is on lines from the given one on."""
 
     def __init__(self, fold: Fold[Any], first: int) -> None:
         self._fold = fold
         self._first = first
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block, without what is on earlier lines."""
         if columns.size and columns.positions is not None:
             columns = columns.take(columns.positions % (1 << POSITION_BITS) >= self._first)
         samples = [sample for sample in samples if sample["line"] >= self._first]
@@ -101,6 +103,24 @@ def behind_last_newline(source: Source, least: int) -> int:
     return min(least, source.size)
 
 
+def behind_last_record(source: Source, layout: Layout) -> int:
+    """The offset behind the last whole record of a plain file of lines or CSV."""
+    splitter = layout.splitter()
+    if not isinstance(splitter, RecordSplitter):
+        return behind_last_newline(source, 0)
+    for block in blocks(source):
+        splitter.feed(block)
+    return splitter.offset
+
+
+def _records_before(part: Part, plan: ReadPlan) -> int | None:
+    """How many records were read line by line, of CSV whose cells have begun to go over lines; None elsewhere."""
+    splitter = plan.layout.splitter()
+    if part.known is None or not part.known.plain or not isinstance(splitter, RecordSplitter):
+        return None
+    return len(splitter.feed(stretch(part.file.source.path, 0, part.known.offset)))
+
+
 def is_cut(source: Source, stream: TailStream | None) -> bool:
     """Whether the last document is not whole yet."""
     last = stream.trace.last if stream is not None else stretch(source.path, max(0, source.size - 64), source.size)
@@ -139,7 +159,7 @@ def read_new(
 ) -> NewCalls:
     """Read what is new in the logs of a query; its time options are not looked at.
 
-    Logs without a checkpoint are read from their beginning, with `since_us` from where calls of that time can stand
+    Logs without a checkpoint are read from their beginning, with `since_us` from where calls of that time can be
     (found by bisection where the log allows it: earlier calls may come too). `plans` and `seen` remember how logs
     are read and which calls of repeating dialects came, `paths` is what the logs stand for. Absent ones are no failure.
     """
@@ -215,7 +235,7 @@ class _Reading:
         return behind_last_newline(msgspec.structs.replace(source, size=start), 0), end
 
     def _scan(self, request: ScanRequest, after: int | None = None) -> SourceReport:
-        """ScanRequest into folds, only what stands on lines from `after` on where that is given."""
+        """ScanRequest into folds, only what is on lines from `after` on where that is given."""
         make_fold = self._loader.make_fold
         done = scan(request, make_fold if after is None else lambda: LinesFrom(make_fold(), after))
         self._failed += done.report.failed
@@ -241,13 +261,13 @@ class _Reading:
         """What is compressed, or must be read from its beginning; one at a time, in this process."""
         source, known = part.file.source, part.known
         whole = not plan.splittable
-        if whole and not source.packing and plan.layout.splittable:
-            source = msgspec.structs.replace(source, size=behind_last_newline(source, 0))
+        if whole and not source.packing and plan.layout.kind != "documents":
+            source = msgspec.structs.replace(source, size=behind_last_record(source, plan.layout))
         stream = TailStream(source, 0 if whole else part.start) if source.packing else None
         before = known if whole and known is not None and known.whole else None
         streams = {} if stream is None else {0: stream}
         request = self._loader.request([source], [plan], [(0, None)], streams=streams, jobs=1)
-        report = self._scan(request, after=None if before is None else before.lines)
+        report = self._scan(request, after=_records_before(part, plan) if before is None else before.lines)
         if stream is not None and not stream.trace.ended and not self._is_old(part.file):
             self._failed = [one for one in self._failed if one[0] != source.path]
         if plan.layout.kind == "documents" and report.rejected and is_cut(source, stream):  # it comes again, whole
@@ -328,7 +348,7 @@ def read_known(
 ) -> list[Any]:
     """Read once more what was read up to the checkpoints; the results of the folds.
 
-    With `since_us` from where calls of that time can stand (earlier calls may come too). Logs that are gone by now,
+    With `since_us` from where calls of that time can be (earlier calls may come too). Logs that are gone by now,
     or that another file has taken the place of, are left out.
     """
     loader = Loader(query.quiet(), fields, make_fold)

@@ -49,7 +49,7 @@ class RejectsFile:
         return tuple(self._pieces)
 
     def _put(self) -> None:
-        """Write down what waits, behind what this and the other workers have written."""
+        """Write what waits, behind what this and the other workers have written."""
         if not self._waiting:
             return
         with self._writing():
@@ -69,14 +69,14 @@ class RejectsFile:
         self._order += [piece for span in spans for piece in span]
 
     def finish(self) -> None:
-        """Let the file appear."""
+        """Make the file appear, in the order of the logs."""
         with self._writing(), appearing(self._path) as out:
             for start, end in self._order:
                 for at in range(start, end, _AT_ONCE):
                     out.write(os.pread(self._all.fileno(), min(_AT_ONCE, end - at), at))
 
     def discard(self) -> None:
-        """Let go of what was kept."""
+        """Drop what was kept."""
         self._all.close()
 
     @contextmanager

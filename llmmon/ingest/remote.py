@@ -1,7 +1,7 @@
 """Logs on object storage, named by URL: what there is, and its bytes by ranges, through fsspec (extra `remote`).
 
 Nothing here is reached unless a URL was named. Each process opens its own connections: those of a forked worker's
-parent are of no use to it. What servers say is not passed on, as it may hold parts of credentials.
+parent are of no use to it. The messages of servers are not passed on, as they may hold parts of credentials.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Ranges:
         self._until = 0  # of what is expected
 
     def expect(self, end: int) -> None:
-        """Say that all up to `end` will be read soon."""
+        """Note that all up to `end` will be read soon."""
         self._until = min(end, self._size)
 
     def read_into(self, view: memoryview, at: int) -> int:
@@ -113,7 +113,7 @@ class Ranges:
         return bytes(taken[: self.read_into(memoryview(taken), at)]) if taken else b""
 
     def close(self) -> None:
-        """Let go of the block."""
+        """Release the block."""
         self._block = memoryview(b"")
 
 
@@ -165,7 +165,7 @@ def _system(url: str) -> tuple[Any, str]:
             raise UsageError(f"{kind}:// is no kind of storage that is known", hint="s3://, gs://, https://") from None
         if hasattr(_opened[key], "retries"):
             _opened[key].retries = _TRIES
-        import logging  # only those whom the libraries below talk to need it
+        import logging  # only needed with the libraries below
 
         for talker in ("fsspec", "gcsfs", "s3fs", "aiobotocore", "botocore", "asyncio"):
             logging.getLogger(talker).setLevel(logging.CRITICAL + 1)  # what matters becomes an error
@@ -192,7 +192,7 @@ def _url(asked: str, path: str) -> str:
 
 @contextlib.contextmanager
 def _said() -> Iterator[None]:
-    """What goes wrong becomes an `OSError` in our words."""
+    """Turn any error into an `OSError` with a message of our own."""
     try:
         yield
     except UsageError:

@@ -19,7 +19,7 @@ from llmmon.ingest.query import Query, Read
 
 
 class Rereadable(msgspec.Struct, frozen=True):
-    """A query that can be read again and again; `names` are the kept files with what they were named."""
+    """A query that can be read again and again; `names` maps the kept files to the names that were given."""
 
     query: Query
     names: Mapping[str, str]
@@ -54,17 +54,17 @@ def rereadable(query: Query, times: int = 2) -> Iterator[Rereadable]:
                 logs=tuple(kept.get(name, name) for name in query.logs),
                 progress=None if progress is None else lambda done, total: progress(done, times * total),
                 rejects=None,
-                say=lambda text: query.say(_told(text, names)),
+                say=lambda text: query.say(_renamed(text, names)),
             ),
             names,
         )
         try:
             yield again
         except InputError as error:
-            raise InputError(_told(str(error), names), hint=error.hint) from None
+            raise InputError(_renamed(str(error), names), hint=error.hint) from None
 
 
-def _told(text: str, names: Mapping[str, str]) -> str:
+def _renamed(text: str, names: Mapping[str, str]) -> str:
     """A message under the names that were given."""
     for path, name in names.items():
         text = text.replace(path, name)

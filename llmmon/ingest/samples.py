@@ -1,4 +1,4 @@
-"""Metric samples under the guide's names as columns: each the one field of a call that it tells."""
+"""Metric samples with known names as columns: each gives one field of a call."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _FIELDS: Final = {
     for name, field in ALIASES.items()
     if field == _ERROR or (field in FIELDS and FIELDS[field].kind is FieldKind.NUMBER)
 }
-SAMPLED: Final = frozenset(_FIELDS.values())  # the metrics that samples can tell of
+SAMPLED: Final = frozenset(_FIELDS.values())  # the metrics that samples can give
 _LABELS: Final = ("model", "user", "feature", "provider", "error_type")
 
 
 def sampled_columns(samples: Sequence[Mapping[str, Any]], naive: str) -> Columns:
-    """The samples that tell something of calls; other rows than the calls themselves, so never to be counted as such.
+    """The samples that give a field of calls, as rows that must never be counted as calls themselves.
 
     A sample of `llm_error` is a failed call if its value is above 0, else one that did not fail.
     """

@@ -187,7 +187,7 @@ class SpanWorker:
 
     def _chunks(self, span: Span, size: int = CHUNK_BYTES) -> Iterator[Any]:
         source = self._request.sources[span.source]
-        any_bytes = self._request.plans[span.source].layout.kind == "documents"
+        any_bytes = not self._request.plans[span.source].layout.splittable
         if source.packing or span.source in self._request.streams:
             stream = self._request.streams.get(span.source) or Stream(source)
             return stream.pieces() if any_bytes else stream.chunks(size)

@@ -1,4 +1,4 @@
-"""Calls that a log holds more than once: the most complete row of each is kept."""
+"""Which calls count: those in the time range that the filter keeps, each once in its most complete row."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Tally(msgspec.Struct):
     end_us: int | None = None
 
     def dated(self, columns: Columns) -> None:
-        """Take note of the calls' times."""
+        """Count calls without a time, and extend the time that is covered."""
         if columns.size and columns.timestamp.min() == MISSING_TIME:
             self.undated += columns.size - int(np.count_nonzero(columns.dated))
         if bounds := columns.bounds():
@@ -120,7 +120,7 @@ def _distinct(names: Names) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def without_key(columns: Columns) -> Columns:
-    """The calls without the column that only tells repeated ones."""
+    """The calls without the column that only identifies repeated ones."""
     if CALL_KEY not in columns.names:
         return columns
     names = {name: column for name, column in columns.names.items() if name != CALL_KEY}

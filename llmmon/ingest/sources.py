@@ -164,7 +164,7 @@ _ROTATED: Final = re.compile(r"[.\-_]\d[\dt_.\-]*\Z")
 
 
 def open_source(path: str) -> Source:
-    """The log at a path, its packing told by its first bytes; raises `OSError`."""
+    """The log at a path, its packing known by its first bytes; raises `OSError`."""
     if path == "-":
         return Source("-", 0, seekable=False)
     if remote.is_url(path):
@@ -205,7 +205,7 @@ def without_copies(sources: Sequence[Source]) -> tuple[tuple[Source, ...], list[
 
 
 def content_size(source: Source) -> int | None:
-    """Size when decompressed (modulo 2**32 as gzip has it), None where only reading would tell."""
+    """Size when decompressed (modulo 2**32 as gzip has it), None where that takes reading all of it."""
     if not source.seekable:
         return None
     if not source.packing:

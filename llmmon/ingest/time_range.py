@@ -126,12 +126,12 @@ class TimeIndex:
 
 
 def _latest(probes: Sequence[Probe], offset: int) -> int:
-    """The latest time that certainly stands before an offset."""
+    """The latest time that certainly comes before an offset."""
     return max((p.last_us if p.end <= offset else p.first_us for p in probes), default=0)
 
 
 _LONGEST_DAY_US: Final = 25 * 3600 * SECOND_US  # when clocks are set back
-_STALE_US: Final = 15 * 60 * SECOND_US  # a log that ended longer ago than this says so
+_STALE_US: Final = 15 * 60 * SECOND_US  # a note says so where the log ended longer ago
 _Range = tuple[int, int | None]
 
 

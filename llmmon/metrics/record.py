@@ -45,6 +45,33 @@ SCORE_UNITS: Final = 1_000_000  # stored units in a score of 1
 
 _T, _N, _S, _X = FieldKind.TIME, FieldKind.NUMBER, FieldKind.NAME, FieldKind.TEXT
 
+# usage that some models bill apart; the names are those of the price list's units
+_USAGE: Final = (
+    Field("input_audio_tokens", _N, "prompt tokens of audio"),
+    Field("input_image_tokens", _N, "prompt tokens of images and documents"),
+    Field("input_video_tokens", _N, "prompt tokens of video"),
+    Field("input_tool_tokens", _N, "prompt tokens that tools of the provider added"),
+    Field("cache_audio_read_tokens", _N, "audio tokens among the cached ones"),
+    Field("cache_image_read_tokens", _N, "image tokens among the cached ones"),
+    Field("cache_video_read_tokens", _N, "video tokens among the cached ones"),
+    Field("output_audio_tokens", _N, "completion tokens of audio"),
+    Field("output_image_tokens", _N, "completion tokens of images"),
+    Field("output_video_tokens", _N, "completion tokens of video"),
+    Field("output_citation_tokens", _N, "completion tokens of cited sources"),
+    Field("web_searches", _N, "web searches that the provider ran"),
+    Field("social_searches", _N, "searches of a social network that the provider ran"),
+    Field("storage_searches", _N, "searches of stored files that the provider ran"),
+    Field("code_executions", _N, "code that the provider ran"),
+    Field("rerank_searches", _N, "search units of reranking"),
+    Field("audio_seconds", _N, "seconds of audio, in or out", 1000),
+    Field("input_audio_seconds", _N, "seconds of audio that were transcribed", 1000),
+    Field("output_audio_seconds", _N, "seconds of audio that were made", 1000),
+    Field("input_document_pages", _N, "pages of documents that were read"),
+    Field("input_annotated_document_pages", _N, "those of the pages that were annotated"),
+    Field("input_characters", _N, "characters of the input, where they are billed"),
+    Field("input_text_messages", _N, "text messages, where they are billed"),
+)
+
 FIELDS: Final[dict[str, Field]] = {
     field.name: field
     for field in (
@@ -61,10 +88,12 @@ FIELDS: Final[dict[str, Field]] = {
         Field("cache_write_tokens", _N, "prompt tokens written to the provider's cache"),
         Field("cache_write_1h_tokens", _N, "the part of the cache writes kept for an hour"),
         Field("reasoning_tokens", _N, "completion tokens spent on reasoning"),
+        *_USAGE,
         Field("latency_ms", _N, "start to end", MICROSECONDS),
         Field("time_to_first_token_ms", _N, "start to the first token", MICROSECONDS),
         Field("cost_usd", _N, "cost of the call", NANO_DOLLARS),
         Field("service_tier", _S, "default, flex, priority, batch"),
+        Field("speed", _S, "standard, or fast where that has a price of its own"),
         Field("cache_hit", _N, "1 if a gateway answered from its own cache"),
         Field("attempt", _N, "which attempt of the request this was"),
         Field("status", _S, "ok, error, cancelled, unknown"),
@@ -87,6 +116,7 @@ FIELDS: Final[dict[str, Field]] = {
     )
 }
 
+USAGE: Final = tuple(field.name for field in _USAGE)
 NUMBERS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NUMBER)
 NAMES: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NAME)
 TEXTS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.TEXT)

@@ -14,6 +14,7 @@ from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
     Quoted,
     Usage,
+    at_stand_in,
     calculate,
     charge,
     doubtful_zeros,
@@ -22,6 +23,7 @@ from llmmon.pricing.costs import (
     price,
     quote,
     usage_of,
+    without_price,
 )
 from llmmon.pricing.disagreements import Case, Cause, causes_of, differ
 from llmmon.pricing.price_table import PriceTable
@@ -57,6 +59,8 @@ class PricedBlock(msgspec.Struct, frozen=True, eq=False):
     logged: FloatArray  # as the log has it
     recalculated: FloatArray
     priced: Columns
+    partial: BoolArray  # some of the usage has no price
+    stood_in: BoolArray  # some of the usage was priced as another kind
 
     @property
     def cost(self) -> FloatArray:
@@ -81,18 +85,22 @@ class PricedBlock(msgspec.Struct, frozen=True, eq=False):
         as_logged = ~np.isnan(self.priced.number("cost_logged_usd"))
         contradicted = self.disagreeing & self.quoted.certain
         calculated = ~np.isnan(self.priced.number("cost_calculated_usd"))
-        sure = self.hits | (self.quoted.certain & self.columns.dated & ~self.doubtful)
+        sure = self.quoted.certain & self.columns.dated & ~(self.doubtful | self.partial | self.stood_in)
+        sure = self.hits | sure
         certain: BoolArray = (as_logged & ~contradicted) | (calculated & sure)
         return certain
 
 
 def block_of(columns: Columns, plan: CostPlan) -> PricedBlock:
     """Price a block; `columns` carry `cost_usd` as logged, not yet priced."""
+    usage, quoted = usage_of(columns), quote(columns, plan.table, plan.undated_us)
     return PricedBlock(
         plan=plan,
         columns=columns,
-        usage=usage_of(columns),
-        quoted=quote(columns, plan.table, plan.undated_us),
+        usage=usage,
+        quoted=quoted,
+        partial=without_price(usage, quoted),
+        stood_in=at_stand_in(usage, quoted),
         hits=gateway_hits(columns),
         doubtful=doubtful_zeros(columns),
         logged=columns.number("cost_usd"),
@@ -148,7 +156,7 @@ def _uncached(usage: Usage, *, reads: bool) -> Usage:
 
 _MOST_VALUES: Final = 4_000_000  # costs per request kept exactly; 8 bytes each
 COST_UNIT: Final = 10  # nano-dollars, in which costs per request are kept: room for 687 dollars a request
-_WHY: Final = ("no price", "no model", "no usage", "incomplete usage")
+_WHY: Final = ("no price", "no model", "no usage", "incomplete usage", "no price for a part")
 _ADDED: Final = "tag.reason"  # a name that the analysis adds to group by
 _MERGE_EVERY: Final = 64
 
@@ -296,6 +304,7 @@ def _unpriced(block: PricedBlock) -> dict[UnpricedKey, Totals]:
     rows = np.flatnonzero(block.priced.number("unpriced") == 1)
     columns = block.columns.take(rows)
     reason = np.where(block.quoted.index[rows] >= 0, _WHY.index("incomplete usage"), _WHY.index("no price"))
+    reason[block.partial[rows]] = _WHY.index("no price for a part")
     reason[~block.usage.used[rows]] = _WHY.index("no usage")
     reason[columns.name("model").codes < 0] = _WHY.index("no model")
     why = Names(reason.astype(np.int32), list(_WHY))
@@ -313,13 +322,13 @@ def _zeros(block: PricedBlock) -> dict[str | None, Totals]:
 
 
 def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Totals]:
-    """Sums of values of the given calls, by a name."""
+    """Totals of values of the given calls, by a name."""
     found = _by_names(columns.take(rows), (name,), *(column[rows] for column in values))
     return {key[0]: sums for key, sums in found.items()}
 
 
 def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Totals]:
-    """Sums of values (NaN as 0), by names."""
+    """Totals of values (NaN as 0), by names."""
     if not columns.size:
         return {}
     index = GroupIndex()

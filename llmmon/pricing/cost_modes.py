@@ -14,12 +14,21 @@ import msgspec
 import numpy as np
 
 from llmmon.metrics.columns import BoolArray, Columns
-from llmmon.metrics.record import Status
+from llmmon.metrics.record import USAGE, Status
 
 AS_READ: Final = "as read"  # for those who do the pricing themselves
 PRICED_BY: Final = frozenset(
-    {"model", "provider", "service_tier", "status", "cache_hit", "prompt_tokens", "completion_tokens", "total_tokens"}
-    | {"cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "cost_usd"}
+    {"model", "provider", "service_tier", "speed", "status", *USAGE, "cache_hit"}
+    | {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "cache_write_1h_tokens",
+        "reasoning_tokens",
+        "cost_usd",
+    }
 )
 Pricing = Callable[[Columns], Columns]
 

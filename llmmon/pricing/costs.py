@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -10,16 +11,19 @@ import msgspec
 import numpy as np
 
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
-from llmmon.metrics.record import Status
+from llmmon.metrics.record import USAGE, Status
 from llmmon.pricing.cost_modes import CostMode
-from llmmon.pricing.price_list import KINDS, NEWEST_US, Listing, Quote
+from llmmon.pricing.price_list import KINDS, NEWEST_US, STANDARD_TIERS, Listing, Quote
 from llmmon.pricing.price_table import PriceTable
+from llmmon.pricing.units import BASE
 
 _FAILED = frozenset({Status.ERROR.value, Status.CANCELLED.value})
 
 
 class Usage(msgspec.Struct, frozen=True, eq=False):
-    """Disjoint kinds of tokens per call, never NaN; None where no call has any. All arrays have shape (calls,).
+    """What is billed of each call: disjoint kinds of tokens, and what may be billed apart.
+
+    All arrays have shape (calls,) and are never NaN; None where no call has any.
 
     `prompt` is the whole prompt (it decides the context tier). `prompt_open` and `output_open` mark calls whose
     log gives some usage but not this half of it.
@@ -32,13 +36,14 @@ class Usage(msgspec.Struct, frozen=True, eq=False):
     cache_write_1h: FloatArray | None
     output: FloatArray
     reasoning: FloatArray | None
+    apart: Mapping[str, FloatArray]  # what some models bill apart, by kind: parts of the above, and other things
     prompt_open: BoolArray | None
     output_open: BoolArray | None
     used: BoolArray
 
     @property
     def kinds(self) -> tuple[FloatArray | None, ...]:
-        """The tokens in the order of `rates.KINDS` (without the request itself)."""
+        """The disjoint tokens in the order of `units.BASE` (without the request itself)."""
         return self.uncached, self.cache_read, self.cache_write, self.cache_write_1h, self.output, self.reasoning
 
 
@@ -62,9 +67,35 @@ def usage_of(columns: Columns) -> Usage:
     if not used.all():
         used |= _known_total(columns)
         used |= False if reasoning is None else reasoning > 0
+    apart = _billed_apart(columns)
+    for amounts in apart.values():
+        used |= amounts > 0
     if output_open is not None:
         output_open &= ~failed(columns)
-    return Usage(whole, uncached, read, write, hour, output, reasoning, prompt_open, output_open, used)
+    return Usage(whole, uncached, read, write, hour, output, reasoning, apart, prompt_open, output_open, used)
+
+
+def _billed_apart(columns: Columns) -> dict[str, FloatArray]:
+    """Usage of the kinds that only some models bill apart, where there is any; a part is never more than the whole."""
+    found: dict[str, FloatArray] = {}
+    for name, unit in reversed(list(KINDS.items())[len(BASE) :]):  # parts before what holds them
+        amounts = _some(columns, unit.field or "")
+        amounts = _once_a_reply(columns, amounts) if name == "web_searches" and amounts is not None else amounts
+        for part in (part for part in found if name in KINDS[part].inside):
+            amounts = found[part] if amounts is None else np.maximum(amounts, found[part])
+        if amounts is not None:
+            found[name] = amounts
+    return found
+
+
+# models that bill a reply with search results once, however often was searched for it
+_ONE_SEARCH: Final = re.compile(r"gemini-[12](?![0-9])")
+
+
+def _once_a_reply(columns: Columns, searches: FloatArray) -> FloatArray:
+    models = columns.name("model")
+    once = np.array([_ONE_SEARCH.search(name.lower()) is not None for name in models.values] + [False])[models.codes]
+    return np.where(once, np.minimum(searches, 1.0), searches) if once.any() else searches
 
 
 def failed(columns: Columns) -> BoolArray:
@@ -137,7 +168,7 @@ def _known_total(columns: Columns) -> BoolArray:
     return np.zeros(columns.size, np.bool_) if total is None else total > 0
 
 
-PRICED_BY: Final = ("model", "provider", "service_tier")
+PRICED_BY: Final = ("model", "provider", "service_tier", "speed")
 _SPARSE: Final = 4_000_000  # combinations of names beyond which a table of all of them is too large
 
 
@@ -234,10 +265,11 @@ def _spelt_out(keys: IntArray, fields: list[Names], sizes: list[int]) -> Iterato
         for size in reversed(sizes):
             rest, code = divmod(rest, size)
             codes.append(code - 1)
-        model, provider, tier = (
+        model, provider, tier, speed = (
             names.values[code] if code >= 0 else None for names, code in zip(fields, reversed(codes), strict=True)
         )
-        yield model, provider, (tier or "").strip().casefold()
+        faster = (speed or "").strip().casefold()
+        yield model, provider, (tier or "").strip().casefold() if faster in STANDARD_TIERS else faster
 
 
 _REQUEST: Final = list(KINDS).index("request")
@@ -267,9 +299,12 @@ def price(columns: Columns, table: PriceTable, mode: str = CostMode.AUTO, undate
             logged, needed = np.where(doubtful, np.nan, logged), needed | doubtful
     if not needed.any():
         return _with_costs(columns, logged, calculated, np.zeros(columns.size))
+    partial = np.zeros(columns.size, np.bool_)
     if mode is not CostMode.LOGGED:
-        calculated = _calculate_where(needed, columns, table, undated_us)
-    return _with_costs(columns, logged, calculated, _unpriced(columns, np.isnan(logged) & np.isnan(calculated)))
+        calculated, partial = _calculate_where(needed, columns, table, undated_us)
+    unpriced = _unpriced(columns, np.isnan(logged) & np.isnan(calculated))
+    unpriced[partial & np.isnan(logged)] = 1.0
+    return _with_costs(columns, logged, calculated, unpriced)
 
 
 def _unpriced(columns: Columns, unknown: BoolArray) -> FloatArray:
@@ -305,17 +340,19 @@ def owes(columns: Columns) -> BoolArray:
     return owing
 
 
-def _calculate_where(rows: BoolArray, columns: Columns, table: PriceTable, undated_us: int | None) -> FloatArray:
+def _calculate_where(
+    rows: BoolArray, columns: Columns, table: PriceTable, undated_us: int | None
+) -> tuple[FloatArray, BoolArray]:
     if rows.all():
-        return calculate(columns, table, undated_us)
-    costs = np.full(columns.size, np.nan)
-    costs[rows] = calculate(for_pricing(columns).take(rows), table, undated_us)
-    return costs
+        return calculate_known(columns, table, undated_us)
+    costs, partial = np.full(columns.size, np.nan), np.zeros(columns.size, np.bool_)
+    costs[rows], partial[rows] = calculate_known(for_pricing(columns).take(rows), table, undated_us)
+    return costs, partial
 
 
 def for_pricing(columns: Columns) -> Columns:
     """The calls with only the fields that prices depend on."""
-    numbers = {name: values for name, values in columns.numbers.items() if name.endswith("_tokens")}
+    numbers = {name: values for name, values in columns.numbers.items() if name.endswith("_tokens") or name in USAGE}
     if "cache_hit" in columns.numbers:
         numbers["cache_hit"] = columns.numbers["cache_hit"]
     names = {name: column for name, column in columns.names.items() if name in (*PRICED_BY, "status")}
@@ -324,18 +361,30 @@ def for_pricing(columns: Columns) -> Columns:
 
 def calculate(columns: Columns, table: PriceTable, undated_us: int | None = None) -> FloatArray:
     """The cost of each call from prices, whole nano-dollars; NaN where unknown or nothing was used; shape (calls,)."""
-    usage = usage_of(columns)
-    hits = gateway_hits(columns)
-    if not usage.used.any():
-        return np.where(hits, 0.0, np.nan)
-    costs = charge(usage, quote(columns, table, undated_us))
-    costs[~usage.used] = np.nan
-    costs[hits] = 0.0
+    costs, partial = calculate_known(columns, table, undated_us)
+    costs[partial] = np.nan
     return costs
 
 
+def calculate_known(columns: Columns, table: PriceTable, undated_us: int | None = None) -> tuple[FloatArray, BoolArray]:
+    """As `calculate`, but also what is known of a cost of which a part has no price; and which calls that is so of."""
+    usage = usage_of(columns)
+    hits = gateway_hits(columns)
+    if not usage.used.any():
+        return np.where(hits, 0.0, np.nan), np.zeros(columns.size, np.bool_)
+    quoted = quote(columns, table, undated_us)
+    costs, partial = charge(usage, quoted), without_price(usage, quoted)
+    costs[~usage.used] = np.nan
+    costs[partial & (costs == 0)] = np.nan
+    costs[hits] = 0.0
+    return costs, partial & ~hits & ~np.isnan(costs)
+
+
 def charge(usage: Usage, quoted: Quoted) -> FloatArray:
-    """Tokens times rates, rounded to whole nano-dollars; NaN where a used kind has no price; shape (calls,)."""
+    """Usage times rates, rounded to whole nano-dollars; NaN where used tokens have no price; shape (calls,).
+
+    Other things than tokens that have no price are left out (see `without_price`).
+    """
     if not quoted.quotes:
         return np.full(len(usage.prompt), np.nan)
     starts, rates = _tables(quoted.quotes)
@@ -348,11 +397,58 @@ def charge(usage: Usage, quoted: Quoted) -> FloatArray:
             costs += tokens * known[:, kind].take(row)
             if unknown[:, kind].any():
                 costs[unknown[:, kind].take(row) & (tokens > 0)] = np.nan
+    if usage.apart:
+        costs += _surcharge(usage.apart, rates, row)
     for kind, left_open in ((_INPUT, usage.prompt_open), (_OUTPUT, usage.output_open)):
         if left_open is not None:
             costs[left_open & (known[:, kind].take(row) > 0)] = np.nan
     costs[quoted.index < 0] = np.nan
     return np.rint(costs, out=costs)
+
+
+def _surcharge(apart: Mapping[str, FloatArray], rates: FloatArray, row: IntArray) -> FloatArray:
+    """What usage that is billed apart costs more than as part of the tokens that hold it; shape (calls,)."""
+    extra = np.zeros(len(row))
+    more = _surcharges(rates)
+    for name, amounts in apart.items():
+        extra += amounts * more[name].take(row)
+    return extra
+
+
+def _surcharges(rates: FloatArray) -> dict[str, FloatArray]:
+    """The price of each kind less what the kinds that hold it charge already; 0 without a price; shape (rows,).
+
+    So a cached audio token pays the price of input, and what cached, audio and cached audio cost more than that.
+    """
+    more: dict[str, FloatArray] = {}
+    for column, (name, unit) in enumerate(KINDS.items()):
+        charged = sum((more[wider] for wider in unit.inside), np.zeros(len(rates)))
+        more[name] = np.where(np.isnan(rates[:, column]), 0.0, rates[:, column] - charged)
+    return more
+
+
+def without_price(usage: Usage, quoted: Quoted) -> BoolArray:
+    """Calls that used something beside tokens that their model has no price for; shape (calls,)."""
+    found: BoolArray = np.zeros(len(usage.prompt), np.bool_)
+    for name, amounts in usage.apart.items():
+        wider = KINDS[name].inside
+        priced = np.array([_is_priced(quoted_one, (name, *wider)) for quoted_one in quoted.quotes] + [False])
+        found |= (amounts > 0) & ~priced[quoted.index] & (quoted.index >= 0)
+    return found
+
+
+def at_stand_in(usage: Usage, quoted: Quoted) -> BoolArray:
+    """Calls with tokens of a kind that seldom costs the same as others, and has no price of its own; shape (calls,)."""
+    found: BoolArray = np.zeros(len(usage.prompt), np.bool_)
+    for name, amounts in usage.apart.items():
+        if KINDS[name].differs:
+            priced = np.array([_is_priced(quoted_one, (name,)) for quoted_one in quoted.quotes] + [False])
+            found |= (amounts > 0) & ~priced[quoted.index] & (quoted.index >= 0)
+    return found
+
+
+def _is_priced(quoted: Quote, kinds: Iterable[str]) -> bool:
+    return not all(np.isnan(quoted.rates.of(kind)) for kind in kinds)
 
 
 def _rows(usage: Usage, quoted: Quoted, starts: FloatArray) -> IntArray:

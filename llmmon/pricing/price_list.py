@@ -20,27 +20,17 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-NANO_PER_TOKEN: Final = 1000.0  # nano-dollars a token, of a dollar per million tokens
-NANO_PER_REQUEST: Final = 1_000_000.0  # nano-dollars a request, of a dollar per thousand requests
+from llmmon.pricing.units import LIST_MODULE, units
 
-# kind of token -> (key of an override, keys of the price list, kind whose price stands in)
-KINDS: Final[dict[str, tuple[str, tuple[str, ...], str | None]]] = {
-    "input": ("input", ("input_mtok",), None),
-    "cache_read": ("cache_read", ("cache_read_mtok",), "input"),
-    "cache_write": ("cache_write", ("cache_write_5m_mtok", "cache_write_mtok"), "input"),
-    "cache_write_1h": ("cache_write_1h", ("cache_write_1h_mtok",), "cache_write"),
-    "output": ("output", ("output_mtok",), None),
-    "reasoning": ("reasoning", ("output_reasoning_mtok",), "output"),
-    "request": ("request", ("requests_kcount",), None),
-}
+KINDS: Final = units()  # by name; the base kinds first
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """What each kind of token costs.
+    """What each kind of usage costs.
 
-    `rows` has one row per context tier, in the order of `KINDS`, in nano-dollars a token (a request); NaN where
-    the kind has no price. Row i+1 replaces row i for calls with more than `starts[i]` prompt tokens: a cliff,
-    the higher rate is paid for all of them.
+    `rows` has one row per context tier, in the order of `KINDS`, in nano-dollars for one stored unit of the record's
+    field (a token, a request, a search); NaN where the kind has no price. Row i+1 replaces row i for calls with more
+    than `starts[i]` prompt tokens: a cliff, the higher rate is paid for all of them.
     """
 
     rows: tuple[tuple[float, ...], ...]
@@ -69,16 +59,15 @@ FREE: Final = Rates(((0.0,) * len(KINDS),))
 def with_stand_ins(prices: Mapping[str, float]) -> tuple[float, ...]:
     """Prices of all kinds, in the order of `KINDS`, in nano-dollars; a kind without one takes its stand-in's."""
     filled: dict[str, float] = {}
-    for kind, (_, _, stand_in) in KINDS.items():
-        scale = NANO_PER_REQUEST if kind == "request" else NANO_PER_TOKEN
-        default = 0.0 if kind == "request" else filled[stand_in] if stand_in else nan
-        filled[kind] = prices[kind] * scale if kind in prices else default
+    for kind, unit in KINDS.items():
+        default = 0.0 if kind == "request" else filled[unit.stand_in] if unit.stand_in else nan
+        filled[kind] = prices[kind] * unit.nano if kind in prices else default
     return tuple(filled.values())
 
 
 PACKAGE: Final = "genai-prices"
 
-_MODULE: Final = "genai_prices"
+_MODULE: Final = LIST_MODULE
 _CLASSES: Final = (
     "Provider ModelInfo ModelPrice TieredPrices Tier ConditionalPrice PriceVariant StartDateConstraint "
     "TimeOfDateConstraint ClauseStartsWith ClauseEndsWith ClauseContains ClauseRegex ClauseEquals ClauseOr "
@@ -263,7 +252,8 @@ def _condition(entry: Any) -> Any:
 def _rates_of(prices: Mapping[str, Any]) -> Rates | None:
     """Rates from a model's entry in the list; None where it has no price for tokens or requests."""
     found = {
-        kind: next((prices[k] for k in keys if prices.get(k) is not None), None) for kind, (_, keys, _) in KINDS.items()
+        kind: next((prices[key] for key in unit.list_keys if prices.get(key) is not None), None)
+        for kind, unit in KINDS.items()
     }
     listed = {kind: price for kind, price in found.items() if price is not None}
     if not listed:

@@ -78,7 +78,7 @@ class PriceTable(msgspec.Struct, frozen=True):
 
 def _override(pattern: str, given: Any, faults: list[str]) -> Override:
     """An override from the configuration: a table of prices, or 0 for a free model; adds what is wrong to `faults`."""
-    known = {override: kind for kind, (override, _, _) in KINDS.items()}
+    known = {unit.key: kind for kind, unit in KINDS.items()}
     if given == 0 and not isinstance(given, (bool, Mapping)):
         return Override(pattern, FREE)
     if not isinstance(given, Mapping) or not given:

@@ -73,7 +73,10 @@ class DisagreementRow(msgspec.Struct, frozen=True):
 
 
 class UnpricedRow(msgspec.Struct, frozen=True):
-    """Calls without a cost: `why` is `no price`, `no model`, `no usage` or `incomplete usage`."""
+    """Calls without a cost, or without a part of it.
+
+    `why` is `no price`, `no model`, `no usage`, `incomplete usage` or `no price for a part`.
+    """
 
     model: str | None
     provider: str | None

@@ -344,6 +344,28 @@ def test_csv_is_followed_with_its_column_names(tmp_path: Path) -> None:
     assert reader.growth.source.rejected == 0
 
 
+def test_csv_whose_cells_go_over_lines_is_followed_record_by_record(tmp_path: Path) -> None:
+    log = tmp_path / "a.csv"
+
+    def rows(numbers: Iterable[int]) -> str:
+        return "".join(f'r{number},{1_780_000_000 + number},m,5,"a\nb, ""c"""\n' for number in numbers)
+
+    def more(text: str) -> None:
+        with log.open("a") as file:
+            file.write(text)
+
+    log.write_text("request_id,timestamp,model,latency_ms,prompt\nr0,1780000000,m,5,plain\n")
+    reader = Reader(log)
+    assert reader.read() == [0]
+    more(rows([1, 2]))
+    assert reader.read() == [1, 2]
+    more(rows([3]) + rows([4])[:-4])
+    assert reader.read() == [3]
+    more(rows([4])[-4:] + rows([5]))
+    assert reader.read() == [4, 5]
+    assert reader.read() == []
+
+
 def test_an_array_that_is_written_anew_gives_its_new_elements(tmp_path: Path) -> None:
     path = tmp_path / "calls.json"
     calls = [json.loads(line(number)) for number in range(6)]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from llmmon.errors import ConfigError
-from llmmon.pricing.costs import price
+from llmmon.pricing.costs import Quoted, charge, price, usage_of
 from llmmon.pricing.model_names import parse, provider_of
-from llmmon.pricing.price_list import KINDS, NEWEST_US, BundledPrices, NoPrices, _read_by_import, listing_of, stand_in
+from llmmon.pricing.price_list import NEWEST_US, BundledPrices, NoPrices, _read_by_import, listing_of, stand_in
 from llmmon.pricing.price_table import PriceTable
 from tests.support.priced_calls import NOV_2026, OWN, calls, costs, us
 
@@ -195,7 +195,7 @@ def test_nothing_is_calculated_and_nothing_imported_where_all_costs_are_logged()
 import sys, numpy as np
 from llmmon.metrics.columns import Columns
 from llmmon.pricing.price_table import PriceTable
-from llmmon.pricing.costs import price
+from llmmon.pricing.costs import Quoted, charge, price, usage_of
 price(Columns(2, np.zeros(2, np.int64), {'cost_usd': np.array([1., 2.]), 'prompt_tokens': np.ones(2)}), PriceTable.of())
 loaded = [name for name in sys.modules if name.startswith(('genai_prices', 'pydantic', 'httpx'))]
 from llmmon.pricing.price_list import _providers
@@ -329,23 +329,54 @@ def test_reading_the_list_alone_gives_the_same_prices_as_importing_it() -> None:
                 assert str(quotes[0]) == str(quotes[1])
 
 
-def test_our_prices_are_those_of_the_package() -> None:
+# usage in the words of the list -> in those of the record
+_USED = {
+    "input_tokens": ("prompt_tokens", 250_000),
+    "cache_read_tokens": ("cached_tokens", 2_000),
+    "cache_write_tokens": ("cache_write_tokens", 1_000),
+    "cache_write_1h_tokens": ("cache_write_1h_tokens", 300),
+    "output_tokens": ("completion_tokens", 5_000),
+    "output_reasoning_tokens": ("reasoning_tokens", 400),
+    "input_audio_tokens": ("input_audio_tokens", 1_500),
+    "cache_audio_read_tokens": ("cache_audio_read_tokens", 700),
+    "input_image_tokens": ("input_image_tokens", 1_100),
+    "cache_image_read_tokens": ("cache_image_read_tokens", 600),
+    "output_audio_tokens": ("output_audio_tokens", 350),
+    "output_image_tokens": ("output_image_tokens", 450),
+    "web_searches": ("web_searches", 3),
+    "storage_searches": ("storage_searches", 2),
+    "input_document_pages": ("input_document_pages", 7),
+    "input_annotated_document_pages": ("input_annotated_document_pages", 2),
+}
+
+
+@pytest.mark.parametrize("tier", ["", "batch", "priority"])
+def test_our_prices_are_those_of_the_package(tier: str) -> None:
     from genai_prices import Usage
     from genai_prices.data import providers
 
-    usage = Usage(input_tokens=250_000, cache_read_tokens=200, cache_write_tokens=100, output_tokens=500)
-    tokens = dict(zip(KINDS, (249_700, 200, 100, 0, 500, 0, 1), strict=True))
+    usage = usage_of(calls(dict(_USED.values())))
+    theirs_used = Usage(**{name: count for name, (_, count) in _USED.items()})
+    context = {"": None, "batch": {"processing": "batch"}, "priority": {"service_tier": "priority"}}[tier]
+    compared = 0
     for provider in providers:
         for model in provider.models:
             listing = listing_of(provider, model, guessed=False)
             for when in (datetime(2025, 5, 1, 3, tzinfo=UTC), NOV_2026):
-                quote = listing.at(us(when), "") if listing else None
-                if quote is None:
+                quote = listing.at(us(when), tier) if listing else None
+                if quote is None or not quote.certain or "gemini-2" in model.id:
                     continue
-                row = quote.rates.rows[sum(start < 250_000 for start in quote.rates.starts)]
-                ours = sum(count * rate for count, rate in zip(tokens.values(), row, strict=True) if rate == rate)
-                theirs = model.calc_price(usage, provider, genai_request_timestamp=when).total_price
-                assert ours == pytest.approx(float(theirs) * 1e9, abs=1), f"{provider.id}/{model.id}"
+                try:
+                    theirs = model.calc_price(
+                        theirs_used, provider, genai_request_timestamp=when, price_context=context
+                    ).total_price
+                except ValueError:
+                    continue
+                ours = charge(usage, Quoted(np.zeros(1, np.int64), (quote,)))[0]
+                if ours == ours:
+                    assert ours == pytest.approx(float(theirs) * 1e9, abs=1), f"{provider.id}/{model.id}"
+                    compared += 1
+    assert compared > (1000 if not tier else 20)
 
 
 def test_a_list_in_another_layout_is_imported_instead(monkeypatch: pytest.MonkeyPatch) -> None:

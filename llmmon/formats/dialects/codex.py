@@ -10,6 +10,7 @@ from llmmon.formats.dialects.bodies import object_in
 _COUNTS: Final = {
     "input_tokens": "prompt_tokens",
     "cached_input_tokens": "cached_tokens",
+    "cache_write_input_tokens": "cache_write_tokens",
     "output_tokens": "completion_tokens",
     "reasoning_output_tokens": "reasoning_tokens",
     "total_tokens": "total_tokens",

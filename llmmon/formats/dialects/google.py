@@ -11,6 +11,15 @@ def _is_gemini(found: Object) -> bool:
     return "candidates" in found or "promptFeedback" in found or "prompt_feedback" in found
 
 
+def _by_kind(details: str, kinds: str) -> tuple[str, str]:
+    """Tokens of some modalities, in both spellings of keys."""
+    snake = "".join(f"_{sign.lower()}" if sign.isupper() else sign for sign in details)
+    return (
+        f"usageMetadata.{details}.[modality={kinds}].tokenCount",
+        f"usage_metadata.{snake}.[modality={kinds}].token_count",
+    )
+
+
 # the answer's count leaves the thoughts out; keys come in two spellings
 GEMINI: Final = Dialect(
     name="gemini",
@@ -28,6 +37,25 @@ GEMINI: Final = Dialect(
         ),
         reasoning_tokens=("usageMetadata.thoughtsTokenCount", "usage_metadata.thoughts_token_count"),
         cached_tokens=("usageMetadata.cachedContentTokenCount", "usage_metadata.cached_content_token_count"),
+        # what its own tools add to the prompt is counted beside it
+        input_tool_tokens=(
+            "usageMetadata.toolUsePromptTokenCount:exclusive",
+            "usage_metadata.tool_use_prompt_token_count:exclusive",
+        ),
+        input_audio_tokens=_by_kind("promptTokensDetails", "AUDIO"),
+        input_image_tokens=_by_kind("promptTokensDetails", "IMAGE|DOCUMENT"),
+        input_video_tokens=_by_kind("promptTokensDetails", "VIDEO"),
+        cache_audio_read_tokens=_by_kind("cacheTokensDetails", "AUDIO"),
+        cache_image_read_tokens=_by_kind("cacheTokensDetails", "IMAGE|DOCUMENT"),
+        cache_video_read_tokens=_by_kind("cacheTokensDetails", "VIDEO"),
+        output_audio_tokens=_by_kind("candidatesTokensDetails", "AUDIO"),
+        output_image_tokens=_by_kind("candidatesTokensDetails", "IMAGE|DOCUMENT"),
+        output_video_tokens=_by_kind("candidatesTokensDetails", "VIDEO"),
+        web_searches=(
+            "candidates.0.groundingMetadata.webSearchQueries.#",
+            "candidates.0.grounding_metadata.web_search_queries.#",
+        ),
+        service_tier=("usageMetadata.serviceTier", "serviceTier"),
         total_tokens=("usageMetadata.totalTokenCount", "usage_metadata.total_token_count"),
         finish_reason=(
             "candidates.0.finishReason",

@@ -17,8 +17,24 @@ _COMMON: Final = bind(
     total_tokens="usage.total_tokens",
     cached_tokens=("usage.prompt_tokens_details.cached_tokens", "usage.prompt_cache_hit_tokens"),
     cache_write_tokens="usage.prompt_tokens_details.cache_write_tokens",
-    reasoning_tokens="usage.completion_tokens_details.reasoning_tokens",
-    cost="usage.cost:usd",  # OpenRouter
+    reasoning_tokens=("usage.completion_tokens_details.reasoning_tokens", "usage.reasoning_tokens"),
+    input_audio_tokens="usage.prompt_tokens_details.audio_tokens",
+    input_image_tokens="usage.prompt_tokens_details.image_tokens",
+    input_video_tokens="usage.prompt_tokens_details.video_tokens",
+    cache_audio_read_tokens="usage.prompt_tokens_details.cached_tokens_details.audio_tokens",
+    cache_image_read_tokens="usage.prompt_tokens_details.cached_tokens_details.image_tokens",
+    output_audio_tokens="usage.completion_tokens_details.audio_tokens",
+    output_image_tokens="usage.completion_tokens_details.image_tokens",
+    output_citation_tokens="usage.citation_tokens:exclusive",  # Perplexity
+    # Perplexity, OpenRouter, xAI
+    web_searches=(
+        "usage.num_search_queries",
+        "usage.server_tool_use.web_search_requests",
+        "usage.server_tool_use_details.web_search_requests",
+        "usage.num_sources_used",
+    ),
+    # OpenRouter, Perplexity, xAI
+    cost=("usage.cost:usd", "usage.cost.total_cost:usd", "usage.cost_in_usd_ticks:usd_ticks"),
     finish_reason="choices.0.finish_reason",
     error="error",
     # llama.cpp and vLLM say how long the parts took
@@ -91,7 +107,19 @@ OPENAI_RESPONSE: Final = Dialect(
         cached_tokens="usage.input_tokens_details.cached_tokens",
         cache_write_tokens="usage.input_tokens_details.cache_write_tokens",
         reasoning_tokens="usage.output_tokens_details.reasoning_tokens",
-        cost="usage.cost:usd",
+        input_audio_tokens="usage.input_tokens_details.audio_tokens",
+        input_image_tokens="usage.input_tokens_details.image_tokens",
+        output_audio_tokens="usage.output_tokens_details.audio_tokens",
+        output_image_tokens="usage.output_tokens_details.image_tokens",
+        # opening and reading a page that was found costs nothing more
+        web_searches=(
+            "tool_usage.web_search.num_requests",
+            "usage.tool_calls_details.search_web.invocation",
+            "output.#[type=web_search_call,action/type!=open_page|find_in_page]",
+        ),
+        storage_searches="output.#[type=file_search_call]",
+        code_executions="output.#[type=code_interpreter_call]",
+        cost=("usage.cost:usd", "usage.cost.total_cost:usd", "usage.cost_in_usd_ticks:usd_ticks"),
         outcome="status",
         error="error",
         finish_reason="incomplete_details.reason",

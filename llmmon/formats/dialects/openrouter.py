@@ -1,10 +1,10 @@
-"""OpenRouter's generation records."""
+"""OpenRouter's generation records, and the single generations of its activity export (CSV)."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, bind, marks
 
 
 def _open() -> Feed:
@@ -54,5 +54,28 @@ OPENROUTER: Final = Dialect(
     title="OpenRouter generations",
     marks=marks("native_tokens_prompt generation_time"),
     open=_open,
+    naive="UTC",
+)
+OPENROUTER_ACTIVITY: Final = Dialect(
+    name="openrouter_activity",
+    title="OpenRouter activity export",
+    marks=marks("model_permaslug tokens_prompt cost_total"),
+    bindings=bind(
+        request_id="generation_id",
+        start="created_at",
+        model="model_permaslug",
+        provider="provider_name",
+        user="user",
+        feature="app_name",
+        prompt_tokens="tokens_prompt",
+        completion_tokens="tokens_completion",
+        cached_tokens="tokens_cached",
+        reasoning_tokens="tokens_reasoning",
+        cost="cost_total:usd",
+        latency="generation_time_ms:ms",
+        ttft="time_to_first_token_ms:ms",
+        finish_reason=("finish_reason_normalized", "finish_reason_raw"),
+    ),
+    tags_at=((),),
     naive="UTC",
 )

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from llmmon.formats.blocks import Joined, reader_of
 from llmmon.formats.canonical import Interners
-from llmmon.formats.mapping import Binding, FieldMapping, Slot
+from llmmon.formats.mapping import Binding, FieldMapping, Path, Slot, is_selector
 from llmmon.formats.tabular.scan import FLAG_WORDS, NAME_WORDS, NUMBER_WORDS, Cell, KnownTexts, Words, decimals
 from llmmon.formats.timestamps import joined_moments
-from llmmon.formats.typed import NARROW, UNREADABLE, Extract, leaf
+from llmmon.formats.typed import NARROW, UNREADABLE, Extract, leaf, reachable
 from llmmon.formats.values import in_microseconds
 from llmmon.metrics.columns import MISSING_TIME, BoolArray, FloatArray, IntArray
 
@@ -95,7 +95,7 @@ def cell_readers(
     cells: Sequence[Cell], mapping: FieldMapping, slots: frozenset[str], interners: Interners, naive: str
 ) -> list[CellReader] | None:
     """The readers of all cells; None where something that is needed is no single value."""
-    needed = [binding for binding in mapping.bindings if binding.slot in slots]
+    needed = [binding for binding in reachable(mapping.bindings, mapping.shape) if binding.slot in slots]
     if any(test.allowed for test in mapping.required) or any(_is_mixed(binding, cells) for binding in needed):
         return None
     shape = dict(mapping.shape)
@@ -124,11 +124,17 @@ _NUMERIC: Final = frozenset({Slot.NUMBER, Slot.DURATION})
 
 def _is_mixed(binding: Binding, cells: Sequence[Cell]) -> bool:
     """Whether a binding is of more than a value, or of what may stand inside one."""
+    path = _single(binding.path)
     for cell in cells:
-        depth = min(len(cell.path), len(binding.path))
-        if cell.path[:depth] == binding.path[:depth] and (cell.path != binding.path or not cell.kind):
+        depth = min(len(cell.path), len(path))
+        if cell.path[:depth] == path[:depth] and (cell.path != binding.path or not cell.kind):
             return True
     return False
+
+
+def _single(path: Path) -> Path:
+    """The path up to where elements of a list are selected."""
+    return path[: next((at for at, step in enumerate(path) if is_selector(step)), len(path))]
 
 
 _DTYPES: Final[dict[Slot, Any]] = {Slot.NAME: np.int32, Slot.FLAG: np.float64, Slot.OUTCOME: object}

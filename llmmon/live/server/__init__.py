@@ -1,5 +1,7 @@
-"""`serve`: records that are posted go to a durable log, which is read, evaluated and shown as any other log is.
+"""`serve`: posted records go to a durable log, which is read, evaluated and shown as any other log is.
 
-One file a part: `bodies` and `intake` take in, `writer` records, `follower` counts, `rounds` evaluates, `children`
-runs the long looks, the `*_routes` answer, `gate` keeps others out, `app` puts them together, `running` runs it.
+One file per part: `intake` checks request bodies, `journal` writes the log, `follower` keeps figures up to date,
+`service` runs the parts and evaluates the rules, `jobs` runs long work in child processes, `*_routes` are the
+endpoints, `replies` their schemas, `auth` checks who asks, `settings` are the options, `app` puts all together.
+`cli/serve.py` uses `app` and `settings`.
 """

@@ -1,4 +1,4 @@
-"""Alerts and rules: what `check` keeps in the state, and what people do with it."""
+"""Endpoints of alerts and rules: list, acknowledge, resolve, add, delete."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ActiveOnly = Annotated[bool, Query(description="false: those of the last 90 days
 
 
 def router(service: Service) -> APIRouter:
-    """The endpoints of alerts."""
+    """Make the endpoints of alerts."""
     routes = APIRouter()
 
     @routes.get("/v1/alerts", responses=described(list[AlertRow], 422, 503))
@@ -69,7 +69,7 @@ def router(service: Service) -> APIRouter:
 
 
 def rules_router(service: Service) -> APIRouter:
-    """The endpoints of rules."""
+    """Make the endpoints of rules."""
     routes = APIRouter()
 
     @routes.get("/v1/rules", responses=described(list[RuleRow], 503))
@@ -101,7 +101,7 @@ def rules_router(service: Service) -> APIRouter:
 
 
 async def _with_state(service: Service, work: Callable[[StateFile], Result]) -> Result:
-    """What some work on the state gives, done beside; 503 where another holds it too long."""
+    """Do some work on the state in a thread; raises `RefusedError` 503 where another holds it too long."""
 
     def run() -> Result:
         try:

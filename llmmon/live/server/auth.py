@@ -1,4 +1,4 @@
-"""Who is let in: the right host name, no other site's page, the token. Before anything else is looked at."""
+"""Access control: check the host name, the origin and the token of a request before anything else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-_OPEN: Final = frozenset({"/health", "/ready"})  # say nothing that is worth keeping
+_OPEN: Final = frozenset({"/health", "/ready"})  # reveal nothing worth protecting
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGES: Final = ((b"www-authenticate", b"Bearer"), (b"www-authenticate", b'Basic realm="llmmon"'))
 _ALWAYS: Final = (
@@ -29,7 +29,7 @@ _ALWAYS: Final = (
 
 
 class AccessControl:
-    """An ASGI application around another."""
+    """An ASGI application around another, which passes on only requests that are allowed."""
 
     def __init__(self, app: App, host: str, token: str | None) -> None:
         self._app = app
@@ -37,7 +37,7 @@ class AccessControl:
         self._hosts = LOOPBACK | {host} if host in LOOPBACK else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it."""
+        """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -68,7 +68,7 @@ class AccessControl:
         return 401, error_body("the token is missing or wrong", hint="Authorization: Bearer TOKEN"), _CHALLENGES
 
     def _knows(self, given: bytes) -> bool:
-        """Whether it is the token: as a bearer, or as the password of a browser's question."""
+        """Whether this is the token, as a bearer or as the password of basic authentication."""
         scheme, _, rest = given.partition(b" ")
         rest = rest.strip()
         if scheme.lower() == b"basic":

@@ -1,5 +1,5 @@
-"""What is known of the calls without looking into the logs again: the last day for figures, all since the start for
-Prometheus. It reads what is appended to the logs, the one that is written here among them.
+"""Figures of the last day, and counters since the start for Prometheus, kept up to date from what is appended to the
+logs (the one that is written here is one of them).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FIGURES: Final = (
     *("cost_total_usd", "error_count", "request_count", "quality_avg", "error_rate"),
 )
 LONGEST_MINUTES: Final = LONGEST_US // MINUTE_US
-_OF_CALLS: Final = frozenset({"request_count", "error_rate"})  # what single samples cannot tell
+_OF_CALLS: Final = frozenset({"request_count", "error_rate"})  # what single samples do not give
 _MEASURES: Final = Measures.of(FIGURES)
 _LABEL_LIMIT: Final = 100
 _MOST_SAMPLED: Final = 2000  # series of samples whose last value is kept
@@ -37,7 +37,7 @@ _FRESH_S: Final = 1.0
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """Everything counted since the start, as Prometheus is told, and the last sample of each series."""
+    """Everything counted since the start, as exported to Prometheus, and the last sample of each series."""
 
     tally: Tally
     rejected: int
@@ -45,7 +45,7 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 class _Fold:
-    """One reading, apart until it is known to be whole."""
+    """The calls of one reading, kept apart until all of it succeeded."""
 
     def __init__(self, since_us: int, now_us: int, naive: str) -> None:
         self.calls, self.sampled = Recent((), _MEASURES), Recent((), _MEASURES)
@@ -87,7 +87,7 @@ class Follower:
         self.is_first = True
 
     def refresh(self, written: int) -> None:
-        """Read what is new, unless nothing was written since and the last look was just now."""
+        """Read what is new, unless nothing was written since and the last reading was just now."""
         with self._lock:
             if self._seen[0] != written or time.monotonic() - self._seen[1] > _FRESH_S:
                 self._read()
@@ -131,7 +131,7 @@ class Follower:
     def figures(self, minutes: int) -> dict[str, float | int | None]:
         """`FIGURES` of the last minutes, from the beginning of a bucket on (10 s; beyond 30 minutes 1, 3 hours 10 min).
 
-        What no call tells is taken from samples of its name.
+        What no call carries is taken from metric samples of that name.
         """
         with self._lock:
             now_us, window_us = self._clock(), minutes * MINUTE_US

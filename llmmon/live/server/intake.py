@@ -1,4 +1,4 @@
-"""Posted calls and metric samples -> lines of the log, checked; all of a body or nothing of it.
+"""Check posted calls and metric samples, and turn them into lines of the log: all of a body or nothing of it.
 
 The shapes come from `record.FIELDS`. Unknown keys are refused, because a text under a name that is not known could
 not be left out; labels of one's own go under `tags`.
@@ -30,7 +30,7 @@ _JSON: Final = frozenset({"application/json", ""})
 
 
 class RequestBodies:
-    """Receives bodies; all that are on their way together are bounded too."""
+    """Receives request bodies; the size of all that are in flight is limited, too."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

@@ -1,4 +1,4 @@
-"""Many requests, one write: what comes in while the disk is busy is written and synced together, then answered."""
+"""The durable log: what arrives while the disk is busy is written and synced together, then confirmed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Journal:
     """The open log; use as a context manager. One process writes it at a time."""
 
     def __init__(self, path: Path, turn_bytes: int = TURN_BYTES) -> None:
-        """Open or make it, readable only by its owner; raises `InputError`, `UsageError` where another writes it."""
+        """Open or create it, readable only by its owner; raises `InputError`, `UsageError` where another writes it."""
         self.path = path
         self._turn_bytes = turn_bytes
         try:
@@ -58,7 +58,7 @@ class Journal:
 
     @property
     def logs(self) -> tuple[str, str]:
-        """The names under which the log and what was turned away are found."""
+        """The names of the log and of its rotated files, as a path and a glob."""
         return str(self.path), f"{escape(str(self.path))}.[0-9]*"
 
     def append(self, pieces: Sequence[bytes]) -> None:
@@ -166,7 +166,7 @@ class Writer:
                 done.set_exception(RefusedError(503, f"nothing was recorded: {fault}", retry_after="5"))
 
     def close(self) -> None:
-        """Take nothing more; `run` ends when what waits is written."""
+        """Accept nothing more; `run` ends once all that waits is written."""
         self._closing = True
         self._wake.set()
 

@@ -1,4 +1,4 @@
-"""`POST /v1/requests` and `POST /v1/metrics`: what is taken is on the disk before the answer."""
+"""Endpoints of calls and metrics: record them (on the disk before the reply), and read figures, incidents, health."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _NOTHING: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title
 <h1>llmmon</h1><p>No call of the last day is known yet. POST records to <code>/v1/requests</code>.</p></html>"""
 
 Minutes = Annotated[int, Query(ge=1, le=_YEAR_MINUTES, description="length of the window up to now")]
-Hours = Annotated[int, Query(ge=1, le=_HOURS[-1], description="how far back incidents are told of")]
+Hours = Annotated[int, Query(ge=1, le=_HOURS[-1], description="how far back incidents are listed")]
 
 
 def reading_router(service: Service) -> APIRouter:
-    """The endpoints."""
+    """Make the endpoints that read."""
     routes = APIRouter()
 
     @routes.get("/v1/metrics/summary", responses=described(Summary, 422, 429, 503))
@@ -93,7 +93,7 @@ def reading_router(service: Service) -> APIRouter:
 
 
 def health_router(service: Service) -> APIRouter:
-    """What supervisors ask."""
+    """Make the endpoints of health checks."""
     routes = APIRouter()
 
     @routes.get("/health", responses=described(Health))
@@ -164,7 +164,7 @@ def _exposed(service: Service, kind: str) -> str:
 
 
 def _own(service: Service) -> list[Family]:
-    """What the service says of itself."""
+    """Metrics of the service itself."""
     waiting = Point((), service.writer.queued_bytes)
     recorded = tuple(Point((("kind", kind),), count) for kind, count in service.recorded.items())
     return [
@@ -179,7 +179,7 @@ _FEW_SAMPLES: Final = 100
 
 
 def recording_router(service: Service) -> APIRouter:
-    """The endpoints."""
+    """Make the endpoints that record."""
     routes = APIRouter()
 
     @routes.post("/v1/requests", responses=described(RequestsRecorded, *POSTED), openapi_extra=takes(Call))

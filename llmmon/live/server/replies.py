@@ -1,4 +1,4 @@
-"""What the endpoints reply, and how the interface's description speaks of it."""
+"""Schemas of the replies, and how the OpenAPI description refers to them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RequestsRecorded(msgspec.Struct):
 
 
 class Summary(msgspec.Struct):
-    """The figures of a window; null where there is nothing to tell them from."""
+    """The figures of a window; null where nothing is known."""
 
     latency_avg_ms: float | None
     latency_p95_ms: float | None

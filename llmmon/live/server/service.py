@@ -28,7 +28,7 @@ _STUCK_S: Final = 120.0
 
 
 class EvaluationLoop:
-    """Evaluates every `every_s` seconds until cancelled; one after the other, beside any `llmmon check`."""
+    """Evaluates the rules every `every_s` seconds until cancelled; `llmmon check` may run beside it."""
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class EvaluationLoop:
         self.fault: str | None = None  # why the last one failed
 
     def once(self) -> None:
-        """One evaluation, in this thread."""
+        """Evaluate once, in this thread."""
         try:
             report = check(msgspec.structs.replace(self._query, wall_us=self._clock()), self._plan)
         except BusyError:
-            pass  # the other one does this one's work
+            pass  # another evaluation is running
         except LlmmonError as error:
             self._note(str(error))
             return
@@ -76,24 +76,24 @@ class EvaluationLoop:
         while True:
             try:
                 await loop.run_in_executor(self._thread, self.once)
-            except Exception as error:  # noqa: BLE001 - no fault of one round may end the others
+            except Exception as error:  # noqa: BLE001 - no error of one evaluation may end the loop
                 self._note(f"internal error: {type(error).__name__}: {error}")
             await asyncio.sleep(self._every_s)
 
     def problem(self) -> str | None:
-        """What is wrong with the evaluation, None if nothing is."""
+        """What is wrong with the evaluation, None if all is well."""
         late_s = time.monotonic() - self._done_s
         if late_s > max(_STUCK_S, 3 * self._every_s):
             return self.fault or f"the rules were last evaluated {late_s:.0f} s ago"
         return None
 
     def shutdown(self) -> None:
-        """Wait for the round that runs."""
+        """Wait for the evaluation that is running."""
         self._thread.shutdown()
 
 
 _POLL_S: Final = 5.0
-_PATIENCE_S: Final = 20.0  # that a question waits for the first reading
+_PATIENCE_S: Final = 20.0  # how long a request waits for the first reading
 Say = Callable[[str], None]
 
 
@@ -109,7 +109,7 @@ class Service:
         self.plan = plan
         self.say = say
         with StateFile(plan.state, say=say):
-            pass  # made, brought up to date, or found to be unusable, before several ask for it
+            pass  # created, migrated, or found to be unusable, before several parts open it
         logs = tuple(dict.fromkeys((*plan.query.logs, *journal.logs)))
         # one process: a fork beside threads is not safe, and what is new is little
         self.query = msgspec.structs.replace(plan.query, logs=logs, jobs=1, cache=None, progress=None, say=say)
@@ -122,7 +122,7 @@ class Service:
         self.detector = _detector()
         self._reading = asyncio.Lock()
         self._begun = asyncio.Event()
-        self.judging = asyncio.Lock()  # the detector takes one after the other
+        self.judging = asyncio.Lock()  # the detector takes one sample at a time
         self.recorded = {"requests": 0, "samples": 0}
 
     def there(self) -> list[str]:
@@ -150,7 +150,7 @@ class Service:
             await asyncio.to_thread(self.follower.refresh, self.writer.written)
 
     def problems(self) -> list[str]:
-        """What does not work."""
+        """What does not work now."""
         found = [self.writer.fault, self.evaluation.problem()]
         try:
             with self.state() as state:
@@ -161,7 +161,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """While this lasts, it works; at the end everything that was taken is on the disk."""
+        """Run all parts; on leaving, everything that was accepted is on the disk."""
         writing = asyncio.create_task(self.writer.run())
         beside = [asyncio.create_task(self.evaluation.run()), asyncio.create_task(self._follow())]
         try:
@@ -176,18 +176,18 @@ class Service:
             self.evaluation.shutdown()
 
     async def _follow(self) -> None:
-        """Keep up with the logs while nobody asks."""
+        """Keep up with the logs between requests."""
         while True:
             try:
                 await self._refresh()
                 self._begun.set()
-            except Exception as error:  # noqa: BLE001 - the next look may work
+            except Exception as error:  # noqa: BLE001 - the next reading may succeed
                 self.say(f"the logs were not read: {error}")
             await asyncio.sleep(_POLL_S)
 
 
 def _detector() -> Any:
-    """For single samples: the guide's."""
+    """The detector of single metric samples."""
     found = CompositeAnomalyDetector()
     found.add_detector(StatisticalAnomalyDetector())
     limits = ThresholdAnomalyDetector()

@@ -1,4 +1,4 @@
-"""What `serve` was asked for."""
+"""The settings of `serve`: its options, its limits, and the errors that it replies."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MEBIBYTE: Final = 1 << 20
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How much is taken before the answer is 413 or 429; sizes in bytes."""
+    """How much is accepted before the reply is 413 or 429; sizes in bytes."""
 
     body: int = 8 * MEBIBYTE  # of one request, decompressed
     queued: int = 32 * MEBIBYTE  # lines that wait to be written
@@ -59,7 +59,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """`query.logs` are followed beside the log that is written; `token` None asks for none."""
+    """What `serve` does; `query.logs` are followed beside the log that is written, `token` None asks for none."""
 
     query: Query
     check: CheckPlan = CheckPlan()

@@ -15,7 +15,7 @@ import orjson
 
 from llmmon.formats.detection import tags_in
 from llmmon.formats.dialects.native import CALL_MARK
-from llmmon.formats.layouts import TAGS, cell_of
+from llmmon.formats.own_csv import TAGS, cell_of
 from llmmon.ingest import sources
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.reread import rereadable
