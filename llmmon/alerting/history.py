@@ -17,15 +17,14 @@ from llmmon.alerting.rules import MOST_GROUPS, OTHER, AlertRule
 from llmmon.anomaly.panel import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.ingest.samples import SAMPLED, sampled_columns
 from llmmon.metrics.aggregates import (
-    VALUE_BITS,
     Aggregates,
     GroupKey,
-    KeyArray,
     Run,
     Sums,
     Values,
     bin_values,
     merge,
+    pack,
     regroup,
     sorted_run,
 )
@@ -39,7 +38,6 @@ from llmmon.text.times import MINUTE_US
 MONITORED: Final = "monitored"  # all the metrics that the anomaly monitor reads
 MONITOR_STEP_US: Final = 5 * MINUTE_US
 EXACT_PER_MINUTE: Final = 1024  # values of one group that are kept exactly
-_BITS: Final = np.uint64(VALUE_BITS)
 _MERGE_EVERY: Final = 16
 
 Key = tuple[str | None, ...]
@@ -187,7 +185,7 @@ def of_stream(aggregates: Aggregates, stream: Stream) -> Aggregates:
 
 
 def bounded(aggregates: Aggregates) -> Aggregates:
-    """Coarsen minutes with very many values; idempotent, and independent of how the calls were cut."""
+    """Bin the values of minutes with very many of them; idempotent, and independent of how the calls were cut."""
     return msgspec.structs.replace(aggregates, values={name: _bounded(v) for name, v in aggregates.values.items()})
 
 
@@ -195,14 +193,13 @@ def _bounded(values: Values) -> Values:
     if len(values) <= EXACT_PER_MINUTE:
         return values
     run = sorted_run(values)
-    cells = (run.keys >> _BITS).astype(np.int64)
+    cells = run.groups()
     held = np.bincount(cells, run.counts)
     large = held[cells] > EXACT_PER_MINUTE
     if not large.any():
         return Values((run,))
-    small = Run(run.keys[~large], None if run.counts is None else run.counts[~large])
-    coarse = bin_values(Values((Run(run.keys[large], None if run.counts is None else run.counts[large]),)))
-    return Values((sorted_run(Values((small, *coarse.runs))),))
+    binned = bin_values(Values((run.take(large),)))
+    return Values((sorted_run(Values((run.take(~large), *binned.runs))),))
 
 
 def admitted(aggregates: Aggregates, known: Sequence[Key]) -> tuple[Aggregates, tuple[Key, ...]]:
@@ -255,16 +252,11 @@ def split(aggregates: Aggregates, width: int) -> Iterator[tuple[int, Aggregates]
 def _split_values(values: Values, numbers: IntArray, place: IntArray, found: IntArray) -> list[Values]:
     """The values of each range, with the numbers of its own groups."""
     run = sorted_run(values)
-    cells = (run.keys >> _BITS).astype(np.int64)
-    order = np.argsort(numbers[cells], kind="stable")
-    cells = cells[order]
-    low: KeyArray = run.keys[order] & np.uint64((1 << VALUE_BITS) - 1)
-    keys: KeyArray = low | (place[cells].astype(np.uint64) << _BITS)
+    run = run.take(np.argsort(numbers[run.groups()], kind="stable"))
+    cells = run.groups()
     edges = np.searchsorted(numbers[cells], [*found, np.iinfo(np.int64).max]).tolist()
-    counts = None if run.counts is None else run.counts[order]
-    return [
-        Values((Run(keys[a:b], None if counts is None else counts[a:b]),), values.exact) for a, b in pairwise(edges)
-    ]
+    whole = Run(pack(place[cells], run.values()), run.counts)  # each range is in order
+    return [Values((whole.take(slice(a, b)),), values.exact) for a, b in pairwise(edges)]
 
 
 class _Stored(msgspec.Struct, frozen=True):

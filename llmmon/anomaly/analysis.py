@@ -52,8 +52,9 @@ from llmmon.metrics.definitions import METRICS as ALL_METRICS
 from llmmon.metrics.definitions import needed_fields, statistic_called, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.names import lookup, unknown
+from llmmon.text.times import DAY_US, MINUTE_US
 
-STEP_US: Final = 300_000_000
+STEP_US: Final = 5 * MINUTE_US
 MOST_GROUPS: Final = 50
 _MERGE_EVERY: Final = 64  # blocks
 _ERRORS: Final = Measures(sums=("error",), values=())
@@ -90,7 +91,7 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
         of_late(by_error, MOST_BUCKETS),
     )
     if len(aggregates.groups) < calls:
-        query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // 86_400_000_000} days back")
+        query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // DAY_US} days back")
     whole = panel(()) if plan.thresholds else panel_of(aggregates, grouping, MOST_GROUPS, by_error)
     watched = _selected(whole, plan)
     sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)

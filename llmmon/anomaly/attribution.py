@@ -14,7 +14,6 @@ import numpy as np
 
 from llmmon.anomaly.detectors.detector import Anomaly, micros, spoken
 from llmmon.anomaly.panel import LEVELS, PROPORTIONS
-from llmmon.anomaly.series import FloatArray
 from llmmon.formats.detection import tags_in
 from llmmon.ingest import sources
 from llmmon.ingest.query import Query, read
@@ -22,10 +21,11 @@ from llmmon.ingest.spans import head
 from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.aggregates import Aggregates, Sums, merge
 from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures
-from llmmon.metrics.columns import EMPTY, BoolArray, Columns, concat
+from llmmon.metrics.columns import EMPTY, BoolArray, Columns, FloatArray, concat
 from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import TAG_PREFIX
+from llmmon.text.times import DAY_US, HOUR_US
 
 _LEAST_SHARE: Final = 0.1  # of the change, under which a part is not named
 _TINY: Final = 1e-12
@@ -154,7 +154,7 @@ _MOST_VALUES: Final = 200  # of one tag: an id says nothing about what calls hav
 _MOST_SHARE: Final = 1.5
 _MOST_EXAMPLES: Final = 3
 _SAMPLE: Final = 2000  # calls of an incident that examples are taken from
-_BEFORE_US: Final = 24 * 3_600_000_000
+_BEFORE_US: Final = DAY_US
 _OF_CALLS: Final = frozenset({"avg", *QUANTILES})  # statistics that a change of the mean explains
 _TOTALS: Final = frozenset({"requests", "cost_usd"})
 _TAILS: Final = {"latency_p99_ms": "latency_ms", "output_tokens_per_second": "output_tokens_per_second"}
@@ -173,7 +173,7 @@ class _Case(msgspec.Struct, frozen=True):
     @property
     def hours(self) -> tuple[float, float]:
         """The lengths of the time before and of the incident."""
-        return (self.start_us - self.before_us) / 3.6e9, (self.end_us - self.start_us) / 3.6e9
+        return (self.start_us - self.before_us) / HOUR_US, (self.end_us - self.start_us) / HOUR_US
 
 
 class _Tally(msgspec.Struct, frozen=True):

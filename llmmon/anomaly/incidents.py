@@ -11,15 +11,16 @@ import msgspec
 import numpy as np
 
 from llmmon.anomaly.detectors.detector import Anomaly, DetectorResults, micros, moment, severity_of, spoken
-from llmmon.anomaly.series import FloatArray, GroupLabels
+from llmmon.anomaly.series import GroupLabels
 from llmmon.errors import UsageError
 from llmmon.ingest.report import Window
+from llmmon.metrics.columns import FloatArray
 from llmmon.text.names import unknown
-from llmmon.text.times import iso
+from llmmon.text.times import MINUTE_US, iso
 
 __all__ = ["incident_id", "incidents", "score_rows", "severity_of"]
 
-_GAP_US: Final = 30 * 60 * 1_000_000  # alarms nearer than this are one incident
+_GAP_US: Final = 30 * MINUTE_US  # alarms nearer than this are one incident
 _STRETCH: Final = 12  # buckets
 _KIND: Final = {"level": "level", "rate": "rate", "tail": "tail", "traffic": "volume"}
 

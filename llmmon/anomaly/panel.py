@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from llmmon.anomaly.series import (
-    HOUR_US,
     BucketValues,
     GroupLabels,
     Panel,
@@ -24,14 +23,13 @@ from llmmon.anomaly.series import (
 )
 from llmmon.errors import UsageError
 from llmmon.metrics.aggregates import (
-    VALUE_BITS,
     Aggregates,
     Run,
     Sums,
     Values,
-    counts_of,
     distinct,
     only,
+    pack,
     regroup,
     sorted_run,
 )
@@ -39,7 +37,7 @@ from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray
 from llmmon.metrics.definitions import METRICS, errors
 from llmmon.metrics.grouping import Grouping
-from llmmon.text.times import moment_us
+from llmmon.text.times import DAY_US, moment_us
 
 LOG, SQUARE, TAIL = "log ", "square ", "tail "  # before the name of a metric
 TAILS: Final = ("latency_ms", "output_tokens_per_second")  # of which the tail is watched
@@ -47,8 +45,6 @@ PLAIN: Final = ("quality_score",)  # summed as they are, without the logarithm
 _UNITS: Final = 4096  # of a logarithm, or of 1; their squares add up exactly in 53 bits
 _BINS: Final = 16  # to a factor of e: the middle of a bin is at most 3.2 % off
 _MOST_RUNS: Final = 8
-_BITS: Final = np.uint64(VALUE_BITS)
-_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
 
 def digested(aggregates: Aggregates) -> Aggregates:
@@ -88,7 +84,7 @@ def moments(aggregates: Aggregates, name: str) -> tuple[IntArray, FloatArray, Fl
 
 
 def _parts(run: Run) -> tuple[IntArray, FloatArray, IntArray | None]:
-    return (run.keys >> _BITS).astype(np.int64), (run.keys & _MASK).astype(np.float64), run.counts
+    return run.groups(), run.values().astype(np.float64), run.counts
 
 
 def _positive(run: Run) -> tuple[IntArray, FloatArray, IntArray | None]:
@@ -106,19 +102,17 @@ def _binned(run: Run) -> Run:
     """The values of a run in the middle of their bins, each once with its count."""
     groups, numbers, _ = _parts(run)
     middles = np.rint(np.exp(np.rint(np.log(np.maximum(numbers, 1.0)) * _BINS) / _BINS))
-    keys = (groups.astype(np.uint64) << _BITS) | middles.astype(np.uint64)
-    return distinct(keys, counts_of(run))
+    return distinct(pack(groups, middles), run.weights())
 
 
 def _few_runs(values: Values) -> Values:
     if len(values.runs) < _MOST_RUNS:
         return values
-    keys, counts = (np.concatenate(parts) for parts in zip(*((r.keys, counts_of(r)) for r in values.runs), strict=True))
-    return Values((distinct(keys, counts),))
+    keys = np.concatenate([run.keys for run in values.runs])
+    return Values((distinct(keys, np.concatenate([run.weights() for run in values.runs])),))
 
 
-_WEEK_US: Final = 168 * HOUR_US
-_DAY_US: Final = 24 * HOUR_US
+_WEEK_US: Final = 7 * DAY_US
 
 
 def parse_range(text: str, tz: str, wall_us: int) -> tuple[int, int]:
@@ -155,7 +149,7 @@ def _bridged(series: Series, outside: BoolArray, step_us: int) -> Series:
 def _filled(column: FloatArray, outside: BoolArray, step_us: int) -> FloatArray:
     filled = column.copy()
     for row in np.flatnonzero(outside).tolist():
-        earlier = [row - back // step_us for back in (_WEEK_US, _DAY_US) if row >= back // step_us]
+        earlier = [row - back // step_us for back in (_WEEK_US, DAY_US) if row >= back // step_us]
         filled[row] = filled[earlier[0]] if earlier else column[~outside].mean() if (~outside).any() else 0.0
     return filled
 
@@ -292,12 +286,12 @@ class _Cells:
     def table(self, values: Values, scale: int) -> BucketValues:
         """The values of all cells in public units."""
         run = sorted_run(values)
-        cell = self.places[(run.keys >> _BITS).astype(np.int64)]
-        inside = cell < self.size
-        order = np.argsort(cell[inside], kind="stable")
-        ordered = Run(run.keys[inside][order], None if run.counts is None else run.counts[inside][order])
-        offsets = np.searchsorted(cell[inside][order], np.arange(self.size + 1))
-        return BucketValues(offsets.astype(np.int64), (ordered.keys & _MASK).astype(np.float64) / scale, ordered.counts)
+        cell = self.places[run.groups()]
+        inside = np.flatnonzero(cell < self.size)
+        order = inside[np.argsort(cell[inside], kind="stable")]
+        ordered = run.take(order)
+        offsets = np.searchsorted(cell[order], np.arange(self.size + 1))
+        return BucketValues(offsets.astype(np.int64), ordered.values().astype(np.float64) / scale, ordered.counts)
 
 
 def statistic_series(aggregates: Aggregates, grouping: Grouping, name: str) -> Series:

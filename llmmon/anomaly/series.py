@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.text.times import HOUR_US
+
 GroupLabels = tuple[tuple[str, str | None], ...]  # ((field, name), ...); empty for all calls
-
-HOUR_US = 3_600_000_000
 
 
 class SeriesKind(StrEnum):

@@ -16,11 +16,12 @@ from llmmon.errors import LlmmonError
 from llmmon.ingest.parallel import Child, fork
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.time_range import TimeRequest
-from llmmon.metrics.aggregates import Aggregates, Values, bin_values, merge, sorted_run
+from llmmon.metrics.aggregates import Aggregates, bounded, in_one_run, merge
 from llmmon.metrics.aggregation import AggregatesFold, Measures
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.definitions import METRICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import DAY_US
 
 Result = TypeVar("Result")
 _PLAN: Final = MonitorPlan()
@@ -28,8 +29,8 @@ _GROUPING: Final = Grouping(_PLAN.by, STEP_US)
 _MEASURES: Final = measures_of(_PLAN)
 _BY_ERROR: Final = (Measures(sums=("error",), values=()), Grouping(("error_type",), STEP_US))
 _MOST_VALUES: Final = 500_000
-_HISTORY_US: Final = 28 * 86_400_000_000
-_SHOWN_US: Final = 86_400_000_000  # incidents that ended longer ago are no news
+_HISTORY_US: Final = 28 * DAY_US
+_SHOWN_US: Final = DAY_US  # incidents that ended longer ago are no news
 FIELDS: Final = needed_fields([statistic_name(METRICS[name], "count") for name in _MEASURES.sums]) | {
     *_PLAN.by,
     "error_type",
@@ -92,7 +93,7 @@ class Vigil:
     def _merged(self) -> _Parts:
         if not self._parts:
             return []
-        whole = [_bounded(merge(parts)) for parts in zip(*self._parts, strict=True)]
+        whole = [in_one_run(bounded(merge(parts), _MOST_VALUES)) for parts in zip(*self._parts, strict=True)]
         self._parts = [whole]
         return whole
 
@@ -111,13 +112,6 @@ def _fetched(child: Child[Result]) -> Result | None:
         return None
     finally:
         child.end()
-
-
-def _bounded(aggregates: Aggregates) -> Aggregates:
-    """One run of values each; binned where there are many, which the monitor does not mind."""
-    many = sum(len(values) for values in aggregates.values.values()) > _MOST_VALUES
-    values = {n: bin_values(v) if many else Values((sorted_run(v),), v.exact) for n, v in aggregates.values.items()}
-    return msgspec.structs.replace(aggregates, values=values)
 
 
 def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:

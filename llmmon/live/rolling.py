@@ -12,13 +12,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import EMPTY, Aggregates, GroupKey, Values, bin_values, merge, regroup, sorted_run
+from llmmon.metrics.aggregates import EMPTY, Aggregates, GroupKey, compact, merge, regroup
 from llmmon.metrics.aggregation import Measures, aggregate, evaluate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import MINUTE_US, SECOND_US
 
-SECOND_US: Final = 1_000_000
-MINUTE_US: Final = 60 * SECOND_US
 # width of the buckets, how long they are kept; each width is a multiple of the first
 RINGS: Final = ((10 * SECOND_US, 30 * MINUTE_US), (MINUTE_US, 180 * MINUTE_US), (10 * MINUTE_US, 1440 * MINUTE_US))
 LONGEST_US: Final = RINGS[-1][1]
@@ -177,11 +176,5 @@ def _ring(window_us: int) -> int:
 
 
 def _compact(aggregates: Aggregates) -> Aggregates:
-    values = {name: _one_run(found) for name, found in aggregates.values.items()}
+    values = {name: compact(found, _EXACT_VALUES) for name, found in aggregates.values.items()}
     return msgspec.structs.replace(aggregates, values=values)
-
-
-def _one_run(values: Values) -> Values:
-    if len(values) > _EXACT_VALUES:
-        return bin_values(values)
-    return Values((sorted_run(values),), values.exact) if values.runs else values

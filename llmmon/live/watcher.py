@@ -20,12 +20,13 @@ from llmmon.ingest.sources import expand
 from llmmon.ingest.time_range import Now
 from llmmon.live.incident_monitor import FIELDS as WATCHED_FIELDS
 from llmmon.live.incident_monitor import Vigil, VigilFold
-from llmmon.live.rolling import LONGEST_US, MINUTE_US, Recent
+from llmmon.live.rolling import LONGEST_US, Recent
 from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.aggregation import Measures, evaluate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.definitions import needed_fields, statistic_called
 from llmmon.reports.summary import GroupRow, Share, Statistics
+from llmmon.text.times import MINUTE_US
 
 # statistics of the totals, of every group and, the last of them, of the course over time
 TOTALS = (

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import Aggregates, GroupIndex, Run, Sums, Values, bin_values, keys_of, merge, sorted_run
+from llmmon.metrics.aggregates import Aggregates, GroupIndex, Run, Sums, Values, bounded, in_one_run, known_keys, merge
 from llmmon.metrics.columns import EMPTY, Columns, FloatArray, IntArray, concat
 from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, MetricKind, Statistic
 from llmmon.metrics.grouping import Grouping
@@ -75,16 +75,24 @@ _FEW_GROUPS: Final = 4096
 
 
 class AggregatesFold:
-    """Aggregates under several groupings at once; values past `most_values` are coarsened."""
+    """Aggregates by several groupings at once; more than `most_values` values of one grouping are binned.
+
+    Blocks are merged `merge_every` at a time. Up to `few_groups` groups are numbered once for all blocks, and their
+    keys are sorted once, when they are read.
+    """
 
     def __init__(
-        self, plans: list[tuple[Measures, Grouping]], most_values: int, merge_every: int = _MERGE_EVERY
+        self,
+        plans: list[tuple[Measures, Grouping]],
+        most_values: int,
+        merge_every: int = _MERGE_EVERY,
+        few_groups: int = _FEW_GROUPS,
     ) -> None:
         self._plans = plans
-        self._merge_every = merge_every
         self._most_values = most_values
+        self._merge_every = merge_every
+        self._few_groups = few_groups
         self._pending: list[list[Aggregates]] = [[] for _ in plans]
-        # few groups are numbered once for all blocks, and their keys are sorted once
         self._indexes: list[GroupIndex | None] = [GroupIndex() for _ in plans]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
@@ -94,30 +102,19 @@ class AggregatesFold:
         for place, (measures, grouping) in enumerate(self._plans):
             index, pending = self._indexes[place], self._pending[place]
             pending.append(aggregate(columns, measures, grouping, index, in_order=index is None))
-            if index is not None and len(index) > _FEW_GROUPS:
+            if index is not None and len(index) > self._few_groups:
                 self._indexes[place] = None
-                pending[:] = [_in_order(aggregates) for aggregates in pending]
+                pending[:] = map(in_one_run, pending)
             if len(pending) >= self._merge_every:
-                pending[:] = [self._bounded(merge(pending))]
-
-    def _bounded(self, aggregates: Aggregates) -> Aggregates:
-        if sum(len(values) for values in aggregates.values.values()) <= self._most_values:
-            return aggregates
-        values = {name: bin_values(values) for name, values in aggregates.values.items()}
-        return Aggregates(aggregates.groups, aggregates.sums, values, aggregates.first_us, aggregates.last_us)
+                pending[:] = [bounded(merge(pending), self._most_values)]
 
     def result(self) -> list[Aggregates]:
-        """One aggregates a grouping; its values are sorted only where there are many groups."""
-        merged = [self._bounded(merge(pending)) for pending in self._pending]
+        """The aggregates of each grouping; values are sorted only where there are many groups."""
+        merged = [bounded(merge(pending), self._most_values) for pending in self._pending]
         return [
-            _in_order(aggregates) if index is None else aggregates
+            in_one_run(aggregates) if index is None else aggregates
             for aggregates, index in zip(merged, self._indexes, strict=True)
         ]
-
-
-def _in_order(aggregates: Aggregates) -> Aggregates:
-    values = {name: Values((sorted_run(v),), v.exact) for name, v in aggregates.values.items() if v.runs}
-    return msgspec.structs.replace(aggregates, values=values)
 
 
 class ColumnsFold:
@@ -215,9 +212,6 @@ def sort_key(columns: Columns, key: str) -> FloatArray:
     return columns.number(key)
 
 
-MINUTE_US: Final = 60_000_000
-
-
 class Measures(msgspec.Struct, frozen=True):
     """Which metrics to add up, and of which to keep the values."""
 
@@ -277,7 +271,7 @@ def _sums(rows: FloatArray, groups: IntArray, everyone: IntArray) -> Sums:
 
 
 def _values(groups: IntArray, rows: FloatArray, in_order: bool) -> Values:
-    keys = keys_of(groups, rows)
+    keys = known_keys(groups, rows)
     if in_order:
         keys.sort()
     return Values((Run(keys, ordered=in_order),)) if len(keys) else Values()

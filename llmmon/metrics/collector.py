@@ -16,7 +16,6 @@ from llmmon.metrics.aggregates import GroupKey
 from llmmon.metrics.aggregation import (
     _GUIDE_SUMMARY,
     _QUALITY,
-    MINUTE_US,
     Measures,
     _none_for_nan,
     _of_samples,
@@ -28,7 +27,7 @@ from llmmon.metrics.definitions import AGGREGATIONS, ALIASES, METRICS, STATISTIC
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import FIELDS, NUMBERS, Status
 from llmmon.text.names import unknown
-from llmmon.text.times import Clock, utc_now
+from llmmon.text.times import MINUTE_US, Clock, utc_now
 
 
 class MetricType(Enum):

@@ -14,13 +14,14 @@ from llmmon.metrics.aggregates import GroupIndex, GroupKey
 from llmmon.metrics.columns import Columns, IntArray, Names
 from llmmon.metrics.record import FIELDS, TAG_PREFIX, FieldKind
 from llmmon.text.names import unknown
+from llmmon.text.times import DAY_US, MINUTE_US
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_QUARTER_US: Final = 900_000_000  # zones change their offset at quarters of an hour
+_QUARTER_US: Final = 15 * MINUTE_US  # zones change their offset at quarters of an hour
 
 
 def from_wall(wall: IntArray, zone: str) -> IntArray:
@@ -49,8 +50,7 @@ def _offset_us(quarter: int, tz: ZoneInfo, *, of_wall: bool) -> int:
     return int((there.utcoffset() or timedelta(0)).total_seconds() * 1_000_000)
 
 
-_DAY_US = 86_400_000_000
-_MONDAY_US = 4 * _DAY_US  # 1970-01-05, so that weeks begin on Mondays
+_MONDAY_US: Final = 4 * DAY_US  # 1970-01-05, so that weeks begin on Mondays
 
 
 class Grouping(msgspec.Struct, frozen=True):
@@ -86,13 +86,13 @@ class Grouping(msgspec.Struct, frozen=True):
 
     def numbers(self, times: IntArray) -> IntArray:
         """The number of the bucket of each time, microseconds UTC; shape as given."""
-        if self.every_us % _DAY_US:
+        if self.every_us % DAY_US:
             return times // self.every_us
         return (to_wall(times, self.tz) - _MONDAY_US) // self.every_us
 
     def bucket_start(self, number: int) -> int:
         """When a bucket begins, microseconds UTC."""
-        if self.every_us % _DAY_US:
+        if self.every_us % DAY_US:
             return number * self.every_us
         return int(from_wall(np.array([number * self.every_us + _MONDAY_US]), self.tz)[0])
 

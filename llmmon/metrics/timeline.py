@@ -8,14 +8,12 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import Aggregates, Values, bin_values, merge, regroup, sorted_run
+from llmmon.metrics.aggregates import Aggregates, bounded, in_one_run, merge, regroup
 from llmmon.metrics.aggregation import Measures, aggregate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import DAY_US, MINUTE_US, SECOND_US
 
-SECOND_US: Final = 1_000_000
-MINUTE_US: Final = 60 * SECOND_US
-DAY_US: Final = 1440 * MINUTE_US
 # widths in which buckets are kept, each a multiple of the one before; days may begin at any quarter of an hour
 WIDTHS: Final = (SECOND_US, 10 * SECOND_US, MINUTE_US, 5 * MINUTE_US, 15 * MINUTE_US, DAY_US)
 _SHOWN_S: Final = (1, 2, 5, 10, 20, 30)
@@ -55,27 +53,17 @@ class TimelineFold:
             self._compact()
 
     def _compact(self) -> None:
-        merged = [self._bounded(merge(pending)) for pending in self._pending]
+        merged = [bounded(merge(pending), self._most_values) for pending in self._pending]
         while len(self._widths) > 1 and len(merged[0]) > _MOST_BUCKETS:
             before, after = self._widths[:2]
             merged = [widened(p, by, before, after, self._tz) for p, (_, by) in zip(merged, self._plans, strict=True)]
             self._widths.pop(0)
         self._pending = [[aggregates] for aggregates in merged]
 
-    def _bounded(self, aggregates: Aggregates) -> Aggregates:
-        if sum(len(values) for values in aggregates.values.values()) <= self._most_values:
-            return aggregates
-        return msgspec.structs.replace(aggregates, values={n: bin_values(v) for n, v in aggregates.values.items()})
-
     def result(self) -> Timelines:
         """The aggregates, their values in one sorted run each."""
         self._compact()
-        return Timelines(self._widths[0], tuple(_in_one_run(pending[0]) for pending in self._pending))
-
-
-def _in_one_run(aggregates: Aggregates) -> Aggregates:
-    values = {name: Values((sorted_run(v),), v.exact) for name, v in aggregates.values.items() if v.runs}
-    return msgspec.structs.replace(aggregates, values=values)
+        return Timelines(self._widths[0], tuple(in_one_run(pending[0]) for pending in self._pending))
 
 
 def widened(aggregates: Aggregates, by: tuple[str, ...], before_us: int, after_us: int, tz: str) -> Aggregates:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import GroupIndex, GroupKey, Run, Values, bin_values, keys_of, sorted_run
+from llmmon.metrics.aggregates import GroupIndex, GroupKey, Run, Values, compact, known_keys
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
@@ -220,7 +220,7 @@ def tally(columns: Columns, plan: CostPlan) -> CostTally:
 
 
 def _values(costs: FloatArray) -> Values:
-    keys = keys_of(np.zeros(len(costs), np.int64), np.rint(costs / COST_UNIT))
+    keys = known_keys(np.zeros(len(costs), np.int64), np.rint(costs / COST_UNIT))
     return Values((Run(np.sort(keys)),)) if len(keys) else Values()
 
 
@@ -235,7 +235,9 @@ def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
         unpriced=_added(part.unpriced for part in parts),
         zeros=_added(part.zeros for part in parts),
         users=_added(part.users for part in parts),
-        costs=_bounded(Values(tuple(run for p in parts for run in p.costs.runs), all(p.costs.exact for p in parts))),
+        costs=compact(
+            Values(tuple(run for p in parts for run in p.costs.runs), all(p.costs.exact for p in parts)), _MOST_VALUES
+        ),
         highest=max((part.highest for part in parts), default=0),
         alternatives=_alternatives(parts),
     )
@@ -255,12 +257,6 @@ def _added(tables: Iterable[Mapping[Key, Totals]]) -> dict[Key, Totals]:
             found = total.get(key)
             total[key] = sums if found is None else tuple(map(sum, zip(found, sums, strict=True)))
     return total
-
-
-def _bounded(values: Values) -> Values:
-    if not values.exact or len(values) > _MOST_VALUES:
-        return bin_values(values)
-    return Values((sorted_run(values),)) if values.runs else values
 
 
 def _groups(block: PricedBlock) -> dict[GroupKey, Totals]:

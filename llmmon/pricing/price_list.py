@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from llmmon.pricing.units import LIST_MODULE, units
+from llmmon.text.times import DAY_US
 
 KINDS: Final = units()  # by name; the base kinds first
 
@@ -197,7 +198,6 @@ def _digest() -> str:
         return sha256(repr(getattr(module, "providers", ())).encode()).hexdigest()
 
 
-DAY_US: Final = 86_400_000_000
 NEWEST_US: Final = 1 << 62  # later than every price change
 STANDARD_TIERS: Final = frozenset({"", "default", "standard", "auto", "scale", "on_demand", "ondemand", "on-demand"})
 _BATCH: Final = frozenset({"batch", "batches", "batch_api"})

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from llmmon.metrics.columns import FloatArray
 from llmmon.quality.scorers import SCORERS
 from llmmon.quality.scorers.corpus import Corpus, Lexicon
 from llmmon.quality.scorers.flags import DEFAULT_THRESHOLDS, DIMENSIONS, FLAGS, SIGNALS, Signal, TextSpan
 from llmmon.quality.scorers.texts import Batch, Texts
 
-FloatArray = npt.NDArray[np.float64]
 Overall = Literal["defects", "weighted"]
 
 WEIGHTED: Final = {

@@ -33,7 +33,7 @@ from llmmon.reports.overview_fold import (
     Quality,
 )
 from llmmon.reports.summary import Statistics, totals_of
-from llmmon.text.times import MINUTE_US
+from llmmon.text.times import HOUR_US, MINUTE_US
 
 if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo
@@ -118,7 +118,7 @@ def _slo_statuses(slos: Sequence[Slo], query: Query, window: Window) -> tuple[Sl
     from llmmon.alerting.objectives import slo_statuses
 
     streams = list(dict.fromkeys(stream for slo in slos for stream in slo.streams))
-    since = end - max(slo.window_us for slo in slos) - 3_600_000_000
+    since = end - max(slo.window_us for slo in slos) - HOUR_US
     earlier = msgspec.structs.replace(query.quiet(), time=TimeRequest(since=since, until=end))
     found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))
     return slo_statuses(slos, complete(streams, found.results), -(-end // MINUTE_US))

@@ -14,24 +14,24 @@ from llmmon.errors import UsageError
 from llmmon.ingest.query import Read
 from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import Fold
-from llmmon.metrics.aggregates import VALUE_BITS, Aggregates, Values, merge, regroup, sorted_run
+from llmmon.metrics.aggregates import Aggregates, Values, merge, regroup, sorted_run
 from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures, TopFold, evaluate, top
 from llmmon.metrics.columns import Columns, concat
 from llmmon.metrics.definitions import METRICS, SUMMARY
 from llmmon.metrics.grouping import Grouping
-from llmmon.metrics.timeline import DAY_US, WIDTHS, TimelineFold, Timelines, joined, layers, shown_width, widened
+from llmmon.metrics.timeline import WIDTHS, TimelineFold, Timelines, joined, layers, shown_width, widened
 from llmmon.reports.requests import request_rows
 from llmmon.reports.summary import GroupRow, Statistics, statistics_at, totals_of
+from llmmon.text.times import DAY_US
 
 _R10: Final = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
-_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
 
 def histogram(metric: str, values: Values) -> Histogram | None:
     """The distribution of all positive values, groups together; None without any. Values of 0 are in the first bin."""
     run = sorted_run(values)
-    stored = (run.keys & _MASK).astype(np.float64) / METRICS[metric].scale
-    weights = np.ones(len(stored)) if run.counts is None else run.counts.astype(np.float64)
+    stored = run.values().astype(np.float64) / METRICS[metric].scale
+    weights = run.weights().astype(np.float64)
     positive = stored[stored > 0]
     if not len(positive):
         return None

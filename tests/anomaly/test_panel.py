@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmmon.anomaly.panel import TAIL, digested, moments
-from llmmon.metrics.aggregates import Aggregates, Run, Values, keys_of, merge
+from llmmon.metrics.aggregates import Aggregates, Run, Values, known_keys, merge
 
 calls = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**9)), min_size=1, max_size=60)
 
@@ -16,7 +16,7 @@ calls = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**9)), min_size=1
 def aggregates_of(rows: list[tuple[int, int]], metric: str = "latency_ms") -> Aggregates:
     """Calls of four groups, all of which are there."""
     groups, values = (np.array(column) for column in zip(*rows, strict=True))
-    keys = np.sort(keys_of(groups, values.astype(np.float64)))
+    keys = np.sort(known_keys(groups, values.astype(np.float64)))
     return Aggregates(groups=tuple((g,) for g in range(4)), values={metric: Values((Run(keys),))})
 
 

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from llmmon.anomaly.detectors import detect_in_samples
 from llmmon.anomaly.incidents import incidents
-from llmmon.anomaly.series import FloatArray, samples
+from llmmon.anomaly.series import samples
+from llmmon.metrics.columns import FloatArray
 
 START_US: Final = 1_767_571_200_000_000
 STEP_US: Final = 300_000_000

@@ -7,9 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llmmon.anomaly.series import (
-    HOUR_US,
     BucketValues,
-    FloatArray,
     GroupLabels,
     Panel,
     Series,
@@ -20,6 +18,8 @@ from llmmon.anomaly.series import (
     samples,
     totals,
 )
+from llmmon.metrics.columns import FloatArray
+from llmmon.text.times import HOUR_US
 
 STEP_US = 300_000_000
 START_US = 1_767_571_200_000_000  # a Monday

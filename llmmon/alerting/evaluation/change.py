@@ -22,7 +22,7 @@ from llmmon.alerting.evaluation.windows import (
 )
 from llmmon.alerting.history import Stream, stream_of
 from llmmon.alerting.rules import AlertRule, Change, group_text, number_text
-from llmmon.metrics.aggregates import VALUE_BITS, Aggregates, Run, Sums, Values, bin_values, sorted_run
+from llmmon.metrics.aggregates import Aggregates, Run, Sums, Values, bin_values, pack, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.metrics.definitions import MetricKind
@@ -31,8 +31,6 @@ from llmmon.text.times import MINUTE_US
 HOUR: Final = 60
 WEEK: Final = 7 * 24  # hours
 LEAST_COVERED: Final = 24  # hours since the first call that a longer earlier time needs before it is compared with
-_BITS: Final = np.uint64(VALUE_BITS)
-_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
 
 class ChangeRuleType(RuleType):
@@ -139,15 +137,14 @@ class _Earlier:
         if values is None or not len(values):
             return out
         run = bin_values(Values((sorted_run(values),))).runs[0]
-        groups = np.array([group[0] for group in self._hours.groups], np.int64)[(run.keys >> _BITS).astype(np.int64)]
+        group, value, counts = run.groups(), run.values().view(np.int64), run.weights()
+        hour = np.array([key[0] for key in self._hours.groups], np.int64)[group]
         places = {key: i for i, key in enumerate(self._keys)}
-        rows = np.array([places.get(group[1:], -1) for group in self._hours.groups], np.int64)
-        row = rows[(run.keys >> _BITS).astype(np.int64)]
-        counts = np.ones(len(run.keys), np.int64) if run.counts is None else run.counts
+        row = np.array([places.get(key[1:], -1) for key in self._hours.groups], np.int64)[group]
         for number in range(len(self._keys)):
-            mine = (row == number) & (groups >= self._first) & (groups < self._last)
+            mine = (row == number) & (hour >= self._first) & (hour < self._last)
             if mine.any():
-                out[number] = self._of_bins(groups[mine], run.keys[mine] & _MASK, counts[mine])
+                out[number] = self._of_bins(hour[mine], value[mine], counts[mine])
         return out
 
     def _of_bins(self, hour: IntArray, value: IntArray, counts: IntArray) -> FloatArray:
@@ -158,10 +155,13 @@ class _Earlier:
         table = table.cumsum(axis=0)
         held = table[self._high - self._first] - table[self._low - self._first]
         stretch, which = np.nonzero(held)
-        keys = (stretch.astype(np.uint64) << _BITS) | bins[which].astype(np.uint64)
         flat = Aggregates(
             groups=tuple((i,) for i in range(len(held))),
-            values={self._statistic.metric.name: Values((Run(keys, held[stretch, which]),), exact=False)},
+            values={
+                self._statistic.metric.name: Values(
+                    (Run(pack(stretch, bins[which]), held[stretch, which]),), exact=False
+                )
+            },
         )
         return evaluate(flat, [self._statistic.name], None)[self._statistic.name][:-1]
 

@@ -15,7 +15,7 @@ import numpy as np
 from llmmon.alerting.alert import GroupLabels, Observation
 from llmmon.alerting.history import Key, statistic_of
 from llmmon.alerting.rules import AlertRule, NoData
-from llmmon.metrics.aggregates import VALUE_BITS, Aggregates, KeyArray, Run, Sums, Values, sorted_run
+from llmmon.metrics.aggregates import Aggregates, Run, Sums, Values, pack, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
 from llmmon.metrics.definitions import QUANTILES, Statistic
@@ -24,8 +24,6 @@ from llmmon.text.times import MINUTE_US, duration_text
 DEFAULT_MIN_COUNT: Final = 20
 FORGOTTEN_AFTER: Final = 1440  # minutes without a call, after which a group is gone
 LEARNING_MINUTES: Final = 35 * 1440  # minutes of history from which the anomaly monitor learns
-_BITS: Final = np.uint64(VALUE_BITS)
-_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 _MOST_KEYS: Final = 4_000_000  # processed at once
 
 CLEAR, MET, KEEP = 0, 1, 2
@@ -180,12 +178,13 @@ class _CellValues:
     """The values of a history in order of their cell; a window is a run of neighbouring cells."""
 
     def __init__(self, run: Run, cells: IntArray, size: int) -> None:
-        cell = cells[(run.keys >> _BITS).astype(np.int64)]
+        cell = cells[run.groups()]
         inside = np.flatnonzero(cell >= 0)
         order = inside[np.argsort(cell[inside], kind="stable")]
         self._cell = cell[order]
-        self.values = (run.keys[order] & _MASK).astype(np.float64)
-        self._weights = None if run.counts is None else run.counts[order]
+        chosen = run.take(order)
+        self.values = chosen.values().astype(np.float64)
+        self._weights = chosen.counts
         self._offsets = np.searchsorted(self._cell, np.arange(size + 1))
         self._size = size
 
@@ -215,9 +214,8 @@ class _CellValues:
         sizes = last - first
         window = np.repeat(np.arange(len(sizes)), sizes)
         index = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes) + np.repeat(first, sizes)
-        keys: KeyArray = (window.astype(np.uint64) << _BITS) | self.values[index].astype(np.uint64)
         weights = None if self._weights is None else self._weights[index]
-        run = Run(np.sort(keys)) if weights is None else Run(keys[o := np.argsort(keys, kind="stable")], weights[o])
+        run = Run(pack(window, self.values[index]), weights, ordered=False).sorted()
         name = statistic.metric.name
         flat = Aggregates(groups=tuple((i,) for i in range(len(sizes))), values={name: Values((run,))})
         return evaluate(flat, [statistic.name], None)[statistic.name][:-1]

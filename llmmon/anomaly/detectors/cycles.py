@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from llmmon.anomaly.detectors.detector import NATS_CEILING
-from llmmon.anomaly.series import FloatArray
+from llmmon.metrics.columns import FloatArray
 
 _ROUNDING: Final = 256  # additions after which a sum is made anew: rounding does not add up
 _MOST_BRIDGED: Final = 2_000  # samples in one hole

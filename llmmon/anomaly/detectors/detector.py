@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from llmmon.anomaly.detectors.evidence import BoolArray
-from llmmon.anomaly.series import FloatArray, GroupLabels, IntArray, Series
+from llmmon.anomaly.series import GroupLabels, Series
+from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
 from llmmon.text.times import Clock, utc_now
 
 

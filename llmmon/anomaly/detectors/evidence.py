@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llmmon.anomaly.series import HOUR_US, FloatArray, IntArray
+from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
+from llmmon.text.times import HOUR_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +151,6 @@ def watch_of(metric: str) -> Watch:
     """The row of a metric; one that is not in the table is watched both ways."""
     return WATCHED.get(metric) or Watch(metric)
 
-
-BoolArray = NDArray[np.bool_]
 
 ENDS_BELOW: Final = 0.3  # of the limit: an incident is over when its evidence has gone
 CEILING: Final = 1.3  # times the limit: so that the end is seen soon

@@ -9,9 +9,10 @@ from typing import Final
 import numpy as np
 
 from llmmon.anomaly.detectors.detector import DetectorResults, Monitored, ResultColumn
-from llmmon.anomaly.detectors.evidence import Bad, BoolArray, Hour, HourBlock, Watch, watch_of
+from llmmon.anomaly.detectors.evidence import Bad, Hour, HourBlock, Watch, watch_of
 from llmmon.anomaly.detectors.rates import Tails
-from llmmon.anomaly.series import BucketValues, FloatArray, Panel, Series, SeriesKind
+from llmmon.anomaly.series import BucketValues, Panel, Series, SeriesKind
+from llmmon.metrics.columns import BoolArray, FloatArray
 
 _USUAL_RATE: Final = 0.01
 _TRAFFIC: Final = (SeriesKind.COUNT, SeriesKind.TOTAL)

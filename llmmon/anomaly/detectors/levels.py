@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.evidence import Bad, BlockEvidence, BoolArray, HourBlock, Watch
-from llmmon.anomaly.series import FloatArray
+from llmmon.anomaly.detectors.evidence import Bad, BlockEvidence, HourBlock, Watch
+from llmmon.metrics.columns import BoolArray, FloatArray
 
 ALTERNATIVES: Final = 5  # small up, large up, small down, large down, creeping up
 _LIFE_H: Final = 96.0  # hours in which a baseline forgets half of what it knew

@@ -13,11 +13,13 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from llmmon.anomaly.detectors.detector import DetectorResults
-from llmmon.anomaly.detectors.evidence import BoolArray, Cusum, Hour, HourBlock, Rarity, blocks_of, joined
+from llmmon.anomaly.detectors.evidence import Cusum, Hour, HourBlock, Rarity, blocks_of, joined
 from llmmon.anomaly.detectors.layout import Matrices, MonitorLayout
 from llmmon.anomaly.detectors.levels import ALTERNATIVES, LevelDetector
 from llmmon.anomaly.detectors.rates import RateDetector, Tails, TrafficDetector
-from llmmon.anomaly.series import HOUR_US, FloatArray, Panel
+from llmmon.anomaly.series import Panel
+from llmmon.metrics.columns import BoolArray, FloatArray
+from llmmon.text.times import HOUR_US
 
 _WEEK_US: Final = 168 * HOUR_US
 _LASTING_US: Final = 12 * HOUR_US

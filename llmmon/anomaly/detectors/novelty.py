@@ -15,8 +15,7 @@ import numpy as np
 
 from llmmon.anomaly.detectors.cycles import Cycle, Forecast, History, RunningMean, Surprise, period_of
 from llmmon.anomaly.detectors.detector import NATS_CEILING, UNSCORED, Detection, StreamDetector, Track
-from llmmon.anomaly.series import HOUR_US
-from llmmon.text.times import Clock, utc_now
+from llmmon.text.times import DAY_US, HOUR_US, Clock, utc_now
 
 _PER_NAT: Final = 6
 _BINS: Final = 240
@@ -51,7 +50,7 @@ _SHORT: Final = 6
 _LONG: Final = 48
 _LOOK: Final = 512  # samples before a cycle is looked for, and again at every doubling
 _SAME_CYCLE: Final = 0.04  # relative difference of lengths
-_CLOCK_US: Final = (HOUR_US, 24 * HOUR_US, 168 * HOUR_US)
+_CLOCK_US: Final = (HOUR_US, DAY_US, 7 * DAY_US)
 _ON_THE_CLOCK: Final = 0.05
 _BLIND: Final = 3
 _STILL: Final = 0.3  # scale of the logarithm of how long a value stands
@@ -156,7 +155,7 @@ class Features:
 _LEAST: Final = 48  # samples before the first verdict
 _REFRACTORY: Final = 120  # samples
 _CALM: Final = math.log(1 / 0.08)  # nats beyond log(samples): false alarms per e-fold of history
-_DAY_US: Final = 26 * HOUR_US
+_YOUNG_US: Final = 26 * HOUR_US
 _FADES: Final = 0.5 ** (1 / 24)  # of a surprise, a sample: what follows one belongs to it
 _YOUNG: Final = 3.0  # nats more while the series has not seen a day
 
@@ -202,7 +201,7 @@ class _Novelty:
 
     def _limit(self, stamp_us: int) -> float:
         """Nats that raise an alarm: the longer the past, the rarer has a record to be."""
-        young = _YOUNG if stamp_us - self.stamps[0] < _DAY_US else 0.0
+        young = _YOUNG if stamp_us - self.stamps[0] < _YOUNG_US else 0.0
         return math.log(self.seen) + _CALM + young
 
     def _alarm(self, feature: str, value: float) -> str:

@@ -12,10 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.evidence import Bad, BlockEvidence, BoolArray, HourBlock, Watch
-from llmmon.anomaly.series import HOUR_US, BucketValues, FloatArray, IntArray
+from llmmon.anomaly.detectors.evidence import Bad, BlockEvidence, HourBlock, Watch
+from llmmon.anomaly.series import BucketValues
+from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
+from llmmon.text.times import DAY_US, HOUR_US
 
-_DAY_US: Final = 86_400_000_000
 _BINS: Final = 4096
 _WIDTH: Final = 0.015  # in log units: from 1e-12 to 5e14
 _LOWEST: Final = np.log(1e-12)
@@ -37,7 +38,7 @@ class Tails:
         """(calls, calls beyond the limit, what a bucket's extreme may reach), each (buckets, columns)."""
         size = (len(starts), len(tables))
         calls, hits, reach = np.zeros(size), np.zeros(size), np.full(size, np.nan)
-        days = starts // _DAY_US
+        days = starts // DAY_US
         edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(starts)]
         for a, b in pairwise(edges):
             if a < b:

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from llmmon.anomaly.detectors.detector import UNSCORED, Z_CEILING, Detection, StreamDetector, Track, rarity
-from llmmon.anomaly.series import FloatArray
+from llmmon.metrics.columns import FloatArray
 from llmmon.text.times import Clock, utc_now
 
 _LEAST_T: Final = 4.0  # how clear a slope must be against its own error

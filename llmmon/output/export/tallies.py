@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from llmmon.formats.timestamps import moments
-from llmmon.metrics.aggregates import VALUE_BITS, Aggregates, sorted_run
+from llmmon.metrics.aggregates import MAX_VALUE, Aggregates, group_edges, sorted_run
 from llmmon.metrics.aggregation import Measures, aggregate
 from llmmon.metrics.columns import Columns, IntArray
 from llmmon.metrics.definitions import METRICS, MetricKind
@@ -26,8 +26,6 @@ Labels = tuple[str | None, ...]
 _CLOSED: Final = frozenset({"status"})  # labels of a few known values, which are never cut
 OTHER: Final = "other"  # what stands for all label values beyond the limit
 LONGEST_LABEL: Final = 200  # characters
-_BITS: Final = np.uint64(VALUE_BITS)
-_HIGHEST: Final = (1 << VALUE_BITS) - 1
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -75,8 +73,8 @@ def _points(aggregates: Aggregates, instrument: Instrument) -> Iterator[tuple[La
 def _buckets(aggregates: Aggregates, instrument: Instrument) -> IntArray:
     """How many values of each group lie in each bucket, the last one above all bounds; (groups, bounds + 1)."""
     run = sorted_run(aggregates.values[instrument.metric])
-    bounds = np.array([*instrument.bounds, _HIGHEST], np.uint64)
-    first = np.arange(len(aggregates), dtype=np.uint64)[:, None] << _BITS
+    bounds = np.array([*instrument.bounds, MAX_VALUE], np.uint64)
+    first = group_edges(len(aggregates))[:-1, None]
     upto = run.keys.searchsorted((first | bounds).ravel(), "right").reshape(-1, len(bounds))
     start = run.keys.searchsorted(first.ravel())[:, None]
     counts: IntArray = np.diff(upto, axis=1, prepend=start)

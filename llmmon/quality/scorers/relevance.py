@@ -6,10 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.quality.scorers.corpus import FloatArray, Lexicon
+from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.quality.scorers.corpus import Lexicon
 from llmmon.quality.scorers.expected import similarities
 from llmmon.quality.scorers.flags import UNKNOWN, Signal
-from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch, IntArray
+from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch
 
 # The terms of a text that are compared: its first ones hold what it is about.
 _MOST_TERMS: Final = 1_500

@@ -10,7 +10,8 @@ from llmmon.anomaly.detectors.cycles import BLOCK, Surprise, period_of
 from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.detectors.novelty import Ranks
 from llmmon.anomaly.incidents import incidents
-from llmmon.anomaly.series import FloatArray, samples
+from llmmon.anomaly.series import samples
+from llmmon.metrics.columns import FloatArray
 from tests.support.synth import START_US
 
 STEP_US = 300_000_000

@@ -8,7 +8,8 @@ import pytest
 from llmmon.anomaly.detectors import DetectorResults, Monitor, detect
 from llmmon.anomaly.detectors.detector import Anomaly, micros
 from llmmon.anomaly.incidents import incidents
-from llmmon.anomaly.series import HOUR_US, BucketValues, counts, level, levels, panel, proportions, totals
+from llmmon.anomaly.series import BucketValues, counts, level, levels, panel, proportions, totals
+from llmmon.text.times import HOUR_US
 from tests.support.synth import STEP_US, between, hour_us, service, starts_of, watched_service
 
 MATRICES = ("value", "low", "high", "score", "z", "alarm", "onset")
