@@ -14,7 +14,7 @@ import pytest
 from llmmon.alerting.backtest import labels_of
 from llmmon.alerting.notifiers import NOTIFIERS, SHARED_KEYS
 from llmmon.config import parse
-from llmmon.pricing.price_list import KINDS
+from llmmon.pricing.own_prices import KEYS as OWN_PRICE_KEYS
 from llmmon.text.tables import TomlTable
 from tests.support.doc_pages import DOCS, PAGES, README, ROOT, click_commands, name_of, rewritten
 from tests.test_architecture import ROOMS
@@ -89,7 +89,7 @@ def test_every_type_of_channel_has_an_example() -> None:
 
 def test_the_configuration_reference_has_exactly_the_keys_that_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = {
-        "prices": {unit.key for unit in KINDS.values()},
+        "prices": set(OWN_PRICE_KEYS),
         "notify": set(SHARED_KEYS),
         **{f"notify.{name}": set(notifier.SETTINGS) for name, notifier in NOTIFIERS.items()},
         **_keys_of_tables(monkeypatch),

@@ -1,5 +1,6 @@
 """`llmmon cost`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from llmmon.ingest.query import Query
 
 
-@with_logs
+@partial(with_logs, unless="prices")
 def cost(
     query: "Query",
     output: "Output",
@@ -19,6 +20,9 @@ def cost(
     as_model: Annotated[
         list[str] | None,
         typer.Option("--as", help="What the same calls would have cost with this model; repeatable.", metavar="MODEL"),
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option(help="Show what a call of this model costs now; reads no logs.", metavar="MODEL")
     ] = None,
     fail_on: Annotated[
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'certain_share<0.9'.", metavar="COND")
@@ -34,8 +38,19 @@ def cost(
     from llmmon.output.views.costs import view_costs
     from llmmon.reports.costs import audit_costs
 
+    if prices:
+        return _prices(query, output, prices)
     fields = fields_of(by, "model")
     report, found = audit_costs(query, by=fields, as_models=tuple(as_model or ()))
     figures = {k: v for k, v in msgspec.to_builtins(report.totals).items() if k != "key"}
     failed = any_met(fail_on or (), figures, {})
     return output.finish("cost", view_costs(report), found.source, {found.exit_code}, failed)
+
+
+def _prices(query: "Query", output: "Output", model: str) -> int:
+    from llmmon.ingest.report import SourceReport
+    from llmmon.output.views.costs import view_prices
+    from llmmon.reports.prices import prices_of
+
+    found = prices_of(model, query.prices, query.wall_us)
+    return output.finish("cost", view_prices(found, query.tz), SourceReport(), set())

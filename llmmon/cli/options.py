@@ -83,12 +83,17 @@ _GIVEN: Final = frozenset({"query", "output", "config"})  # parameters that are 
 
 
 def with_logs(
-    command: Callable[..., int | None], *, optional: bool = False, without: AbstractSet[str] = frozenset()
+    command: Callable[..., int | None],
+    *,
+    optional: bool = False,
+    unless: str = "",
+    without: AbstractSet[str] = frozenset(),
 ) -> Callable[..., None]:
     """Give a command the shared options; its return value is the exit code.
 
     The wrapped function takes `query`, `output` or `config` and whatever options it declares of its own. Where logs are
-    `optional`, none are read unless they are named; `without` are options that do not apply.
+    `optional`, or the option `unless` is given, none are read unless they are named; `without` are options that do not
+    apply.
     """
     wanted = _GIVEN & inspect.signature(command).parameters.keys()
     own = [p for p in inspect.signature(command).parameters.values() if p.name not in _GIVEN]
@@ -108,7 +113,7 @@ def with_logs(
         options = ReadingOptions(**{name: (given | absent)[name] for name in ReadingOptions._fields})
         output = _output(given | absent)
         config = load_config(options.config, output)
-        query = options.resolve(config, output, logs_optional=optional)
+        query = options.resolve(config, output, logs_optional=optional or bool(unless and given[unless]))
         ready = {"query": query, "output": output, "config": config}
         code = command(**{name: ready[name] for name in wanted}, **{p.name: given[p.name] for p in own})
         raise typer.Exit(code or 0)

@@ -13,7 +13,7 @@ from llmmon.formats.dialects.anthropic_batch import ANTHROPIC_BATCH
 from llmmon.formats.dialects.azure import AZURE_APIM_GATEWAY, AZURE_APIM_LLM, AZURE_OPENAI
 from llmmon.formats.dialects.bedrock import BEDROCK
 from llmmon.formats.dialects.bodies import RAW
-from llmmon.formats.dialects.claude_code import CLAUDE_CODE
+from llmmon.formats.dialects.claude_code import CLAUDE_CODE, CLAUDE_CODE_ERROR
 from llmmon.formats.dialects.cloudflare import CLOUDFLARE, CLOUDFLARE_LOGPUSH
 from llmmon.formats.dialects.codex import CODEX
 from llmmon.formats.dialects.cursor import CURSOR
@@ -38,7 +38,7 @@ from llmmon.formats.dialects.weave import WEAVE
 DIALECTS: Final[dict[str, Dialect]] = {
     dialect.name: dialect
     for dialect in (
-        *(BEDROCK, OTLP, OTLP_OTHER, LITELLM, LITELLM_SPEND, WEAVE, CODEX, CLAUDE_CODE),
+        *(BEDROCK, OTLP, OTLP_OTHER, LITELLM, LITELLM_SPEND, WEAVE, CODEX, CLAUDE_CODE_ERROR, CLAUDE_CODE),
         *(OPENAI_BATCH, ANTHROPIC_BATCH, SGLANG, SGLANG_METRICS, TGI, VERTEX),
         *(AZURE_OPENAI, AZURE_APIM_GATEWAY, AZURE_APIM_LLM, CLOUDFLARE, CLOUDFLARE_LOGPUSH, PORTKEY, OPENROUTER),
         *(HELICONE, LANGSMITH, LANGFUSE, LANGFUSE_TRACE, PHOENIX, PHOENIX_FRAME, OTEL_CONSOLE),

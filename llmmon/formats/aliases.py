@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from llmmon.formats.mapping import SLOTS, Binding, Path, Slot
+from llmmon.metrics.record import USAGE
 
 _ALIASES: Final[dict[str, str]] = {
     "start": (
@@ -55,6 +56,26 @@ _ALIASES: Final[dict[str, str]] = {
         "reasoningtokens reasoningoutputtokens thinkingtokens thoughtstokencount tokensreasoning "
         "completiontokensdetails.reasoningtokens outputtokensdetails.reasoningtokens"
     ),
+    **{name: name.replace("_", "") for name in USAGE},
+    "input_audio_tokens": (
+        "inputaudiotokens audioinputtokens promptaudiotokens prompttokensdetails.audiotokens "
+        "inputtokensdetails.audiotokens inputtokendetails.audiotokens"
+    ),
+    "input_image_tokens": (
+        "inputimagetokens imageinputtokens promptimagetokens prompttokensdetails.imagetokens "
+        "inputtokensdetails.imagetokens inputtokendetails.imagetokens"
+    ),
+    "output_audio_tokens": (
+        "outputaudiotokens audiooutputtokens completionaudiotokens completiontokensdetails.audiotokens "
+        "outputtokensdetails.audiotokens outputtokendetails.audiotokens"
+    ),
+    "output_image_tokens": (
+        "outputimagetokens imageoutputtokens completiontokensdetails.imagetokens outputtokensdetails.imagetokens"
+    ),
+    "cache_audio_read_tokens": "cacheaudioreadtokens cachedaudiotokens",
+    "web_searches": "websearches websearchrequests websearchcount servertooluse.websearchrequests",
+    "rerank_searches": "reranksearches searchunits billedunits.searchunits",
+    "input_document_pages": "inputdocumentpages pagesprocessed usageinfo.pagesprocessed",
     "cost": (
         "costusd cost totalcost totalcostusd costtotal estimatedcost estimatedcostusd price priceusd spend "
         "responsecost costcents costinusd cost.amount cost.total cost.usd"
@@ -62,6 +83,7 @@ _ALIASES: Final[dict[str, str]] = {
     "cost_input": "inputcost promptcost inputcostusd cost.input",
     "cost_output": "outputcost completioncost outputcostusd cost.output",
     "service_tier": "servicetier",
+    "speed": "speed",
     "cache_hit": "cachehit fromcache iscached",
     "written": "llmmoncall",
     "attempt": "attempt retryattempt retrycount retries attemptnumber",
@@ -95,7 +117,8 @@ CONTAINERS: Final = frozenset(
     (
         "usage tokenusage tokens metrics metadata extra response request data payload properties result timing "
         "timings cost prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails meta "
-        "attributes tokencount tokencounts stats costs llmusage"
+        "attributes tokencount tokencounts stats costs llmusage servertooluse billedunits usageinfo inputtokendetails "
+        "outputtokendetails"
     ).split()
 )
 # aliases whose own value decides: a count if it is a number, text if it is not

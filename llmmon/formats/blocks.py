@@ -22,6 +22,7 @@ _FILL: Final[dict[Slot, tuple[Any, Any]]] = {
     Slot.NUMBER: (np.nan, np.float64),
     Slot.FLAG: (np.nan, np.float64),
     Slot.NAME: (MISSING_CODE, np.int32),
+    Slot.KEY: (np.nan, np.float64),
 }
 
 
@@ -141,6 +142,11 @@ def reader_of(binding: Binding, interner: Interner, naive: str) -> Callable[[Seq
             return values.numbers
         case Slot.FLAG:
             return values.presence if binding.unit == "present" else values.flags
+        case Slot.KEY:
+            return values.keys
+        case Slot.NAME if "=" in binding.unit:
+            words = values.Words(binding.unit)
+            return lambda column: values.codes(words.of(column), interner)
         case Slot.NAME:
             return lambda column: values.codes(column, interner)
         case Slot.TEXT if binding.unit == "json":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
+from llmmon.formats import values
 from llmmon.formats.doubts import Doubts
-from llmmon.formats.mapping import Binding
+from llmmon.formats.mapping import Binding, embedded
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
@@ -45,6 +46,11 @@ class RawCalls(msgspec.Struct, eq=False):
     has_prompt: BoolArray | None = None
 
 
+def first_of(row: Sequence[Any]) -> Any:
+    """The first value that is there."""
+    return next((value for value in row if value is not None), None)
+
+
 class BoundSlots:
     """The slots of one block of rows."""
 
@@ -54,7 +60,11 @@ class BoundSlots:
         self.size = raw.size
         self.interners = interners
         self.bound: dict[str, list[Binding]] = {}
-        for binding in sorted(raw.values):
+        if buckets := [column for binding, column in raw.values.items() if binding.slot == "buckets"]:
+            first = list(map(first_of, zip(*buckets, strict=True))) if len(buckets) > 1 else buckets[0]
+            spread = {Binding(slot, -1, ("buckets",)): column for slot, column in bucket_counts(first).items()}
+            self.raw = msgspec.structs.replace(raw, values={**raw.values, **spread})
+        for binding in sorted(self.raw.values):
             self.bound.setdefault(binding.slot, []).append(binding)
 
     def numbers(self, slot: str, scale: Callable[[Binding], float] | None = None) -> FloatArray | None:
@@ -133,4 +143,54 @@ class BoundSlots:
         columns: list[Sequence[Any]] = [self.raw.values[binding] for binding in self.bound[slot]]
         if len(columns) == 1:
             return list(columns[0])
-        return [next((v for v in row if v is not None), None) for row in zip(*columns, strict=True)]
+        return list(map(first_of, zip(*columns, strict=True)))
+
+
+_CACHED: tuple[str, ...] = ("input_cached_tokens", "cache_read_input_tokens", "input_cache_read")
+_WRITTEN: tuple[str, ...] = ("cache_creation_input_tokens", "input_cache_creation")
+_REASONING: tuple[str, ...] = ("output_reasoning_tokens", "output_reasoning")
+_OTHER_INPUTS: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def bucket_counts(buckets: Sequence[Any]) -> dict[str, FloatArray]:
+    """The token slots of rows, from an object of counts each (also as JSON in a text); NaN for missing, shape (n,).
+
+    The counts exclude each other; what they are of is told by how their names begin.
+    """
+    found = {slot: np.full(len(buckets), np.nan) for slot in _BUCKET_SLOTS}
+    rows: dict[tuple[str, ...], list[int]] = {}
+    objects = [embedded(each) if type(each) is str else each for each in buckets]
+    for row, each in enumerate(objects):
+        if type(each) is dict and each:
+            rows.setdefault(tuple(each), []).append(row)
+    for keys, at in rows.items():
+        columns = zip(*(objects[row].values() for row in at), strict=True)
+        counts = {key: values.usable(values.numbers(column)) for key, column in zip(keys, columns, strict=True)}
+        for slot, names in _bucket_slots(keys).items():
+            found[slot][at] = _added([counts[name] for name in names])
+    return {slot: column for slot, column in found.items() if not np.isnan(column).all()}
+
+
+def _bucket_slots(keys: tuple[str, ...]) -> dict[str, list[str]]:
+    """Which buckets make up which slot; of the parts of a slot the first that is there."""
+    found: dict[str, list[str]] = {
+        "prompt_tokens": [key for key in keys if key.startswith("input") or key in _OTHER_INPUTS],
+        "completion_tokens": [key for key in keys if key.startswith("output")],
+        "total_tokens": [key for key in keys if key == "total"],
+        "cached_tokens": [key for key in _CACHED if key in keys][:1],
+        "cache_write_tokens": [key for key in _WRITTEN if key in keys][:1],
+        "reasoning_tokens": [key for key in _REASONING if key in keys][:1],
+    }
+    return {slot: names for slot, names in found.items() if names}
+
+
+_BUCKET_SLOTS: Final = (
+    *("prompt_tokens", "completion_tokens", "total_tokens"),
+    *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+)
+
+
+def _added(columns: Sequence[FloatArray]) -> FloatArray:
+    """The sum of what is known, NaN where nothing is; shape (n,)."""
+    missing = np.logical_and.reduce([np.isnan(column) for column in columns])
+    return np.where(missing, np.nan, np.sum([np.nan_to_num(column) for column in columns], axis=0))

@@ -15,7 +15,7 @@ from llmmon.formats import outcomes, values
 from llmmon.formats.bound import BoundSlots, Interners, RawCalls
 from llmmon.formats.counts import billed_apart, token_counts
 from llmmon.formats.doubts import Doubts, add_doubts, doubts_of
-from llmmon.formats.mapping import RESULTS, Binding, Slot
+from llmmon.formats.mapping import CALL_KEYS, RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
@@ -144,6 +144,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         "quality_score": slots.numbers("quality_score", lambda _: SCORE_UNITS),
         "attempt": slots.numbers("attempt"),
         "cache_hit": slots.numbers("cache_hit"),
+        **{slot: slots.numbers(slot) for slot in CALL_KEYS},
     }
     names: dict[str, Names] = {}
     if wants_outcome:
@@ -156,7 +157,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         texts={
             slot: [(values.as_json if slot == "schema" else values.as_text)(value) for value in slots.texts(slot)]
             for slot, bindings in slots.bound.items()
-            if bindings[0].kind is Slot.TEXT
+            if bindings[0].kind is Slot.TEXT and slot != "buckets"
         },
         positions=slots.raw.lines,
     )

@@ -45,9 +45,9 @@ _NO_HEADER: Final = "CSV without a line of column names: put one first, such as 
 class Table(msgspec.Struct, frozen=True):
     """How one CSV file is written.
 
-    `numbers` are the columns that hold numbers, `texts` those that are taken as they are; with `decimal_comma` they
-    are written as 1.234,5. `quoted`: cells may go over lines; `spaced`: a blank follows each delimiter. `refused` says
-    why no row is a call.
+    `numbers` are the columns whose cells must be numbers, `texts` those that are taken as they are. `decimal_comma`:
+    numbers are written as 1.234,5; `quoted`: cells may go over lines; `spaced`: a blank follows each delimiter.
+    `refused` says why no row is a call.
     """
 
     header: tuple[str, ...]
@@ -78,15 +78,16 @@ class Table(msgspec.Struct, frozen=True):
         return {name: self._value(at, cells[at]) for at, name in enumerate(self.header) if name}
 
     def _value(self, at: int, cell: str) -> Any:
-        if at in self.texts:
+        if at in self.texts or not cell:
             return cell or None
         cell = cell.strip()
         if not cell or cell in _MISSING:
             return None
+        if at in self.numbers:
+            return _as_number(plain_number(cell, decimal_comma=self.decimal_comma))
         if cell[0] == "{":
             return _object(cell)
-        plain = plain_number(cell, decimal_comma=self.decimal_comma)
-        return _as_number(plain) if at in self.numbers else plain
+        return plain_number(cell, decimal_comma=True) if self.decimal_comma else plain_number(cell)
 
 
 def _object(cell: str) -> Any:
@@ -98,7 +99,7 @@ def _object(cell: str) -> Any:
 
 def plain_number(cell: str, *, decimal_comma: bool = False) -> str:
     """A number without separators of thousands and signs of dollars; any other cell as it is."""
-    if "," not in cell and "$" not in cell and not cell.endswith("USD") and not decimal_comma:
+    if not decimal_comma and "," not in cell and "$" not in cell and cell[-1:] != "D":
         return cell
     if money := _MONEY.match(cell):
         inner = money["plain"] or money["minus"] + money["amount"]
@@ -321,7 +322,8 @@ def _table(
     numeric = {at for at, column in enumerate(columns) if _all_numbers(column, comma)}
     ambiguous = {at for at, kind in enumerate(kinds) if Slot.TEXT in kind}
     counts = ambiguous if ambiguous <= numeric else set()  # such as `prompt,completion`, when both are numbers
-    numbers = {at for at in numeric if kinds[at] & _NUMERIC and (at not in ambiguous or at in counts)}
+    # other counts are read from their texts, all at once
+    numbers = {at for at in numeric if at in counts or (Slot.DURATION in kinds[at] and at not in ambiguous)}
     summed = next((name for name in names if fold(name) in _SUMS), None)
     return Table(
         header=names,
@@ -334,9 +336,6 @@ def _table(
         own=own,
         refused=f"a row of sums ({summed}), not a call: export the single requests" if summed else "",
     )
-
-
-_NUMERIC: Final = frozenset({Slot.NUMBER, Slot.DURATION})
 
 
 def _all_numbers(column: Sequence[str], comma: bool) -> bool:

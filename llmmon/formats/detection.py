@@ -29,7 +29,7 @@ from llmmon.formats.home_made import (
 from llmmon.formats.json_text import BLANK, UnreadableError
 from llmmon.formats.layouts import LINES, Layout, elements_of, layout_of
 from llmmon.formats.mapping import (
-    CALL_KEY,
+    CALL_KEYS,
     COMPLETENESS,
     EVIDENCE,
     RESULTS,
@@ -73,6 +73,7 @@ class ReadPlan(msgspec.Struct, frozen=True):
     layout: Layout = LINES
     extra: tuple[Binding, ...] = ()
     repeats: bool = False  # True: calls may stand in it more than once (`ingest.selection` keeps one of each)
+    nests: bool = False  # True: calls may stand around others, which is looked for when all is read
     rule: CallRule = CallRule()
     root: Path = ()  # `--root`: where the call is in home-made objects
     guessed: tuple[Binding, ...] = ()  # lengths of time whose unit only their size speaks for
@@ -88,10 +89,11 @@ class ReadPlan(msgspec.Struct, frozen=True):
 
         Home-made objects must show that they are calls, repeated calls which of them is the most complete.
         """
-        needed = sources_of(self.fields) | {CALL_KEY}
+        needed = sources_of(self.fields) | {*CALL_KEYS}
         if dialect == GENERIC:
             return needed | sources_of(frozenset(EVIDENCE)) | (frozenset() if self.rule.lone else frozenset(RESULTS))
-        return needed if dialect and not DIALECTS[dialect].repeats else needed | _COMPLETENESS
+        once = bool(dialect) and not DIALECTS[dialect].repeats and not DIALECTS[dialect].nests
+        return needed if once else needed | _COMPLETENESS
 
 
 HEAD_LINES: Final = 200
@@ -170,6 +172,7 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         layout=layout,
         extra=(*wanted.overrides, *tag_bindings(wanted.tags)),
         repeats=any(name != GENERIC and DIALECTS[name].repeats for name in rows),
+        nests=any(name != GENERIC and DIALECTS[name].nests for name in rows),
         rule=CallRule() if label == "llmmon" else _rule(generic, rows),
         root=root,
         guessed=_guessed(generic, rows.get(GENERIC, [])),
@@ -311,7 +314,7 @@ def mapping_of(name: str, rows: Sequence[Object], wanted: Wanted) -> FieldMappin
     return FieldMapping(
         name,
         (*extra, *bindings_of(dialect)),
-        shape_of(rows),
+        shape_of([row for row in rows if passes(dialect.only, row)] or rows),
         known=tuple(sorted(reply_keys(dialect))) if dialect in RAW and not dialect.repeats else (),
         required=_required(dialect, rows),
         naive=dialect.naive or wanted.naive,
@@ -322,7 +325,7 @@ def _required(dialect: Dialect, rows: Sequence[Object]) -> Mark:
     """The fingerprint that most of the rows have, and what makes them calls."""
     passed = Counter(index for row in rows for index, mark in enumerate(dialect.marks) if passes(mark, row))
     best = passed.most_common(1)[0][0] if passed else 0
-    narrowed = {test.key: test for test in (*dialect.marks[best], *dialect.only)}
+    narrowed = {test.path: test for test in (*dialect.marks[best], *dialect.only)}
     return tuple(narrowed.values())
 
 

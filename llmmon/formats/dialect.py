@@ -33,7 +33,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     tags_at: tuple[Path, ...] = ()  # objects that hold tags, beside the usual
     naive: str | None = None  # zone of stamps that name none, where the dialect settles it
     splittable: bool = True  # False: earlier objects must be seen first, so a file is one span
-    repeats: bool = False  # True: a call may be logged more than once; `request_id` tells which
+    repeats: bool = False  # True: a call is often logged more than once; `call_key` (else `request_id`) tells which
+    nests: bool = False  # True: a call may stand inside another (`call_parent`), which counts the same again
     samples: bool = False  # True: its rows are metric samples, not calls
     lacks: str = ""  # what its calls do not carry, in a plain word for `inspect`
 
@@ -47,21 +48,28 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bindings_of(dialect: Dialect) -> tuple[Binding, ...]:
-    """A dialect's bindings; where it can repeat a call, the call's identifier also as its key."""
-    if not dialect.repeats:
+    """A dialect's bindings; where it can hold a call twice, the call's identifier also as its key."""
+    if not (dialect.repeats or dialect.nests) or any(b.slot == CALL_KEY for b in dialect.bindings):
         return dialect.bindings
     keys = (Binding(CALL_KEY, b.rank, b.path, b.unit) for b in dialect.bindings if b.slot == "request_id")
     return (*dialect.bindings, *keys)
 
 
 def marks(*alternatives: str) -> tuple[Mark, ...]:
-    """Fingerprints: each text names keys that must be there, `key=word|word` those with one of some values."""
+    """Fingerprints: each text names keys that must be there, `key=word|word` those with one of some values.
+
+    `key/inner` is a value inside another, `key!=word|word` one with none of some values.
+    """
     return tuple(tuple(_test(part) for part in text.split()) for text in alternatives)
 
 
 def _test(part: str) -> Test:
-    key, equals, allowed = part.partition("=")
-    return Test(key, tuple(allowed.split("|")) if equals else ())
+    path, equals, words = part.partition("=")
+    key, *below = path.removesuffix("!").split("/")
+    found = tuple(words.split("|")) if equals else ()
+    if path.endswith("!"):
+        return Test(key, (), tuple(below), found)
+    return Test(key, found, tuple(below))
 
 
 def bind(**slots: str | tuple[str, ...]) -> tuple[Binding, ...]:

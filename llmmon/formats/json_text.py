@@ -85,7 +85,10 @@ def plain_text(line: bytes) -> str:
 
 def decoded(line: bytes) -> str:
     """UTF-8 as text; bytes that are none are taken for Windows-1252."""
-    return line.decode("utf-8", "surrogateescape").translate(_WINDOWS)
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("utf-8", "surrogateescape").translate(_WINDOWS)
 
 
 def _without_zeros(line: bytes) -> bytes:

@@ -16,7 +16,10 @@ from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS, USAGE
 from llmmon.text.names import unknown
 
-CALL_KEY: Final = "call_key"  # a name column of the calls that a log may repeat: what tells them apart
+CALL_KEY: Final = "call_key"  # of the calls that a log may repeat: what tells them apart
+CALL_PARENT: Final = "call_parent"  # the key of the call around this one, which counts the same tokens again
+CALL_COPY: Final = "call_copy"  # 1 where the row may be a copy that another file has in its original
+CALL_KEYS: Final = (CALL_KEY, CALL_PARENT, CALL_COPY)
 
 
 class Slot(StrEnum):
@@ -29,6 +32,7 @@ class Slot(StrEnum):
     FLAG = "flag"  # true or false
     OUTCOME = "outcome"  # anything that tells success from failure
     TEXT = "text"  # long text, or the structure that holds it
+    KEY = "key"  # an identifier that is only compared (`call_keys`)
 
 
 SLOTS: Final[dict[str, Slot]] = {
@@ -49,6 +53,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "cost": Slot.NUMBER,  # unit "usd" or "cents"
     "cost_input": Slot.NUMBER,
     "cost_output": Slot.NUMBER,
+    "buckets": Slot.TEXT,  # an object of token counts that exclude each other (`buckets`)
     "quality_score": Slot.NUMBER,
     "status_code": Slot.NUMBER,
     "attempt": Slot.NUMBER,
@@ -59,6 +64,9 @@ SLOTS: Final[dict[str, Slot]] = {
     "outcome": Slot.OUTCOME,  # a status word, a status code, or an object with either
     "error": Slot.OUTCOME,  # the error itself: text, an object, or true
     "role": Slot.NAME,  # who speaks on the line: only what an assistant says is the result of a call
+    CALL_KEY: Slot.KEY,
+    CALL_PARENT: Slot.KEY,
+    CALL_COPY: Slot.FLAG,
     **{name: Slot.NAME for name in NAMES if name != "status"},
     **dict.fromkeys(TEXTS, Slot.TEXT),
 }
@@ -76,6 +84,7 @@ _TOKENS: Final = (
     "reasoning_tokens",
     "input_tool_tokens",
     "output_citation_tokens",
+    "buckets",
 )
 SOURCES: Final[dict[str, tuple[str, ...]]] = {
     "timestamp": _LATENCY,
@@ -138,10 +147,31 @@ class Binding(msgspec.Struct, frozen=True, order=True):
 
 
 class Test(msgspec.Struct, frozen=True):
-    """A key that an object must have, with one of some texts as its value if `allowed` names any."""
+    """A key that an object must have, with one of some texts as its value if `allowed` names any.
+
+    `below` leads to a value inside that of the key, which must be there (not null), and none of `forbidden`.
+    """
 
     key: str
     allowed: tuple[str, ...] = ()
+    below: Path = ()
+    forbidden: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where the value is."""
+        return (self.key, *self.below)
+
+    def passes(self, found: AnyMapping[str, Any]) -> bool:
+        """Whether an object passes."""
+        if self.key not in found:
+            return False
+        if not (self.allowed or self.below or self.forbidden):
+            return True
+        value = found[self.key]
+        if self.below and (value := value_at(value, self.below)) is None:
+            return False
+        return value not in self.forbidden if self.forbidden else not self.allowed or value in self.allowed
 
 
 Mark = tuple[Test, ...]
@@ -149,7 +179,7 @@ Mark = tuple[Test, ...]
 
 def passes(mark: Mark, found: AnyMapping[str, Any]) -> bool:
     """Whether an object passes all tests."""
-    return all(test.key in found and (not test.allowed or found[test.key] in test.allowed) for test in mark)
+    return all(test.passes(found) for test in mark)
 
 
 class FieldMapping(msgspec.Struct, frozen=True):
@@ -255,7 +285,7 @@ _ADMITTED = {
     Slot.NUMBER: frozenset({int, float, str}),
     Slot.DURATION: frozenset({int, float, str, dict}),
     Slot.TIME: frozenset({int, float, str, dict, list}),
-    **dict.fromkeys((Slot.NAME, Slot.FLAG), frozenset({int, float, str, bool})),
+    **dict.fromkeys((Slot.NAME, Slot.FLAG, Slot.KEY), frozenset({int, float, str, bool})),
     Slot.TEXT: frozenset({str, dict, list}),
     Slot.OUTCOME: frozenset({int, float, str, bool, dict, list}),
 }

@@ -20,7 +20,10 @@ _OK, _ERROR, _CANCELLED, _UNKNOWN = range(4)
 _UNSAID: Final = -1
 
 _OK_WORDS: Final = frozenset(
-    "ok success succeeded successful completed complete done finished pass passed true default unset incomplete".split()
+    (
+        "ok success succeeded successful completed complete done finished pass passed true default unset incomplete "
+        "debug warning"
+    ).split()
 )
 _ERROR_WORDS: Final = frozenset("error failed failure fail errored exception timeout timed_out expired false".split())
 # of calls that have begun and not ended

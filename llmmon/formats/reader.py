@@ -83,7 +83,7 @@ class ObjectReader:
 
     def _code_row(self, dialect: Dialect, row: Row, found: Object) -> Row:
         tags = row.pop("tags", ())
-        if dialect.repeats:
+        if (dialect.repeats or dialect.nests) and CALL_KEY not in row:
             row[CALL_KEY] = row.get("request_id")
         if self._plan.extra:
             row |= self._overridden(found) | self._tagged(tags)

@@ -5,9 +5,10 @@ What does not fit such a decoder raises, and is then read one line at a time; so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec.structs import astuple
@@ -19,7 +20,6 @@ from llmmon.formats.mapping import (
     Path,
     Shape,
     Slot,
-    Test,
     admit,
     is_selector,
     selector_of,
@@ -35,6 +35,7 @@ NARROW: Final[dict[Slot, Any]] = {
     Slot.DURATION: float | None,
     Slot.TIME: str | None,
     Slot.NAME: str | None,
+    Slot.KEY: str | None,
     Slot.FLAG: bool | None,
     Slot.OUTCOME: str | None,
     Slot.TEXT: str | None,
@@ -44,6 +45,7 @@ _WIDE: Final[dict[Slot, Any]] = {
     Slot.DURATION: float | str | None,
     Slot.TIME: int | float | str | None,
     Slot.NAME: str | int | float | bool | None,
+    Slot.KEY: str | int | float | bool | None,
     Slot.FLAG: str | int | float | bool | None,
     Slot.OUTCOME: Any,
     Slot.TEXT: Any,
@@ -132,10 +134,14 @@ class _NoFixedShapeError(Exception):
 
 
 def _insert(root: _Node, binding: Binding) -> None:
+    _node_at(root, binding.path).bindings.append(binding)
+
+
+def _node_at(root: _Node, path: Path) -> _Node:
     node = root
-    for step in binding.path:
+    for step in path:
         node = node.below.setdefault(step, _Node())
-    node.bindings.append(binding)
+    return node
 
 
 _Field = tuple[str, Any, Extract | None]  # the key, its type, what to do with its column
@@ -148,25 +154,39 @@ class _Compiler:
         self._shape = dict(mapping.shape)
         self._closed = mapping.closed
         self._known = mapping.known
-        self._required = {test.key: test for test in mapping.required}
+        self._required = {test.path: test for test in mapping.required}
         self._texts_at: dict[Path, list[Binding]] = {}
         for binding in texts_at:
             self._texts_at.setdefault(binding.path, []).append(binding)
 
     def whole(self, root: _Node) -> tuple[Any, Extract]:
         """The struct of whole objects: what is required has no default, so that decoding fails without it."""
-        fields = self._fields(root, ())
-        found = {key: (key, kind, extract) for key, kind, extract in fields}
-        needed = [self._needed(test, found.pop(key, None)) for key, test in self._required.items()]
+        for path in self._required:
+            _node_at(root, path)
+        needed, others = self._split(self._fields(root, ()), ())
         if self._known:
             top = [path[0] for path in self._shape if len(path) == 1]
-            others = dict.fromkeys((*top, *self._known))
-            found |= {key: (key, msgspec.Raw, None) for key in others if key not in found and key not in self._required}
-        return _struct(needed, list(found.values()), closed=self._closed or bool(self._known))
+            known = {key for key, _, _ in (*needed, *others)}
+            others += [(key, msgspec.Raw, None) for key in dict.fromkeys((*top, *self._known)) if key not in known]
+        return _struct(needed, others, closed=self._closed or bool(self._known))
 
-    def _needed(self, test: Test, field: _Field | None) -> _Field:
-        _, kind, extract = field or (test.key, msgspec.Raw, None)
-        return test.key, Literal[test.allowed] if test.allowed else kind, extract
+    def _split(self, fields: Sequence[_Field], at: Path) -> tuple[list[_Field], list[_Field]]:
+        """The fields that must be there, and the others."""
+        depth = len(at) + 1
+        must = {path[depth - 1] for path in self._required if path[: depth - 1] == at and len(path) >= depth}
+        return [field for field in fields if field[0] in must], [field for field in fields if field[0] not in must]
+
+    def _demanded(self, kind: Any, path: Path) -> Any:
+        """The type of a value that a test is about."""
+        test = self._required.get(path)
+        if test is None:
+            return kind
+        if test.allowed:
+            return Literal[test.allowed]
+        if test.forbidden:
+            words = "|".join(map(re.escape, test.forbidden))
+            return Annotated[str, msgspec.Meta(pattern=f"^(?!(?:{words})$)")]
+        return kind
 
     def _fields(self, node: _Node, at: Path) -> list[_Field]:
         keys = list(node.below)
@@ -181,28 +201,39 @@ class _Compiler:
         if child is not None:
             kind, extract = self._typed(child, path)
             opened = [binding for binding in self._texts_at.get(path, ()) if binding.slot == "opened"]
-            return path[-1], kind, _both(extract, _store(opened)) if opened else extract
+            return path[-1], kind, _both(extract, _store(opened)) if opened and extract else extract
         texts = self._texts_at.get(path)
         if texts is None:
             return path[-1], msgspec.Raw, None
         whole = any(binding.slot == "opened" for binding in texts)
         return path[-1], Any if whole else msgspec.Raw, _store(texts)
 
-    def _typed(self, node: _Node, path: Path) -> tuple[Any, Extract]:
+    def _typed(self, node: _Node, path: Path) -> tuple[Any, Extract | None]:
         seen = self._shape.get(path, frozenset())
         if not node.below:
-            return leaf(node.bindings, seen)
+            if not node.bindings:
+                return self._demanded(_THERE if len(path) > 1 else msgspec.Raw, path), None
+            kind, stored = leaf(node.bindings, seen)
+            return self._demanded(kind, path), stored
         if not node.bindings and seen and seen <= _LISTS and node.below.keys() == {"0"}:
-            kind, extract = self._typed(node.below["0"], (*path, "0"))
-            return list[kind] | None, _first(extract)  # type: ignore[valid-type]
+            kind, inner = self._typed(node.below["0"], (*path, "0"))
+            return list[kind] | None, inner and _first(inner)  # type: ignore[valid-type]
         if not node.bindings and (marks := _marks(node)):
             return msgspec.Raw, _store_marked(node, marks)
         if node.bindings or not seen <= _OBJECTS or any(step.isdigit() or is_selector(step) for step in node.below):
+            if self._tests_in(path):
+                raise _NoFixedShapeError
             return Any, _store_below(node)
-        kind, extract = _struct([], self._fields(node, path), closed=self._closed)
-        return kind | None, extract
+        needed, others = self._split(self._fields(node, path), path)
+        kind, extract = _struct(needed, others, closed=self._closed)
+        return kind if self._tests_in(path) else kind | None, extract
+
+    def _tests_in(self, path: Path) -> bool:
+        """Whether something at or inside a value must be there."""
+        return any(test[: len(path)] == path and (test != path or len(path) > 1) for test in self._required)
 
 
+_THERE: Final = str | int | float | bool | dict | list  # anything but null
 _LISTS: Final = frozenset({"list", "NoneType"})
 _OBJECTS: Final = frozenset({"dict", "NoneType"})
 

@@ -21,7 +21,7 @@ from llmmon.formats.accounting import MOST_REJECTS_SHOWN
 from llmmon.formats.csv_table import RecordSplitter
 from llmmon.formats.detection import ReadPlan, plan_for
 from llmmon.formats.layouts import Layout
-from llmmon.formats.mapping import CALL_KEY
+from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
 from llmmon.ingest.query import Loader, MakeFold, Query
 from llmmon.ingest.report import SourceReport
@@ -56,21 +56,22 @@ class LinesFrom:
 
 
 class Seen:
-    """Calls that were delivered, the last of them, by the identifiers of dialects that log a call more than once."""
+    """Calls that were delivered, the last of them, by the keys of dialects that may hold a call more than once."""
 
     def __init__(self, most: int = _MOST_SEEN) -> None:
         self._most = most
-        self._names: dict[str, None] = {}
+        self._keys: dict[float, None] = {}
 
     def unseen(self, columns: Columns) -> Columns:
-        """The calls that were not delivered before; they are from now on."""
-        names = columns.names.get(CALL_KEY)
-        if names is None:
+        """The calls that were not delivered before, nor stand around such; they are delivered from now on."""
+        keys = columns.numbers.get(CALL_KEY)
+        if keys is None:
             return columns
-        known = np.array([value in self._names for value in names.values] + [False])[names.codes]
-        self._names.update(dict.fromkeys(names.values[code] for code in set(names.codes.tolist()) if code >= 0))
-        for name in list(self._names)[: max(0, len(self._names) - self._most)]:
-            del self._names[name]
+        known = np.array([key in self._keys for key in keys.tolist()], np.bool_)
+        for found in (keys, columns.number(CALL_PARENT)):
+            self._keys.update(dict.fromkeys(found[~np.isnan(found)].tolist()))
+        for key in list(self._keys)[: max(0, len(self._keys) - self._most)]:
+            del self._keys[key]
         return columns.take(~known) if known.any() else columns
 
 
@@ -200,7 +201,7 @@ class _Reading:
         self._failed += found.failed
         ready = [(part, plan) for part in found.parts if (plan := self._plan(part.file)) is not None]
         streams = open_plans(found.streams, self._loader.wanted)
-        self._loader.deferred |= any(plan.repeats for plan in (*(plan for _, plan in ready), *streams[1]))
+        self._loader.deferred |= any(plan.repeats or plan.nests for plan in (*(plan for _, plan in ready), *streams[1]))
         plain = [(part, plan) for part, plan in ready if part.file.source.splittable and plan.splittable]
         for part, plan in ready:
             if not (part.file.source.splittable and plan.splittable):
@@ -359,7 +360,7 @@ def read_known(
         for source in (open_source(one.path),)
     ]
     sources, plans, streams, _ = open_plans(found, loader.wanted)
-    loader.deferred |= any(plan.repeats for plan in plans)
+    loader.deferred |= any(plan.repeats or plan.nests for plan in plans)
     ranges = [(_offset_since(source, plan, since_us), None) for source, plan in zip(sources, plans, strict=True)]
     results = scan(loader.request(sources, plans, ranges, streams=streams), loader.make_fold).results
     if not loader.deferred:

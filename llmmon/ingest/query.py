@@ -17,7 +17,15 @@ from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, open_plans, scan
-from llmmon.ingest.selection import EVERY_CALL, Selection, keep_most_complete
+from llmmon.ingest.selection import (
+    EVERY_CALL,
+    OnceFold,
+    Selection,
+    any_repeated,
+    codes_of,
+    keep_most_complete,
+    keep_once,
+)
 from llmmon.ingest.spans import SPAN_BYTES, Source, Stream
 from llmmon.ingest.time_range import TimeRange, TimeRequest
 from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
@@ -166,8 +174,8 @@ class Settled(msgspec.Struct, frozen=True):
 
 def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
     """Each call once: in dialects that log a call more than once, or by its id in any."""
-    single, _ = keep_most_complete(columns)
-    return keep_most_complete(single, "request_id")[0] if any_dialect else single
+    single = keep_once(columns)
+    return keep_most_complete(single, codes_of(single.name("request_id")))[0] if any_dialect else single
 
 
 class Logs:
@@ -228,20 +236,38 @@ def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int 
     times = TimeRange(query.time, query.wall_us, query.tz, query.say)
     logs = Logs(query, loader.wanted)
     times.locate(logs.sources, logs.plans)
-    loader.deferred |= times.trailing or any(plan.repeats for plan in logs.plans)
-    trailing, horizon_us = times.trailing, query.time.horizon_us()
-    request = loader.request(
+    # calls around others: a filter may take the ones and leave the others; what comes by a pipe is read but once
+    unsure = any(plan.nests for plan in logs.plans) and (query.where is not None or bool(logs.streams))
+    loader.deferred |= times.trailing or unsure or any(plan.repeats for plan in logs.plans)
+    if not loader.deferred:
+        with keep_rejects(query.rejects) as rejects:
+            scanned = scan(_request(loader, logs, times), lambda: OnceFold(loader.make_fold()), rejects)
+        if not any_repeated([keys for _, keys in scanned.results]):
+            return _done(query, logs, times, scanned, [result for result, _ in scanned.results])
+        loader.deferred = True
+    return _read_deferred(loader, logs, times)
+
+
+def _request(loader: Loader, logs: Logs, times: TimeRange) -> ScanRequest:
+    plans = logs.plans
+    if loader.deferred:  # what is needed to choose among the rows of a call
+        plans = tuple(msgspec.structs.replace(plan, repeats=True) for plan in plans)
+    return loader.request(
         logs.sources,
-        logs.plans,
+        plans,
         times.ranges,
         streams=logs.streams,
-        inside=EVERY_CALL if trailing else Selection(times.start_us, times.end_us),
-        cache=query.cache,
+        inside=EVERY_CALL if times.trailing else Selection(times.start_us, times.end_us),
+        cache=loader.query.cache,
     )
+
+
+def _read_deferred(loader: Loader, logs: Logs, times: TimeRange) -> Read:
+    """Read all calls, then settle what can be told only then: where the log ends, and which rows are of one call."""
+    query, trailing, horizon_us = loader.query, times.trailing, loader.query.time.horizon_us()
+    request = _request(loader, logs, times)
     with keep_rejects(query.rejects) as rejects:
         scanned = scan(request, (lambda: TrailingFold(horizon_us)) if trailing else loader.make_fold, rejects)
-    if not loader.deferred:
-        return _done(query, logs, times, scanned, scanned.results)
     if trailing:
         times.settle(scanned.report.end_us)
     inside = in_log_order(concat(scanned.results))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from llmmon.formats.mapping import CALL_KEY
-from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, BoolArray, Columns, Names
+from llmmon.formats.mapping import CALL_COPY, CALL_KEY, CALL_KEYS, CALL_PARENT
+from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.filters import Filter
 
 
@@ -82,24 +83,48 @@ class Tally(msgspec.Struct):
         return columns
 
 
-def keep_most_complete(columns: Columns, key: str = CALL_KEY) -> tuple[Columns, int]:
+def keep_once(columns: Columns) -> Columns:
+    """Each call once, in the order of the log: of repeated ones the most complete, of nested ones the inner.
+
+    Only calls with a key can be of one: those of dialects that may hold a call more than once. A call around
+    others is left out where these carry tokens; where only it does, those within are left out.
+    """
+    keys = columns.numbers.get(CALL_KEY)
+    if keys is None:
+        return columns
+    known = ~np.isnan(keys)
+    codes = np.full(columns.size, MISSING_CODE, np.int64)
+    codes[known] = np.unique(keys[known], return_inverse=True)[1]
+    single, _ = keep_most_complete(columns, codes)
+    return without_keys(_leaves(single))
+
+
+def _leaves(columns: Columns) -> Columns:
+    """The calls without those around or within others that count the same tokens."""
+    parents = columns.number(CALL_PARENT)
+    keys = np.where(columns.number(CALL_KEY) == parents, np.nan, columns.number(CALL_KEY))
+    if not np.isin(keys, parents).any():
+        return columns
+    counted = ~np.isnan(columns.number("total_tokens"))
+    around = np.isin(keys, parents[counted]) | (np.isin(keys, parents) & ~counted)
+    within = ~counted & np.isin(parents, keys[counted & ~around])
+    return columns.take(~(around | within))
+
+
+def keep_most_complete(columns: Columns, codes: IntArray) -> tuple[Columns, int]:
     """The calls without repeated ones, in their order, and how many were dropped.
 
-    Only rows with a name in the column `key` can repeat each other: by default those of dialects that log a
-    call more than once, with `request_id` any. Of such rows the one with the most tokens stays; among equals
-    one with a latency, then one with a time, then the last.
+    Rows with the same code (none where it is negative) are of one call. Of them the one with the most tokens
+    stays; among equals an original, then one with a latency, then one with a time, then the last.
     """
-    names = columns.names.get(key)
-    if names is None:
-        return columns, 0
-    rest = without_key(columns)
-    keyed = np.flatnonzero(names.codes != MISSING_CODE)
-    codes = _distinct(names)[names.codes[keyed]]
+    keyed = np.flatnonzero(codes != MISSING_CODE)
+    codes = codes[keyed]
     order = np.lexsort(
         (
             keyed,
             columns.timestamp[keyed] != MISSING_TIME,
             ~np.isnan(columns.number("latency_ms")[keyed]),
+            columns.number(CALL_COPY)[keyed] != 1,
             np.nan_to_num(columns.number("total_tokens")[keyed], nan=-1.0),
             codes,
         )
@@ -107,21 +132,59 @@ def keep_most_complete(columns: Columns, key: str = CALL_KEY) -> tuple[Columns, 
     last = np.append(codes[order][1:] != codes[order][:-1], True)[: len(order)]
     dropped = keyed[order[~last]]
     if not len(dropped):
-        return rest, 0
+        return columns, 0
     kept = np.ones(columns.size, np.bool_)
     kept[dropped] = False
-    return rest.take(kept), len(dropped)
+    return columns.take(kept), len(dropped)
 
 
-def _distinct(names: Names) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """For each code the first code of the same name: names joined from several sources may hold one twice."""
+def codes_of(names: Names) -> IntArray:
+    """Codes that are the same for the same name: names joined from several sources may hold one twice."""
     first: dict[str, int] = {}
-    return np.array([first.setdefault(value, code) for code, value in enumerate(names.values)], np.int64)
+    codes = np.array([*(first.setdefault(value, code) for code, value in enumerate(names.values)), -1], np.int64)
+    return codes[names.codes]
 
 
-def without_key(columns: Columns) -> Columns:
-    """The calls without the column that only identifies repeated ones."""
-    if CALL_KEY not in columns.names:
+def without_keys(columns: Columns) -> Columns:
+    """The calls without the columns that only tell which are one."""
+    if columns.numbers.keys().isdisjoint(CALL_KEYS):
         return columns
-    names = {name: column for name, column in columns.names.items() if name != CALL_KEY}
-    return msgspec.structs.replace(columns, names=names)
+    numbers = {name: column for name, column in columns.numbers.items() if name not in CALL_KEYS}
+    return msgspec.structs.replace(columns, numbers=numbers)
+
+
+Keys = tuple[FloatArray, FloatArray]  # of calls, and of the calls around them
+
+
+class OnceFold:
+    """Another fold, and the keys of the calls that it was given: 16 bytes for each that has one."""
+
+    def __init__(self, fold: Any) -> None:
+        self._fold = fold
+        self._keys: list[FloatArray] = []
+        self._parents: list[FloatArray] = []
+
+    def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
+        """Take a block in."""
+        if CALL_KEY in columns.numbers:
+            for into, name in ((self._keys, CALL_KEY), (self._parents, CALL_PARENT)):
+                found = columns.number(name)
+                into.append(found[~np.isnan(found)])
+        self._fold.add(without_keys(columns), samples)
+
+    def result(self) -> tuple[Any, Keys]:
+        """What the other fold made of the calls, and the keys."""
+        return self._fold.result(), (_joined(self._keys), _joined(self._parents))
+
+
+def any_repeated(found: Sequence[Keys]) -> bool:
+    """Whether a call came twice, or stands around another."""
+    keys, parents = (_joined([part[which] for part in found]) for which in (0, 1))
+    if not len(keys):
+        return False
+    keys = np.sort(keys)
+    return bool((keys[1:] == keys[:-1]).any()) or bool(np.isin(np.unique(parents), keys, assume_unique=True).any())
+
+
+def _joined(parts: Sequence[FloatArray]) -> FloatArray:
+    return np.concatenate(parts) if parts else np.empty(0)

@@ -38,8 +38,8 @@ FIELDS: Final = needed_fields([statistic_name(METRICS[name], "count") for name i
 _Parts = list[Aggregates]
 
 
-class VigilFold(AggregatesFold):
-    """Aggregates as the monitor wants them, of calls from `since_us` on."""
+class IncidentMonitorFold(AggregatesFold):
+    """Partials as the monitor wants them, of calls from `since_us` on."""
 
     def __init__(self, since_us: int) -> None:
         super().__init__([(_MEASURES, _GROUPING), _BY_ERROR], _MOST_VALUES, merge_every=16)
@@ -57,7 +57,7 @@ class Found(msgspec.Struct, frozen=True):
     learning: str = "learning from the log's history"
 
 
-class Vigil:
+class IncidentMonitor:
     """Watches what is appended from `since_us` on, and what stood in the logs before, which is read beside."""
 
     def __init__(self, query: Query, since_us: int | None) -> None:
@@ -125,9 +125,9 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
 
     def work() -> _Parts:
         try:
-            results = read(asked, FIELDS, lambda: VigilFold(0)).results
+            results = read(asked, FIELDS, lambda: IncidentMonitorFold(0)).results
         except LlmmonError:
-            return VigilFold(0).result()
+            return IncidentMonitorFold(0).result()
         return [merge(parts) for parts in zip(*results, strict=True)]
 
     return work

@@ -19,7 +19,7 @@ from llmmon.ingest.report import COUNTS, SourceReport
 from llmmon.ingest.sources import expand
 from llmmon.ingest.time_range import Now
 from llmmon.live.incident_monitor import FIELDS as WATCHED_FIELDS
-from llmmon.live.incident_monitor import Vigil, VigilFold
+from llmmon.live.incident_monitor import IncidentMonitor, IncidentMonitorFold
 from llmmon.live.rolling import LONGEST_US, Recent
 from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.aggregation import Measures, evaluate
@@ -111,17 +111,17 @@ class WatchPlan(msgspec.Struct, frozen=True, kw_only=True):
 class _WatchFold:
     """One reading's calls, counted for the display and for the monitor; without `now_us` now is the last event."""
 
-    def __init__(self, recent: Recent, vigil: VigilFold, now_us: int | None) -> None:
+    def __init__(self, recent: Recent, monitor: IncidentMonitorFold, now_us: int | None) -> None:
         self._recent = recent
-        self._vigil = vigil
+        self._monitor = monitor
         self._now_us = now_us
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
         self._recent.add(columns, self._now_us or max(self._recent.last_us or 0, int(columns.timestamp.max(initial=0))))
-        self._vigil.add(columns, samples)
+        self._monitor.add(columns, samples)
 
     def result(self) -> tuple[Recent, list[Aggregates]]:
-        return self._recent, self._vigil.result()
+        return self._recent, self._monitor.result()
 
 
 class Watcher:
@@ -148,8 +148,8 @@ class Watcher:
         self._new = 0
         self._alerts = _Alerts(plan.state)
         self._first = True
-        self._with_vigil = plan.anomalies
-        self._vigil: Vigil | None = None
+        self._monitors = plan.anomalies
+        self._monitor: IncidentMonitor | None = None
         self.window_us = min(plan.window_us, LONGEST_US)
         self.by = plan.by
         self.sort = plan.sort
@@ -171,8 +171,8 @@ class Watcher:
         now_us = self._clock()
         first, self._first = self._first, False
         since_us = None if self._replay else now_us - max(self.window_us, _FIRST_LOOK_US)
-        if first and self._with_vigil:
-            self._vigil = Vigil(self._query, since_us)
+        if first and self._monitors:
+            self._monitor = IncidentMonitor(self._query, since_us)
         growth = read_new(
             msgspec.structs.replace(self._query, wall_us=now_us, progress=self._query.progress if first else None),
             self._fields,
@@ -191,13 +191,13 @@ class Watcher:
         now_us = self.now_us
         self._recent.forget(now_us)
         self._alerts.refresh()
-        if self._vigil is not None:
-            self._vigil.tend(now_us)
+        if self._monitor is not None:
+            self._monitor.tend(now_us)
 
     def _fold(self, now_us: int) -> _WatchFold:
         recent = Recent(self._dimensions, self._recent.measures)
-        since_us = self._vigil.since_us if self._vigil else 0
-        return _WatchFold(recent, VigilFold(since_us), None if self._replay else now_us)
+        since_us = self._monitor.since_us if self._monitor else 0
+        return _WatchFold(recent, IncidentMonitorFold(since_us), None if self._replay else now_us)
 
     def _named(self) -> tuple[str, ...]:
         """The paths of the logs; folders and globs are only looked at every few seconds."""
@@ -210,8 +210,8 @@ class Watcher:
             now_us = max([self._recent.last_us or 0, *(recent.last_us or 0 for recent, _ in growth.results)]) + 1
         for recent, parts in growth.results:
             self._recent.absorb(recent, now_us)
-            if self._vigil is not None:
-                self._vigil.add(parts)
+            if self._monitor is not None:
+                self._monitor.add(parts)
         self._checkpoints = growth.checkpoints
         self._pending = growth.pending
         self._new += growth.source.requests
@@ -229,7 +229,7 @@ class Watcher:
         every = self._recent.window((), self.window_us, now_us)
         grouped = self._recent.window(self.by, self.window_us, now_us)
         new, self._new = self._new, 0
-        found = self._vigil.found if self._vigil is not None else None
+        found = self._monitor.found if self._monitor is not None else None
         return LiveReport(
             logs=", ".join(self._query.logs),
             tz=self._query.tz,
@@ -285,8 +285,8 @@ class Watcher:
 
     def close(self) -> None:
         """End what runs beside."""
-        if self._vigil is not None:
-            self._vigil.close()
+        if self._monitor is not None:
+            self._monitor.close()
 
 
 class _Alerts:

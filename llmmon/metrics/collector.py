@@ -1,4 +1,4 @@
-"""Aggregating calls and samples over windows: `MetricsAggregator`, and `aggregate`, which the tool runs on."""
+"""The library's way in: record calls and samples in a `MetricsCollector`, read them with a `MetricsAggregator`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,7 @@ import numpy as np
 
 from llmmon.errors import UsageError
 from llmmon.metrics.aggregates import GroupKey
-from llmmon.metrics.aggregation import (
-    _GUIDE_SUMMARY,
-    _QUALITY,
-    Measures,
-    _none_for_nan,
-    _of_samples,
-    aggregate,
-    evaluate,
-)
+from llmmon.metrics.aggregation import Measures, aggregate, evaluate
 from llmmon.metrics.columns import EMPTY, MISSING_TIME, BoolArray, Columns, FloatArray, Interner, Names, concat
 from llmmon.metrics.definitions import AGGREGATIONS, ALIASES, METRICS, STATISTICS, statistic_called, statistic_name
 from llmmon.metrics.grouping import Grouping
@@ -211,6 +203,35 @@ def columns_of(requests: list[RequestMetrics]) -> Columns:
             "status": Names(status, _STATUSES),
         },
     )
+
+
+_QUALITY: Final = "llm_quality_score"
+_GUIDE_SUMMARY: Final = (
+    *("latency_avg_ms", "latency_p95_ms", "latency_p99_ms", "tokens_total"),
+    *("cost_total_usd", "error_count", "request_count", "quality_avg"),
+)
+
+
+def _none_for_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _of_samples(values: FloatArray, aggregation: str, minutes: float) -> float | None:
+    if aggregation == "count":
+        return float(len(values))
+    if not len(values):
+        return None
+    match aggregation:
+        case "avg":
+            return float(values.mean())
+        case "sum":
+            return float(values.sum())
+        case "rate":
+            return len(values) / minutes
+        case "min" | "max":
+            return float(values.min() if aggregation == "min" else values.max())
+        case _:
+            return float(np.quantile(values, int(aggregation[1:]) / 100))
 
 
 class MetricsAggregator:

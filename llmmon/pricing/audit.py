@@ -9,12 +9,11 @@ import msgspec
 import numpy as np
 
 from llmmon.metrics.aggregates import GroupIndex, GroupKey, Run, Values, compact, known_keys
-from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
+from llmmon.metrics.columns import BoolArray, CodeArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
     Quoted,
     Usage,
-    at_stand_in,
     calculate,
     charge,
     doubtful_zeros,
@@ -26,6 +25,8 @@ from llmmon.pricing.costs import (
     without_price,
 )
 from llmmon.pricing.disagreements import Case, Cause, causes_of, differ
+from llmmon.pricing.doubts import Doubt
+from llmmon.pricing.model_names import is_self_hosted, parse
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.what_if import Alternative, alternative
 
@@ -33,6 +34,7 @@ from llmmon.pricing.what_if import Alternative, alternative
 FIGURES: Final = (
     *("calls", "prompt_tokens", "completion_tokens", "cached_tokens", "priced_calls", "logged_calls", "logged"),
     *("calculated_calls", "calculated", "unpriced_calls", "certain", "compared_calls", "compared_logged"),
+    *("certain_calls", "tokens", "certain_tokens", "unpriced_tokens", "unpriced_silent_calls", "unpriced_without_cost"),
     *("compared_recalculated", "disagreeing_calls", "gateway_hits", "gateway_saved", "read_saved", "write_extra"),
 )
 
@@ -60,7 +62,6 @@ class PricedBlock(msgspec.Struct, frozen=True, eq=False):
     recalculated: FloatArray
     priced: Columns
     partial: BoolArray  # some of the usage has no price
-    stood_in: BoolArray  # some of the usage was priced as another kind
 
     @property
     def cost(self) -> FloatArray:
@@ -80,15 +81,46 @@ class PricedBlock(msgspec.Struct, frozen=True, eq=False):
         return self.compared & differ(self.logged, self.recalculated)
 
     @property
-    def certain(self) -> BoolArray:
-        """Calls whose cost is certain, see `costs.CostReport.certain_share`."""
-        as_logged = ~np.isnan(self.priced.number("cost_logged_usd"))
-        contradicted = self.disagreeing & self.quoted.certain
-        calculated = ~np.isnan(self.priced.number("cost_calculated_usd"))
-        sure = self.quoted.certain & self.columns.dated & ~(self.doubtful | self.partial | self.stood_in)
-        sure = self.hits | sure
-        certain: BoolArray = (as_logged & ~contradicted) | (calculated & sure)
-        return certain
+    def doubts(self) -> CodeArray:
+        """Why the cost of each call is uncertain: a place in `Doubt`, -1 where it is certain; shape (calls,)."""
+        found = np.full(self.columns.size, -1, np.int32)
+        for doubt, calls in self._doubted():
+            found[calls & (found < 0)] = _DOUBTS.index(doubt)
+        found[(self.priced.number("unpriced") != 1) & (np.isnan(self.cost) | self.hits)] = -1
+        return found
+
+    def _doubted(self) -> Iterator[tuple[Doubt, BoolArray]]:
+        """The calls of each doubt, the weightiest first."""
+        unknown, logged = np.isnan(self.cost), ~np.isnan(self.priced.number("cost_logged_usd"))
+        listed, models = self.quoted.index >= 0, self.columns.name("model")
+        yield Doubt.NO_MODEL, unknown & (models.codes < 0)
+        yield Doubt.SELF_HOSTED, unknown & ~listed & self._self_hosted
+        yield Doubt.NO_PRICE, unknown & ~listed
+        yield Doubt.NO_USAGE, unknown & ~self.usage.used
+        yield Doubt.PART_WITHOUT_PRICE, self.partial & ~logged
+        yield Doubt.INCOMPLETE_USAGE, unknown
+        yield Doubt.LOGGED_ZERO, self.doubtful & ~logged
+        yield Doubt.CONTRADICTED, logged & self.disagreeing & self.quoted.certain
+        for doubt in (Doubt.MODEL_GUESSED, Doubt.DISCOUNT_GUESSED):
+            yield doubt, ~logged & self.quoted.doubted(doubt)
+        yield Doubt.NO_TIME, ~logged & ~self.columns.dated
+
+    @property
+    def _self_hosted(self) -> BoolArray:
+        models, providers = self.columns.name("model"), self.columns.name("provider")
+        by_model = np.array([parse(name, None).self_hosted for name in models.values] + [False])
+        by_provider = np.array([is_self_hosted(name) for name in providers.values] + [False])
+        hosted: BoolArray = by_model[models.codes] | by_provider[providers.codes]
+        return hosted
+
+    @property
+    def tokens(self) -> FloatArray:
+        """What each call used, in and out; shape (calls,)."""
+        usage = self.usage
+        return usage.prompt + usage.output + (0.0 if usage.reasoning is None else usage.reasoning)
+
+
+_DOUBTS: Final = tuple(Doubt)
 
 
 def block_of(columns: Columns, plan: CostPlan) -> PricedBlock:
@@ -100,7 +132,6 @@ def block_of(columns: Columns, plan: CostPlan) -> PricedBlock:
         usage=usage,
         quoted=quoted,
         partial=without_price(usage, quoted),
-        stood_in=at_stand_in(usage, quoted),
         hits=gateway_hits(columns),
         doubtful=doubtful_zeros(columns),
         logged=columns.number("cost_usd"),
@@ -122,7 +153,15 @@ def figures(block: PricedBlock) -> Iterator[tuple[str, FloatArray | BoolArray]]:
     yield "calculated_calls", ~np.isnan(calculated)
     yield "calculated", calculated
     yield "unpriced_calls", block.priced.number("unpriced")
-    yield "certain", np.where(block.certain, cost, 0.0)
+    certain, unpriced = block.doubts < 0, block.priced.number("unpriced") == 1
+    billed, tokens = ~np.isnan(cost) | unpriced, block.tokens
+    yield "certain", np.where(certain, cost, 0.0)
+    yield "certain_calls", certain & billed
+    yield "tokens", np.where(billed, tokens, 0.0)
+    yield "certain_tokens", np.where(certain & billed, tokens, 0.0)
+    yield "unpriced_tokens", np.where(unpriced & np.isnan(cost), tokens, 0.0)
+    yield "unpriced_without_cost", unpriced & np.isnan(cost)
+    yield "unpriced_silent_calls", unpriced & np.isnan(cost) & (tokens == 0)
     yield "compared_calls", compared
     yield "compared_logged", np.where(compared, block.logged, 0.0)
     yield "compared_recalculated", np.where(compared, block.recalculated, 0.0)
@@ -189,6 +228,7 @@ class CostTally(msgspec.Struct, frozen=True, eq=False):
     groups: Mapping[GroupKey, Totals] = {}  # FIGURES
     causes: Mapping[Cause, Totals] = {}  # calls, logged, recalculated
     largest: tuple[Disagreement, ...] = ()
+    doubts: Mapping[Doubt, Totals] = {}  # calls, tokens, cost
     unpriced: Mapping[UnpricedKey, Totals] = {}  # calls, prompt tokens, completion tokens
     zeros: Mapping[str | None, Totals] = {}  # model: calls, tokens, calls recalculated, recalculated
     users: Mapping[str | None, Totals] = {}  # priced calls, cost
@@ -208,6 +248,7 @@ def tally(columns: Columns, plan: CostPlan) -> CostTally:
         groups=_groups(block),
         causes=causes,
         largest=largest,
+        doubts=_doubts(block),
         unpriced=_unpriced(block),
         zeros=_zeros(block),
         users=_by_name(columns, "user", known, np.ones(columns.size), cost),
@@ -232,6 +273,7 @@ def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
         groups=_added(part.groups for part in parts),
         causes=_added(part.causes for part in parts),
         largest=tuple(rows[:largest]),
+        doubts=_added(part.doubts for part in parts),
         unpriced=_added(part.unpriced for part in parts),
         zeros=_added(part.zeros for part in parts),
         users=_added(part.users for part in parts),
@@ -296,6 +338,19 @@ def _disagreement(columns: Columns, row: int, logged: int, recalculated: int, ca
     return Disagreement(logged, recalculated, cause, position, int(columns.timestamp[row]), *names)
 
 
+def _doubts(block: PricedBlock) -> dict[Doubt, Totals]:
+    """Calls, tokens and known cost of each reason for doubt."""
+    codes = block.doubts
+    rows = np.flatnonzero(codes >= 0)
+    if not len(rows):
+        return {}
+    why = Names(codes[rows], [doubt.value for doubt in _DOUBTS])
+    columns = block.columns.take(rows)
+    named = msgspec.structs.replace(columns, names={**columns.names, _ADDED: why})
+    sums = _by_names(named, (_ADDED,), np.ones(len(rows)), block.tokens[rows], block.cost[rows])
+    return {Doubt(key[0]): row for key, row in sums.items()}
+
+
 def _unpriced(block: PricedBlock) -> dict[UnpricedKey, Totals]:
     rows = np.flatnonzero(block.priced.number("unpriced") == 1)
     columns = block.columns.take(rows)
@@ -311,9 +366,8 @@ def _unpriced(block: PricedBlock) -> dict[UnpricedKey, Totals]:
 
 def _zeros(block: PricedBlock) -> dict[str | None, Totals]:
     known = block.doubtful & ~np.isnan(block.recalculated)
-    tokens = block.usage.prompt + block.usage.output + (0.0 if block.usage.reasoning is None else block.usage.reasoning)
     return _by_name(
-        block.columns, "model", block.doubtful, np.ones(block.columns.size), tokens, known, block.recalculated
+        block.columns, "model", block.doubtful, np.ones(block.columns.size), block.tokens, known, block.recalculated
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.record import USAGE, Status
 from llmmon.pricing.cost_modes import CostMode
+from llmmon.pricing.doubts import Doubt
 from llmmon.pricing.price_list import KINDS, NEWEST_US, STANDARD_TIERS, Listing, Quote
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.units import BASE
@@ -185,6 +186,12 @@ class Quoted(msgspec.Struct, frozen=True, eq=False):
         found: BoolArray = table[self.index]
         return found
 
+    def doubted(self, doubt: Doubt) -> BoolArray:
+        """Calls whose price is uncertain for a reason; shape (calls,)."""
+        table = np.array([quote.doubt is doubt for quote in self.quotes] + [False])
+        found: BoolArray = table[self.index]
+        return found
+
 
 def quote(columns: Columns, table: PriceTable, undated_us: int | None = None) -> Quoted:
     """The price of each call's model at its provider, tier and time; each distinct one is resolved once."""
@@ -269,7 +276,11 @@ def _spelt_out(keys: IntArray, fields: list[Names], sizes: list[int]) -> Iterato
             names.values[code] if code >= 0 else None for names, code in zip(fields, reversed(codes), strict=True)
         )
         faster = (speed or "").strip().casefold()
-        yield model, provider, (tier or "").strip().casefold() if faster in STANDARD_TIERS else faster
+        yield (
+            model,
+            provider,
+            (tier or "").strip().casefold() if faster in STANDARD_TIERS or not faster.isalpha() else faster,
+        )
 
 
 _REQUEST: Final = list(KINDS).index("request")
@@ -428,22 +439,15 @@ def _surcharges(rates: FloatArray) -> dict[str, FloatArray]:
 
 
 def without_price(usage: Usage, quoted: Quoted) -> BoolArray:
-    """Calls that used something beside tokens that their model has no price for; shape (calls,)."""
+    """Calls that used something that their model has no price for, beside tokens that have one; shape (calls,).
+
+    Audio at the price of text is no price.
+    """
     found: BoolArray = np.zeros(len(usage.prompt), np.bool_)
     for name, amounts in usage.apart.items():
-        wider = KINDS[name].inside
-        priced = np.array([_is_priced(quoted_one, (name, *wider)) for quoted_one in quoted.quotes] + [False])
+        kinds = (name,) if KINDS[name].differs else (name, *KINDS[name].inside)
+        priced = np.array([_is_priced(each, kinds) for each in quoted.quotes] + [False])
         found |= (amounts > 0) & ~priced[quoted.index] & (quoted.index >= 0)
-    return found
-
-
-def at_stand_in(usage: Usage, quoted: Quoted) -> BoolArray:
-    """Calls with tokens of a kind that seldom costs the same as others, and has no price of its own; shape (calls,)."""
-    found: BoolArray = np.zeros(len(usage.prompt), np.bool_)
-    for name, amounts in usage.apart.items():
-        if KINDS[name].differs:
-            priced = np.array([_is_priced(quoted_one, (name,)) for quoted_one in quoted.quotes] + [False])
-            found |= (amounts > 0) & ~priced[quoted.index] & (quoted.index >= 0)
     return found
 
 

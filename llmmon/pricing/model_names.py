@@ -72,6 +72,10 @@ _VENDOR_PREFIXES: Final = (
     ("babbage-", "openai"),
     ("text-embedding-0", "google"),
     ("text-multilingual-embedding", "google"),
+    ("whisper-1", "openai"),
+    ("tts-1", "openai"),
+    ("sonar", "perplexity"),
+    ("mistral-ocr", "mistral"),
     ("embed-", "cohere"),
     ("rerank-", "cohere"),
 )
@@ -87,6 +91,12 @@ _REGION: Final = re.compile(r"^(?:us|eu|apac|ap|jp|au|ca|sa|global|us-gov)\.(?=[
 _CLAUDE: Final = re.compile(r"^claude-(opus|sonnet|haiku)-(\d)[.-](\d)(?=$|[-@])")
 _COMPACT_DATE: Final = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 _FREE: Final = ":free"
+# weights on a server of one's own: tags of Ollama, quantized weights, files
+_WEIGHTS: Final = re.compile(
+    r":(?:e?\d+(?:\.\d+)?[bm]|\d+x\d+b|latest)(?:$|[-:])"
+    r"|(?:^|[-_./])(?:awq|gptq|gguf|ggml|exl2|mlx|bnb|nf4|int[48]|[48]bit|w4a16|w8a8|i?q[2-8]_[0-9k]\w*)(?:$|[-_./:])"
+    r"|\.(?:gguf|safetensors|bin|pt|onnx)$|^(?:/|\./|\.\./|~|[a-z]:[\\/]|file:)"
+)
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -144,6 +154,7 @@ def parse(model: str, provider: str | None, listed: frozenset[str] = frozenset()
     steps = list(_without_prefixes(name, named, listed))
     bare = steps[-1][1]
     hosted = is_self_hosted(provider) or any(is_self_hosted(part) for part in name.split("/")[:-1])
+    hosted |= named is None and steps[-1][0] is None and _WEIGHTS.search(name) is not None
     exact = list(dict.fromkeys(_references(steps, named)))
     known = [reference.provider for reference in exact]
     guesses = [Reference(p, ref, guessed=True) for ref in _altered(bare) for p in dict.fromkeys(known)]

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from llmmon.pricing.doubts import Doubt
 from llmmon.pricing.units import LIST_MODULE, units
 from llmmon.text.times import DAY_US
 
@@ -47,11 +48,16 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """The rates of one model, tier and time; `certain` unless a name, region, date or tier had to be guessed."""
+    """The rates of one model, tier and time; `doubt` where a name, region, date or tier had to be guessed."""
 
     rates: Rates
-    certain: bool
+    doubt: Doubt | None
     model: str  # as the price list names it
+
+    @property
+    def certain(self) -> bool:
+        """Whether nothing had to be guessed."""
+        return self.doubt is None
 
 
 FREE: Final = Rates(((0.0,) * len(KINDS),))
@@ -200,8 +206,8 @@ def _digest() -> str:
 
 NEWEST_US: Final = 1 << 62  # later than every price change
 STANDARD_TIERS: Final = frozenset({"", "default", "standard", "auto", "scale", "on_demand", "ondemand", "on-demand"})
-_BATCH: Final = frozenset({"batch", "batches", "batch_api"})
-_BATCH_SHARE: Final = 0.5  # what all vendors that sell batches ask, where the list has no batch price for the time
+BATCH: Final = frozenset({"batch", "batches", "batch_api"})
+BATCH_SHARE: Final = 0.5  # what all vendors that sell batches ask, where the list has no batch price for the time
 _MOST_DAYS: Final = 36_525  # a hundred years: no log is longer, and times that differ by more are faults
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -215,6 +221,11 @@ class Listing(msgspec.Struct, frozen=True, eq=False):
     parts: tuple[Any, ...] = ()  # entries with `prices` and perhaps a `constraint`, a later one wins
     variants: tuple[Any, ...] = ()  # entries that apply `when` the request was of a kind, an earlier one wins
 
+    @property
+    def doubt(self) -> Doubt | None:
+        """What is uncertain about it being the model's."""
+        return Doubt.MODEL_GUESSED if self.guessed else None
+
     def breaks(self, start_us: int, end_us: int) -> list[int]:
         """The times in (start, end] at which the price may change, in microseconds, ascending."""
         conditions = (_condition(entry) for entry in (*self.parts, *self.variants))
@@ -223,7 +234,7 @@ class Listing(msgspec.Struct, frozen=True, eq=False):
     def at(self, time_us: int, tier: str) -> Quote | None:
         """The rates at a time in a service tier; None where the list has no token price for the model."""
         if self.own is not None:
-            return Quote(self.own, certain=not self.guessed, model=self.model)
+            return Quote(self.own, self.doubt, self.model)
         active = tuple(_active(_condition(entry), time_us) for entry in (*self.parts, *self.variants))
         return _quote(self, tier, active)
 
@@ -240,9 +251,10 @@ def _quote(listing: Listing, tier: str, active: tuple[bool, ...]) -> Quote | Non
             prices |= {key: price for key, price in vars(variant.prices).items() if price is not None}
             matched = True
     rates = _rates_of(prices)
-    if rates is not None and not matched and tier in _BATCH:
-        rates = rates.times(_BATCH_SHARE)
-    return None if rates is None else Quote(rates, matched and not listing.guessed, listing.model)
+    if rates is not None and not matched and tier in BATCH:
+        rates = rates.times(BATCH_SHARE)
+    doubt = listing.doubt or (None if matched else Doubt.DISCOUNT_GUESSED)
+    return None if rates is None else Quote(rates, doubt, listing.model)
 
 
 def _condition(entry: Any) -> Any:
@@ -274,7 +286,7 @@ def _price_at(price: Any, prompt_tokens: int) -> float:
 
 def _contexts(tier: str) -> Mapping[str, str]:
     """What the price list calls a service tier."""
-    if tier in _BATCH:
+    if tier in BATCH:
         return {"processing": "batch"}
     return {"service_tier": tier, "speed": tier}
 
@@ -361,7 +373,52 @@ def _owns(provider: Any, model: str) -> bool:
 
 
 def _find_model(provider: Any, model: str) -> Any | None:
-    return next((entry for entry in provider.models if _holds(entry.match, model)), None)
+    return next((entry for entry in provider.models if _holds(entry.match, model) and _is_meant(entry, model)), None)
+
+
+# what may follow a model's name (or stand before it) without making it another model
+_SAME: Final = frozenset(
+    (
+        "preview latest exp experimental beta rc v rev default us eu apac ap jp au ca global instruct chat it thinking "
+        "high medium low minimal xhigh none k m online nitro floor extended batch free"
+    ).split()
+)
+
+
+def _is_meant(entry: Any, name: str) -> bool:
+    """Whether a name that fits a model's clause is the model's, and does not only begin like it: `gpt-9-weird`."""
+    parts = _parts_that_hold(entry.match, name)
+    if not parts or name == entry.id.lower() or name.startswith("ft:") or ".ft-" in name:
+        return True
+    rest = name
+    for part in sorted({*parts, entry.id.lower()}, key=len, reverse=True):
+        before, found, after = rest.partition(part)
+        rest = rest if not found else f"{'' if before.endswith(('.', '/', ':')) else before} {after}"
+    return all(word in _SAME for word in re.findall(r"[a-z]+", rest))
+
+
+def _parts_that_hold(clause: Any, name: str) -> list[str]:
+    """The texts of the clauses that hold without being the whole name; none if one is the whole, or its pattern."""
+    found: list[str] = []
+    for each in _leaves(clause):
+        if _holds(each, name):
+            match vars(each):
+                case {"starts_with": str(part)} | {"ends_with": str(part)} | {"contains": str(part)}:
+                    found.append(part.lower())
+                case {"regex": str(pattern)} if pattern.startswith("^(?!"):
+                    continue  # says only what the name is not
+                case _:
+                    return []
+    return found
+
+
+def _leaves(clause: Any) -> Iterator[Any]:
+    inner = vars(clause).get("or_") or vars(clause).get("and_")
+    if inner is None:
+        yield clause
+    else:
+        for each in inner:
+            yield from _leaves(each)
 
 
 def _find_elsewhere(providers: Sequence[Any], provider: Any, model: str) -> Any | None:

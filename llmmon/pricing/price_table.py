@@ -5,33 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import isfinite
 from typing import Any
 
 import msgspec
 
 from llmmon.errors import ConfigError
 from llmmon.pricing.model_names import ModelName, parse
+from llmmon.pricing.own_prices import OwnListing, Reading
 from llmmon.pricing.price_list import (
     FREE,
-    KINDS,
     BundledPrices,
     Listing,
     PriceSource,
-    Rates,
     find,
     find_by_deployment,
     listing_of,
-    with_stand_ins,
 )
-from llmmon.text.names import unknown
 
 
 class Override(msgspec.Struct, frozen=True):
     """The user's own prices for the models that a pattern matches."""
 
     pattern: str
-    rates: Rates
+    prices: OwnListing
 
     def matches(self, name: ModelName) -> bool:
         """Whether the pattern is the name as logged or without prefixes; `*` stands for any text."""
@@ -48,11 +44,11 @@ class PriceTable(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, prices: Mapping[str, Any] | None = None, source: PriceSource | None = None) -> PriceTable:
         """A table with overrides as in the configuration's `[prices]`; raises `ConfigError` with all faults."""
-        faults: list[str] = []
-        overrides = tuple(_override(pattern, given, faults) for pattern, given in (prices or {}).items())
-        if faults:
+        reading = Reading()
+        overrides = tuple(Override(name, reading.listing(name, given)) for name, given in (prices or {}).items())
+        if reading.faults:
             raise ConfigError(
-                "\n".join(faults), hint="prices are USD per million tokens: input, output, cache_read, ..."
+                "\n".join(reading.faults), hint="prices are USD per million tokens: input, output, cache_read, ..."
             )
         # an exact name before patterns, a longer pattern before a shorter one
         ordered = tuple(sorted(overrides, key=lambda o: ("*" in o.pattern, -len(o.pattern))))
@@ -76,30 +72,17 @@ class PriceTable(msgspec.Struct, frozen=True):
         return _listing(self, model, provider)
 
 
-def _override(pattern: str, given: Any, faults: list[str]) -> Override:
-    """An override from the configuration: a table of prices, or 0 for a free model; adds what is wrong to `faults`."""
-    known = {unit.key: kind for kind, unit in KINDS.items()}
-    if given == 0 and not isinstance(given, (bool, Mapping)):
-        return Override(pattern, FREE)
-    if not isinstance(given, Mapping) or not given:
-        faults.append(f"prices.{pattern!r}: a table of prices or 0 is needed, not {given!r}")
-        return Override(pattern, FREE)
-    for key, value in given.items():
-        if key not in known:
-            faults.append(f"prices.{pattern!r}: {unknown('price', str(key), known)}")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
-            faults.append(f"prices.{pattern!r}.{key}: a number of at least 0 is needed, not {value!r}")
-    if faults:
-        return Override(pattern, FREE)
-    return Override(pattern, Rates((with_stand_ins({known[key]: float(value) for key, value in given.items()}),)))
-
-
 @lru_cache(maxsize=16_384)
 def _listing(table: PriceTable, model: str, provider: str | None) -> Listing | None:
     name = parse(model, provider)
-    own = next((override for override in table.overrides if override.matches(name)), None)
-    if own is not None:
-        return Listing(own.pattern, guessed=False, own=own.rates)
+    own = next((override.prices for override in table.overrides if override.matches(name)), None)
+    if own is not None and own.own is not None:
+        return own
+    listed = _in_list(table, name, model, provider)
+    return listed if own is None else msgspec.structs.replace(own, listed=listed)
+
+
+def _in_list(table: PriceTable, name: ModelName, model: str, provider: str | None) -> Listing | None:
     if name.self_hosted:
         return None
     if name.free:

@@ -24,7 +24,7 @@ class Unit(msgspec.Struct, frozen=True):
 
     `key` is its name in `[prices]`, `list_keys` those in the price list, the first that has a price counts. A price of
     1 is a dollar for `per` units. `stand_in` is the kind whose price it takes where it has none; `inside` are all kinds
-    of which it is a part. `differs`: models that do not bill it apart are rare, so that a stand-in is a guess.
+    of which it is a part. `differs`: it seldom costs the same as they do, so that the price of none stands in for it.
     """
 
     name: str
@@ -71,7 +71,10 @@ _NAMES: Final = {
     "output_reasoning_tokens": "reasoning",
     "requests": "request",
 }
-_DIFFERS: Final = (("audio", "input"), ("audio", "output"), ("image", "output"), ("video", "output"))
+_DIFFERS: Final = tuple(
+    {"family": "tokens", "direction": direction, "modality": modality}
+    for modality, direction in (("audio", "input"), ("audio", "output"), ("image", "output"), ("video", "output"))
+)
 
 
 @cache
@@ -101,7 +104,7 @@ def _unit(name: str, unit: Mapping[str, Any], registry: Mapping[str, Any]) -> Un
         list_keys=(price_key,),
         per=float(unit["per"]),
         inside=tuple(_NAMES.get(other, other) for other in wider),
-        differs=(dimensions.get("modality"), dimensions.get("direction")) in _DIFFERS,
+        differs=dimensions in _DIFFERS,
     )
 
 

@@ -17,6 +17,7 @@ from llmmon.pricing.audit import COST_UNIT, FIGURES, CostFold, CostPlan, CostTal
 from llmmon.pricing.cost_modes import AS_READ, PRICED_BY
 from llmmon.pricing.costs import calculate
 from llmmon.pricing.disagreements import EXPLANATIONS, Cause
+from llmmon.pricing.doubts import REASONS, Doubt
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.what_if import SPREAD, Alternative, check_models
 
@@ -39,6 +40,8 @@ class CostRow(msgspec.Struct, frozen=True):
     calculated_usd: float | None
     unpriced_calls: int
     certain_share: float | None
+    certain_tokens_share: float | None
+    certain_calls_share: float | None
     compared_calls: int
     compared_logged_usd: float | None
     recalculated_usd: float | None
@@ -84,6 +87,16 @@ class UnpricedRow(msgspec.Struct, frozen=True):
     calls: int
     prompt_tokens: int
     completion_tokens: int
+
+
+class UncertainRow(msgspec.Struct, frozen=True):
+    """Calls whose cost is uncertain for one reason; `cost_usd` is what is known of it, None for nothing."""
+
+    reason: Doubt
+    explanation: str
+    calls: int
+    tokens: int
+    cost_usd: float | None
 
 
 class ZeroRow(msgspec.Struct, frozen=True):
@@ -140,11 +153,12 @@ class WhatIfRow(msgspec.Struct, frozen=True):
 class CostReport(msgspec.Struct, frozen=True):
     """What was spent, and how sure that is.
 
-    `certain_share` is the part of the effective total (by money) that is certain, None where the total is 0 or
-    unknown. Certain is a logged cost unless prices that needed no guess contradict it (by more than 1 % and a
-    millionth of a dollar); a calculated cost if the call has a time and its model and tier are in the price list
-    as they are named, unless the log says 0; and a gateway's cache hit. Unpriced calls have no part in the total
-    and therefore none in the share: `totals.complete` says whether there are any.
+    `certain_share` is the part of what was spent that is certain. A logged cost is, unless prices that needed no guess
+    contradict it (by more than 1 % and a millionth of a dollar); a calculated one is if the call has a time and its
+    model, tier and all of its usage are in the price list as they are named, unless the log says 0; and so is a
+    gateway's cache hit. Calls without a price count as uncertain, with what the others cost a token (or, without
+    tokens, a call). `certain_tokens_share` and `certain_calls_share` are the same by tokens and calls. None without
+    any call that costs something. `uncertain` has the rest by reason.
     """
 
     price_table: str
@@ -153,6 +167,7 @@ class CostReport(msgspec.Struct, frozen=True):
     totals: CostRow
     models: tuple[CostRow, ...]  # the groups of `by`, the most expensive first
     certain_share: float | None
+    uncertain: tuple[UncertainRow, ...]
     causes: tuple[CauseRow, ...]
     disagreements: tuple[DisagreementRow, ...]
     unpriced: tuple[UnpricedRow, ...]
@@ -193,6 +208,7 @@ def report(tallied: CostTally, plan: CostPlan, duplicates: DuplicateRow | None =
             sorted(groups, key=lambda row: (-(row.cost_usd or 0.0), [str(name) for name in row.key.values()]))
         ),
         certain_share=totals.certain_share,
+        uncertain=_uncertain_rows(tallied),
         causes=_cause_rows(tallied),
         disagreements=tuple(_disagreement_row(row) for row in tallied.largest),
         unpriced=_unpriced_rows(tallied),
@@ -229,13 +245,38 @@ def _row(key: Mapping[str, str | None], sums: Totals) -> CostRow:
         logged_usd=_usd(found["logged"], found["logged_calls"] > 0),
         calculated_usd=_usd(found["calculated"], found["calculated_calls"] > 0),
         unpriced_calls=found["unpriced_calls"],
-        certain_share=found["certain"] / cost if cost else None,
+        certain_share=_certain_share(found, cost),
+        certain_tokens_share=found["certain_tokens"] / found["tokens"] if found["tokens"] else None,
+        certain_calls_share=_share_of_calls(found),
         compared_calls=found["compared_calls"],
         compared_logged_usd=_usd(found["compared_logged"], compared),
         recalculated_usd=_usd(found["compared_recalculated"], compared),
         difference_usd=_usd(found["compared_logged"] - found["compared_recalculated"], compared),
         disagreeing_calls=found["disagreeing_calls"],
     )
+
+
+def _certain_share(found: Mapping[str, int], cost: int) -> float | None:
+    """The certain part of what was spent, where calls without a price count at what the others cost a token."""
+    unpriced, silent = found["unpriced_tokens"], found["unpriced_silent_calls"]
+    priced_tokens, priced_calls = found["tokens"] - unpriced, found["priced_calls"]
+    if not cost:
+        return _share_of_calls(found) if found["unpriced_without_cost"] else None
+    unknown = (cost * unpriced / priced_tokens if priced_tokens else 0.0) + cost * silent / priced_calls
+    return found["certain"] / (cost + unknown)
+
+
+def _share_of_calls(found: Mapping[str, int]) -> float | None:
+    billed = found["priced_calls"] + found["unpriced_without_cost"]
+    return found["certain_calls"] / billed if billed else None
+
+
+def _uncertain_rows(tallied: CostTally) -> tuple[UncertainRow, ...]:
+    rows = (
+        UncertainRow(doubt, REASONS[doubt], calls, tokens, _usd(cost, cost > 0))
+        for doubt, (calls, tokens, cost) in tallied.doubts.items()
+    )
+    return tuple(sorted(rows, key=lambda row: (-(row.cost_usd or 0.0), -row.tokens, -row.calls, row.reason)))
 
 
 def _cause_rows(tallied: CostTally) -> tuple[CauseRow, ...]:

@@ -29,7 +29,7 @@ from llmmon.reports.overview_fold import (
     Overview,
     OverviewFigures,
     OverviewFold,
-    OverviewLayout,
+    OverviewRequest,
     Quality,
 )
 from llmmon.reports.summary import Statistics, totals_of
@@ -60,35 +60,35 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     query = again.query
     asked = with_quality(query, plan.thresholds) if plan.score else query
     fields = needed_fields(STATISTICS) | {*SHOWN, *plan.by, "finish_reason", "error_type", "status"}
-    layout = OverviewLayout(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
+    request = OverviewRequest(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
     if not (whole := not query.time.has_start):
-        calls = read(asked, fields, lambda: OverviewFold(layout))
-        parts = list(calls.results)
+        calls = read(asked, fields, lambda: OverviewFold(request))
+        aggregates = list(calls.results)
         anomalies, history = find_anomalies(query.quiet(), MonitorPlan())
         before = _before(query.quiet(), calls, history)
     else:
-        extra = ExtraFold(fields, lambda inside: OverviewFold(layout, inside))
-        anomalies, calls = find_anomalies(asked, MonitorPlan(), extra)
-        parts = [part for *_, part in calls.results]
+        beside = ExtraFold(fields, lambda inside: OverviewFold(request, inside))
+        anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
+        aggregates = [part for *_, part in calls.results]
         before = None
     calls = again.named(calls)
-    made = OverviewFigures(layout, parts, calls)
+    figures = OverviewFigures(request, aggregates, calls)
     overview = Overview(
         command=plan.command,
         version=plan.version,
         window=calls.window,
         source=calls.source,
-        exact=made.exact,
-        totals=made.totals,
+        exact=figures.exact,
+        totals=figures.totals,
         anomalies=anomalies,
-        comparison=made.comparison() if whole else made.compared_with(before),
-        course=made.course(),
-        breakdowns=made.breakdowns(),
-        histograms=made.histograms(),
-        errors=made.errors(),
-        finish_reasons=made.finish_reasons(),
-        slowest=made.listed("latency_ms"),
-        dearest=made.listed("cost_usd"),
+        comparison=figures.comparison() if whole else figures.compared_with(before),
+        course=figures.course(),
+        breakdowns=figures.breakdowns(),
+        histograms=figures.histograms(),
+        errors=figures.errors(),
+        finish_reasons=figures.finish_reasons(),
+        slowest=figures.listed("latency_ms"),
+        most_expensive=figures.listed("cost_usd"),
         quality=_quality(query, plan.thresholds) if plan.score else None,
         alerts=_episodes(plan.state, calls.window),
         slos=_slo_statuses(plan.slos, query, calls.window),

@@ -15,11 +15,24 @@ from llmmon.ingest.query import Read
 from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import Fold
 from llmmon.metrics.aggregates import Aggregates, Values, merge, regroup, sorted_run
-from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures, TopFold, evaluate, top
+from llmmon.metrics.aggregation import (
+    EXACT_VALUES,
+    WIDTHS,
+    AggregatesFold,
+    Measures,
+    TimelineFold,
+    Timelines,
+    TopFold,
+    evaluate,
+    layers,
+    merge_timelines,
+    shown_width,
+    top,
+    widened,
+)
 from llmmon.metrics.columns import Columns, concat
 from llmmon.metrics.definitions import METRICS, SUMMARY
 from llmmon.metrics.grouping import Grouping
-from llmmon.metrics.timeline import WIDTHS, TimelineFold, Timelines, joined, layers, shown_width, widened
 from llmmon.reports.requests import request_rows
 from llmmon.reports.summary import GroupRow, Statistics, statistics_at, totals_of
 from llmmon.text.times import DAY_US
@@ -137,7 +150,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[ErrorKind, ...] = ()
     finish_reasons: tuple[tuple[str, int], ...] = ()
     slowest: tuple[Mapping[str, Any], ...] = ()
-    dearest: tuple[Mapping[str, Any], ...] = ()
+    most_expensive: tuple[Mapping[str, Any], ...] = ()
     quality: Quality | None = None
     alerts: tuple[AlertEpisode, ...] = ()
     slos: tuple[SloStatus, ...] = ()
@@ -162,7 +175,7 @@ SHOWN: Final = (  # of a single call; each further name that differs from call t
 )
 
 
-class OverviewLayout(msgspec.Struct, frozen=True):
+class OverviewRequest(msgspec.Struct, frozen=True):
     """How the calls are divided: by which fields, into which buckets (None: as suits the time), for how many jobs."""
 
     by: tuple[str, ...]
@@ -171,8 +184,8 @@ class OverviewLayout(msgspec.Struct, frozen=True):
     jobs: int
 
 
-class OverviewParts(msgspec.Struct, frozen=True, eq=False):
-    """What a worker made of its calls: aggregates by each field, errors, finish reasons; timelines; lists of calls."""
+class OverviewAggregates(msgspec.Struct, frozen=True, eq=False):
+    """What one worker counted: partials by field, errors and finish reasons, timelines, lists of calls."""
 
     groups: list[Aggregates]
     timelines: Timelines
@@ -182,16 +195,16 @@ class OverviewParts(msgspec.Struct, frozen=True, eq=False):
 class OverviewFold:
     """All that the page needs of the calls, in one go; `inside` is another fold that is fed the same calls."""
 
-    def __init__(self, layout: OverviewLayout, inside: Any = None) -> None:
+    def __init__(self, request: OverviewRequest, inside: Any = None) -> None:
         measures = Measures.of(STATISTICS)
-        most = EXACT_VALUES // layout.jobs // _KEPT_APART
-        groupings = [(measures, Grouping((by,))) for by in layout.by]
+        most = EXACT_VALUES // request.jobs // _KEPT_APART
+        groupings = [(measures, Grouping((by,))) for by in request.by]
         groupings += [(_ERRORS, Grouping(("error_type", "model"))), (_COUNTED, Grouping(("finish_reason",)))]
         plans = list(zip((measures, _COSTS, _ERRORS), _BYS, strict=True))
-        widths = (layout.every_us,) if layout.every_us else WIDTHS
+        widths = (request.every_us,) if request.every_us else WIDTHS
         self._inside = inside
         self._groups = AggregatesFold(groupings, most)
-        self._timelines = TimelineFold(plans, layout.tz, most, widths)
+        self._timelines = TimelineFold(plans, request.tz, most, widths)
         self._lists = {key: TopFold(key, _LISTED, ascending=False) for key in _LISTS}
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
@@ -203,30 +216,30 @@ class OverviewFold:
             fold.add(columns, samples)
 
     def result(self) -> Any:
-        """The parts, behind those of the fold inside where there is one."""
+        """The aggregates, behind those of the fold inside where there is one."""
         lists = {key: fold.result()[0].without_unused_names() for key, fold in self._lists.items()}
-        parts = OverviewParts(self._groups.result(), self._timelines.result(), lists)
-        return parts if self._inside is None else (*self._inside.result(), parts)
+        aggregates = OverviewAggregates(self._groups.result(), self._timelines.result(), lists)
+        return aggregates if self._inside is None else (*self._inside.result(), aggregates)
 
 
 class OverviewFigures:
-    """The figures of the page, from the parts of all workers."""
+    """The figures of the page, from the aggregates of all workers."""
 
-    def __init__(self, layout: OverviewLayout, parts: Sequence[OverviewParts], calls: Read) -> None:
-        self._layout = layout
-        self._parts = parts
+    def __init__(self, request: OverviewRequest, aggregates: Sequence[OverviewAggregates], calls: Read) -> None:
+        self._request = request
+        self._aggregates = aggregates
         self._calls = calls
         *self._by, self._errors, self._reasons = (
-            merge(found) for found in zip(*(p.groups for p in parts), strict=True)
+            merge(found) for found in zip(*(p.groups for p in aggregates), strict=True)
         )
-        self._times = joined([part.timelines for part in parts], _BYS, layout.tz)
+        self._times = merge_timelines([part.timelines for part in aggregates], _BYS, request.tz)
         whole = self._by[0] if self._by else self._times.parts[0]
         self.totals = totals_of(whole, STATISTICS, calls.window.minutes)
         self.exact = all(part.exact for part in (*self._by, self._times.parts[0]))
 
     def breakdowns(self) -> tuple[Breakdown, ...]:
         """A breakdown by each field that any call has."""
-        pairs = zip(self._layout.by, self._by, strict=True)
+        pairs = zip(self._request.by, self._by, strict=True)
         return tuple(
             self._breakdown(by, part) for by, part in pairs if any(group[0] is not None for group in part.groups)
         )
@@ -266,7 +279,7 @@ class OverviewFigures:
 
     def listed(self, key: str) -> tuple[Mapping[str, Any], ...]:
         """The calls with the largest values, without their texts."""
-        columns = concat([part.lists[key] for part in self._parts])
+        columns = concat([part.lists[key] for part in self._aggregates])
         rows = request_rows(columns.take(top(columns, key, _LISTED, ascending=False)), SHOWN, self._calls.scanned)
         return tuple(row for row in rows if row[key])
 
@@ -302,8 +315,8 @@ class OverviewFigures:
         if not aggregates.groups:
             return None
         first_us, last_us = self._bounds(aggregates)
-        width = self._layout.every_us or shown_width(last_us - first_us, every, _MOST_BUCKETS)
-        grouping = Grouping((), width, self._layout.tz)
+        width = self._request.every_us or shown_width(last_us - first_us, every, _MOST_BUCKETS)
+        grouping = Grouping((), width, self._request.tz)
         first, last = grouping.numbers(np.array([first_us, max(first_us, last_us - 1)], np.int64)).tolist()
         if last - first >= _MOST_GIVEN:
             raise UsageError(
@@ -311,7 +324,7 @@ class OverviewFigures:
                 hint="a longer --every, or a shorter time with --window or --since",
             )
         wide = [
-            widened(part, by, every, width, self._layout.tz) for part, by in zip(self._times.parts, _BYS, strict=True)
+            widened(part, by, every, width, self._request.tz) for part, by in zip(self._times.parts, _BYS, strict=True)
         ]
         numbers = range(first, last + 1)
         table = evaluate(wide[0], STATISTICS, width / 60e6)

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmmon.formats.mapping import CALL_KEY, parse_override
+from llmmon.formats.values import keys
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Seen, read_known, read_new
 from llmmon.ingest.query import Query
 from llmmon.metrics.aggregation import ColumnsFold
-from llmmon.metrics.columns import Columns, Names, concat
+from llmmon.metrics.columns import Columns, concat
 from llmmon.metrics.filters import parse
 
 FIELDS = frozenset({"model", "latency_ms", "request_id"})
@@ -560,7 +561,7 @@ def test_what_was_read_before_can_be_read_once_more(name: str, tmp_path: Path) -
 
 def called(name: str) -> Columns:
     """One call of a dialect that may repeat it."""
-    return Columns(size=1, timestamp=np.zeros(1, np.int64), names={CALL_KEY: Names(np.zeros(1, np.int32), [name])})
+    return Columns(size=1, timestamp=np.zeros(1, np.int64), numbers={CALL_KEY: keys([name])})
 
 
 def test_what_was_seen_is_bounded() -> None:

@@ -184,7 +184,7 @@ def test_b9_the_report_hash_changes_with_the_price_table() -> None:
         ({**USED, "cost_usd": 0.0357}, 0.0),
         ({**USED, "cost_usd": 0}, 0.0),
         ({**USED, "at": None}, 0.0),
-        ({**USED, "model": "nobody-knows"}, None),
+        ({**USED, "model": "nobody-knows"}, 0.0),
     ],
 )
 def test_certain_is_what_nothing_contradicts_and_nothing_guesses(row: dict[str, Any], share: float | None) -> None:

@@ -50,7 +50,7 @@ def calls(columns: Columns) -> list[Call]:
             stamp = EPOCH + timedelta(microseconds=int(columns.timestamp[row]))
             call["timestamp"] = stamp.isoformat().replace("+00:00", "Z")
         for name, values in columns.numbers.items():
-            if values[row] == values[row]:
+            if name in FIELDS and values[row] == values[row]:
                 call[name] = float(values[row]) / FIELDS[name].scale
         for name, column in columns.names.items():
             if column.codes[row] >= 0:

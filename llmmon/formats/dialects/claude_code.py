@@ -4,63 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, below, bind, marks
 from llmmon.formats.dialects.anthropic import USAGE
-from llmmon.formats.dialects.bodies import object_in, row_of
+from llmmon.formats.dialects.bodies import object_in
 
-
-def _open() -> Feed:
-    def calls(found: Object) -> list[Row]:
-        message = object_in(found, "message")
-        if found.get("type") != "assistant" or not isinstance(message.get("usage"), dict):
-            return []
-        failed = found.get("isApiErrorMessage") is True
-        if message.get("model") == "<synthetic>" and not failed:
-            return []  # written by the program, not by a model
-        return [_row(found, message) if not failed else _failure(found, message)]
-
-    return calls
-
-
-def _row(found: Object, message: Object) -> Row:
-    return {
-        **_shared(found, message),
-        **row_of(USAGE, message),
-        "model": message.get("model"),
-        "finish_reason": message.get("stop_reason"),
-        "cost:usd": found.get("costUSD"),
-        "output": message.get("content"),
-        "success": True,
-    }
-
-
-def _failure(found: Object, message: Object) -> Row:
-    return {
-        **_shared(found, message),
-        "failed": True,
-        "error": found.get("error"),
-        "error_message": message.get("content") if isinstance(message.get("content"), str) else _text(message),
-        "status_code": found.get("apiErrorStatus"),
-    }
-
-
-def _text(message: Object) -> Any:
-    content = message.get("content")
-    first = content[0] if isinstance(content, list) and content else None
-    return first.get("text") if isinstance(first, dict) else None
-
-
-def _shared(found: Object, message: Object) -> Row:
-    identity, request = message.get("id"), found.get("requestId")
-    return {
-        "request_id": f"{identity}:{request}" if identity and request else identity,  # gateways leave requestId out
-        "end": found.get("timestamp"),
-        "provider": "anthropic",
-        "session": found.get("sessionId"),
-        "feature": "sidechain" if found.get("isSidechain") is True else "main",
-        "tags": found,
-    }
-
+_SHARED: Final = bind(
+    # a resumed session and a sub-agent's file repeat an answer, and so does one that is logged without its request
+    call_key=("message.id", "requestId", "uuid"),
+    request_id=("message.id", "requestId", "uuid"),
+    end="timestamp",
+    provider="type:*=anthropic",
+    session="sessionId",
+    feature="isSidechain:true=sidechain,*=main",
+)
 
 CLAUDE_CODE: Final = Dialect(
     name="claude_code",
@@ -71,7 +27,60 @@ CLAUDE_CODE: Final = Dialect(
         "type=queue-operation sessionId",
         "type=file-history-snapshot messageId",
     ),
-    open=_open,
+    # what the program itself writes in the place of a model's answer is no call
+    only=marks("type=assistant message/usage message/model!=<synthetic>")[0],
+    bindings=(
+        *_SHARED,
+        *bind(
+            model="message.model",
+            finish_reason="message.stop_reason",
+            cost="costUSD:usd",
+            output="message.content",
+            success="type:present",
+        ),
+        *below("message", USAGE),
+    ),
     repeats=True,
     lacks="no latency; times are when the answer was written",
+)
+
+
+def _is_failure(found: Object) -> bool:
+    return found["isApiErrorMessage"] is True
+
+
+def _open_failures() -> Feed:
+    def calls(found: Object) -> list[Row]:
+        message = object_in(found, "message")
+        content = message.get("content")
+        row = {
+            "request_id": next((it for it in (message.get("id"), found.get("uuid")) if isinstance(it, str)), None),
+            "end": found.get("timestamp"),
+            "provider": "anthropic",
+            "session": found.get("sessionId"),
+            "feature": "sidechain" if found.get("isSidechain") is True else "main",
+            "failed": True,
+            "error": found.get("error"),
+            "error_message": content if isinstance(content, str) else _text(content),
+            "status_code": found.get("apiErrorStatus"),
+            "tags": found,
+        }
+        return [row]
+
+    return calls
+
+
+def _text(content: Any) -> Any:
+    first = content[0] if isinstance(content, list) and content else None
+    return first.get("text") if isinstance(first, dict) else None
+
+
+CLAUDE_CODE_ERROR: Final = Dialect(
+    name="claude_code_error",
+    title="Claude Code errors",
+    marks=marks("sessionId uuid type=assistant message isApiErrorMessage"),
+    proof=_is_failure,
+    open=_open_failures,
+    repeats=True,
+    lacks="no model, no tokens",
 )

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from llmmon.formats.dialect import Dialect, Object, Row, marks
 from llmmon.formats.dialects.bodies import object_in
+from llmmon.formats.mapping import CALL_COPY, CALL_KEY, value_at
+from llmmon.formats.values import name
 
 _COUNTS: Final = {
     "input_tokens": "prompt_tokens",
@@ -20,27 +22,47 @@ _TYPES: Final = "session_meta|turn_context|event_msg|response_item|compacted"
 
 
 class _Session:
-    """What earlier lines said: the session, the model, and the totals counted so far."""
+    """What earlier lines said: the session, the model, and the totals counted so far.
+
+    The file of a fork or a sub-agent may begin with a copy of its parent's events, stamped anew. A copy has the
+    parent's totals, and the oldest session's header stands last before it.
+    """
 
     def __init__(self) -> None:
         self._session: Any = None
+        self._root: Any = None  # the session that copied events are of
+        self._lineage: set[Any] = set()
         self._provider: Any = None
         self._model: Any = None
         self._totals: Object = {}
+        self._failures = 0  # since the totals changed
 
     def __call__(self, found: Object) -> list[Row]:
         payload = object_in(found, "payload")
         match found.get("type"):
             case "session_meta":
-                self._session, self._provider = payload.get("id"), payload.get("model_provider")
-                self._totals = {}
+                self._began(payload)
             case "turn_context":
                 self._model = payload.get("model") or self._model
             case "event_msg" if payload.get("type") == "token_count":
                 return self._counted(found, object_in(payload, "info"))
             case "event_msg" if isinstance(kind := payload.get("type"), str) and kind in _FAILURES:
-                return [self._row(found) | {"outcome": _FAILURES[kind], "error_message": _message(payload)}]
+                self._failures += 1
+                row = self._row(found, kind, self._failures)
+                return [row | {"outcome": _FAILURES[kind], "error_message": _message(payload)}]
         return []
+
+    def _began(self, payload: Object) -> None:
+        mine = name(payload.get("id"))
+        parent = name(payload.get("forked_from_id"))
+        if mine in self._lineage:
+            self._root = parent or mine
+        else:
+            self._session, self._provider = mine, payload.get("model_provider")
+            self._root = parent or mine
+            self._lineage = {mine, parent, name(payload.get("parent_thread_id")), _spawner(payload)} - {None}
+        self._lineage |= {parent} - {None}
+        self._totals = {}
 
     def _counted(self, found: Object, info: Object) -> list[Row]:
         totals = _numbers(object_in(info, "total_token_usage"))
@@ -49,17 +71,27 @@ class _Session:
         usage = _numbers(object_in(info, "last_token_usage"))
         if not usage:
             usage = {key: count - self._totals.get(key, 0) for key, count in totals.items()}
-        self._totals = totals or self._totals
+        self._totals, self._failures = totals or self._totals, 0
         counts = {slot: usage[key] for key, slot in _COUNTS.items() if key in usage}
-        return [self._row(found) | counts | {"success": True}] if counts else []
+        row = self._row(found, *sorted(usage.items())) | counts | {"success": True}
+        return [row] if counts else []
 
-    def _row(self, found: Object) -> Row:
-        return {
+    def _row(self, found: Object, *what: Any) -> Row:
+        row = {
             "end": found.get("timestamp"),
             "model": self._model,
             "provider": self._provider,
             "session": self._session,
         }
+        if self._root is not None and self._totals:
+            row[CALL_KEY] = repr((self._root, sorted(self._totals.items()), what))
+            row[CALL_COPY] = len(self._lineage) > 1
+        return row
+
+
+def _spawner(payload: Object) -> Any:
+    """The session whose sub-agent this one is."""
+    return name(value_at(payload, ("source", "subagent", "thread_spawn", "parent_thread_id")))
 
 
 def _numbers(usage: Object) -> Object:
@@ -76,5 +108,6 @@ CODEX: Final = Dialect(
     marks=marks(f"timestamp payload type={_TYPES}"),
     open=_Session,
     splittable=False,
+    repeats=True,
     lacks="no latency of single calls; times are when the answer was there",
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from llmmon.formats.dialect import Row
+from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
 
 Attributes = Mapping[str, Any]
 
@@ -158,8 +159,44 @@ def flattened(attributes: Mapping[str, Any], depth: int = 8) -> dict[str, Any]:
     return flat
 
 
-def leaves(found: Iterable[tuple[Any, Any, Row]]) -> list[Row]:
-    """The calls of one batch of spans, from (span id, parent id, row): none that only wraps another call."""
-    calls = list(found)
-    parents = {parent for _, parent, _ in calls if isinstance(parent, str) and parent}
-    return [row for span, _, row in calls if not (isinstance(span, str) and span in parents)]
+Span = tuple[Any, Any, Row | None]  # its id, that of the span around it, its row if it is a call
+_COUNTS: Final = ("prompt_tokens@", "completion_tokens@", "total_tokens@")
+
+
+def nested(trace_of: Callable[[Row], Any], found: Iterable[Span]) -> list[Row]:
+    """The calls of one batch of spans, without those that stand around others and count the same.
+
+    Each has as its `call_parent` the nearest call around it, or what is around the batch: it may come later.
+    """
+    spans = list(found)
+    around = {span: parent for span, parent, _ in spans if isinstance(span, str)}
+    rows = {span: row for span, _, row in spans if row is not None and isinstance(span, str)}
+    outer: dict[str, bool] = {}  # whether a call within the call carries tokens
+    parents: dict[int, str] = {}
+    for at, (_, parent, row) in enumerate(spans):
+        if row is None:
+            continue
+        outside = parent
+        for _ in range(_DEEPEST):
+            if not isinstance(outside, str) or outside not in around or outside in rows:
+                break
+            outside = around[outside]
+        if isinstance(outside, str) and outside:
+            parents[at] = outside
+            outer[outside] = outer.get(outside, False) or _counts(row)
+    calls = []
+    for at, (span, _, row) in enumerate(spans):
+        if row is None or (isinstance(span, str) and span in outer and (outer[span] or not _counts(row))):
+            continue
+        trace = trace_of(row)
+        row[CALL_KEY] = f"{trace}:{span}" if span else None
+        row[CALL_PARENT] = f"{trace}:{parents[at]}" if at in parents else None
+        calls.append(row)
+    return calls
+
+
+_DEEPEST: Final = 64  # spans around spans
+
+
+def _counts(row: Row) -> bool:
+    return any(key.startswith(_COUNTS) for key in row)

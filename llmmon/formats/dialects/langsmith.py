@@ -13,7 +13,10 @@ LANGSMITH: Final = Dialect(
     title="LangSmith runs",
     marks=marks("run_type trace_id dotted_order", "run_type trace_id start_time"),
     only=marks("run_type=llm")[0],
+    nests=True,
     bindings=bind(
+        call_key="id",
+        call_parent="parent_run_id",
         request_id="id",
         start="start_time",
         end="end_time",

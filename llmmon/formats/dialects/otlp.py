@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, Final
 
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
-from llmmon.formats.dialects.genai import add_event, call_of, is_call, leaves, settle
+from llmmon.formats.dialects.genai import Span, add_event, call_of, is_call, nested, settle
 
 _FAILED: Final = (2, "2", "STATUS_CODE_ERROR")
 
 
 def _open() -> Feed:
     def calls(found: Object) -> list[Row]:
-        return leaves(_spans(found))
+        return nested(itemgetter("trace"), _spans(found))
 
     return calls
 
 
-def _spans(found: Object) -> Iterator[tuple[Any, Any, Row]]:
+def _spans(found: Object) -> Iterator[Span]:
     for resource in _objects(found.get("resourceSpans")):
         about = resource.get("resource")
         shared = _attributes(about.get("attributes")) if isinstance(about, dict) else {}
         for scope in _objects(resource.get("scopeSpans") or resource.get("instrumentationLibrarySpans")):
             for span in _objects(scope.get("spans")):
                 attributes = _attributes(span.get("attributes"))
-                if is_call(attributes):
-                    yield span.get("spanId"), span.get("parentSpanId"), _row(span, attributes, shared)
+                row = _row(span, attributes, shared) if is_call(attributes) else None
+                yield span.get("spanId"), span.get("parentSpanId"), row
 
 
 def _row(span: Object, attributes: dict[str, Any], shared: dict[str, Any]) -> Row:
@@ -87,6 +88,7 @@ OTLP: Final = Dialect(
     title="OpenTelemetry spans (OTLP/JSON)",
     marks=marks("resourceSpans"),
     open=_open,
+    nests=True,
 )
 OTLP_OTHER: Final = Dialect(
     name="otlp_other",

@@ -8,6 +8,7 @@ from typing import Any, Final
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
 from llmmon.formats.dialects.bodies import object_in
 from llmmon.formats.dialects.genai import Attributes, add_event, call_of, flattened, is_call, settle
+from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
 
 
 def _row(found: Object, attributes: Attributes, *, failed: bool, message: Any) -> Row:
@@ -27,7 +28,7 @@ def _console(found: Object) -> list[Row]:
         return []
     status, context = object_in(found, "status"), object_in(found, "context")
     row = _row(found, attributes, failed=status.get("status_code") == "ERROR", message=status.get("description"))
-    row |= {"trace": _hex(context.get("trace_id")), "request_id@9": _hex(context.get("span_id"))}
+    row |= placed(_hex(context.get("trace_id")), _hex(context.get("span_id")), _hex(found.get("parent_id")))
     row["tags"] = (attributes, object_in(object_in(found, "resource"), "attributes"))
     return [row]
 
@@ -55,7 +56,17 @@ def _phoenix_call(found: Object, attributes: dict[str, Any], trace: Any, span: A
     if not is_call(attributes):
         return []
     row = _row(found, attributes, failed=found.get("status_code") == "ERROR", message=found.get("status_message"))
-    return [row | {"trace": trace, "request_id@9": span}]
+    return [row | placed(trace, span, found.get("parent_id"))]
+
+
+def placed(trace: Any, span: Any, parent: Any) -> Row:
+    """Where a span stands: its trace, its id, and the keys that tell whether it is around another."""
+    return {
+        "trace": trace,
+        "request_id@9": span,
+        CALL_KEY: f"{trace}:{span}" if span else None,
+        CALL_PARENT: f"{trace}:{parent}" if parent else None,
+    }
 
 
 def _opening(calls: Callable[[Object], list[Row]]) -> Callable[[], Feed]:
@@ -67,16 +78,19 @@ OTEL_CONSOLE: Final = Dialect(
     title="OpenTelemetry console exporter",
     marks=marks("context status attributes start_time"),
     open=_opening(_console),
+    nests=True,
 )
 PHOENIX: Final = Dialect(
     name="phoenix",
     title="Phoenix spans",
     marks=marks("context span_kind status_code attributes"),
     open=_opening(_phoenix),
+    nests=True,
 )
 PHOENIX_FRAME: Final = Dialect(
     name="phoenix_dataframe",
     title="Phoenix data frame",
     marks=marks("context.span_id span_kind start_time"),
     open=_opening(_phoenix_frame),
+    nests=True,
 )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
 from llmmon.formats.dialects.bodies import body_row, object_in
+from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
 
 _CLIENTS: Final = frozenset(
     (
@@ -40,6 +41,8 @@ def _row(found: Object, operation: str) -> Row:
     status = about.get("status")
     row |= {
         "request_id": found.get("id"),
+        CALL_KEY: found.get("id"),
+        CALL_PARENT: found.get("parent_id"),
         "start": found.get("started_at"),
         "end": found.get("ended_at"),
         "latency:ms": about.get("latency_ms"),
@@ -83,5 +86,6 @@ WEAVE: Final = Dialect(
     marks=marks("op_name started_at"),
     proof=_is_call,
     open=_open,
+    nests=True,
     naive="UTC",
 )

@@ -96,7 +96,8 @@ def cell_readers(
 ) -> list[CellReader] | None:
     """The readers of all cells; None where something that is needed is no single value."""
     needed = [binding for binding in reachable(mapping.bindings, mapping.shape) if binding.slot in slots]
-    if any(test.allowed for test in mapping.required) or any(_is_mixed(binding, cells) for binding in needed):
+    tested = any(test.allowed or test.below for test in mapping.required)
+    if tested or any(_is_mixed(binding, cells) for binding in needed):
         return None
     shape = dict(mapping.shape)
     found: list[CellReader] = []

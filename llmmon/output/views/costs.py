@@ -9,8 +9,9 @@ import msgspec
 
 from llmmon.output.views import Column, Table, View
 from llmmon.reports.costs import CostReport, CostRow, Spread
+from llmmon.reports.prices import ModelPrices
 from llmmon.text.figures import count, key_text, money_text, name, percent
-from llmmon.text.times import iso
+from llmmon.text.times import iso, local
 
 _MOST_ROWS: Final = 10
 
@@ -18,6 +19,7 @@ _MOST_ROWS: Final = 10
 def view_costs(report: CostReport) -> View:
     """Totals and how certain they are; groups, disagreements by cause, what has no price, what-if."""
     tables = [_groups(report)]
+    tables += [_uncertain(report)] if report.uncertain else []
     tables += [_causes(report), _disagreements(report)] if report.causes else []
     tables += [_unpriced(report)] if report.unpriced else []
     tables += [_zeros(report)] if report.zero_cost else []
@@ -116,6 +118,13 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]], le
     return Table(title, columns, tuple(rows[:_MOST_ROWS]), f"and {more:,} more" if more > 0 else "")
 
 
+def _uncertain(report: CostReport) -> Table:
+    rows = [
+        (row.explanation, count(row.calls), count(row.tokens), money_text(row.cost_usd)) for row in report.uncertain
+    ]
+    return _table("not certain", ("reason", "calls", "tokens", "cost"), rows, frozenset({0}))
+
+
 def _causes(report: CostReport) -> Table:
     rows = [
         (row.cause.value, count(row.calls), money_text(row.difference_usd), row.explanation) for row in report.causes
@@ -160,3 +169,47 @@ def _what_if(report: CostReport) -> Table:
     ]  # fmt: skip
     heads = ("as model", "calls", "as it was", "would be", "range (tokenizers differ)", "left out")
     return _table("the same calls elsewhere", heads, rows, frozenset({0}))
+
+
+def view_prices(found: ModelPrices, tz: str) -> View:
+    """The prices of one model, each with what it is for, and where they come from."""
+    plain: dict[str, Any] = msgspec.to_builtins(found)
+    plain["time"] = iso(plain.pop("time_us"))
+    headline = [("model", found.listed_as or "-"), ("from", found.source)]
+    if found.explanation:
+        headline.append(("note", found.explanation))
+    tiers = list(dict.fromkeys(tier for row in found.prices for tier in row.tiers))
+    heads = [
+        "kind",
+        "for",
+        "USD",
+        *tiers,
+        *(["prompts above"] if any(row.above_tokens for row in found.prices) else ()),
+    ]
+    rows = [
+        (
+            row.kind,
+            _PER.get(row.per, f"{row.per:,.0f}"),
+            _usd(row.usd),
+            *(_usd(row.tiers[tier]) if tier in row.tiers else "" for tier in tiers),
+            *((f"{row.above_tokens:,} tokens" if row.above_tokens else "",) if len(heads) > 3 + len(tiers) else ()),
+        )
+        for row in found.prices
+    ]
+    columns = tuple(Column(head, right=at > 1) for at, head in enumerate(heads))
+    note = "" if found.prices else 'add [prices."model"] to llmmon.toml'
+    return View(
+        data=plain,
+        rows=plain["prices"],
+        title=f"prices of {found.model} on {local(found.time_us, tz)[:10]}",
+        headline=tuple(headline),
+        tables=(Table("prices", columns, tuple(rows), note),) if rows else (),
+        notes=(note,) if note else (),
+    )
+
+
+_PER: Final = {1e6: "1 million", 1e3: "1,000", 3600.0: "1 hour"}
+
+
+def _usd(price: float) -> str:
+    return f"${price:.6f}".rstrip("0").rstrip(".")

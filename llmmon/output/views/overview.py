@@ -236,7 +236,7 @@ def _calls(overview: Overview) -> Iterator[Section]:
         grids.calls(title, rows, key, tz)
         for title, rows, key in (
             ("Slowest", overview.slowest, "latency_ms"),
-            ("Dearest", overview.dearest, "cost_usd"),
+            ("Dearest", overview.most_expensive, "cost_usd"),
         )
         if rows
     )
