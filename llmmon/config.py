@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ import msgspec
 
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule
 from llmmon.errors import ConfigError, reason_of
-from llmmon.text.names import unknown
+from llmmon.text.names import lookup, unknown
 from llmmon.text.tables import TomlTable, parse_toml
 from llmmon.text.times import zone
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset(
-    {"logs", "timezone", "naive_timezone", "state", "late", "prices", "score", "notify", "rules", "serve", "tests"}
-    | {"slos", "budgets"}
+    (
+        "logs map root dialect timezone naive_timezone state late prices score notify rules serve tests slos budgets"
+    ).split()
 )
 
 
@@ -43,6 +45,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path | None = None
     logs: tuple[str, ...] = ()
+    map: Mapping[str, str] = msgspec.field(default_factory=dict)  # field -> path[:unit], as `--map`
+    root: str | None = None  # as `--root`
+    dialect: str | None = None  # as `--dialect`
     timezone: str = "UTC"
     naive_timezone: str = "UTC"
     state: Path | None = None
@@ -151,6 +156,9 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
     config = Config(
         path=path,
         logs=tuple(str(folder / log) if _is_relative(log) else log for log in read.texts("logs", "paths")),
+        map=_map(read),
+        root=read.text("root") or None,
+        dialect=_dialect(read),
         timezone=_zone(read, "timezone"),
         naive_timezone=_zone(read, "naive_timezone"),
         state=folder / state if (state := read.text("state")) else None,
@@ -177,6 +185,27 @@ def _is_relative(log: str) -> bool:
 def _zone(read: TomlTable, key: str) -> str:
     name = read.text(key) or "UTC"
     return name if read.check(key, lambda: zone(name)) else "UTC"
+
+
+def _map(read: TomlTable) -> dict[str, str]:
+    """`[map]`: a path for each field, as in `--map FIELD=PATH[:UNIT]`."""
+    table = read.table("map")
+    found = {field: table.text(field) for field in table.items}
+    if found:
+        from llmmon.formats.mapping import parse_override  # needs numpy
+
+        for field, path in found.items():
+            table.check(field, partial(parse_override, f"{field}={path}"))
+    return found
+
+
+def _dialect(read: TomlTable) -> str | None:
+    name = read.text("dialect")
+    if name:
+        from llmmon.formats import DIALECTS
+
+        read.check("dialect", lambda: lookup({**DIALECTS, "generic": None, "llmmon": None}, name, "dialect"))
+    return name or None
 
 
 def _thresholds(score: TomlTable) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`anomalies`: the whole history of a log -> panels -> verdicts -> incidents with what contributed."""
+"""`anomalies`: the whole history of a log -> panel of series -> detector results -> incidents and contributors."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _MOST_ATTRIBUTED: Final = 20
 
 
 class MonitorPlan(msgspec.Struct, frozen=True):
-    """What `anomalies` was asked for."""
+    """The options of `anomalies`."""
 
     by: tuple[str, ...] = ("model",)
     metrics: tuple[str, ...] = ()
@@ -129,14 +129,14 @@ class MonitorFold:
         self._samples: list[dict[str, Any]] = []
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         for start, end in self._plan.exclude:
             columns = columns.take((columns.timestamp < start) | (columns.timestamp >= end))
         self._parts.add(columns if self._plan.thresholds else levels_of_successes(columns), samples)
         self._samples += samples
 
     def result(self) -> tuple[list[Aggregates], list[dict[str, Any]]]:
-        """One aggregates a grouping, and the samples."""
+        """The aggregates of each grouping, and the samples."""
         return self._parts.result(), self._samples
 
 
@@ -159,7 +159,7 @@ class _Digests:
 
 
 def measures_of(plan: MonitorPlan) -> Measures:
-    """What a plan needs of the calls."""
+    """The measures that a plan needs."""
     wanted = [statistic_called(name) for name, _, _ in plan.thresholds]
     if not wanted:
         return Measures(sums=METRICS_READ, values=tuple(LEVELS.values()))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import Anomaly, micros, spoken
+from llmmon.anomaly.detectors.detector import Anomaly, micros, rounded_text
 from llmmon.anomaly.panel import LEVELS, PROPORTIONS
 from llmmon.formats.detection import tags_in
 from llmmon.ingest import sources
@@ -48,17 +48,17 @@ class Contribution:
 
     @property
     def sentence(self) -> str:
-        """In words, claiming no cause."""
+        """A sentence about it that claims no cause."""
         parts = {"its own change": self.rate, "a different mix": self.mix, "volume": self.volume}
         mostly = max(parts, key=lambda part: abs(parts[part]))
         name = "missing" if self.name is None else self.name
         return (
             f"{self.field} {name} contributed {self.share:.0%} of the change, mostly by {mostly}"
-            f" ({spoken(self.before)} before, {spoken(self.now)} now)"
+            f" ({rounded_text(self.before)} before, {rounded_text(self.now)} now)"
         )
 
     def to_dict(self) -> Mapping[str, Any]:
-        """As it stands in an anomaly's `contributors`."""
+        """As an object in an anomaly's `contributors`."""
         return {
             "field": self.field,
             "name": self.name,
@@ -150,7 +150,7 @@ def _shown(parts: PeriodSums, total: bool) -> FloatArray:
 
 _FIELDS: Final = ("model", "user", "feature", "error_type", "prompt_version", "provider")
 _MOST_TAGS: Final = 12
-_MOST_VALUES: Final = 200  # of one tag: an id says nothing about what calls have in common
+_MOST_VALUES: Final = 200  # of one tag: values that identify a call are of no use
 _MOST_SHARE: Final = 1.5
 _MOST_EXAMPLES: Final = 3
 _SAMPLE: Final = 2000  # calls of an incident that examples are taken from
@@ -229,7 +229,7 @@ class _CasesFold:
         self._folds = [_CaseFold(case) for case in cases]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         for fold in self._folds:
             fold.add(columns)
 
@@ -248,7 +248,7 @@ class _CaseFold:
         self._calls, self._ids = EMPTY, set[str]()
 
     def add(self, columns: Columns) -> None:
-        """Take a block in."""
+        """Add a block."""
         case, times = self._case, columns.timestamp
         inside = np.flatnonzero((times >= case.before_us) & (times < case.end_us))
         if not len(inside):
@@ -261,7 +261,7 @@ class _CaseFold:
         self._calls = _few(concat([self._calls, _few(happening)]))
 
     def _without_ids(self, columns: Columns) -> Columns:
-        """Without tags of which nearly every call has another: they say nothing, and are many."""
+        """Without tags of which nearly every call has another: they are many and useless."""
         tags = [name for name in columns.names if name.startswith(TAG_PREFIX)]
         self._ids |= {name for name in tags if len(columns.names[name].values) > _MOST_VALUES}
         names = {name: column for name, column in columns.names.items() if name not in self._ids}
@@ -308,7 +308,7 @@ def _with_contributors(case: _Case, tally: _Tally) -> Anomaly:
         and (len(change.names) <= _MOST_VALUES or not field.startswith(TAG_PREFIX))
     ]
     parts = contributors(changes, total=case.anomaly.metric_name in _TOTALS)
-    # parts that outdo the whole change cancel each other: they say nothing
+    # parts that outdo the whole change cancel each other out
     shown = [replace(part, examples=_examples(part, case, tally.calls)) for part in parts if part.share <= _MOST_SHARE]
     return replace(case.anomaly, contributors=tuple(_rounded(part.to_dict()) for part in shown))
 
@@ -333,7 +333,7 @@ def _parts(aggregates: Aggregates, metric: str, place: Mapping[str | None, int],
 
 
 def _examples(part: Contribution, case: _Case, calls: Columns) -> tuple[str, ...]:
-    """Ids of the part's most telling calls: the largest where the metric rose, else the smallest."""
+    """Ids of the part's most typical calls: the largest where the metric rose, else the smallest."""
     rows = METRICS[case.metric].rows(calls)
     if rows is None:
         return ()

@@ -1,4 +1,4 @@
-"""Incidents, scores and what was watched in public units: what a report of `anomalies` is made of."""
+"""Incidents, scores and monitored series in public units: the parts of the report of `anomalies`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import Anomaly, DetectorResults, micros, moment, severity_of, spoken
+from llmmon.anomaly.detectors.detector import Anomaly, DetectorResults, micros, moment, rounded_text, severity_of
 from llmmon.anomaly.series import GroupLabels
 from llmmon.errors import UsageError
 from llmmon.ingest.report import Window
@@ -27,7 +27,7 @@ _KIND: Final = {"level": "level", "rate": "rate", "tail": "tail", "traffic": "vo
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One bucket (or sample) of one series, as `--scores` writes it; `score` None where nothing was judged."""
+    """One bucket (or sample) of one series, as `--scores` writes it; `score` is None where nothing could be scored."""
 
     timestamp_us: int
     metric_name: str
@@ -142,16 +142,18 @@ def _sentence(results: DetectorResults, j: int, first: int, onset: int) -> str:
     whom = "".join(f" of {field} {name if name is not None else 'unknown'}" for field, name in column.group)
     since = moment(int(results.starts[onset])).strftime("%Y-%m-%d %H:%M")
     if column.detector not in _KIND:
-        return f"{column.metric}{whom} is {spoken(value)}, unlike anything usual, by the {column.detector} detector."
+        return (
+            f"{column.metric}{whom} is {rounded_text(value)}, unlike anything usual, by the {column.detector} detector."
+        )
     if np.isfinite(value) and low <= value <= high:
         way = "above" if results.z[onset : first + 1, j].sum() > 0 else "below"
         return (
             f"{column.metric}{whom} has kept {way} its usual {_KIND[column.detector]} since {since}"
-            f" ({spoken(value)} now, expected {spoken(low)} to {spoken(high)})."
+            f" ({rounded_text(value)} now, expected {rounded_text(low)} to {rounded_text(high)})."
         )
     way = "above" if value > high else "below"
     bound = high if value > high else low
-    return f"{column.metric}{whom} is {spoken(value)}, {way} the expected {spoken(bound)}, since {since}."
+    return f"{column.metric}{whom} is {rounded_text(value)}, {way} the expected {rounded_text(bound)}, since {since}."
 
 
 def score_rows(results: DetectorResults) -> list[ScoreRow]:
@@ -200,7 +202,7 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitoredSeries(msgspec.Struct, frozen=True):
-    """Whether a metric of a group could be judged, by which season, and why not."""
+    """Whether a metric of a group could be judged, with which season, or why not."""
 
     metric_name: str
     group: Mapping[str, str | None]
@@ -211,7 +213,7 @@ class MonitoredSeries(msgspec.Struct, frozen=True):
 
 
 class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`llmmon anomalies`: incidents in the window, what was watched, and on demand every bucket's score."""
+    """`llmmon anomalies`: incidents in the window, the monitored series, and on demand every bucket's score."""
 
     window: Window
     incidents: tuple[IncidentReport, ...]
@@ -224,7 +226,7 @@ class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What `--fail-on` can ask for."""
+        """The figures for conditions of `--fail-on`."""
         return {"severity": {row.severity for row in self.incidents}, "incidents": len(self.incidents)}
 
 
@@ -277,7 +279,7 @@ def _finite(number: float) -> float | None:
 
 
 def monitored_series(results: Sequence[DetectorResults]) -> tuple[MonitoredSeries, ...]:
-    """Every series that was looked at, and why where it could not be judged."""
+    """Every monitored series, with the reason if it could not be judged."""
     return tuple(
         MonitoredSeries(row.metric_name, dict(row.group), row.buckets, row.season, row.judged, row.reason)
         for one in results

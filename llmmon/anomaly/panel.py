@@ -48,7 +48,7 @@ _MOST_RUNS: Final = 8
 
 
 def digested(aggregates: Aggregates) -> Aggregates:
-    """The same groups with sums and bins in place of values; those that stand there already stay."""
+    """The same groups with sums and bins in place of values; sums and bins that are there already stay."""
     sums, tails = dict(aggregates.sums), {n: v for n, v in aggregates.values.items() if n.startswith(TAIL)}
     for name, values in aggregates.values.items():
         if name not in tails:
@@ -179,7 +179,7 @@ _OF_SUCCESSES: Final = ("latency_ms", "time_to_first_token_ms", "completion_toke
 
 
 def levels_of_successes(columns: Columns) -> Columns:
-    """The calls without the latency and output of those that failed: a timeout says nothing about speed."""
+    """The calls without the latency and output of those that failed: the length of a timeout is not a speed."""
     failed = errors(columns)
     if failed is None or not (failed == 1).any():
         return columns

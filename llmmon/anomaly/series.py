@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ GroupLabels = tuple[tuple[str, str | None], ...]  # ((field, name), ...); empty 
 
 
 class SeriesKind(StrEnum):
-    """What the numbers of a series are, which decides how they are judged."""
+    """The kind of a series' numbers, which decides how anomalies are detected in them."""
 
     LEVEL = "level"  # a distribution per bucket: latency, tokens, cost of a call
     PROPORTION = "proportion"  # hits of count calls: errors, cut-off answers
@@ -25,16 +25,11 @@ class SeriesKind(StrEnum):
     SAMPLES = "samples"  # readings at their own stamps, no buckets
 
 
-def group_of(group: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = ()) -> GroupLabels:
-    """A group as its tuple of pairs."""
-    return tuple(group.items()) if isinstance(group, Mapping) else tuple(group)
-
-
 @dataclass(frozen=True, slots=True)
 class BucketValues:
     """Sorted values per bucket: bucket i holds `values[offsets[i]:offsets[i + 1]]`, ascending.
 
-    `offsets` int64 (buckets + 1); `values` float (m); `weights` (m) how many calls each value stands for,
+    `offsets` int64 (buckets + 1); `values` float (m); `weights` (m) how often each value counts,
     None for one each. Values may be exact or the centres of bins.
     """
 
@@ -237,10 +232,10 @@ def panel(series: Iterable[Series]) -> Panel:
         return Panel(np.empty(0, np.int64), HOUR_US, ())
     starts, step_us = found[0].starts, found[0].step_us
     if step_us is None:
-        raise ValueError("metric samples have no buckets: judge them one series at a time")
+        raise ValueError("metric samples have no buckets: detect anomalies in one series at a time")
     for one in found[1:]:
         if one.step_us != step_us or (one.starts is not starts and not np.array_equal(one.starts, starts)):
-            raise ValueError(f"series {one.metric!r} stands on another grid of buckets")
+            raise ValueError(f"series {one.metric!r} has other buckets")
     if len(starts) > 1 and np.any(np.diff(starts) != step_us):
         raise ValueError("a grid of buckets has no holes: an empty bucket has count 0")
     return Panel(starts, step_us, found)

@@ -19,7 +19,7 @@ def summarize(
     config: "Config",
     by: By = None,
     every: Annotated[
-        str | None, typer.Option(help="A time series in buckets of this width, such as 1h.", metavar="DURATION")
+        str | None, typer.Option(help="A time series in buckets of this width: 1h, day, week, month.", metavar="WIDTH")
     ] = None,
     sort: Annotated[str, typer.Option(help="Order of the groups.", metavar="METRIC")] = "request_count",
     limit: Annotated[int, typer.Option(help="Groups shown; 0 shows all.", min=0)] = 20,
@@ -36,12 +36,11 @@ def summarize(
     """
     from llmmon.metrics.filters import any_met
     from llmmon.output.views.summary import view_summary
-    from llmmon.reports.summary import check_every
     from llmmon.reports.summary import summarize as run
-    from llmmon.text.times import duration_us
+    from llmmon.text.times import width_us
 
     fields = fields_of(by, "model")
-    every_us = check_every(duration_us(every, plain="m")) if every else None
+    every_us = width_us(every) if every else None
     if score:
         from llmmon.quality.scoring import checked_thresholds, with_quality
 

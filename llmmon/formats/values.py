@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -55,7 +56,13 @@ def _number(value: Any) -> float:
     try:
         return float(value)
     except (ValueError, OverflowError):
-        return np.nan
+        pass
+    if isinstance(value, str) and _THOUSANDS.fullmatch(value.strip()):
+        return float(value.replace(",", ""))
+    return np.nan
+
+
+_THOUSANDS: Final = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:[.][0-9]*)?")
 
 
 def durations(values: Sequence[Any], unit: str) -> FloatArray:

@@ -111,7 +111,7 @@ class AggregatesFold:
         self._indexes: list[GroupIndex | None] = [GroupIndex() for _ in plans]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         if not columns.size:
             return
         for place, (measures, grouping) in enumerate(self._plans):
@@ -139,7 +139,7 @@ class ColumnsFold:
         self._blocks: list[Columns] = []
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         self._blocks.append(columns)
 
     def result(self) -> Columns:
@@ -148,7 +148,7 @@ class ColumnsFold:
 
 
 class TrailingFold(ColumnsFold):
-    """The calls of the last `horizon_us` (None: all): what can still matter while the end is not known."""
+    """The calls of the last `horizon_us` (None: all): those that can still matter while the end is not known."""
 
     def __init__(self, horizon_us: int | None) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class TrailingFold(ColumnsFold):
         self._latest = 0
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in, without what has become too old."""
+        """Add a block, without the calls that are too old by now."""
         dated = columns.dated
         if self._horizon_us is None:
             self._blocks.append(columns if dated.all() else columns.take(dated))
@@ -168,9 +168,9 @@ class TrailingFold(ColumnsFold):
 
 
 class ExtraFold(msgspec.Struct, frozen=True):
-    """What else is to be made of the calls of a reading: the fields it needs, and a fold around the reading's own.
+    """A further use of the calls of a reading: the fields it needs, and a fold around the reading's own.
 
-    The wrapping fold's result begins with the parts of the one inside.
+    The result of the outer fold begins with the parts of the inner one.
     """
 
     fields: frozenset[str] = frozenset()
@@ -191,7 +191,7 @@ class TopFold:
         self._found = 0
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         self._found += columns.size
         first = columns.take(top(columns, self._key, self._limit, ascending=self._ascending))
         self._kept.append(first.without_unused_names())
@@ -322,7 +322,7 @@ class TimelineFold:
         self._pending: list[list[Aggregates]] = [[] for _ in plans]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         if not columns.size:
             return
         for (measures, by), pending in zip(self._plans, self._pending, strict=True):

@@ -69,15 +69,15 @@ def empty_answers(columns: Columns) -> FloatArray | None:
 
 
 class MetricKind(StrEnum):
-    """What a metric's numbers are, which decides what `count` and `rate` of them mean."""
+    """The kind of a metric's numbers, which decides what `count` and `rate` mean."""
 
-    EVENT = "event"  # 1 or 0: count is how often it happened, rate its share of the calls that can tell
+    EVENT = "event"  # 1 or 0: count is how often it happened, rate the share of calls for which it is known
     AMOUNT = "amount"  # adds up: rate is the amount a minute
     GAUGE = "gauge"  # a reading: rate is calls with a reading a minute
 
 
 class Direction(StrEnum):
-    """Which direction is good news."""
+    """The direction of a change for the better."""
 
     LOWER = "lower"
     HIGHER = "higher"
@@ -417,7 +417,7 @@ STATISTICS: Final[dict[str, Statistic]] = {
     **{name: Statistic(name, METRICS[metric], how) for name, (metric, how) in _NAMED.items()},
 }
 
-# what every group, bucket and total of a summary says, in this order
+# the statistics of every group, bucket and total of a summary, in this order
 SUMMARY: Final = (
     *("request_count", "error_count", "error_rate", "requests_per_minute"),
     *("latency_avg_ms", "latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "latency_max_ms"),
@@ -437,7 +437,7 @@ def metric_called(name: str) -> Metric:
 
 
 def statistic_called(name: str) -> Statistic:
-    """The statistic of a name; a base metric means its most telling statistic; raises `UsageError`."""
+    """The statistic of a name; a base metric means its most useful statistic; raises `UsageError`."""
     name = ALIASES.get(name, name)
     if name in STATISTICS:
         return STATISTICS[name]
@@ -452,5 +452,5 @@ _USUAL: Final = {MetricKind.EVENT: "rate", MetricKind.AMOUNT: "sum", MetricKind.
 
 
 def needed_fields(statistics: Sequence[str]) -> frozenset[str]:
-    """The record's fields that must be read so that these statistics can be made."""
+    """The fields of a call that these statistics need."""
     return frozenset(name for s in statistics for name in STATISTICS[s].metric.needs if name in FIELDS)

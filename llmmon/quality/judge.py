@@ -1,4 +1,7 @@
-"""Which answers a judge is asked about: those with the smallest hashes of their texts, whatever read them."""
+"""The LLM judge: its prompt, its verdicts, and the sample of answers that it is asked about.
+
+The sample is the answers with the smallest hashes of their texts, so it is the same however the log was read.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ def _replace(text: str, spans: Sequence[TextSpan], by: str) -> str:
 
 
 def parse_verdict(answer: str, criteria: Sequence[str] = DEFAULT_CRITERIA) -> Verdict:
-    """Reads a judge's answer: a JSON object, else lines of the form `criterion: [score]`.
+    """Read a judge's answer: a JSON object, else lines of the form `criterion: [score]`.
 
     Scores run from 1 to 10 and become (score / 10), or share of the scale where one is given (`4/5`). A score
     outside its scale, or said twice with different values, counts as not given. Without any criterion's score
@@ -220,7 +223,7 @@ class SampleFold:
         self._kept: list[Question] = []
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         positions = np.arange(columns.size) if columns.positions is None else columns.positions
         rows = zip(columns.text("prompt"), columns.text("output"), positions.tolist(), strict=True)
         ranked = sorted((rank_of(p, o), at, p, o) for p, o, at in ((p or "", o, at) for p, o, at in rows) if o)

@@ -1,4 +1,4 @@
-"""`score --judge`: questions -> a judge behind an OpenAI-compatible chat endpoint -> verdicts, within a budget."""
+"""`score --judge`: ask a model behind an OpenAI-compatible chat endpoint for verdicts, within a budget."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from llmmon.quality.judge import DEFAULT_CRITERIA, Question, Verdict, parse_verd
 class JudgeCache:
     """Verdicts by what was asked of which judge; files of mode 0600, in a folder of mode 0700.
 
-    A cache that cannot be read or written is none: it never stops a run.
+    A cache that cannot be read or written never stops a run.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -54,7 +54,7 @@ class JudgeCache:
 
 
 def key_of(url: str, model: str, criteria: Sequence[str], asked: str) -> str:
-    """What a verdict is kept under: a hash of everything that could change it."""
+    """The key of a verdict: a hash of everything that could change it."""
     parts = msgspec.json.encode([1, url, model, list(criteria), asked.encode("utf-8", "replace").decode()])
     return hashlib.blake2b(parts, digest_size=20).hexdigest()
 
@@ -63,12 +63,12 @@ _CHAT: Final = "/chat/completions"
 _FAILURES_IN_A_ROW: Final = 5  # after so many the rest is not asked
 _CHARS_A_TOKEN: Final = 3
 _ANSWER_TOKENS: Final = 300  # what an answer is taken to cost before its price is known
-_NO_USE: Final = frozenset({401, 403, 404})  # the next question would fare no better
+_NO_USE: Final = frozenset({401, 403, 404})  # the next question would fail too
 _PICKY: Final = frozenset({400, 422})  # some endpoints know no JSON mode, or no temperature
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom to ask, what, and how much; `key` is the secret. Prices are in USD a token, None where unknown."""
+    """The model to ask, the criteria and limits; `key` is secret. Prices are in USD a token, None where unknown."""
 
     url: str
     model: str
@@ -104,7 +104,7 @@ class JudgeResults(msgspec.Struct, frozen=True):
     cost_usd: float | None
 
     def taken(self) -> dict[str, Any]:
-        """What the verdicts took, and why some are missing."""
+        """The effort for the verdicts, and why some are missing."""
         return {
             "calls": self.calls,
             "cached": self.cached,
@@ -227,14 +227,14 @@ class JudgeBudget:
         return ""
 
     def reserve(self, asked: str) -> float:
-        """Count a question; the money to be held for it, in USD."""
+        """Count a question and reserve money for it; returns the amount in USD."""
         self.calls += 1
         held = self._estimate(asked)
         self._held_usd += held
         return held
 
     def settle(self, held: float, usage: Mapping[str, Any]) -> None:
-        """A question is done: what it cost by its usage, else what was held for it."""
+        """Settle a question: at its cost by usage, else at what was reserved."""
         self._held_usd -= held
         tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         sent, received = (number if type(number) is int and number >= 0 else 0 for number in tokens)

@@ -35,7 +35,7 @@ NO_THRESHOLDS: Final[Mapping[str, float]] = {}  # each flag's own applies
 
 
 class Method(msgspec.Struct, frozen=True):
-    """How answers are judged: what the file's words tell, the flags' thresholds, the formula of `overall`."""
+    """How answers are scored: the weights of the file's words, the thresholds of flags, the formula of `overall`."""
 
     lexicon: Lexicon
     thresholds: Mapping[str, float]
@@ -77,7 +77,7 @@ class CorpusFold:
         self._answers = 0
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         outputs = columns.text("output")
         self._answers += sum(output is not None for output in outputs)
         self._corpus = self._corpus.merge(Corpus.of(Texts(outputs=outputs, prompts=columns.text("prompt"))))

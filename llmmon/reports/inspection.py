@@ -17,6 +17,7 @@ from llmmon.formats.dialect import Dialect
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.mapping import SLOTS, Binding, FieldMapping, Slot
 from llmmon.formats.reader import SpanReader
+from llmmon.formats.suggestions import keys_seen, keys_text, map_options, toml_of
 from llmmon.ingest.query import Logs, Query, wanted_of
 from llmmon.ingest.rejects import RejectsFile, keep_rejects
 from llmmon.ingest.report import SourceReport
@@ -37,6 +38,7 @@ class FileInspection(msgspec.Struct, frozen=True):
     rejected: int
     missing: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    config: str = ""  # the lines of llmmon.toml that read the file in this way, where options were needed
 
 
 class InspectReport(msgspec.Struct, frozen=True):
@@ -136,14 +138,14 @@ def sources(plan: ReadPlan) -> Iterator[FieldSource]:
 
 def _why(binding: Binding, mapping: FieldMapping) -> str:
     if binding.rank < 0:
-        return "you said so"
+        return "set by --map"
     if binding.slot not in SLOTS:
         return "the tag that was asked for"
     if mapping.dialect != GENERIC:
         return f"{mapping.dialect} defines it"
     if binding.kind is Slot.DURATION:
         return _why_unit(binding)
-    return "the name of the key"
+    return "matched by key name"
 
 
 def _why_unit(binding: Binding) -> str:
@@ -195,7 +197,8 @@ def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[File
         coverage={field: count / calls for field, count in coverage.items()} if calls else {},
         rejected=report.rejected,
         missing=tuple(_missing(coverage)) if calls else (),
-        notes=tuple(_notes(report, calls)),
+        notes=tuple(_notes(report, calls, plan)),
+        config="\n".join(toml_of(logs.query.dialect, logs.query.root, _overrides(plan))),
     )
     return inspection, report
 
@@ -249,10 +252,20 @@ def _missing(coverage: Mapping[str, int]) -> list[dict[str, str]]:
     return [{"field": field, "unlocks": unlocks} for field, unlocks in UNLOCKS.items() if field not in coverage]
 
 
-def _notes(report: SourceReport, calls: int) -> list[str]:
+def _overrides(plan: ReadPlan) -> list[Binding]:
+    """What `--map` says, with the units that were found."""
+    return [binding for binding in plan.extra if binding.rank < 0]
+
+
+def _notes(report: SourceReport, calls: int, plan: ReadPlan) -> list[str]:
     notes = [f"{DIALECTS[name].title}: {DIALECTS[name].lacks}" for name in report.dialects if _lacks(name)]
     if not calls and not report.samples and not notes:
-        notes.append("no calls: --map names your own keys, --dialect forces a dialect")
+        seen = keys_seen(mapping.shape for mapping in plan.mappings if mapping.dialect == GENERIC)
+        options = " ".join(map_options(seen))
+        notes += [f"keys: {keys_text(seen)}"] if seen else []
+        tried = f"try {options}" if options else "--map names your own keys"
+        notes.append(f"no calls: {tried}, --dialect forces a dialect")
+    notes += [f"warning: {warning}" for warning in report.warnings]
     return notes
 
 

@@ -12,7 +12,6 @@ from llmmon.anomaly.series import (
     Panel,
     SeriesKind,
     counts,
-    group_of,
     levels,
     panel,
     proportions,
@@ -118,8 +117,3 @@ def test_a_panel_is_cut_like_its_series() -> None:
 def test_a_series_is_cut_not_thinned() -> None:
     with pytest.raises(ValueError, match="stride"):
         counts("requests", [0, STEP], STEP, [1, 2])[::2]
-
-
-def test_a_group_is_its_pairs_however_it_is_given() -> None:
-    assert group_of({"model": "a"}) == group_of([("model", "a")]) == (("model", "a"),)
-    assert group_of() == ()

@@ -52,13 +52,12 @@ class CompositeAnomalyDetector:
         return [anomaly for anomaly in self.anomalies if anomaly.timestamp >= since]
 
     def detect(self, series: Series) -> DetectorResults:
-        """Verdicts of every detector on a series, one column each."""
+        """Results of every detector for a series, one column each."""
         return side_by_side(series, [detector.detect(series) for detector in self.detectors])
 
 
 def side_by_side(series: Series, parts: list[DetectorResults]) -> DetectorResults:
-    """Verdicts of several detectors on one series as one; the series is judged where one of them could."""
-
+    """Join the results of several detectors for one series; it counts as judged if one of them could judge it."""
     blank = np.zeros((len(series), 0))
     columns = tuple(ResultColumn(series.metric, series.group, c.detector, 0) for part in parts for c in part.columns)
     rows = [row for part in parts for row in part.monitored]

@@ -1,7 +1,7 @@
-"""What every value-by-value detector shares: one `step`, from which streaming and batch both follow.
+"""The base of every detector that reads value by value: one `step` serves streaming and batch.
 
 A detector makes one `Track` per metric and group; `add_value` feeds it one value, `detect` a whole series,
-so the two cannot disagree. An incident speaks once, when it begins.
+so the two cannot disagree. An incident is reported once, when it begins.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ def micros(time: datetime) -> int:
     return round(aware.timestamp() * 1_000_000)
 
 
-def spoken(number: float) -> str:
+def rounded_text(number: float) -> str:
     """A number in a sentence: four digits, thousands with separators."""
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e12 else f"{number:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
 class ResultColumn:
-    """One thing that is judged: a metric of a group, by one detector; `series` is its place in the panel."""
+    """A metric of a group and the detector that watches it; `series` is its place in the panel."""
 
     metric: str
     group: GroupLabels
@@ -95,7 +95,7 @@ class ResultColumn:
 
 @dataclass(frozen=True, slots=True)
 class Monitored:
-    """Whether a metric of a group could be judged, by which season, and why not."""
+    """Whether a metric of a group could be judged, with which season, or why not."""
 
     metric_name: str
     group: GroupLabels
@@ -110,7 +110,7 @@ class DetectorResults:
     """Matrices of shape (buckets, columns).
 
     `value` and its expected range `low` to `high` are in public units; `score` in [0, 1], NaN where
-    nothing could be judged; `z` standard deviations, positive above; `alarm` whether an incident is open;
+    nothing could be scored; `z` standard deviations, positive above; `alarm` whether an incident is open;
     `onset` the row in which the open incident began (rows are counted from the detector's first).
     """
 
@@ -133,7 +133,7 @@ NATS_CEILING: Final = 34.0  # a score of 1 - 2e-15: the last that is not 1
 
 
 class Detection(NamedTuple):
-    """The verdict on one value; `score` NaN where nothing could be judged, `text` why it is an anomaly."""
+    """The result for one value; `score` is NaN where nothing could be scored, `text` says why it is an anomaly."""
 
     score: float = math.nan
     low: float = math.nan
@@ -151,26 +151,26 @@ class Track(Protocol):
     """The memory of one metric."""
 
     def step(self, value: float, stamp_us: int) -> Detection:
-        """The verdict on a finite value, given those before it; then remember it."""
+        """Compare a finite value with those before it, then remember it."""
         ...
 
 
 class Detector(Protocol):
-    """What the table of detectors promises."""
+    """The interface of every detector in the table."""
 
     name: ClassVar[str]
 
     def add_value(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
-        """Take in one value; the anomaly that begins with it, or None."""
+        """Add one value; returns the anomaly that begins with it, or None."""
         ...
 
     def detect(self, series: Series) -> DetectorResults:
-        """Verdicts on every value of a series, as a fresh detector would give them one by one."""
+        """Results for every value of a series, as a new detector would give them one by one."""
         ...
 
 
 class StreamDetector(ABC):
-    """A detector given by its tracks."""
+    """A detector made of one track per metric."""
 
     name: ClassVar[str]
 
@@ -184,9 +184,9 @@ class StreamDetector(ABC):
         """A track without any history."""
 
     def add_value(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
-        """Take in one value; the anomaly that begins with it, or None.
+        """Add one value; returns the anomaly that begins with it, or None.
 
-        A value that is not finite is a gap. While an incident lasts nothing more is said, unless it grows
+        A value that is not finite is a gap. While an incident lasts nothing more is reported, unless it grows
         more severe. `timestamp` defaults to the clock.
         """
         stamp = micros(timestamp or self._clock())
@@ -213,7 +213,7 @@ class StreamDetector(ABC):
         return known
 
     def detect(self, series: Series) -> DetectorResults:
-        """Verdicts on every value of a series, by a fresh track; one column."""
+        """Results for every value of a series, by a new track; one column."""
         track = self.track(series.metric)
         ends = series.ends
         detections = [
@@ -223,12 +223,12 @@ class StreamDetector(ABC):
 
 
 def detection_of(track: Track, value: float, stamp_us: int) -> Detection:
-    """The verdict of a track on any value: what is not finite is a gap and not remembered."""
+    """Pass a value to a track; one that is not finite is a gap and is not remembered."""
     return track.step(value, stamp_us) if math.isfinite(value) else UNSCORED
 
 
 def anomaly_of(detection: Detection, metric: str, value: float, stamp_us: int, detector: str) -> Anomaly:
-    """One value's verdict as an anomaly."""
+    """The result for one value as an anomaly."""
     at = moment(stamp_us)
     return Anomaly(
         metric,
@@ -245,7 +245,7 @@ def anomaly_of(detection: Detection, metric: str, value: float, stamp_us: int, d
 
 
 def results_of(series: Series, name: str, detections: list[Detection]) -> DetectorResults:
-    """Points as verdicts of one column."""
+    """The results for single values as one column."""
     table = np.array([detection[:4] for detection in detections], np.float64).reshape(len(detections), 4)
     alarm = np.array([detection.alarm for detection in detections], np.bool_)
     begins = alarm & ~np.append(False, alarm[:-1]) if len(alarm) else alarm

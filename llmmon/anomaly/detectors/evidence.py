@@ -49,11 +49,11 @@ class HourBlock:
 
 @dataclass(frozen=True, slots=True)
 class BlockEvidence:
-    """What a judge says of a block.
+    """The findings of a detector in a block.
 
     `steps` evidence in nats (buckets, alternatives, columns); `z` (buckets, columns) the deviation of each
     bucket in standard deviations, positive above; `low`, `high` (buckets, columns) the expected range in
-    the judge's own units.
+    the detector's own units.
     """
 
     steps: FloatArray
@@ -64,7 +64,7 @@ class BlockEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """Verdicts on the rows of one block; each (buckets, columns)."""
+    """Results for the rows of one block; each (buckets, columns)."""
 
     low: FloatArray
     high: FloatArray
@@ -107,7 +107,7 @@ class Bad(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How one metric is judged.
+    """How one metric is watched.
 
     `shifts` are the changes that are looked for: of a level in log units (or in the metric's own units
     where `log` is False), of a rate as (factor, least addition) pairs; a change below half of the least
@@ -158,7 +158,7 @@ CEILING: Final = 1.3  # times the limit: so that the end is seen soon
 
 @dataclass(frozen=True, slots=True)
 class CusumResult:
-    """What a run of buckets did to the sums; all of shape (buckets, columns).
+    """The sums after each of a run of buckets; all of shape (buckets, columns).
 
     `ratio` is the largest sum over its limit, `alarm` whether an incident is open, `onset` the bucket
     number since which the leading sum has been above zero.
@@ -182,7 +182,7 @@ class Cusum:
         self.seen = 0
 
     def add(self, steps: FloatArray, limits: FloatArray) -> CusumResult:
-        """Take in evidence of shape (buckets, alternatives, columns) against limits (alternatives, columns)."""
+        """Add evidence of shape (buckets, alternatives, columns) against limits (alternatives, columns)."""
         size, _, width = steps.shape
         course = CusumResult(
             np.zeros((size, width)), np.zeros((size, width), np.bool_), np.zeros((size, width), np.int64)
@@ -238,7 +238,7 @@ class Rarity:
         return scores
 
     def learn(self, evidence: FloatArray, calm: BoolArray) -> None:
-        """Take in an hour of calm evidence (buckets, columns)."""
+        """Add an hour of calm evidence (buckets, columns)."""
         self.seen *= _KEEP
         rows, columns = np.nonzero(calm)
         np.add.at(self.seen, (columns, _bin(evidence[rows, columns])), 1.0)

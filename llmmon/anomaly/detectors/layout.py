@@ -1,4 +1,4 @@
-"""Where each series of a panel stands among the monitor's columns, and its numbers as matrices."""
+"""The columns of the monitor: which series of a panel is which, and their numbers as matrices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEEDS: Final = {  # hours, and what else
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """A panel's numbers by column; each (buckets, columns). `known`: something was there to judge."""
+    """A panel's numbers by column; each (buckets, columns). `known`: where there were any calls."""
 
     count: FloatArray
     x: FloatArray
@@ -139,7 +139,7 @@ class MonitorLayout:
         hours: Sequence[Hour],
         state: tuple[BoolArray, BoolArray, FloatArray],
     ) -> DetectorResults:
-        """What the hours said, in public units."""
+        """The results of all hours, in public units."""
         low, high = self._joined(hours, "low"), self._joined(hours, "high")
         self._publish(matrices, low, high)
         return DetectorResults(

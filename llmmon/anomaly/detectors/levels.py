@@ -1,4 +1,4 @@
-"""Judges levels: bucket means against a baseline with a daily season, in units of their standard error.
+"""Level detector: bucket means against a baseline with a daily season, in units of their standard error.
 
 r = mean - baseline - season[hour] (- slope x the residual of the metric it depends on); its variance is
 the calls' own variance over their number, plus what buckets differ by beyond it. The evidence for a shift
@@ -17,7 +17,7 @@ from llmmon.metrics.columns import BoolArray, FloatArray
 
 ALTERNATIVES: Final = 5  # small up, large up, small down, large down, creeping up
 _LIFE_H: Final = 96.0  # hours in which a baseline forgets half of what it knew
-_RECENT_H: Final = 30.0  # the same for creeping change, which is told from harmless drift by its pace
+_RECENT_H: Final = 30.0  # the same for creeping change, which differs from harmless drift in its pace
 _SPREAD_H: Final = 72.0
 _SEASON_SD: Final = 0.1  # of log levels between hours, before anything is known
 _WEEK_SD: Final = 0.05
@@ -61,7 +61,7 @@ class LevelDetector:
 
     @property
     def ready(self) -> BoolArray:
-        """Which columns have enough history to be judged; shape (columns)."""
+        """Which columns have enough history; shape (columns)."""
         ready: BoolArray = (self.hours >= _READY_H) & (self.weight >= _READY_CALLS) & (self.within > _TINY)
         return ready
 
@@ -92,7 +92,7 @@ class LevelDetector:
         return np.where(block.count > 0, raw - explained, 0.0), raw, variance, explained
 
     def _trust(self) -> FloatArray:
-        """Standard deviations that a single call may speak for: fewer, the more calls stray; shape (columns)."""
+        """Standard deviations at which a single call is capped: fewer, the more calls stray; shape (columns)."""
         share = (self.stray / self.few - 0.001) / (_STRAYS - 0.001)
         trust: FloatArray = _BOLD - (_BOLD - _WARY) * np.clip(share, 0.0, 1.5)
         return trust
@@ -132,7 +132,7 @@ class LevelDetector:
         return BlockEvidence(steps, z, center - reach, center + reach)
 
     def learn(self, block: HourBlock, calm: BoolArray) -> None:
-        """Take in the buckets (buckets, columns) that belong to no incident, and remember where the others lie."""
+        """Learn from the buckets (buckets, columns) that belong to no incident, and remember where the others lie."""
         r, raw, sampling, _ = self._residuals(block)
         n = block.count
         self.hours += (self.hours > 0) | (n.sum(axis=0) > 0)

@@ -1,7 +1,7 @@
-"""The default monitor: every watched metric, overall and by group, judged together, an hour at a time.
+"""The default monitor: every watched metric, overall and by group, watched together, an hour at a time.
 
-Within an hour the baselines stand still, so a block of buckets is judged in one go; whatever is learned
-from an hour is learned when the next one begins. A verdict therefore depends on nothing after its bucket.
+Within an hour the baselines do not change, so a block of buckets is processed at once; what is learned from an hour
+is learned when the next one begins. A result therefore depends on nothing after its bucket.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BlockDetector: TypeAlias = LevelDetector | RateDetector | TrafficDetector
 
 
 class Sensitivity(StrEnum):
-    """How ready the monitor is to speak."""
+    """How readily the monitor raises an alarm."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -52,14 +52,14 @@ class Sensitivity(StrEnum):
 
 @dataclass(slots=True)
 class _Part:
-    """A judge, the columns it owns, and the blocks of the current hour."""
+    """A detector and the columns that it owns."""
 
     detector: BlockDetector
     columns: slice
 
 
 class Monitor:
-    """Judges a panel; `extend` continues where the last call ended, `detect` starts afresh."""
+    """Watches a panel; `extend` continues where the last call ended, `detect` starts anew."""
 
     def __init__(self, panel: Panel, sensitivity: Sensitivity | str = Sensitivity.MEDIUM) -> None:
         """`panel` gives the series to watch (its length does not matter)."""
@@ -88,7 +88,7 @@ class Monitor:
         self._fallen, self._fell_for = np.zeros((ALTERNATIVES, at)), np.zeros(at)
 
     def extend(self, panel: Panel) -> DetectorResults:
-        """Verdicts on the next buckets, which must follow those before; shape (buckets, columns)."""
+        """Results for the next buckets, which must follow those before; shape (buckets, columns)."""
         matrices = self.layout.matrices(panel, self.tails)
         found = [self._detect_rows(panel, matrices, rows) for rows in blocks_of(panel.starts, panel.step_us)]
         self.rows += len(panel)
@@ -185,5 +185,5 @@ def complete(panel: Panel, until_us: int | None) -> Panel:
 def detect(
     panel: Panel, sensitivity: Sensitivity | str = Sensitivity.MEDIUM, until_us: int | None = None
 ) -> DetectorResults:
-    """Verdicts of a fresh monitor on every complete bucket of a panel."""
+    """Results of a new monitor for every complete bucket of a panel."""
     return Monitor(panel, sensitivity).extend(complete(panel, until_us))

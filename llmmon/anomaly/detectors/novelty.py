@@ -1,9 +1,9 @@
 """What a bare series has never done before: no unit, no season, no distribution is assumed.
 
-Followed are its value, its short and its long mean, its steps, how long it stands still, how far it is from
-what its own past foretold, how far from its own cycle, and how unlike every earlier stretch the last one is.
-Each is judged against its former extremes; the most surprising speaks, and then nothing is said for a fixed
-number of samples.
+Features are its value, its short and its long mean, its steps, how long it has not changed, its distance from a
+forecast made from its own past and from its own cycle, and how much its last stretch differs from every earlier one.
+Each is compared with its former extremes; the most surprising one raises an alarm, and then there is none for a
+fixed number of samples.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _SAME_CYCLE: Final = 0.04  # relative difference of lengths
 _CLOCK_US: Final = (HOUR_US, DAY_US, 7 * DAY_US)
 _ON_THE_CLOCK: Final = 0.05
 _BLIND: Final = 3
-_STILL: Final = 0.3  # scale of the logarithm of how long a value stands
+_STILL: Final = 0.3  # scale of the logarithm of how long a value does not change
 _LOW: Final = 0.02  # of the first median: nearer to zero is zero
 
 
@@ -105,7 +105,7 @@ class Features:
         return found
 
     def _bridge(self, stamp_us: int) -> None:
-        """Where samples are missing the course of the last cycle stands in, or the last value."""
+        """Fill missing samples with those of the last cycle, or with the last value."""
         missing = self.history.missing(stamp_us) if self.history.size else 0
         self.blind = _BLIND if missing > 1 else max(self.blind - 1, 0)
         for _ in range(missing):

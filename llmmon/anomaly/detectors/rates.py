@@ -112,7 +112,7 @@ class RateDetector:
 
     @property
     def ready(self) -> BoolArray:
-        """Which columns have enough history to be judged; shape (columns)."""
+        """Which columns have enough history; shape (columns)."""
         ready: BoolArray = (self.hours >= _RATE_READY_H) & (self.calls >= _READY_CALLS + _PRIOR_CALLS)
         return ready
 
@@ -142,7 +142,7 @@ class RateDetector:
         return BlockEvidence(steps / self.dispersion, np.where(block.count > 0, z, 0.0), low, high)
 
     def learn(self, block: HourBlock, calm: BoolArray) -> None:
-        """Take in the buckets (buckets, columns) that belong to no incident."""
+        """Learn from the buckets (buckets, columns) that belong to no incident."""
         n, k = np.where(calm, block.count, 0.0), np.where(calm, block.x, 0.0)
         self.hours += (self.hours > 0) | (block.count.sum(axis=0) > 0)
         calls, hits = n.sum(axis=0), k.sum(axis=0)
@@ -247,7 +247,7 @@ class TrafficDetector:
         return BlockEvidence(steps, z, np.maximum(e - reach, 0.0) * self.unit, (e + reach) * self.unit)
 
     def learn(self, block: HourBlock, calm: BoolArray) -> None:
-        """Take in the buckets (buckets, columns) that belong to no incident."""
+        """Learn from the buckets (buckets, columns) that belong to no incident."""
         self.step_us = block.step_us
         seen = block.x.sum(axis=0) > 0
         known = self.hours >= _TRAFFIC_READY_H

@@ -1,4 +1,4 @@
-"""Values beyond limits that someone set."""
+"""Values beyond fixed limits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ThresholdLimits:
 
 
 class ThresholdAnomalyDetector(StreamDetector):
-    """Flags values beyond fixed limits; metrics without limits are not judged."""
+    """Flags values beyond fixed limits; metrics without limits are not watched."""
 
     name: ClassVar[str] = "threshold"
 

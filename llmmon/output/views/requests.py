@@ -87,6 +87,8 @@ def view_inspection(report: InspectReport) -> View:
         if len(report.files) == 1:
             tables += _details(file)
         notes += [note if len(report.files) == 1 else f"{file.file}: {note}" for note in file.notes]
+        if file.config:
+            notes.append("to keep this in llmmon.toml: " + "   ".join(file.config.split("\n")))
     return View(data={"files": [_data(file) for file in report.files]}, rows=[_data(f) for f in report.files],
                 tables=tuple(tables), notes=tuple(notes))  # fmt: skip
 
@@ -100,6 +102,7 @@ def _data(file: FileInspection) -> dict[str, Any]:
         "rejected": file.rejected,
         "missing": [dict(row) for row in file.missing],
         "notes": list(file.notes),
+        "config": file.config or None,
     }
 
 

@@ -27,7 +27,7 @@ _TOOL_REASONS: Final = frozenset({"tool_calls", "tool_use", "function_call", "to
 
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
-    """truncated and empty of each output; `detail` says whether the finish reason told."""
+    """truncated and empty of each output; `detail` is set where the finish reason decided."""
     rows = zip(
         batch.outputs,
         batch.column("finish_reasons"),

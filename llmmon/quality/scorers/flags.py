@@ -35,15 +35,15 @@ def linear(features: Sequence[float], weights: Sequence[float], bias: float) -> 
     return logistic(bias + sum(w * x for w, x in zip(weights, features, strict=True)))
 
 
-def strongest(findings: Sequence[Signal]) -> Signal:
-    """The strongest of several findings, with the places and words of the strong ones; CLEAN for none."""
-    known = [finding for finding in findings if finding.strength is not None]
+def strongest(signals: Sequence[Signal]) -> Signal:
+    """The strongest of several signals, with the places and words of the strong ones; CLEAN for none."""
+    known = [signal for signal in signals if signal.strength is not None]
     if not known:
-        return UNKNOWN if findings else CLEAN
-    most = max(finding.strength or 0.0 for finding in known)
-    told = [finding for finding in known if (finding.strength or 0.0) >= min(most, 0.5)]
-    spans = tuple(sorted({span for finding in told for span in finding.spans}))
-    details = dict.fromkeys(finding.detail for finding in told if finding.detail)
+        return UNKNOWN if signals else CLEAN
+    most = max(signal.strength or 0.0 for signal in known)
+    strong = [signal for signal in known if (signal.strength or 0.0) >= min(most, 0.5)]
+    spans = tuple(sorted({span for signal in strong for span in signal.spans}))
+    details = dict.fromkeys(signal.detail for signal in strong if signal.detail)
     return Signal(most, spans, ", ".join(details))
 
 
@@ -80,6 +80,6 @@ FLAGS: Final[dict[str, Flag]] = {
 
 DEFAULT_THRESHOLDS: Final[dict[str, float]] = {flag.name: flag.threshold for flag in FLAGS.values()}
 
-# Strengths that are reported beside the flags and never raised.
+# Strengths that are reported beside the flags but never raise one.
 EXTRA_SIGNALS: Final = ("expected_similarity",)
 SIGNALS: Final = (*FLAGS, *EXTRA_SIGNALS)

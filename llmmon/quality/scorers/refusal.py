@@ -36,7 +36,7 @@ class Sign(NamedTuple):
     pattern: re.Pattern[str] | None = None
 
     def find(self, text: str, held: AbstractSet[bytes]) -> TextSpan | None:
-        """Where the sign first stands in lower-case text whose words are `held`."""
+        """The first place of the sign in lower-case text whose words are `held`."""
         if self.gate.isdisjoint(held):
             return None
         for cue in self.cues:

@@ -131,7 +131,7 @@ def _terms(texts: list[IntArray]) -> tuple[IntArray, IntArray, FloatArray]:
 
 
 def _shared(p_row: IntArray, p_term: IntArray, o_row: IntArray, o_term: IntArray) -> tuple[IntArray, IntArray]:
-    """Where the same term stands in the same row of both."""
+    """The places of terms that occur in the same row of both."""
     _, at_p, at_o = np.intersect1d(
         p_row << TERM_BITS | p_term, o_row << TERM_BITS | o_term, assume_unique=True, return_indices=True
     )

@@ -147,7 +147,7 @@ class Batch:
 
     @cached_property
     def output_pieces(self) -> list[list[str]]:
-        """What stands between the blanks of each output, whole."""
+        """The pieces of each output between blanks."""
         return [text.split() for text in self.outputs]
 
     @cached_property
