@@ -235,7 +235,7 @@ def panel(series: Iterable[Series]) -> Panel:
         raise ValueError("metric samples have no buckets: detect anomalies in one series at a time")
     for one in found[1:]:
         if one.step_us != step_us or (one.starts is not starts and not np.array_equal(one.starts, starts)):
-            raise ValueError(f"series {one.metric!r} has other buckets")
+            raise ValueError(f"series {one.metric!r} has another grid of buckets")
     if len(starts) > 1 and np.any(np.diff(starts) != step_us):
         raise ValueError("a grid of buckets has no holes: an empty bucket has count 0")
     return Panel(starts, step_us, found)
