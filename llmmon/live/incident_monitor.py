@@ -39,7 +39,7 @@ _Parts = list[Aggregates]
 
 
 class IncidentMonitorFold(AggregatesFold):
-    """Partials as the monitor wants them, of calls from `since_us` on."""
+    """Aggregates as the monitor wants them, of calls from `since_us` on."""
 
     def __init__(self, since_us: int) -> None:
         super().__init__([(_MEASURES, _GROUPING), _BY_ERROR], _MOST_VALUES, merge_every=16)

@@ -85,6 +85,11 @@ _USAGE: Final = (
     _number("input_annotated_document_pages", "those of the pages that were annotated"),
     _number("input_characters", "characters of the input, where they are billed"),
     _number("input_text_messages", "text messages, where they are billed"),
+    # what another model did for the one that answers
+    _number("advisor_input_tokens", "prompt tokens of an advisor, without cached ones"),
+    _number("advisor_cached_tokens", "prompt tokens that an advisor read from the cache"),
+    _number("advisor_cache_write_tokens", "prompt tokens that an advisor wrote to the cache"),
+    _number("advisor_output_tokens", "completion tokens of an advisor"),
 )
 
 FIELDS: Final[dict[str, Field]] = {
@@ -108,6 +113,7 @@ FIELDS: Final[dict[str, Field]] = {
         _number("time_to_first_token_ms", "start to the first token", scale=MICROSECONDS),
         _number("cost_usd", "cost of the call", scale=NANO_DOLLARS),
         _name("service_tier", "default, flex, priority, batch"),
+        _name("advisor_model", "model that was asked for advice within the call"),
         _name("speed", "standard, or fast where that has a price of its own"),
         _number("cache_hit", "1 if a gateway answered from its own cache"),
         _number("attempt", "which attempt of the request this was"),
