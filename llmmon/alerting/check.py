@@ -30,7 +30,7 @@ from llmmon.ingest.follow import NewCalls, read_known, read_new
 from llmmon.ingest.query import Query
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.time_range import Now
-from llmmon.metrics.aggregates import Partials, merge
+from llmmon.metrics.aggregates import Aggregates, merge
 from llmmon.metrics.columns import IntArray
 from llmmon.text.names import lookup
 from llmmon.text.times import DAY_US, MINUTE_US, age_text
@@ -89,11 +89,11 @@ class HistoryUpdate(msgspec.Struct, frozen=True):
     """The history that one run read: the new minutes of each stream, and older ones of streams that are new."""
 
     new_calls: NewCalls
-    parts: Mapping[Stream, Partials]
-    backfilled: Mapping[Stream, Partials]
+    parts: Mapping[Stream, Aggregates]
+    backfilled: Mapping[Stream, Aggregates]
 
 
-def joined(parts: Iterable[Partials]) -> Partials:
+def joined(parts: Iterable[Aggregates]) -> Aggregates:
     """Merge minutes, and bound each as a whole."""
     return bounded(merge(parts))
 
@@ -115,7 +115,7 @@ def read_update(query: Query, streams: Sequence[Stream], state: StateFile, since
     return HistoryUpdate(new_calls, parts, _by_stream(new, behind) if behind else {})
 
 
-def _by_stream(streams: Sequence[Stream], results: Sequence[list[Partials]]) -> dict[Stream, Partials]:
+def _by_stream(streams: Sequence[Stream], results: Sequence[list[Aggregates]]) -> dict[Stream, Aggregates]:
     return {stream: joined(result[i] for result in results) for i, stream in enumerate(streams)}
 
 
@@ -135,7 +135,7 @@ def store(
     state.save_checkpoints(update.new_calls.checkpoints)
 
 
-def _add(state: StateFile, stream: Stream, parts: Sequence[Partials], groups: Sequence[Key]) -> tuple[Key, ...]:
+def _add(state: StateFile, stream: Stream, parts: Sequence[Aggregates], groups: Sequence[Key]) -> tuple[Key, ...]:
     for part in parts:
         if part.groups:
             limited, groups = admitted(part, groups)
@@ -334,7 +334,7 @@ class _Run:
         }
         return evaluate_rule(rule, histories, ends, everywhere=everywhere)
 
-    def _history(self, stream: Stream, first: int, last: int) -> Partials:
+    def _history(self, stream: Stream, first: int, last: int) -> Aggregates:
         """The minutes of a stream from `first` to `last`."""
         width = stream.every_us // MINUTE_US
         return self.state.history(stream.name, first // width, last // width)

@@ -17,16 +17,15 @@ from llmmon.alerting.rules import MOST_GROUPS, OTHER, AlertRule
 from llmmon.anomaly.panel import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.ingest.samples import SAMPLED, sampled_columns
 from llmmon.metrics.aggregates import (
-    VALUE_BITS,
-    Group,
-    KeyArray,
-    Partials,
+    Aggregates,
+    GroupKey,
     Run,
     Sums,
     Values,
-    coarsen,
+    bin_values,
     merge,
-    rolled_up,
+    pack,
+    regroup,
     sorted_run,
 )
 from llmmon.metrics.aggregation import Measures, aggregate
@@ -39,7 +38,6 @@ from llmmon.text.times import MINUTE_US
 MONITORED: Final = "monitored"  # all the metrics that the anomaly monitor reads
 MONITOR_STEP_US: Final = 5 * MINUTE_US
 EXACT_PER_MINUTE: Final = 1024  # values of one group that are kept exactly
-_BITS: Final = np.uint64(VALUE_BITS)
 _MERGE_EVERY: Final = 16
 
 Key = tuple[str | None, ...]
@@ -124,7 +122,7 @@ class StreamsFold:
             (Grouping(by, every_us), parse(where) if where else None, monitored, those)
             for (by, where, monitored, every_us), those in shared.items()
         ]
-        self._pending: dict[Stream, list[Partials]] = {stream: [] for stream in streams}
+        self._pending: dict[Stream, list[Aggregates]] = {stream: [] for stream in streams}
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
         """Add a block; a metric sample counts in its own metric only."""
@@ -142,22 +140,22 @@ class StreamsFold:
             for stream in streams:
                 self._take(stream, of_stream(found, stream))
 
-    def _take(self, stream: Stream, part: Partials) -> None:
+    def _take(self, stream: Stream, part: Aggregates) -> None:
         pending = self._pending[stream]
         pending.append(part)
         if len(pending) >= _MERGE_EVERY:
             pending[:] = [bounded(merge(pending))]
 
-    def result(self) -> list[Partials]:
+    def result(self) -> list[Aggregates]:
         """The minutes of each stream, in the order of the streams."""
         made = {s: bounded(merge(pending)) for s, pending in self._pending.items() if s not in self._finer}
         return [made[s] if s in made else _coarser(made[self._finer[s]], s) for s in self._streams]
 
 
-def _coarser(minutes: Partials, stream: Stream) -> Partials:
+def _coarser(minutes: Aggregates, stream: Stream) -> Aggregates:
     """The wider buckets of a stream, from its minutes."""
     width = stream.every_us // MINUTE_US
-    return bounded(rolled_up(minutes, [(group[0] // width, *group[1:]) for group in minutes.groups]))
+    return bounded(regroup(minutes, [(group[0] // width, *group[1:]) for group in minutes.groups]))
 
 
 def _measures(streams: Sequence[Stream]) -> Measures:
@@ -175,41 +173,40 @@ def _kept(columns: Columns, where: Filter | None) -> Columns:
     return columns if mask.all() else columns.take(mask)
 
 
-def of_stream(partials: Partials, stream: Stream) -> Partials:
+def of_stream(aggregates: Aggregates, stream: Stream) -> Aggregates:
     """The part of aggregates that belongs to a stream."""
-    return Partials(
-        partials.groups,
-        {name: partials.sums[name] for name in stream.measures.sums if name in partials.sums},
-        {name: partials.values[name] for name in stream.measures.values if name in partials.values},
-        partials.first_us,
-        partials.last_us,
+    return Aggregates(
+        aggregates.groups,
+        {name: aggregates.sums[name] for name in stream.measures.sums if name in aggregates.sums},
+        {name: aggregates.values[name] for name in stream.measures.values if name in aggregates.values},
+        aggregates.first_us,
+        aggregates.last_us,
     )
 
 
-def bounded(partials: Partials) -> Partials:
-    """Coarsen minutes with very many values; idempotent, and independent of how the calls were cut."""
-    return msgspec.structs.replace(partials, values={name: _bounded(v) for name, v in partials.values.items()})
+def bounded(aggregates: Aggregates) -> Aggregates:
+    """Bin the values of minutes with very many of them; idempotent, and independent of how the calls were cut."""
+    return msgspec.structs.replace(aggregates, values={name: _bounded(v) for name, v in aggregates.values.items()})
 
 
 def _bounded(values: Values) -> Values:
     if len(values) <= EXACT_PER_MINUTE:
         return values
     run = sorted_run(values)
-    cells = (run.keys >> _BITS).astype(np.int64)
+    cells = run.groups()
     held = np.bincount(cells, run.counts)
     large = held[cells] > EXACT_PER_MINUTE
     if not large.any():
         return Values((run,))
-    small = Run(run.keys[~large], None if run.counts is None else run.counts[~large])
-    coarse = coarsen(Values((Run(run.keys[large], None if run.counts is None else run.counts[large]),)))
-    return Values((sorted_run(Values((small, *coarse.runs))),))
+    binned = bin_values(Values((run.take(large),)))
+    return Values((sorted_run(Values((run.take(~large), *binned.runs))),))
 
 
-def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[Key, ...]]:
+def admitted(aggregates: Aggregates, known: Sequence[Key]) -> tuple[Aggregates, tuple[Key, ...]]:
     """Keep at most 100 groups, first come, first served; all further calls become the group "other"."""
     named = dict.fromkeys(known)
     first: dict[Key, int] = {}
-    for group in partials.groups:
+    for group in aggregates.groups:
         key = group[1:]
         if key not in named and first.get(key, group[0]) >= group[0]:
             first[key] = group[0]
@@ -217,36 +214,36 @@ def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[
         if len(named) < MOST_GROUPS:
             named[key] = None
     if all(key in named for key in first):
-        return partials, tuple(named)
-    groups: list[Group] = [
-        group if group[1:] in named else (group[0], *(OTHER,) * (len(group) - 1)) for group in partials.groups
+        return aggregates, tuple(named)
+    groups: list[GroupKey] = [
+        group if group[1:] in named else (group[0], *(OTHER,) * (len(group) - 1)) for group in aggregates.groups
     ]
-    return bounded(rolled_up(partials, groups)), tuple(named)
+    return bounded(regroup(aggregates, groups)), tuple(named)
 
 
-def complete(streams: Sequence[Stream], results: Sequence[Sequence[Partials]]) -> dict[Stream, Partials]:
+def complete(streams: Sequence[Stream], results: Sequence[Sequence[Aggregates]]) -> dict[Stream, Aggregates]:
     """Merge the results of every worker's `StreamsFold` to the whole history of streams."""
     whole = {stream: bounded(merge(result[i] for result in results)) for i, stream in enumerate(streams)}
     return {stream: admitted(part, ())[0] for stream, part in whole.items()}
 
 
-def split(partials: Partials, width: int) -> Iterator[tuple[int, Partials]]:
+def split(aggregates: Aggregates, width: int) -> Iterator[tuple[int, Aggregates]]:
     """Split into ranges of `width` buckets, in order; yields each with its number (first bucket // width)."""
-    if not partials.groups:
+    if not aggregates.groups:
         return
-    numbers = np.array([group[0] for group in partials.groups], np.int64) // width
+    numbers = np.array([group[0] for group in aggregates.groups], np.int64) // width
     order = np.argsort(numbers, kind="stable")
     found, starts = np.unique(numbers[order], return_index=True)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    values = {name: _split_values(v, numbers, place, found) for name, v in partials.values.items()}
+    values = {name: _split_values(v, numbers, place, found) for name, v in aggregates.values.items()}
     for i, (number, start, end) in enumerate(zip(found.tolist(), starts, [*starts[1:], len(order)], strict=True)):
         kept = order[start:end]
         yield (
             number,
-            Partials(
-                groups=tuple(partials.groups[j] for j in kept.tolist()),
-                sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
+            Aggregates(
+                groups=tuple(aggregates.groups[j] for j in kept.tolist()),
+                sums={name: Sums(s.count[kept], s.total[kept]) for name, s in aggregates.sums.items()},
                 values={name: those[i] for name, those in values.items()},
             ),
         )
@@ -255,16 +252,11 @@ def split(partials: Partials, width: int) -> Iterator[tuple[int, Partials]]:
 def _split_values(values: Values, numbers: IntArray, place: IntArray, found: IntArray) -> list[Values]:
     """The values of each range, with the numbers of its own groups."""
     run = sorted_run(values)
-    cells = (run.keys >> _BITS).astype(np.int64)
-    order = np.argsort(numbers[cells], kind="stable")
-    cells = cells[order]
-    low: KeyArray = run.keys[order] & np.uint64((1 << VALUE_BITS) - 1)
-    keys: KeyArray = low | (place[cells].astype(np.uint64) << _BITS)
+    run = run.take(np.argsort(numbers[run.groups()], kind="stable"))
+    cells = run.groups()
     edges = np.searchsorted(numbers[cells], [*found, np.iinfo(np.int64).max]).tolist()
-    counts = None if run.counts is None else run.counts[order]
-    return [
-        Values((Run(keys[a:b], None if counts is None else counts[a:b]),), values.exact) for a, b in pairwise(edges)
-    ]
+    whole = Run(pack(place[cells], run.values()), run.counts)  # each range is in order
+    return [Values((whole.take(slice(a, b)),), values.exact) for a, b in pairwise(edges)]
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -273,13 +265,13 @@ class _Stored(msgspec.Struct, frozen=True):
     values: Mapping[str, tuple[bytes, bytes | None]]
 
 
-def packed(partials: Partials) -> bytes:
+def packed(aggregates: Aggregates) -> bytes:
     """Encode for `unpacked`."""
-    runs = {name: sorted_run(v) for name, v in partials.values.items()}
+    runs = {name: sorted_run(v) for name, v in aggregates.values.items()}
     return msgspec.msgpack.encode(
         _Stored(
-            groups=list(partials.groups),
-            sums={name: (s.count.tobytes(), s.total.tobytes()) for name, s in partials.sums.items()},
+            groups=list(aggregates.groups),
+            sums={name: (s.count.tobytes(), s.total.tobytes()) for name, s in aggregates.sums.items()},
             values={
                 name: (run.keys.tobytes(), None if run.counts is None else run.counts.tobytes())
                 for name, run in runs.items()
@@ -288,10 +280,10 @@ def packed(partials: Partials) -> bytes:
     )
 
 
-def unpacked(data: bytes) -> Partials:
+def unpacked(data: bytes) -> Aggregates:
     """Decode `packed` bytes; raises `msgspec.MsgspecError` or `ValueError` for anything else."""
     stored = msgspec.msgpack.decode(data, type=_Stored)
-    return Partials(
+    return Aggregates(
         groups=tuple(tuple(group) for group in stored.groups),
         sums={
             name: Sums(np.frombuffer(count, np.int64), np.frombuffer(total, np.int64))

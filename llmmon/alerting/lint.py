@@ -13,7 +13,7 @@ from llmmon.alerting.evaluation.windows import KEEP, MET, RuleEvaluation, least_
 from llmmon.alerting.history import statistic_of
 from llmmon.alerting.rules import SIGNS, AlertRule, Change, group_text, number_text
 from llmmon.metrics.columns import BoolArray
-from llmmon.metrics.definitions import Sort
+from llmmon.metrics.definitions import MetricKind
 from llmmon.text.times import DAY_US, MINUTE_US, duration_text
 
 DEFAULT_STEP_US: Final = 5 * MINUTE_US  # between two runs of `check`
@@ -54,7 +54,7 @@ def _of_statistic(rule: AlertRule) -> Iterator[Finding]:
     statistic = statistic_of(rule)
     counts = statistic.aggregation in {"count", "sum"} or statistic.metric.name == "requests"
     if rule.min_count == 0 and not counts:
-        what = "a rate" if statistic.metric.sort is Sort.EVENT else f"the {statistic.aggregation}"
+        what = "a rate" if statistic.metric.kind is MetricKind.EVENT else f"the {statistic.aggregation}"
         yield Finding(
             "no-min-count",
             rule.name,

@@ -21,7 +21,7 @@ from llmmon.alerting.alert import Alert, Silence
 from llmmon.alerting.history import Key, packed, split, unpacked
 from llmmon.alerting.outbox import Outbox
 from llmmon.errors import EXIT_BUSY, InputError, LlmmonError, reason_of
-from llmmon.metrics.aggregates import EMPTY, Partials, merge
+from llmmon.metrics.aggregates import EMPTY, Aggregates, merge
 
 _WAIT_S: Final = 5.0
 _WRITE_WAIT_S: Final = 30.0  # for a transaction of another process
@@ -186,7 +186,7 @@ class StateFile:
             self._db.execute("DELETE FROM streams WHERE name = ?", (name,))
             self._db.execute("DELETE FROM history WHERE stream = ?", (name,))
 
-    def history(self, stream: str, first_minute: int, end_minute: int) -> Partials:
+    def history(self, stream: str, first_minute: int, end_minute: int) -> Aggregates:
         """The minutes of a stream from `first_minute` up to `end_minute`, in whole hours."""
         rows = self._db.execute(
             "SELECT data FROM history WHERE stream = ? AND hour >= ? AND hour <= ? ORDER BY hour",
@@ -194,7 +194,7 @@ class StateFile:
         )
         return merge(unpacked(data) for (data,) in rows)
 
-    def add_history(self, stream: str, part: Partials, joined: Callable[[Iterable[Partials]], Partials]) -> None:
+    def add_history(self, stream: str, part: Aggregates, joined: Callable[[Iterable[Aggregates]], Aggregates]) -> None:
         """Add minutes to a stream; `joined` merges them with those that are there."""
         for hour, new in split(part, HOUR):
             row = self._db.execute("SELECT data FROM history WHERE stream = ? AND hour = ?", (stream, hour)).fetchone()

@@ -1,4 +1,5 @@
-"""Anomaly: series made of aggregates, detectors that judge them, incidents, and what contributed to each.
+"""Anomaly: series made of aggregates, detectors, incidents, and what contributed to each.
 
-`analysis.find_anomalies` is the way in; `detectors` is the family behind `--method`.
+Other rooms use `analysis.find_anomalies`, or `panel.panel_of` with `detectors.detect` for aggregates of their own.
+`detectors` is the family behind `--method`: one file a detector, one row of `DETECTORS`.
 """

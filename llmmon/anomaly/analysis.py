@@ -1,4 +1,4 @@
-"""`anomalies`: the whole history of a log -> panels -> verdicts -> incidents with what contributed."""
+"""`anomalies`: the whole history of a log -> panel of series -> detector results -> incidents and contributors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import msgspec
 import numpy as np
 
 from llmmon.anomaly.attribution import attributed
-from llmmon.anomaly.detectors import DETECTORS, Sensitivity, ThresholdAnomalyDetector, Verdicts, judge, judge_samples
+from llmmon.anomaly.detectors import (
+    DETECTORS,
+    DetectorResults,
+    Sensitivity,
+    ThresholdAnomalyDetector,
+    detect,
+    detect_in_samples,
+)
 from llmmon.anomaly.detectors.detector import Anomaly, micros
 from llmmon.anomaly.incidents import (
     AnomaliesReport,
@@ -38,15 +45,16 @@ from llmmon.errors import UsageError
 from llmmon.formats.timestamps import moments
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
-from llmmon.metrics.aggregates import Partials, merge
-from llmmon.metrics.aggregation import ALONE, EXACT_VALUES, Beside, Measures, PartialsFold, aggregate
+from llmmon.metrics.aggregates import Aggregates, merge
+from llmmon.metrics.aggregation import EXACT_VALUES, NO_EXTRA_FOLD, AggregatesFold, ExtraFold, Measures, aggregate
 from llmmon.metrics.columns import MISSING_TIME, Columns
 from llmmon.metrics.definitions import METRICS as ALL_METRICS
 from llmmon.metrics.definitions import needed_fields, statistic_called, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.names import lookup, unknown
+from llmmon.text.times import DAY_US, MINUTE_US
 
-STEP_US: Final = 300_000_000
+STEP_US: Final = 5 * MINUTE_US
 MOST_GROUPS: Final = 50
 _MERGE_EVERY: Final = 64  # blocks
 _ERRORS: Final = Measures(sums=("error",), values=())
@@ -55,7 +63,7 @@ _MOST_ATTRIBUTED: Final = 20
 
 
 class MonitorPlan(msgspec.Struct, frozen=True):
-    """What `anomalies` was asked for."""
+    """The options of `anomalies`."""
 
     by: tuple[str, ...] = ("model",)
     metrics: tuple[str, ...] = ()
@@ -67,39 +75,43 @@ class MonitorPlan(msgspec.Struct, frozen=True):
     with_scores: bool = False
 
 
-def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> tuple[AnomaliesReport, Read]:
+def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_FOLD) -> tuple[AnomaliesReport, Read]:
     """The incidents of the last `--window` (all without it), learned from the whole history before them."""
     grouping = Grouping(plan.by, STEP_US)
     measures = measures_of(plan)
     history = msgspec.structs.replace(query, time=query.time.without_start())
     names = dict.fromkeys([*measures.sums, *measures.values])
     fields = needed_fields([statistic_name(ALL_METRICS[name], "count") for name in names])
-    fields |= {"error_type", *plan.by, *beside.fields}
-    found = read(history, fields, lambda: beside.wrap(MonitorFold(measures, grouping, plan)))
-    partials, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
-    calls, partials, by_error = len(partials.groups), of_late(partials, MOST_BUCKETS), of_late(by_error, MOST_BUCKETS)
-    if len(partials.groups) < calls:
-        query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // 86_400_000_000} days back")
-    whole = panel(()) if plan.thresholds else panel_of(partials, grouping, MOST_GROUPS, by_error)
+    fields |= {"error_type", *plan.by, *extra.fields}
+    found = read(history, fields, lambda: extra.wrap(MonitorFold(measures, grouping, plan)))
+    aggregates, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
+    calls, aggregates, by_error = (
+        len(aggregates.groups),
+        of_late(aggregates, MOST_BUCKETS),
+        of_late(by_error, MOST_BUCKETS),
+    )
+    if len(aggregates.groups) < calls:
+        query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // DAY_US} days back")
+    whole = panel(()) if plan.thresholds else panel_of(aggregates, grouping, MOST_GROUPS, by_error)
     watched = _selected(whole, plan)
     sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)
     now_us = found.source.now_us or 0
-    verdicts = _judged(watched, sampled, partials, grouping, plan, now_us)
+    results = _detected(watched, sampled, aggregates, grouping, plan, now_us)
     window = _window(query, found, now_us)
-    every = merged(anomaly for one in verdicts for anomaly in incidents(one))
+    every = merged(anomaly for one in results for anomaly in incidents(one))
     shown = [a for a in every if _overlaps(a, window) and not _excluded(a, plan.exclude)]
     if plan.explain:
         shown = [asked_for(plan.explain, every)]
     explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], STEP_US)
     report = AnomaliesReport(
         window=window,
-        incidents=tuple(incident_report(explained.get(a.id, a), verdicts) for a in shown),
-        monitored=monitored_series(verdicts),
+        incidents=tuple(incident_report(explained.get(a.id, a), results) for a in shown),
+        monitored=monitored_series(results),
         sensitivity=str(plan.sensitivity),
         false_alarms_per_week=Sensitivity(plan.sensitivity).false_alarms_per_week,
         methods=plan.methods,
-        scores=bucket_scores(verdicts, window) if plan.with_scores else (),
-        explained=explained_buckets(shown[0], verdicts) if plan.explain else (),
+        scores=bucket_scores(results, window) if plan.with_scores else (),
+        explained=explained_buckets(shown[0], results) if plan.explain else (),
     )
     return report, found
 
@@ -107,24 +119,24 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
 class MonitorFold:
     """Digests by bucket and group, errors by type, and the metric samples as they are.
 
-    Hard limits have partials instead: they are on the statistics as everywhere else, failed calls and all.
+    Hard limits have aggregates instead: they are on the statistics as everywhere else, failed calls and all.
     """
 
     def __init__(self, measures: Measures, grouping: Grouping, plan: MonitorPlan) -> None:
         plans = [(measures, grouping), (_ERRORS, Grouping(("error_type",), STEP_US))]
-        self._parts = PartialsFold(plans, EXACT_VALUES) if plan.thresholds else _Digests(plans)
+        self._parts = AggregatesFold(plans, EXACT_VALUES) if plan.thresholds else _Digests(plans)
         self._plan = plan
         self._samples: list[dict[str, Any]] = []
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         for start, end in self._plan.exclude:
             columns = columns.take((columns.timestamp < start) | (columns.timestamp >= end))
         self._parts.add(columns if self._plan.thresholds else levels_of_successes(columns), samples)
         self._samples += samples
 
-    def result(self) -> tuple[list[Partials], list[dict[str, Any]]]:
-        """One partials a grouping, and the samples."""
+    def result(self) -> tuple[list[Aggregates], list[dict[str, Any]]]:
+        """The aggregates of each grouping, and the samples."""
         return self._parts.result(), self._samples
 
 
@@ -133,7 +145,7 @@ class _Digests:
 
     def __init__(self, plans: list[tuple[Measures, Grouping]]) -> None:
         self._plans = plans
-        self._pending: list[list[Partials]] = [[] for _ in plans]
+        self._pending: list[list[Aggregates]] = [[] for _ in plans]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         if columns.size:
@@ -142,12 +154,12 @@ class _Digests:
                 if len(pending) == _MERGE_EVERY:
                     pending[:] = [digested(merge(pending))]
 
-    def result(self) -> list[Partials]:
+    def result(self) -> list[Aggregates]:
         return [digested(merge(pending)) for pending in self._pending]
 
 
 def measures_of(plan: MonitorPlan) -> Measures:
-    """What a plan needs of the calls."""
+    """The measures that a plan needs."""
     wanted = [statistic_called(name) for name, _, _ in plan.thresholds]
     if not wanted:
         return Measures(sums=METRICS_READ, values=tuple(LEVELS.values()))
@@ -187,24 +199,24 @@ def _sampled(name: str, tags: tuple[tuple[str, str], ...], rows: list[dict[str, 
     return samples(name, stamps[dated], values[dated], tags)
 
 
-def _judged(
-    panel: Panel, sampled: list[Series], partials: Any, grouping: Grouping, plan: MonitorPlan, now_us: int
-) -> list[Verdicts]:
+def _detected(
+    panel: Panel, sampled: list[Series], aggregates: Any, grouping: Grouping, plan: MonitorPlan, now_us: int
+) -> list[DetectorResults]:
     if plan.thresholds:
-        return [_beyond(partials, grouping, limit) for limit in plan.thresholds]
+        return [_beyond(aggregates, grouping, limit) for limit in plan.thresholds]
     if plan.methods:
         every = [*panel.series, *sampled]
-        return [lookup(DETECTORS, name, "method")().judge(one) for name in plan.methods for one in every]
-    found = [judge(panel, plan.sensitivity, now_us)] if panel.series else []
-    return [*found, *(judge_samples(one) for one in sampled)]
+        return [lookup(DETECTORS, name, "method")().detect(one) for name in plan.methods for one in every]
+    found = [detect(panel, plan.sensitivity, now_us)] if panel.series else []
+    return [*found, *(detect_in_samples(one) for one in sampled)]
 
 
-def _beyond(partials: Any, grouping: Grouping, limit: tuple[str, str, float]) -> Verdicts:
+def _beyond(aggregates: Any, grouping: Grouping, limit: tuple[str, str, float]) -> DetectorResults:
     name, sign, number = limit
-    series = statistic_series(partials, grouping, statistic_called(name).name)
+    series = statistic_series(aggregates, grouping, statistic_called(name).name)
     detector = ThresholdAnomalyDetector()
     detector.set_threshold(series.metric, critical=number, direction="above" if sign == ">" else "below")
-    return detector.judge(series)
+    return detector.detect(series)
 
 
 def _window(query: Query, found: Read, now_us: int) -> Window:

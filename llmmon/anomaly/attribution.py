@@ -12,20 +12,20 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import Anomaly, micros, spoken
+from llmmon.anomaly.detectors.detector import Anomaly, micros, rounded_text
 from llmmon.anomaly.panel import LEVELS, PROPORTIONS
-from llmmon.anomaly.series import FloatArray
 from llmmon.formats.detection import tags_in
 from llmmon.ingest import sources
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.spans import head
 from llmmon.ingest.time_range import TimeRequest
-from llmmon.metrics.aggregates import Partials, Sums, merge
-from llmmon.metrics.aggregation import EXACT_VALUES, Measures, PartialsFold
-from llmmon.metrics.columns import EMPTY, BoolArray, Columns, concat
+from llmmon.metrics.aggregates import Aggregates, Sums, merge
+from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures
+from llmmon.metrics.columns import EMPTY, BoolArray, Columns, FloatArray, concat
 from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import TAG_PREFIX
+from llmmon.text.times import DAY_US, HOUR_US
 
 _LEAST_SHARE: Final = 0.1  # of the change, under which a part is not named
 _TINY: Final = 1e-12
@@ -48,17 +48,17 @@ class Contribution:
 
     @property
     def sentence(self) -> str:
-        """In words, claiming no cause."""
+        """A sentence about it that claims no cause."""
         parts = {"its own change": self.rate, "a different mix": self.mix, "volume": self.volume}
         mostly = max(parts, key=lambda part: abs(parts[part]))
         name = "missing" if self.name is None else self.name
         return (
             f"{self.field} {name} contributed {self.share:.0%} of the change, mostly by {mostly}"
-            f" ({spoken(self.before)} before, {spoken(self.now)} now)"
+            f" ({rounded_text(self.before)} before, {rounded_text(self.now)} now)"
         )
 
     def to_dict(self) -> Mapping[str, Any]:
-        """As it stands in an anomaly's `contributors`."""
+        """As an object in an anomaly's `contributors`."""
         return {
             "field": self.field,
             "name": self.name,
@@ -75,7 +75,7 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PeriodSums:
     """Calls and the sum of the metric over them, by part of a dimension, in one period; each (parts)."""
 
     calls: FloatArray
@@ -90,16 +90,16 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FieldChange:
     """One field before and now: `names` are its parts, None for calls that have none."""
 
     field: str
     names: Sequence[str | None]
-    before: Parts
-    now: Parts
+    before: PeriodSums
+    now: PeriodSums
 
 
-def split(before: Parts, now: Parts, *, total: bool = False) -> tuple[FloatArray, FloatArray, FloatArray]:
+def split(before: PeriodSums, now: PeriodSums, *, total: bool = False) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(rate, mix, volume) of each part: they add up to the change of the mean, or of the total per time."""
     w0, w1 = before.calls / before.length, now.calls / now.length
     overall0, overall1 = max(float(w0.sum()), _TINY), max(float(w1.sum()), _TINY)
@@ -115,7 +115,7 @@ def split(before: Parts, now: Parts, *, total: bool = False) -> tuple[FloatArray
 
 
 def contributors(
-    changes: Sequence[Change], *, total: bool = False, min_calls: int = 10, limit: int = 3
+    changes: Sequence[FieldChange], *, total: bool = False, min_calls: int = 10, limit: int = 3
 ) -> list[Contribution]:
     """The parts with the largest shares of the change between two periods, largest first.
 
@@ -127,7 +127,7 @@ def contributors(
     return found[:limit]
 
 
-def _of_change(change: Change, *, total: bool, min_calls: int) -> list[Contribution]:
+def _of_change(change: FieldChange, *, total: bool, min_calls: int) -> list[Contribution]:
     before, now = change.before, change.now
     rate, mix, volume = split(before, now, total=total)
     part = rate + mix + volume
@@ -144,17 +144,17 @@ def _of_change(change: Change, *, total: bool, min_calls: int) -> list[Contribut
     return out
 
 
-def _shown(parts: Parts, total: bool) -> FloatArray:
+def _shown(parts: PeriodSums, total: bool) -> FloatArray:
     return parts.total / parts.length if total else parts.mean
 
 
 _FIELDS: Final = ("model", "user", "feature", "error_type", "prompt_version", "provider")
 _MOST_TAGS: Final = 12
-_MOST_VALUES: Final = 200  # of one tag: an id says nothing about what calls have in common
+_MOST_VALUES: Final = 200  # of one tag: values that identify a call are of no use
 _MOST_SHARE: Final = 1.5
 _MOST_EXAMPLES: Final = 3
 _SAMPLE: Final = 2000  # calls of an incident that examples are taken from
-_BEFORE_US: Final = 24 * 3_600_000_000
+_BEFORE_US: Final = DAY_US
 _OF_CALLS: Final = frozenset({"avg", *QUANTILES})  # statistics that a change of the mean explains
 _TOTALS: Final = frozenset({"requests", "cost_usd"})
 _TAILS: Final = {"latency_p99_ms": "latency_ms", "output_tokens_per_second": "output_tokens_per_second"}
@@ -173,14 +173,14 @@ class _Case(msgspec.Struct, frozen=True):
     @property
     def hours(self) -> tuple[float, float]:
         """The lengths of the time before and of the incident."""
-        return (self.start_us - self.before_us) / 3.6e9, (self.end_us - self.start_us) / 3.6e9
+        return (self.start_us - self.before_us) / HOUR_US, (self.end_us - self.start_us) / HOUR_US
 
 
 class _Tally(msgspec.Struct, frozen=True):
     """Of one incident: by field the sums before and in it, some of its calls, and the fields that are ids."""
 
-    before: tuple[Partials, ...]
-    now: tuple[Partials, ...]
+    before: tuple[Aggregates, ...]
+    now: tuple[Aggregates, ...]
     calls: Columns
     ids: frozenset[str]
 
@@ -229,7 +229,7 @@ class _CasesFold:
         self._folds = [_CaseFold(case) for case in cases]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         for fold in self._folds:
             fold.add(columns)
 
@@ -244,11 +244,11 @@ class _CaseFold:
     def __init__(self, case: _Case) -> None:
         self._case = case
         plans = [(Measures((case.metric,), ()), Grouping((field,))) for field in case.fields]
-        self._before, self._now = PartialsFold(plans, EXACT_VALUES), PartialsFold(plans, EXACT_VALUES)
+        self._before, self._now = AggregatesFold(plans, EXACT_VALUES), AggregatesFold(plans, EXACT_VALUES)
         self._calls, self._ids = EMPTY, set[str]()
 
     def add(self, columns: Columns) -> None:
-        """Take a block in."""
+        """Add a block."""
         case, times = self._case, columns.timestamp
         inside = np.flatnonzero((times >= case.before_us) & (times < case.end_us))
         if not len(inside):
@@ -261,7 +261,7 @@ class _CaseFold:
         self._calls = _few(concat([self._calls, _few(happening)]))
 
     def _without_ids(self, columns: Columns) -> Columns:
-        """Without tags of which nearly every call has another: they say nothing, and are many."""
+        """Without tags of which nearly every call has another: they are many and useless."""
         tags = [name for name in columns.names if name.startswith(TAG_PREFIX)]
         self._ids |= {name for name in tags if len(columns.names[name].values) > _MOST_VALUES}
         names = {name: column for name, column in columns.names.items() if name not in self._ids}
@@ -285,7 +285,7 @@ def _joined(parts: Sequence[_Tally]) -> _Tally:
     return _Tally(tuple(before), tuple(now), calls, frozenset().union(*(part.ids for part in parts)))
 
 
-def _periods(parts: Sequence[_Tally]) -> Iterator[list[tuple[Partials, ...]]]:
+def _periods(parts: Sequence[_Tally]) -> Iterator[list[tuple[Aggregates, ...]]]:
     yield [part.before for part in parts]
     yield [part.now for part in parts]
 
@@ -308,32 +308,32 @@ def _with_contributors(case: _Case, tally: _Tally) -> Anomaly:
         and (len(change.names) <= _MOST_VALUES or not field.startswith(TAG_PREFIX))
     ]
     parts = contributors(changes, total=case.anomaly.metric_name in _TOTALS)
-    # parts that outdo the whole change cancel each other: they say nothing
+    # parts that outdo the whole change cancel each other out
     shown = [replace(part, examples=_examples(part, case, tally.calls)) for part in parts if part.share <= _MOST_SHARE]
     return replace(case.anomaly, contributors=tuple(_rounded(part.to_dict()) for part in shown))
 
 
-def _change(field: str, before: Partials, now: Partials, case: _Case) -> Change | None:
+def _change(field: str, before: Aggregates, now: Aggregates, case: _Case) -> FieldChange | None:
     """One field's sums of both periods side by side; None where no call has the metric."""
     names = sorted({group[0] for part in (before, now) for group in part.groups}, key=lambda name: (name is None, name))
     if not any(case.metric in part.sums for part in (before, now)):
         return None
     place = {name: k for k, name in enumerate(names)}
     periods = [_parts(part, case.metric, place, length) for part, length in zip((before, now), case.hours, strict=True)]
-    return Change(field, names, *periods)
+    return FieldChange(field, names, *periods)
 
 
-def _parts(partials: Partials, metric: str, place: Mapping[str | None, int], length: float) -> Parts:
+def _parts(aggregates: Aggregates, metric: str, place: Mapping[str | None, int], length: float) -> PeriodSums:
     calls, total = np.zeros(len(place)), np.zeros(len(place))
-    at = [place[group[0]] for group in partials.groups]
+    at = [place[group[0]] for group in aggregates.groups]
     nothing = np.zeros(len(at), np.int64)
-    sums = partials.sums.get(metric, Sums(nothing, nothing))
+    sums = aggregates.sums.get(metric, Sums(nothing, nothing))
     calls[at], total[at] = sums.count, sums.total / METRICS[metric].scale
-    return Parts(calls, total, length)
+    return PeriodSums(calls, total, length)
 
 
 def _examples(part: Contribution, case: _Case, calls: Columns) -> tuple[str, ...]:
-    """Ids of the part's most telling calls: the largest where the metric rose, else the smallest."""
+    """Ids of the part's most typical calls: the largest where the metric rose, else the smallest."""
     rows = METRICS[case.metric].rows(calls)
     if rows is None:
         return ()

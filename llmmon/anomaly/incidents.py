@@ -1,4 +1,4 @@
-"""Incidents, scores and what was watched in public units: what a report of `anomalies` is made of."""
+"""Incidents, scores and monitored series in public units: the parts of the report of `anomalies`."""
 
 from __future__ import annotations
 
@@ -10,47 +10,48 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import Anomaly, Verdicts, micros, moment, severity_of, spoken
-from llmmon.anomaly.series import FloatArray, Group
+from llmmon.anomaly.detectors.detector import Anomaly, DetectorResults, micros, moment, rounded_text, severity_of
+from llmmon.anomaly.series import GroupLabels
 from llmmon.errors import UsageError
 from llmmon.ingest.report import Window
+from llmmon.metrics.columns import FloatArray
 from llmmon.text.names import unknown
-from llmmon.text.times import iso
+from llmmon.text.times import MINUTE_US, iso
 
 __all__ = ["incident_id", "incidents", "score_rows", "severity_of"]
 
-_GAP_US: Final = 30 * 60 * 1_000_000  # alarms nearer than this are one incident
+_GAP_US: Final = 30 * MINUTE_US  # alarms nearer than this are one incident
 _STRETCH: Final = 12  # buckets
 _KIND: Final = {"level": "level", "rate": "rate", "tail": "tail", "traffic": "volume"}
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One bucket (or sample) of one series, as `--scores` writes it; `score` None where nothing was judged."""
+    """One bucket (or sample) of one series, as `--scores` writes it; `score` is None where nothing could be scored."""
 
     timestamp_us: int
     metric_name: str
-    group: Group
+    group: GroupLabels
     value: float
     expected_range: tuple[float, float]
     score: float | None
 
 
-def incident_id(metric: str, group: Group, onset_us: int) -> str:
+def incident_id(metric: str, group: GroupLabels, onset_us: int) -> str:
     """The same for the same metric, group and raising bucket, in every run."""
     text = "\x1f".join([metric, *(f"{k}\x1e{v}" for k, v in group), str(onset_us)])
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def incidents(verdicts: Verdicts) -> list[Anomaly]:
+def incidents(results: DetectorResults) -> list[Anomaly]:
     """Every incident, in order of time; `rows` of the verdicts must start at the detector's first."""
-    found = [anomaly for j in range(len(verdicts.columns)) for anomaly in _of_column(verdicts, j)]
+    found = [anomaly for j in range(len(results.columns)) for anomaly in _of_column(results, j)]
     return merged(found)
 
 
 def merged(found: Iterable[Anomaly]) -> list[Anomaly]:
     """Anomalies of one metric and group that overlap or nearly touch, as one each; in order of time."""
-    last: dict[tuple[str, Group], Anomaly] = {}
+    last: dict[tuple[str, GroupLabels], Anomaly] = {}
     out: list[Anomaly] = []
     for anomaly in sorted(found, key=lambda a: (a.timestamp, a.metric_name, a.group, a.detector)):
         key = (anomaly.metric_name, anomaly.group)
@@ -77,46 +78,46 @@ def _joined(first: Anomaly, second: Anomaly) -> Anomaly:
     )
 
 
-def _of_column(verdicts: Verdicts, j: int) -> list[Anomaly]:
-    alarm = verdicts.alarm[:, j]
+def _of_column(results: DetectorResults, j: int) -> list[Anomaly]:
+    alarm = results.alarm[:, j]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], alarm, [False]]).astype(np.int8)))
-    return [_incident(verdicts, j, int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return [_incident(results, j, int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _incident(verdicts: Verdicts, j: int, first: int, stop: int) -> Anomaly:
-    column = verdicts.columns[j]
-    onset = min(max(int(verdicts.onset[first, j]), 0), first)
-    peak = _strongest(verdicts.z[first:stop, j])
-    low, high, value = (float(m[first, j]) for m in (verdicts.low, verdicts.high, verdicts.value))
-    end = int(verdicts.ends[_last(verdicts, j, onset, first, stop)])
+def _incident(results: DetectorResults, j: int, first: int, stop: int) -> Anomaly:
+    column = results.columns[j]
+    onset = min(max(int(results.onset[first, j]), 0), first)
+    peak = _strongest(results.z[first:stop, j])
+    low, high, value = (float(m[first, j]) for m in (results.low, results.high, results.value))
+    end = int(results.ends[_last(results, j, onset, first, stop)])
     return Anomaly(
         column.metric,
         value,
         (low, high),
         severity_of(peak),
-        moment(int(verdicts.ends[first])),
-        _sentence(verdicts, j, first, onset),
-        start=moment(int(verdicts.starts[onset])),
+        moment(int(results.ends[first])),
+        _sentence(results, j, first, onset),
+        start=moment(int(results.starts[onset])),
         end=moment(end),
         group=column.group,
         detector=column.detector,
-        score=_known(verdicts.score[first, j]),
-        id=incident_id(column.metric, column.group, int(verdicts.ends[first])),
+        score=_known(results.score[first, j]),
+        id=incident_id(column.metric, column.group, int(results.ends[first])),
     )
 
 
-def _last(verdicts: Verdicts, j: int, onset: int, first: int, stop: int) -> int:
+def _last(results: DetectorResults, j: int, onset: int, first: int, stop: int) -> int:
     """The bucket with which it ended: the evidence from its onset to there stands out most (sum / sqrt(n)).
 
     That it is over is only known when its evidence has gone, which takes long where calls are few. One that is
     open at the end of the log is taken to last, unless it has been calm for longer than it lasted.
     """
-    if verdicts.columns[j].detector not in _KIND:
+    if results.columns[j].detector not in _KIND:
         return stop - 1
-    running = np.cumsum(np.nan_to_num(verdicts.z[onset:stop, j]))
+    running = np.cumsum(np.nan_to_num(results.z[onset:stop, j]))
     apart = running * np.sign(running[first - onset]) / np.sqrt(np.arange(1, stop - onset + 1))
     last = first + int(apart[first - onset :].argmax())
-    lasts = stop == len(verdicts.starts) and stop - last <= last - onset
+    lasts = stop == len(results.starts) and stop - last <= last - onset
     return stop - 1 if lasts else last
 
 
@@ -134,38 +135,40 @@ def _known(number: float) -> float | None:
     return None if np.isnan(number) else float(number)
 
 
-def _sentence(verdicts: Verdicts, j: int, first: int, onset: int) -> str:
+def _sentence(results: DetectorResults, j: int, first: int, onset: int) -> str:
     """One plain sentence: what, of whom, how much against what, since when."""
-    column = verdicts.columns[j]
-    value, low, high = (float(m[first, j]) for m in (verdicts.value, verdicts.low, verdicts.high))
+    column = results.columns[j]
+    value, low, high = (float(m[first, j]) for m in (results.value, results.low, results.high))
     whom = "".join(f" of {field} {name if name is not None else 'unknown'}" for field, name in column.group)
-    since = moment(int(verdicts.starts[onset])).strftime("%Y-%m-%d %H:%M")
+    since = moment(int(results.starts[onset])).strftime("%Y-%m-%d %H:%M")
     if column.detector not in _KIND:
-        return f"{column.metric}{whom} is {spoken(value)}, unlike anything usual, by the {column.detector} detector."
+        return (
+            f"{column.metric}{whom} is {rounded_text(value)}, unlike anything usual, by the {column.detector} detector."
+        )
     if np.isfinite(value) and low <= value <= high:
-        way = "above" if verdicts.z[onset : first + 1, j].sum() > 0 else "below"
+        way = "above" if results.z[onset : first + 1, j].sum() > 0 else "below"
         return (
             f"{column.metric}{whom} has kept {way} its usual {_KIND[column.detector]} since {since}"
-            f" ({spoken(value)} now, expected {spoken(low)} to {spoken(high)})."
+            f" ({rounded_text(value)} now, expected {rounded_text(low)} to {rounded_text(high)})."
         )
     way = "above" if value > high else "below"
     bound = high if value > high else low
-    return f"{column.metric}{whom} is {spoken(value)}, {way} the expected {spoken(bound)}, since {since}."
+    return f"{column.metric}{whom} is {rounded_text(value)}, {way} the expected {rounded_text(bound)}, since {since}."
 
 
-def score_rows(verdicts: Verdicts) -> list[ScoreRow]:
+def score_rows(results: DetectorResults) -> list[ScoreRow]:
     """One row per bucket and series, by time; of several detectors on one series the highest score counts."""
-    places: dict[tuple[str, Group], list[int]] = {}
-    for j, column in enumerate(verdicts.columns):
+    places: dict[tuple[str, GroupLabels], list[int]] = {}
+    for j, column in enumerate(results.columns):
         places.setdefault((column.metric, column.group), []).append(j)
     rows: list[ScoreRow] = []
     for (metric, group), columns in places.items():
-        scores = _highest(verdicts.score[:, columns])
+        scores = _highest(results.score[:, columns])
         j = columns[0]
         for i, score in enumerate(scores.tolist()):
-            span = (float(verdicts.low[i, j]), float(verdicts.high[i, j]))
-            value = float(verdicts.value[i, j])
-            rows.append(ScoreRow(int(verdicts.starts[i]), metric, group, value, span, _known(score)))
+            span = (float(results.low[i, j]), float(results.high[i, j]))
+            value = float(results.value[i, j])
+            rows.append(ScoreRow(int(results.starts[i]), metric, group, value, span, _known(score)))
     rows.sort(key=lambda row: row.timestamp_us)
     return rows
 
@@ -199,7 +202,7 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitoredSeries(msgspec.Struct, frozen=True):
-    """Whether a metric of a group could be judged, by which season, and why not."""
+    """Whether a metric of a group could be judged, with which season, or why not."""
 
     metric_name: str
     group: Mapping[str, str | None]
@@ -210,7 +213,7 @@ class MonitoredSeries(msgspec.Struct, frozen=True):
 
 
 class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`llmmon anomalies`: incidents in the window, what was watched, and on demand every bucket's score."""
+    """`llmmon anomalies`: incidents in the window, the monitored series, and on demand every bucket's score."""
 
     window: Window
     incidents: tuple[IncidentReport, ...]
@@ -223,16 +226,16 @@ class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What `--fail-on` can ask for."""
+        """The figures for conditions of `--fail-on`."""
         return {"severity": {row.severity for row in self.incidents}, "incidents": len(self.incidents)}
 
 
 _COURSE: Final = 24  # buckets shown around an incident
 
 
-def incident_report(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> IncidentReport:
+def incident_report(anomaly: Anomaly, results: Sequence[DetectorResults]) -> IncidentReport:
     """An incident in public units, with the metric's course around its beginning."""
-    where = _place(anomaly, verdicts)
+    where = _place(anomaly, results)
     course: tuple[float | None, ...] = ()
     if where is not None:
         one, j = where
@@ -259,8 +262,8 @@ def incident_report(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> IncidentR
     )
 
 
-def _place(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> tuple[Verdicts, int] | None:
-    for one in verdicts:
+def _place(anomaly: Anomaly, results: Sequence[DetectorResults]) -> tuple[DetectorResults, int] | None:
+    for one in results:
         for j, column in enumerate(one.columns):
             if (column.metric, column.group, column.detector) == (
                 anomaly.metric_name,
@@ -275,22 +278,22 @@ def _finite(number: float) -> float | None:
     return float(number) if np.isfinite(number) else None
 
 
-def monitored_series(verdicts: Sequence[Verdicts]) -> tuple[MonitoredSeries, ...]:
-    """Every series that was looked at, and why where it could not be judged."""
+def monitored_series(results: Sequence[DetectorResults]) -> tuple[MonitoredSeries, ...]:
+    """Every monitored series, with the reason if it could not be judged."""
     return tuple(
         MonitoredSeries(row.metric_name, dict(row.group), row.buckets, row.season, row.judged, row.reason)
-        for one in verdicts
+        for one in results
         for row in one.monitored
     )
 
 
-def bucket_scores(verdicts: Sequence[Verdicts], window: Window) -> tuple[Mapping[str, Any], ...]:
+def bucket_scores(results: Sequence[DetectorResults], window: Window) -> tuple[Mapping[str, Any], ...]:
     """One row per bucket and series of the window, as `--scores` writes them."""
-    return tuple(_scores(verdicts, window))
+    return tuple(_scores(results, window))
 
 
-def _scores(verdicts: Sequence[Verdicts], window: Window) -> Iterator[Mapping[str, Any]]:
-    for one in verdicts:
+def _scores(results: Sequence[DetectorResults], window: Window) -> Iterator[Mapping[str, Any]]:
+    for one in results:
         for row in score_rows(one):
             if window.start_us is None or row.timestamp_us >= window.start_us:
                 yield {
@@ -311,9 +314,9 @@ def asked_for(wanted: str, every: Sequence[Anomaly]) -> Anomaly:
     raise UsageError("--explain: " + unknown("incident", wanted, [a.id for a in every] or ["none was found"]))
 
 
-def explained_buckets(anomaly: Anomaly, verdicts: Sequence[Verdicts]) -> tuple[Mapping[str, Any], ...]:
+def explained_buckets(anomaly: Anomaly, results: Sequence[DetectorResults]) -> tuple[Mapping[str, Any], ...]:
     """Bucket by bucket around one incident."""
-    where = _place(anomaly, verdicts)
+    where = _place(anomaly, results)
     if where is None:
         return ()
     one, j = where

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-Group = tuple[tuple[str, str | None], ...]  # ((field, name), ...); empty for all calls
+from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.text.times import HOUR_US
 
-HOUR_US = 3_600_000_000
+GroupLabels = tuple[tuple[str, str | None], ...]  # ((field, name), ...); empty for all calls
 
 
-class Kind(StrEnum):
-    """What the numbers of a series are, which decides how they are judged."""
+class SeriesKind(StrEnum):
+    """The kind of a series' numbers, which decides how anomalies are detected in them."""
 
     LEVEL = "level"  # a distribution per bucket: latency, tokens, cost of a call
     PROPORTION = "proportion"  # hits of count calls: errors, cut-off answers
@@ -26,16 +25,11 @@ class Kind(StrEnum):
     SAMPLES = "samples"  # readings at their own stamps, no buckets
 
 
-def group_of(group: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = ()) -> Group:
-    """A group as its tuple of pairs."""
-    return tuple(group.items()) if isinstance(group, Mapping) else tuple(group)
-
-
 @dataclass(frozen=True, slots=True)
-class Table:
+class BucketValues:
     """Sorted values per bucket: bucket i holds `values[offsets[i]:offsets[i + 1]]`, ascending.
 
-    `offsets` int64 (buckets + 1); `values` float (m); `weights` (m) how many calls each value stands for,
+    `offsets` int64 (buckets + 1); `values` float (m); `weights` (m) how often each value counts,
     None for one each. Values may be exact or the centres of bins.
     """
 
@@ -98,15 +92,15 @@ class Series:
     """
 
     metric: str
-    kind: Kind
+    kind: SeriesKind
     starts: IntArray
     value: FloatArray
     count: FloatArray
-    group: Group = ()
+    group: GroupLabels = ()
     step_us: int | None = None
     hits: FloatArray | None = None
     spread: FloatArray | None = None
-    table: Table | None = None
+    table: BucketValues | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -122,7 +116,7 @@ class Series:
         if table is not None:
             low, high = int(table.offsets[first]), int(table.offsets[last])
             weights = None if table.weights is None else table.weights[low:high]
-            table = Table(table.offsets[first : last + 1] - low, table.values[low:high], weights)
+            table = BucketValues(table.offsets[first : last + 1] - low, table.values[low:high], weights)
         return Series(
             self.metric,
             self.kind,
@@ -143,7 +137,7 @@ class Series:
 
 
 def levels(
-    metric: str, starts: ArrayLike, step_us: int, table: Table, group: Group = (), *, log: bool = True
+    metric: str, starts: ArrayLike, step_us: int, table: BucketValues, group: GroupLabels = (), *, log: bool = True
 ) -> Series:
     """A series of distributions; shown by the geometric mean of each bucket, or the mean without `log`."""
     return level(metric, starts, step_us, table.moments(log=log), group, log=log, table=table)
@@ -154,56 +148,56 @@ def level(
     starts: ArrayLike,
     step_us: int,
     moments: tuple[FloatArray, FloatArray, FloatArray],
-    group: Group = (),
+    group: GroupLabels = (),
     *,
     log: bool = True,
-    table: Table | None = None,
+    table: BucketValues | None = None,
 ) -> Series:
     """The same of (count, mean, variance) of each bucket's values, or of their logarithms."""
     count, mean, spread = moments
     value = np.where(count > 0, np.exp(mean) if log else mean, np.nan)
-    return Series(metric, Kind.LEVEL, _ints(starts), value, count, group, step_us, spread=spread, table=table)
+    return Series(metric, SeriesKind.LEVEL, _ints(starts), value, count, group, step_us, spread=spread, table=table)
 
 
 def proportions(
-    metric: str, starts: ArrayLike, step_us: int, hits: ArrayLike, count: ArrayLike, group: Group = ()
+    metric: str, starts: ArrayLike, step_us: int, hits: ArrayLike, count: ArrayLike, group: GroupLabels = ()
 ) -> Series:
     """A series of shares: `hits` of `count` calls a bucket, both (buckets)."""
     h, n = _floats(hits), _floats(count)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.where(n > 0, h / n, np.nan)
-    return Series(metric, Kind.PROPORTION, _ints(starts), value, n, group, step_us, h)
+    return Series(metric, SeriesKind.PROPORTION, _ints(starts), value, n, group, step_us, h)
 
 
-def counts(metric: str, starts: ArrayLike, step_us: int, count: ArrayLike, group: Group = ()) -> Series:
+def counts(metric: str, starts: ArrayLike, step_us: int, count: ArrayLike, group: GroupLabels = ()) -> Series:
     """A series of events a bucket; the grid holds its empty buckets, as zeros."""
     n = _floats(count)
-    return Series(metric, Kind.COUNT, _ints(starts), n.copy(), n, group, step_us)
+    return Series(metric, SeriesKind.COUNT, _ints(starts), n.copy(), n, group, step_us)
 
 
 def totals(
-    metric: str, starts: ArrayLike, step_us: int, total: ArrayLike, count: ArrayLike, group: Group = ()
+    metric: str, starts: ArrayLike, step_us: int, total: ArrayLike, count: ArrayLike, group: GroupLabels = ()
 ) -> Series:
     """A series of sums over `count` calls a bucket."""
-    return Series(metric, Kind.TOTAL, _ints(starts), _floats(total), _floats(count), group, step_us)
+    return Series(metric, SeriesKind.TOTAL, _ints(starts), _floats(total), _floats(count), group, step_us)
 
 
-def samples(metric: str, stamps: ArrayLike, values: ArrayLike, group: Group = ()) -> Series:
+def samples(metric: str, stamps: ArrayLike, values: ArrayLike, group: GroupLabels = ()) -> Series:
     """Readings at their own stamps, put in order of time; equal stamps keep their order."""
     times, readings = _ints(stamps), _floats(values)
     order = np.argsort(times, kind="stable")
     times, readings = times[order], readings[order]
-    return Series(metric, Kind.SAMPLES, times, readings, np.isfinite(readings).astype(np.float64), group)
+    return Series(metric, SeriesKind.SAMPLES, times, readings, np.isfinite(readings).astype(np.float64), group)
 
 
-def tables(cells: Table, width: int) -> list[Table]:
+def tables(cells: BucketValues, width: int) -> list[BucketValues]:
     """One table of `width` buckets per group from one over all (group, bucket) cells, group the slower index."""
     out = []
     for first in range(0, len(cells.offsets) - 1, width):
         edges = cells.offsets[first : first + width + 1]
         low, high = int(edges[0]), int(edges[-1])
         weights = None if cells.weights is None else cells.weights[low:high]
-        out.append(Table(edges - low, cells.values[low:high], weights))
+        out.append(BucketValues(edges - low, cells.values[low:high], weights))
     return out
 
 
@@ -238,10 +232,10 @@ def panel(series: Iterable[Series]) -> Panel:
         return Panel(np.empty(0, np.int64), HOUR_US, ())
     starts, step_us = found[0].starts, found[0].step_us
     if step_us is None:
-        raise ValueError("metric samples have no buckets: judge them one series at a time")
+        raise ValueError("metric samples have no buckets: detect anomalies in one series at a time")
     for one in found[1:]:
         if one.step_us != step_us or (one.starts is not starts and not np.array_equal(one.starts, starts)):
-            raise ValueError(f"series {one.metric!r} stands on another grid of buckets")
+            raise ValueError(f"series {one.metric!r} has another grid of buckets")
     if len(starts) > 1 and np.any(np.diff(starts) != step_us):
         raise ValueError("a grid of buckets has no holes: an empty bucket has count 0")
     return Panel(starts, step_us, found)

@@ -18,11 +18,11 @@ from llmmon.text.times import iso
 
 HOUR_S: Final = 3600
 DAY_S: Final = 86_400
-Table = dict[str, NDArray[Any]]
+Calls = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class SimulatedModel:
     """A simulated model: its share of the traffic, speed, first token, prices per million, usual lengths."""
 
     name: str
@@ -36,10 +36,10 @@ class Model:
 
 
 MODELS: Final = (
-    Model("gpt-4o-mini", 0.42, 9.0, 280.0, 0.15, 0.60, 620, 170),
-    Model("gpt-4o", 0.28, 16.0, 430.0, 2.50, 10.00, 880, 240),
-    Model("claude-sonnet-4-5", 0.20, 19.0, 620.0, 3.00, 15.00, 1400, 320),
-    Model("claude-haiku-4-5", 0.10, 7.0, 310.0, 1.00, 5.00, 760, 190),
+    SimulatedModel("gpt-4o-mini", 0.42, 9.0, 280.0, 0.15, 0.60, 620, 170),
+    SimulatedModel("gpt-4o", 0.28, 16.0, 430.0, 2.50, 10.00, 880, 240),
+    SimulatedModel("claude-sonnet-4-5", 0.20, 19.0, 620.0, 3.00, 15.00, 1400, 320),
+    SimulatedModel("claude-haiku-4-5", 0.10, 7.0, 310.0, 1.00, 5.00, 760, 190),
 )
 _FEATURES: Final = ("chat", "search", "summarize", "extract")
 _FEATURE_SHARES: Final = (0.45, 0.25, 0.2, 0.1)
@@ -124,7 +124,7 @@ def _arrivals(rng: np.random.Generator, start_s: int, per_day: int, incidents: l
     return np.sort(np.repeat(minutes, counts) + rng.uniform(0, 60, counts.sum()))
 
 
-def _calls(rng: np.random.Generator, at: FloatArray) -> Table:
+def _calls(rng: np.random.Generator, at: FloatArray) -> Calls:
     size = len(at)
     model = rng.choice(len(MODELS), size, p=[m.share for m in MODELS])
 
@@ -147,7 +147,7 @@ def _calls(rng: np.random.Generator, at: FloatArray) -> Table:
     }
 
 
-def _strike(rng: np.random.Generator, table: Table, incident: Incident) -> None:
+def _strike(rng: np.random.Generator, table: Calls, incident: Incident) -> None:
     """Change the calls that an incident hits."""
     hit = (table["at"] >= incident.start_s) & (table["at"] < incident.end_s)
     names = {"model": [m.name for m in MODELS], "feature": list(_FEATURES)}
@@ -173,7 +173,7 @@ def _strike(rng: np.random.Generator, table: Table, incident: Incident) -> None:
             pass
 
 
-def _settle(table: Table) -> None:
+def _settle(table: Calls) -> None:
     """What follows from the rest: latency and cost."""
     table["tokens_out"] = np.where(table["cut"], 512, np.minimum(table["tokens_out"], 500)).astype(np.int64)
     table["tokens_in"] = table["tokens_in"].astype(np.int64)
@@ -182,7 +182,7 @@ def _settle(table: Table) -> None:
     table["cost"] = (table["tokens_in"] * usd_in + table["tokens_out"] * usd_out) / 1e6
 
 
-def _records(rng: np.random.Generator, table: Table) -> list[dict[str, Any]]:
+def _records(rng: np.random.Generator, table: Calls) -> list[dict[str, Any]]:
     ids = rng.integers(0, 1 << 48, len(table["at"]))
     columns = {name: values.tolist() for name, values in table.items()}
     return [_record(int(ids[row]), {name: values[row] for name, values in columns.items()}) for row in range(len(ids))]

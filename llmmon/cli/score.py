@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llmmon.cli.output import Output
     from llmmon.config import Config
     from llmmon.ingest.query import Query
-    from llmmon.quality.scoring import Judging
+    from llmmon.quality.scoring import JudgeOptions
 
 
 Overall = Annotated[str, typer.Option(help="How the overall score is made: defects or weighted.", metavar="FORMULA")]
@@ -97,7 +97,7 @@ def score(
             share=share_of(sample),
             assumed=config.score_assumed_rate,
         ),
-        judging=_judging(query, judge_url, judge_model, judge_criteria, limits) if judge else None,
+        judging=_judge_options(query, judge_url, judge_model, judge_criteria, limits) if judge else None,
     )
     if show:
         return output.finish("score", view_answer(report, show, thresholds), found.source, {found.exit_code})
@@ -109,12 +109,14 @@ def score(
     return output.finish_rows("score", view_scores(report), found.source, codes, failed)
 
 
-def _judging(query: "Query", url: str | None, model: str | None, criteria: list[str] | None, limits: Any) -> "Judging":
+def _judge_options(
+    query: "Query", url: str | None, model: str | None, criteria: list[str] | None, limits: Any
+) -> "JudgeOptions":
     """The judge that the options describe; raises `UsageError`."""
     from llmmon.errors import UsageError
-    from llmmon.quality.judge import DEFAULT_CRITERIA, Sample
-    from llmmon.quality.judge_client import Judge, VerdictCache
-    from llmmon.quality.scoring import Judging, prices_of
+    from llmmon.quality.judge import DEFAULT_CRITERIA, JudgeSample
+    from llmmon.quality.judge_client import Judge, JudgeCache
+    from llmmon.quality.scoring import JudgeOptions, prices_of
 
     if not url or not model:
         raise UsageError(
@@ -134,4 +136,4 @@ def _judging(query: "Query", url: str | None, model: str | None, criteria: list[
         prices=prices_of(model, query.prices),
     )
     asked.checked()
-    return Judging(Sample.of(sample), asked, VerdictCache.of(os.environ))
+    return JudgeOptions(JudgeSample.of(sample), asked, JudgeCache.of(os.environ))

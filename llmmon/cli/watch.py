@@ -87,9 +87,10 @@ def _interval(text: str | None, *, live: bool) -> float:
 def _plan(
     query: "Query", output: "Output", by: list[str] | None, sort: str, state: Path | None, no_anomalies: bool
 ) -> "WatchPlan":
-    from llmmon.live.rolling import LONGEST_US, SECOND_US
+    from llmmon.live.rolling import LONGEST_US
     from llmmon.live.watcher import SORTS, WatchPlan
     from llmmon.text.names import lookup
+    from llmmon.text.times import SECOND_US
 
     if query.time.since is not None or query.time.until is not None:
         raise UsageError("watch shows the last --window; --since and --until do not apply")

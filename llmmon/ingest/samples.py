@@ -10,13 +10,13 @@ import numpy as np
 from llmmon.formats.timestamps import moments
 from llmmon.metrics.columns import Columns, Interner, Names
 from llmmon.metrics.definitions import ALIASES
-from llmmon.metrics.record import FIELDS, Kind, Status
+from llmmon.metrics.record import FIELDS, FieldKind, Status
 
 _ERROR: Final = "error"
 _FIELDS: Final = {
     name: field
     for name, field in ALIASES.items()
-    if field == _ERROR or (field in FIELDS and FIELDS[field].kind is Kind.NUMBER)
+    if field == _ERROR or (field in FIELDS and FIELDS[field].kind is FieldKind.NUMBER)
 }
 SAMPLED: Final = frozenset(_FIELDS.values())  # the metrics that samples can give
 _LABELS: Final = ("model", "user", "feature", "provider", "error_type")

@@ -12,7 +12,7 @@ from llmmon.anomaly.incidents import IncidentReport
 from llmmon.live.watcher import COURSE, LiveReport
 from llmmon.reports.summary import GroupRow
 from llmmon.text.figures import count, key_text, milliseconds, money_text, name, percent, plain, rate, sparkline
-from llmmon.text.times import age_text, duration_text, iso, local
+from llmmon.text.times import MINUTE_US, SECOND_US, age_text, duration_text, iso, local
 
 
 def line_of(report: LiveReport) -> str:
@@ -59,7 +59,7 @@ def row_of(report: LiveReport) -> dict[str, Any]:
 
 def age(us: int) -> str:
     """How long ago something was, to the second where that is short."""
-    return f"{us // 1_000_000} s" if us < 60_000_000 else age_text(us)
+    return f"{us // SECOND_US} s" if us < MINUTE_US else age_text(us)
 
 
 def cost_text(report: LiveReport) -> str:
@@ -147,7 +147,7 @@ KEYS: Final = (
 )
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32", "title": "7"}
 _SEVERE: Final = {"critical": "red", "high": "red", "error": "red", "medium": "yellow", "warning": "yellow"}
-_STALE_US: Final = 60_000_000
+_STALE_US: Final = MINUTE_US
 
 
 class Screen(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorPlan, measures_of
-from llmmon.anomaly.detectors import Sensitivity, judge
+from llmmon.anomaly.detectors import Sensitivity, detect
 from llmmon.anomaly.detectors.detector import Monitored
 from llmmon.anomaly.incidents import IncidentReport, incident_report, incidents, merged
 from llmmon.anomaly.panel import levels_of_successes, panel_of
@@ -16,11 +16,12 @@ from llmmon.errors import LlmmonError
 from llmmon.ingest.parallel import Child, fork
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.time_range import TimeRequest
-from llmmon.metrics.aggregates import Partials, Values, coarsen, merge, sorted_run
-from llmmon.metrics.aggregation import Measures, PartialsFold
+from llmmon.metrics.aggregates import Aggregates, bounded, in_one_run, merge
+from llmmon.metrics.aggregation import AggregatesFold, Measures
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.definitions import METRICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import DAY_US
 
 Result = TypeVar("Result")
 _PLAN: Final = MonitorPlan()
@@ -28,17 +29,17 @@ _GROUPING: Final = Grouping(_PLAN.by, STEP_US)
 _MEASURES: Final = measures_of(_PLAN)
 _BY_ERROR: Final = (Measures(sums=("error",), values=()), Grouping(("error_type",), STEP_US))
 _MOST_VALUES: Final = 500_000
-_HISTORY_US: Final = 28 * 86_400_000_000
-_SHOWN_US: Final = 86_400_000_000  # incidents that ended longer ago are no news
+_HISTORY_US: Final = 28 * DAY_US
+_SHOWN_US: Final = DAY_US  # incidents that ended longer ago are no news
 FIELDS: Final = needed_fields([statistic_name(METRICS[name], "count") for name in _MEASURES.sums]) | {
     *_PLAN.by,
     "error_type",
 }
-_Parts = list[Partials]
+_Parts = list[Aggregates]
 
 
-class IncidentMonitorFold(PartialsFold):
-    """Partials as the monitor wants them, of calls from `since_us` on."""
+class IncidentMonitorFold(AggregatesFold):
+    """Aggregates as the monitor wants them, of calls from `since_us` on."""
 
     def __init__(self, since_us: int) -> None:
         super().__init__([(_MEASURES, _GROUPING), _BY_ERROR], _MOST_VALUES, merge_every=16)
@@ -87,12 +88,12 @@ class IncidentMonitor:
         elif now_us // STEP_US > self._judged_bucket:
             self._judged_bucket = now_us // STEP_US
             parts = self._merged()
-            self._judging = fork(lambda: _judged(parts, now_us), background=True)
+            self._judging = fork(lambda: _detected(parts, now_us), background=True)
 
     def _merged(self) -> _Parts:
         if not self._parts:
             return []
-        whole = [_bounded(merge(parts)) for parts in zip(*self._parts, strict=True)]
+        whole = [in_one_run(bounded(merge(parts), _MOST_VALUES)) for parts in zip(*self._parts, strict=True)]
         self._parts = [whole]
         return whole
 
@@ -113,15 +114,8 @@ def _fetched(child: Child[Result]) -> Result | None:
         child.end()
 
 
-def _bounded(partials: Partials) -> Partials:
-    """One run of values each; binned where there are many, which the monitor does not mind."""
-    many = sum(len(values) for values in partials.values.values()) > _MOST_VALUES
-    values = {n: coarsen(v) if many else Values((sorted_run(v),), v.exact) for n, v in partials.values.items()}
-    return msgspec.structs.replace(partials, values=values)
-
-
 def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
-    """The calls of the weeks before, as partials; they are priced and filtered as the others."""
+    """The calls of the weeks before, as aggregates; they are priced and filtered as the others."""
     asked = msgspec.structs.replace(
         query.quiet(),
         time=TimeRequest(since=before_us - _HISTORY_US, until=before_us),
@@ -139,13 +133,13 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
     return work
 
 
-def _judged(parts: Sequence[Partials], now_us: int) -> Found:
+def _detected(parts: Sequence[Aggregates], now_us: int) -> Found:
     if not parts or not parts[0].groups:
         return Found((), "there are no calls yet")
-    verdicts = judge(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
-    reports = [incident_report(anomaly, [verdicts]) for anomaly in merged(incidents(verdicts))]
+    results = detect(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
+    reports = [incident_report(anomaly, [results]) for anomaly in merged(incidents(results))]
     shown = sorted((r for r in reports if r.end_us > now_us - _SHOWN_US), key=lambda r: -r.timestamp_us)
-    waiting = "" if any(row.judged for row in verdicts.monitored) else _reason(verdicts.monitored)
+    waiting = "" if any(row.judged for row in results.monitored) else _reason(results.monitored)
     return Found(tuple(shown), waiting)
 
 

@@ -1,4 +1,4 @@
-"""The calls of the last hours as partials by time bucket, bounded whatever their number: what a live display needs.
+"""The calls of the last hours as aggregates by time bucket, bounded whatever their number: what a live display needs.
 
 Buckets are kept in rings, short ones for a short time and long ones for a long time; a window is read from the
 first ring that holds all of it. Quantiles are exact while a bucket holds few values, then binned.
@@ -12,13 +12,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import EMPTY, Group, Partials, Values, coarsen, merge, rolled_up, sorted_run
+from llmmon.metrics.aggregates import EMPTY, Aggregates, GroupKey, compact, merge, regroup
 from llmmon.metrics.aggregation import Measures, aggregate, evaluate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import MINUTE_US, SECOND_US
 
-SECOND_US: Final = 1_000_000
-MINUTE_US: Final = 60 * SECOND_US
 # width of the buckets, how long they are kept; each width is a multiple of the first
 RINGS: Final = ((10 * SECOND_US, 30 * MINUTE_US), (MINUTE_US, 180 * MINUTE_US), (10 * MINUTE_US, 1440 * MINUTE_US))
 LONGEST_US: Final = RINGS[-1][1]
@@ -30,19 +29,19 @@ _EXACT_VALUES: Final = 20_000  # of a bucket or window; beyond it values are bin
 
 
 class _Sum:
-    """Partials that are added to again and again."""
+    """Aggregates that are added to again and again."""
 
-    def __init__(self, parts: Sequence[Partials] = ()) -> None:
+    def __init__(self, parts: Sequence[Aggregates] = ()) -> None:
         self._parts = list(parts)
         self.version = 0
 
-    def add(self, part: Partials) -> None:
+    def add(self, part: Aggregates) -> None:
         self._parts.append(part)
         self.version += 1
         if len(self._parts) > _MOST_PARTS:
             self.total()
 
-    def total(self) -> Partials:
+    def total(self) -> Aggregates:
         if len(self._parts) != 1:
             self._parts = [_compact(merge(self._parts))]
         return self._parts[0]
@@ -58,7 +57,7 @@ class Recent:
         self._rings: list[dict[tuple[str, ...], dict[int, _Sum]]] = [{d: {} for d in self.dimensions} for _ in RINGS]
         self._windows: dict[tuple[int, tuple[str, ...]], tuple[int, _Sum]] = {}
         self._rows: dict[tuple[int, int], tuple[int, tuple[str, ...], list[float]]] = {}
-        self._names: dict[tuple[str, ...], set[Group]] = {d: set() for d in self.dimensions}
+        self._names: dict[tuple[str, ...], set[GroupKey]] = {d: set() for d in self.dimensions}
         self.last_us: int | None = None
         self.ahead = 0  # calls left out because their time is yet to come
 
@@ -96,8 +95,8 @@ class Recent:
                 for number, bucket in buckets.items():
                     self._put(at, dimension, number, self._bounded(dimension, bucket.total()), now_us)
 
-    def _bounded(self, dimension: tuple[str, ...], found: Partials) -> Partials:
-        """The partials with at most so many names."""
+    def _bounded(self, dimension: tuple[str, ...], found: Aggregates) -> Aggregates:
+        """The aggregates with at most so many names."""
         known = self._names[dimension]
         new = [group for group in found.groups if group not in known]
         room = MOST_NAMES - len(known)
@@ -105,9 +104,9 @@ class Recent:
         if len(new) <= room:
             return found
         other = (OTHER,) * len(dimension)
-        return rolled_up(found, [group if group in known else other for group in found.groups])
+        return regroup(found, [group if group in known else other for group in found.groups])
 
-    def _put(self, at: int, dimension: tuple[str, ...], number: int, part: Partials, now_us: int) -> None:
+    def _put(self, at: int, dimension: tuple[str, ...], number: int, part: Aggregates, now_us: int) -> None:
         """Add to a bucket of a ring, unless it is too old, and to the window that holds it."""
         width, kept = RINGS[at]
         if number >= (now_us - kept) // width:
@@ -137,7 +136,7 @@ class Recent:
         """How wide the buckets of a window are."""
         return RINGS[_ring(window_us)][0]
 
-    def window(self, dimension: tuple[str, ...], window_us: int, now_us: int) -> Partials:
+    def window(self, dimension: tuple[str, ...], window_us: int, now_us: int) -> Aggregates:
         """The calls of the last `window_us`, by a dimension."""
         at = _ring(window_us)
         first = self.start_of(window_us, now_us) // RINGS[at][0]
@@ -176,12 +175,6 @@ def _ring(window_us: int) -> int:
     return next((at for at, (_, kept) in enumerate(RINGS) if window_us <= kept), len(RINGS) - 1)
 
 
-def _compact(partials: Partials) -> Partials:
-    values = {name: _one_run(found) for name, found in partials.values.items()}
-    return msgspec.structs.replace(partials, values=values)
-
-
-def _one_run(values: Values) -> Values:
-    if len(values) > _EXACT_VALUES:
-        return coarsen(values)
-    return Values((sorted_run(values),), values.exact) if values.runs else values
+def _compact(aggregates: Aggregates) -> Aggregates:
+    values = {name: compact(found, _EXACT_VALUES) for name, found in aggregates.values.items()}
+    return msgspec.structs.replace(aggregates, values=values)

@@ -20,12 +20,13 @@ from llmmon.ingest.sources import expand
 from llmmon.ingest.time_range import Now
 from llmmon.live.incident_monitor import FIELDS as WATCHED_FIELDS
 from llmmon.live.incident_monitor import IncidentMonitor, IncidentMonitorFold
-from llmmon.live.rolling import LONGEST_US, MINUTE_US, Recent
-from llmmon.metrics.aggregates import Partials
+from llmmon.live.rolling import LONGEST_US, Recent
+from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.aggregation import Measures, evaluate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.definitions import needed_fields, statistic_called
 from llmmon.reports.summary import GroupRow, Share, Statistics
+from llmmon.text.times import MINUTE_US
 
 # statistics of the totals, of every group and, the last of them, of the course over time
 TOTALS = (
@@ -119,7 +120,7 @@ class _WatchFold:
         self._recent.add(columns, self._now_us or max(self._recent.last_us or 0, int(columns.timestamp.max(initial=0))))
         self._monitor.add(columns, samples)
 
-    def result(self) -> tuple[Recent, list[Partials]]:
+    def result(self) -> tuple[Recent, list[Aggregates]]:
         return self._recent, self._monitor.result()
 
 
@@ -255,9 +256,11 @@ class Watcher:
             waiting=self.is_waiting,
         )
 
-    def _groups(self, partials: Partials, minutes: float) -> tuple[GroupRow, ...]:
-        table = _statistics(partials, minutes)
-        rows = [GroupRow(dict(zip(self.by, group, strict=True)), table[at]) for at, group in enumerate(partials.groups)]
+    def _groups(self, aggregates: Aggregates, minutes: float) -> tuple[GroupRow, ...]:
+        table = _statistics(aggregates, minutes)
+        rows = [
+            GroupRow(dict(zip(self.by, group, strict=True)), table[at]) for at, group in enumerate(aggregates.groups)
+        ]
         rows.sort(key=lambda row: (-(row.statistics[self.sort] or 0.0), [value or "" for value in row.key.values()]))
         return tuple(rows[:_MOST_GROUPS])
 
@@ -312,9 +315,9 @@ class _Alerts:
         self.open = tuple(LiveAlert(a.title, a.severity.value, a.state.value, a.since_us) for a in found)
 
 
-def _statistics(partials: Partials, minutes: float) -> list[dict[str, float | int | None]]:
+def _statistics(aggregates: Aggregates, minutes: float) -> list[dict[str, float | int | None]]:
     """Of every group, then of all together."""
-    table = evaluate(partials, TOTALS, minutes)
+    table = evaluate(aggregates, TOTALS, minutes)
     whole = {name: statistic_called(name).integral for name in TOTALS}
     return [
         {
@@ -322,11 +325,11 @@ def _statistics(partials: Partials, minutes: float) -> list[dict[str, float | in
             for name in TOTALS
             for value in (table[name][row],)
         }
-        for row in range(len(partials) + 1)
+        for row in range(len(aggregates) + 1)
     ]
 
 
-def _shares(by_error: Partials) -> tuple[Share, ...]:
+def _shares(by_error: Aggregates) -> tuple[Share, ...]:
     """The errors by type, the most frequent first."""
     sums = by_error.sums.get("error")
     if sums is None or not (whole := int(sums.total.sum())):

@@ -1,8 +1,9 @@
 """Mergeable statistics of many calls: integer sums, and sorted values for quantiles; nothing else.
 
-Aggregating is merging: chunks, files, processes and machines all use `merge`, and since everything is an
-integer the order does not matter. Values are keys `group << 36 | value`, exact, or, past a bound, with the
-value coarsened to 7 significant bits (relative error at most 0.8 %).
+Aggregating is merging: chunks, files, processes and machines all use `merge`. Everything is an integer, so the order
+of merging does not matter. A value is held as a key: the number of its group in the high bits, the value in the low
+36 bits. Only this module knows that. Values are exact or, past a bound, binned to 7 significant bits (relative error
+at most 0.8 %).
 """
 
 from __future__ import annotations
@@ -14,15 +15,40 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
 
 KeyArray = NDArray[np.uint64]
-Group = tuple[Any, ...]  # (bucket start in microseconds or None, name of each --by field or None...)
+GroupKey = tuple[Any, ...]  # (number of the time bucket, if there are buckets; the name in each --by field, or None)
 
-VALUE_BITS: Final = 36  # microseconds up to 19 hours
-_BITS: Final = np.uint64(VALUE_BITS)
-_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
-_KEPT_BITS: Final = 7  # of a coarsened value
+_VALUE_BITS: Final = 36
+MAX_VALUE: Final = (1 << _VALUE_BITS) - 1  # in microseconds, 19 hours
+_SHIFT: Final = np.uint64(_VALUE_BITS)
+_VALUE_MASK: Final = np.uint64(MAX_VALUE)
+
+
+def pack(groups: IntArray, values: FloatArray | IntArray | KeyArray) -> KeyArray:
+    """Keys of whole values between 0 and `MAX_VALUE` in the given groups; shape as given."""
+    keys: KeyArray = groups.astype(np.uint64)
+    keys <<= _SHIFT
+    keys |= values.astype(np.uint64, copy=False)
+    return keys
+
+
+def known_keys(groups: IntArray, values: FloatArray) -> KeyArray:
+    """Unsorted keys of values in stored units, clipped to what a key holds, NaN left out; shape (known values,)."""
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
+    if np.isnan(low):
+        known = ~np.isnan(values)
+        return known_keys(groups[known], values[known])
+    if low < 0 or high > float(MAX_VALUE):
+        values = np.clip(values, 0, float(MAX_VALUE))
+    return pack(groups, values)
+
+
+def group_edges(groups: int) -> KeyArray:
+    """The lowest key of each of the groups, and the one after the last group; shape (groups + 1,)."""
+    edges: KeyArray = np.arange(groups + 1, dtype=np.uint64) << _SHIFT
+    return edges
 
 
 class Run(msgspec.Struct, frozen=True, eq=False):
@@ -34,6 +60,36 @@ class Run(msgspec.Struct, frozen=True, eq=False):
 
     def __len__(self) -> int:
         return len(self.keys) if self.counts is None else int(self.counts.sum())
+
+    def groups(self) -> IntArray:
+        """The number of each key's group; shape (keys,)."""
+        return (self.keys >> _SHIFT).view(np.int64)
+
+    def values(self) -> KeyArray:
+        """The value of each key in stored units; shape (keys,)."""
+        values: KeyArray = self.keys & _VALUE_MASK
+        return values
+
+    def weights(self) -> IntArray:
+        """How often each key counts; shape (keys,)."""
+        return np.ones(len(self.keys), np.int64) if self.counts is None else self.counts
+
+    def take(self, rows: BoolArray | IntArray | slice) -> Run:
+        """The keys at the given places, or those that a mask selects; the places must not change their order."""
+        return Run(self.keys[rows], None if self.counts is None else self.counts[rows], self.ordered)
+
+    def in_groups(self, groups: IntArray) -> Run:
+        """The same values in other groups, `groups` (keys,) by number; unsorted."""
+        return Run(pack(groups, self.values()), self.counts, ordered=False)
+
+    def sorted(self) -> Run:
+        """The same keys in order."""
+        if self.ordered:
+            return self
+        if self.counts is None:
+            return Run(np.sort(self.keys))
+        order = np.argsort(self.keys, kind="stable")
+        return Run(self.keys[order], self.counts[order])
 
 
 class Values(msgspec.Struct, frozen=True, eq=False):
@@ -53,13 +109,13 @@ class Sums(msgspec.Struct, frozen=True, eq=False):
     total: IntArray
 
 
-class Partials(msgspec.Struct, frozen=True, eq=False):
+class Aggregates(msgspec.Struct, frozen=True, eq=False):
     """Statistics of calls by group, ready to be merged with those of other calls.
 
     `sums` and `values` are by metric name; `first_us` and `last_us` bound the dated calls (None without).
     """
 
-    groups: tuple[Group, ...] = ()
+    groups: tuple[GroupKey, ...] = ()
     sums: Mapping[str, Sums] = msgspec.field(default_factory=dict)
     values: Mapping[str, Values] = msgspec.field(default_factory=dict)
     first_us: int | None = None
@@ -74,32 +130,18 @@ class Partials(msgspec.Struct, frozen=True, eq=False):
         return len(self.groups)
 
 
-EMPTY: Final = Partials()
+EMPTY: Final = Aggregates()
 
 
-class GroupIndex(dict[Group, int]):
+class GroupIndex(dict[GroupKey, int]):
     """Numbers the groups in the order in which they first appear."""
 
-    def __missing__(self, group: Group) -> int:
+    def __missing__(self, group: GroupKey) -> int:
         number = self[group] = len(self)
         return number
 
 
-def keys_of(groups: IntArray, values: FloatArray) -> KeyArray:
-    """Unsorted keys of values (stored units, NaN left out) in the given groups; shape (known values,)."""
-    low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
-    if np.isnan(low):
-        known = ~np.isnan(values)
-        return keys_of(groups[known], values[known])
-    if low < 0 or high > float(_MASK):
-        values = np.clip(values, 0, float(_MASK))
-    keys: KeyArray = groups.astype(np.uint64)
-    keys <<= _BITS
-    keys |= values.astype(np.uint64)
-    return keys
-
-
-def merge(parts: Iterable[Partials]) -> Partials:
+def merge(parts: Iterable[Aggregates]) -> Aggregates:
     """All parts as one; groups keep the order of their first appearance."""
     parts = [part for part in parts if part.groups]
     if len(parts) < 2:
@@ -107,7 +149,7 @@ def merge(parts: Iterable[Partials]) -> Partials:
     index = GroupIndex()
     places = [np.array([index[group] for group in part.groups], np.int64) for part in parts]
     pairs = list(zip(parts, places, strict=True))
-    return Partials(
+    return Aggregates(
         groups=tuple(index),
         sums={name: _merge_sums(name, pairs, len(index)) for name in _names_of(part.sums for part in parts)},
         values={name: _merge_values(name, pairs) for name in _names_of(part.values for part in parts)},
@@ -120,7 +162,7 @@ def _names_of(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for mapping in mappings for name in mapping))
 
 
-def _merge_sums(name: str, parts: Sequence[tuple[Partials, IntArray]], size: int) -> Sums:
+def _merge_sums(name: str, parts: Sequence[tuple[Aggregates, IntArray]], size: int) -> Sums:
     count, total = np.zeros(size, np.int64), np.zeros(size, np.int64)
     for part, places in parts:
         if name in part.sums:
@@ -129,59 +171,78 @@ def _merge_sums(name: str, parts: Sequence[tuple[Partials, IntArray]], size: int
     return Sums(count, total)
 
 
-def _merge_values(name: str, parts: Sequence[tuple[Partials, IntArray]]) -> Values:
+def _merge_values(name: str, parts: Sequence[tuple[Aggregates, IntArray]]) -> Values:
     found = [(part.values[name], places) for part, places in parts if name in part.values]
-    runs = tuple(_regroup(run, places) for values, places in found for run in values.runs)
+    runs = tuple(_renumbered(run, places) for values, places in found for run in values.runs)
     if all(values.exact for values, _ in found):
         return Values(runs)
-    return coarsen(Values(runs))
+    return bin_values(Values(runs))
 
 
-def _regroup(run: Run, places: IntArray) -> Run:
-    """A run under other group numbers: its groups are moved as blocks, their values stay sorted."""
+def _renumbered(run: Run, places: IntArray) -> Run:
+    """Give each group another number; a sorted run stays sorted, as whole groups are moved."""
     if (places == np.arange(len(places))).all():
         return run
     if not run.ordered:
-        return Run(_elsewhere(run.keys, places), run.counts, ordered=False)
-    edges = run.keys.searchsorted(np.arange(len(places) + 1, dtype=np.uint64) << _BITS)
+        return run.in_groups(places[run.groups()])
+    edges = run.keys.searchsorted(group_edges(len(places)))
     order = np.argsort(places, kind="stable")
     sizes = np.diff(edges)[order]
     index = np.repeat(edges[:-1][order] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(sizes.sum())
-    keys = (run.keys[index] & _MASK) | (np.repeat(places[order], sizes).astype(np.uint64) << _BITS)
-    return Run(keys, None if run.counts is None else run.counts[index])
+    moved = run.take(index)
+    return Run(pack(np.repeat(places[order], sizes), moved.values()), moved.counts)
 
 
-def _elsewhere(keys: KeyArray, places: IntArray) -> KeyArray:
-    """The keys under other group numbers."""
-    moved: KeyArray = (keys & _MASK) | (places[(keys >> _BITS).view(np.int64)].astype(np.uint64) << _BITS)
-    return moved
+def only(aggregates: Aggregates, kept: BoolArray) -> Aggregates:
+    """The groups for which `kept`, of shape (groups,), is true."""
+    places = np.cumsum(kept) - 1
+
+    def selected(run: Run) -> Run:
+        groups = run.groups()
+        rows = kept[groups]
+        left = run.take(rows)
+        return Run(pack(places[groups[rows]], left.values()), left.counts, run.ordered)
+
+    return Aggregates(
+        groups=tuple(group for group, is_kept in zip(aggregates.groups, kept.tolist(), strict=True) if is_kept),
+        sums={name: Sums(s.count[kept], s.total[kept]) for name, s in aggregates.sums.items()},
+        values={name: Values(tuple(map(selected, v.runs)), v.exact) for name, v in aggregates.values.items()},
+        first_us=aggregates.first_us,
+        last_us=aggregates.last_us,
+    )
 
 
-def coarsen(values: Values) -> Values:
-    """The same values to 7 significant bits, each distinct one once with its count; idempotent."""
-    runs = [_coarse(run) for run in values.runs]  # one by one: together they would need several times their memory
-    if len(runs) > 1:
-        keys, counts = (
-            np.concatenate(parts) for parts in zip(*((run.keys, counts_of(run)) for run in runs), strict=True)
-        )
-        runs = [_coarse(Run(keys, counts))]
-    return Values(tuple(runs) or (Run(np.empty(0, np.uint64), np.empty(0, np.int64)),), exact=False)
+def regroup(aggregates: Aggregates, groups: Sequence[GroupKey]) -> Aggregates:
+    """Put each group under the key in `groups` at its place; groups with the same new key are merged."""
+    index = GroupIndex()
+    places = np.array([index[group] for group in groups], np.int64)
+
+    def added(column: IntArray) -> IntArray:
+        total = np.zeros(len(index), np.int64)
+        np.add.at(total, places, column)
+        return total
+
+    return Aggregates(
+        groups=tuple(index),
+        sums={name: Sums(added(s.count), added(s.total)) for name, s in aggregates.sums.items()},
+        values={
+            name: Values(tuple(run.in_groups(places[run.groups()]).sorted() for run in v.runs), v.exact)
+            for name, v in aggregates.values.items()
+        },
+        first_us=aggregates.first_us,
+        last_us=aggregates.last_us,
+    )
 
 
-def _coarse(run: Run) -> Run:
-    """A run of which each distinct coarsened value stands once, with its count; its keys need not be sorted."""
-    groups = int(run.keys.max() >> _BITS) + 1 if len(run.keys) else 0
-    if groups * _BINS > _MOST_BINS:
-        return distinct((run.keys & ~_MASK) | _middles(_bins(run.keys & _MASK)), counts_of(run))
-    counted = np.zeros(groups * _BINS, np.int64)
-    for at in range(0, len(run.keys), _BLOCK):  # in pieces that fit the cache
-        keys = run.keys[at : at + _BLOCK]
-        counts = None if run.counts is None else run.counts[at : at + _BLOCK]
-        bins = _bins(keys & _MASK).view(np.int64) + (keys >> _BITS).view(np.int64) * _BINS
-        counted += np.bincount(bins, counts, len(counted)).astype(np.int64, copy=False)
-    present = np.flatnonzero(counted)
-    keys = _middles((present % _BINS).view(np.uint64)) | ((present // _BINS).view(np.uint64) << _BITS)
-    return Run(keys, counted[present])
+def sorted_run(values: Values) -> Run:
+    """All runs as one sorted run."""
+    if len(values.runs) == 1:
+        return values.runs[0].sorted()
+    keys = np.concatenate([run.keys for run in values.runs]) if values.runs else np.empty(0, np.uint64)
+    if all(run.counts is None for run in values.runs):
+        keys.sort()  # faster than merging: the sort is vectorised
+        return Run(keys)
+    return Run(keys, np.concatenate([run.weights() for run in values.runs]), ordered=False).sorted()
 
 
 def distinct(keys: KeyArray, counts: IntArray) -> Run:
@@ -192,9 +253,54 @@ def distinct(keys: KeyArray, counts: IntArray) -> Run:
     return Run(keys[first], np.add.reduceat(counts, first) if len(first) else counts)
 
 
-def counts_of(run: Run) -> IntArray:
-    """How often each key of a run counts."""
-    return np.ones(len(run.keys), np.int64) if run.counts is None else run.counts
+def in_one_run(aggregates: Aggregates) -> Aggregates:
+    """The same aggregates with the values of each metric in one sorted run."""
+    values = {name: Values((sorted_run(v),), v.exact) for name, v in aggregates.values.items() if v.runs}
+    return msgspec.structs.replace(aggregates, values=values)
+
+
+def bounded(aggregates: Aggregates, most_values: int) -> Aggregates:
+    """The same aggregates, with all values binned if there are more than `most_values`."""
+    if sum(len(values) for values in aggregates.values.values()) <= most_values:
+        return aggregates
+    return msgspec.structs.replace(aggregates, values={n: bin_values(v) for n, v in aggregates.values.items()})
+
+
+def compact(values: Values, most_values: int) -> Values:
+    """The same values in one sorted run, binned if there are more than `most_values`."""
+    if len(values) > most_values or (not values.exact and len(values.runs) > 1):
+        return bin_values(values)
+    return Values((sorted_run(values),), values.exact) if values.runs else values
+
+
+_KEPT_BITS: Final = 7  # of a binned value
+_BINS: Final = (_VALUE_BITS - _KEPT_BITS + 1) << _KEPT_BITS
+_MOST_BINS: Final = 1 << 22  # of all groups together; beyond it, sorting takes less memory than counting
+_BLOCK: Final = 1 << 16  # values at a time, which fit the cache
+
+
+def bin_values(values: Values, most_bins: int = _MOST_BINS) -> Values:
+    """The same values to 7 significant bits, each distinct one once with its count; idempotent."""
+    # one run after the other: together they would need several times their memory
+    runs = [_binned(run, most_bins) for run in values.runs]
+    if len(runs) > 1:
+        keys, counts = np.concatenate([run.keys for run in runs]), np.concatenate([run.weights() for run in runs])
+        runs = [_binned(Run(keys, counts, ordered=False), most_bins)]
+    return Values(tuple(runs) or (Run(np.empty(0, np.uint64), np.empty(0, np.int64)),), exact=False)
+
+
+def _binned(run: Run, most_bins: int) -> Run:
+    """Each distinct binned value of a run once, with its count; the keys need not be sorted."""
+    groups = int(run.groups().max()) + 1 if len(run.keys) else 0
+    if groups * _BINS > most_bins:
+        return distinct(pack(run.groups(), _middles(_bins(run.values()))), run.weights())
+    counted = np.zeros(groups * _BINS, np.int64)
+    for at in range(0, len(run.keys), _BLOCK):
+        block = run.take(slice(at, at + _BLOCK))
+        bins = _bins(block.values()).view(np.int64) + block.groups() * _BINS
+        counted += np.bincount(bins, block.counts, len(counted)).astype(np.int64, copy=False)
+    present = np.flatnonzero(counted)
+    return Run(pack(present // _BINS, _middles((present % _BINS).view(np.uint64))), counted[present])
 
 
 def _bins(values: KeyArray) -> KeyArray:
@@ -211,90 +317,3 @@ def _middles(bins: KeyArray) -> KeyArray:
     leading = bins & np.uint64((1 << _KEPT_BITS) - 1)
     middles: KeyArray = (leading << dropped) | ((np.uint64(1) << dropped) >> np.uint64(1))
     return middles
-
-
-_BINS: Final = (VALUE_BITS - _KEPT_BITS + 1) << _KEPT_BITS
-_MOST_BINS: Final = 1 << 22
-_BLOCK: Final = 1 << 16
-
-
-def sorted_run(values: Values) -> Run:
-    """All runs as one sorted run."""
-    if len(values.runs) == 1 and values.runs[0].ordered:
-        return values.runs[0]
-    keys = np.concatenate([run.keys for run in values.runs]) if values.runs else np.empty(0, np.uint64)
-    if all(run.counts is None for run in values.runs):
-        keys.sort()  # faster than merging: the sort is vectorised
-        return Run(keys)
-    counts = np.concatenate([counts_of(run) for run in values.runs])
-    order = np.argsort(keys, kind="stable")
-    return Run(keys[order], counts[order])
-
-
-def normalised(partials: Partials) -> Partials:
-    """One run a metric, groups in order of their names: equal contents are then equal values."""
-    order = sorted(range(len(partials.groups)), key=lambda i: tuple((v is not None, v) for v in partials.groups[i]))
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
-    return Partials(
-        groups=tuple(partials.groups[i] for i in order),
-        sums={name: Sums(s.count[order], s.total[order]) for name, s in sorted(partials.sums.items())},
-        values={
-            name: Values((_regroup(sorted_run(v), places),), v.exact) for name, v in sorted(partials.values.items())
-        },
-        first_us=partials.first_us,
-        last_us=partials.last_us,
-    )
-
-
-def only(partials: Partials, kept: NDArray[np.bool_]) -> Partials:
-    """The groups for which `kept`, of shape (groups,), is true."""
-    places = (np.cumsum(kept) - 1).astype(np.uint64)
-    return Partials(
-        groups=tuple(group for group, is_kept in zip(partials.groups, kept.tolist(), strict=True) if is_kept),
-        sums={name: Sums(s.count[kept], s.total[kept]) for name, s in partials.sums.items()},
-        values={
-            name: Values(tuple(_kept(run, kept, places) for run in v.runs), v.exact)
-            for name, v in partials.values.items()
-        },
-        first_us=partials.first_us,
-        last_us=partials.last_us,
-    )
-
-
-def _kept(run: Run, kept: NDArray[np.bool_], places: KeyArray) -> Run:
-    groups = (run.keys >> _BITS).astype(np.int64)
-    mine = kept[groups]
-    keys = (run.keys[mine] & _MASK) | (places[groups[mine]] << _BITS)
-    return Run(keys, None if run.counts is None else run.counts[mine], run.ordered)
-
-
-def rolled_up(partials: Partials, groups: Sequence[Group]) -> Partials:
-    """The partials under other groups, one for each of today's; those of the same new group are merged."""
-    index = GroupIndex()
-    places = np.array([index[group] for group in groups], np.int64)
-    size = len(index)
-    return Partials(
-        groups=tuple(index),
-        sums={
-            name: Sums(_added(s.count, places, size), _added(s.total, places, size))
-            for name, s in partials.sums.items()
-        },
-        values={
-            name: Values(tuple(_moved(run, places) for run in v.runs), v.exact) for name, v in partials.values.items()
-        },
-        first_us=partials.first_us,
-        last_us=partials.last_us,
-    )
-
-
-def _added(column: IntArray, places: IntArray, size: int) -> IntArray:
-    total = np.zeros(size, np.int64)
-    np.add.at(total, places, column)
-    return total
-
-
-def _moved(run: Run, places: IntArray) -> Run:
-    moved = _elsewhere(run.keys, places)
-    order = np.argsort(moved, kind="stable")
-    return Run(moved[order], None if run.counts is None else run.counts[order])

@@ -1,4 +1,4 @@
-"""Aggregating calls and samples over windows: `MetricsAggregator`, and `aggregate`, which the tool runs on."""
+"""The library's way in: record calls and samples in a `MetricsCollector`, read them with a `MetricsAggregator`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,14 @@ from typing import Any, Final
 import numpy as np
 
 from llmmon.errors import UsageError
-from llmmon.metrics.aggregates import Group
-from llmmon.metrics.aggregation import (
-    _GUIDE_SUMMARY,
-    _QUALITY,
-    MINUTE_US,
-    Measures,
-    _none_for_nan,
-    _of_samples,
-    aggregate,
-    evaluate,
-)
+from llmmon.metrics.aggregates import GroupKey
+from llmmon.metrics.aggregation import Measures, aggregate, evaluate
 from llmmon.metrics.columns import EMPTY, MISSING_TIME, BoolArray, Columns, FloatArray, Interner, Names, concat
 from llmmon.metrics.definitions import AGGREGATIONS, ALIASES, METRICS, STATISTICS, statistic_called, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import FIELDS, NUMBERS, Status
 from llmmon.text.names import unknown
-from llmmon.text.times import Clock, utc_now
+from llmmon.text.times import MINUTE_US, Clock, utc_now
 
 
 class MetricType(Enum):
@@ -214,6 +205,35 @@ def columns_of(requests: list[RequestMetrics]) -> Columns:
     )
 
 
+_QUALITY: Final = "llm_quality_score"
+_GUIDE_SUMMARY: Final = (
+    *("latency_avg_ms", "latency_p95_ms", "latency_p99_ms", "tokens_total"),
+    *("cost_total_usd", "error_count", "request_count", "quality_avg"),
+)
+
+
+def _none_for_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _of_samples(values: FloatArray, aggregation: str, minutes: float) -> float | None:
+    if aggregation == "count":
+        return float(len(values))
+    if not len(values):
+        return None
+    match aggregation:
+        case "avg":
+            return float(values.mean())
+        case "sum":
+            return float(values.sum())
+        case "rate":
+            return len(values) / minutes
+        case "min" | "max":
+            return float(values.min() if aggregation == "min" else values.max())
+        case _:
+            return float(np.quantile(values, int(aggregation[1:]) / 100))
+
+
 class MetricsAggregator:
     """Statistics of what a collector holds, over the last minutes before `now` (default: the clock's now).
 
@@ -255,12 +275,12 @@ class MetricsAggregator:
 
     def by_group(
         self, by: tuple[str, ...], window_minutes: float, statistics: Sequence[str]
-    ) -> dict[Group, list[float]]:
+    ) -> dict[GroupKey, list[float]]:
         """Statistics by group over the window, in the order asked for; NaN for missing."""
         columns = self._calls(self._window(window_minutes, None))
-        partials = aggregate(columns, Measures.of(statistics), Grouping(by))
-        found = evaluate(partials, statistics, window_minutes)
-        return {group: [float(found[s][i]) for s in statistics] for i, group in enumerate(partials.groups)}
+        aggregates = aggregate(columns, Measures.of(statistics), Grouping(by))
+        found = evaluate(aggregates, statistics, window_minutes)
+        return {group: [float(found[s][i]) for s in statistics] for i, group in enumerate(aggregates.groups)}
 
     def _window(self, minutes: float, now: datetime | None) -> tuple[int, int]:
 
@@ -273,5 +293,5 @@ class MetricsAggregator:
         return columns.take(inside)
 
     def _evaluate(self, names: Sequence[str], window: tuple[int, int], minutes: float) -> dict[str, float | None]:
-        partials = aggregate(self._calls(window), Measures.of(names), Grouping())
-        return {name: _none_for_nan(float(found[-1])) for name, found in evaluate(partials, names, minutes).items()}
+        aggregates = aggregate(self._calls(window), Measures.of(names), Grouping())
+        return {name: _none_for_nan(float(found[-1])) for name, found in evaluate(aggregates, names, minutes).items()}

@@ -68,16 +68,16 @@ def empty_answers(columns: Columns) -> FloatArray | None:
     return np.where((failed == 0) & ~np.isnan(tokens), (tokens == 0).astype(np.float64), np.nan)
 
 
-class Sort(StrEnum):
-    """What a metric's numbers are, which decides what `count` and `rate` of them mean."""
+class MetricKind(StrEnum):
+    """The kind of a metric's numbers, which decides what `count` and `rate` mean."""
 
-    EVENT = "event"  # 1 or 0: count is how often it happened, rate its share of the calls that can tell
+    EVENT = "event"  # 1 or 0: count is how often it happened, rate the share of calls for which it is known
     AMOUNT = "amount"  # adds up: rate is the amount a minute
-    MEASURE = "measure"  # a reading: rate is calls with a reading a minute
+    GAUGE = "gauge"  # a reading: rate is calls with a reading a minute
 
 
-class Better(StrEnum):
-    """Which direction is good news."""
+class Direction(StrEnum):
+    """The direction of a change for the better."""
 
     LOWER = "lower"
     HIGHER = "higher"
@@ -90,8 +90,8 @@ class Metric(msgspec.Struct, frozen=True):
     name: str
     unit: str
     help: str
-    sort: Sort
-    better: Better
+    kind: MetricKind
+    better: Direction
     scale: int
     needs: frozenset[str]
     rows: Callable[[Columns], FloatArray | None]
@@ -137,104 +137,211 @@ def _cost_per_token(columns: Columns) -> FloatArray | None:
 
 def _metric(
     name: str,
-    unit: str,
-    text: str,
-    sort: Sort,
-    better: Better,
-    rows: Callable[[Columns], FloatArray | None] | None = None,
     *,
+    help: str,  # noqa: A002 - the name of the field
+    kind: MetricKind,
+    unit: str = "",
+    better: Direction = Direction.NEITHER,
+    rows: Callable[[Columns], FloatArray | None] | None = None,
     scale: int = 1,
     needs: Sequence[str] = (),
     short: str = "",
     prometheus: str = "",
 ) -> Metric:
-    fields = frozenset(needs or (name,))
-    return Metric(name, unit, text, sort, better, scale, fields, rows or _field(name), short, prometheus)
+    return Metric(
+        name=name,
+        unit=unit,
+        help=help,
+        kind=kind,
+        better=better,
+        scale=scale,
+        needs=frozenset(needs or (name,)),
+        rows=rows or _field(name),
+        short=short,
+        prometheus=prometheus,
+    )
 
 
-_E, _A, _M = Sort.EVENT, Sort.AMOUNT, Sort.MEASURE
-_LO, _HI, _NO = Better.LOWER, Better.HIGHER, Better.NEITHER
 _COST: Final = ("cost_usd", "cost_logged_usd", "cost_calculated_usd", "unpriced")
 
 METRICS: Final[dict[str, Metric]] = {
     metric.name: metric
     for metric in (
-        _metric("requests", "", "calls", _A, _NO, _ones, needs=("timestamp",), prometheus="llm_requests_total"),
         _metric(
-            *("error", "", "calls that failed", _E, _LO, errors),
+            "requests",
+            help="calls",
+            kind=MetricKind.AMOUNT,
+            rows=_ones,
+            needs=("timestamp",),
+            prometheus="llm_requests_total",
+        ),
+        _metric(
+            "error",
+            help="calls that failed",
+            kind=MetricKind.EVENT,
+            better=Direction.LOWER,
+            rows=errors,
             needs=("status",),
             prometheus="llm_errors_total",
         ),
         _metric(
-            *("latency_ms", "ms", "start to end of a call", _M, _LO),
+            "latency_ms",
+            help="start to end of a call",
+            unit="ms",
+            kind=MetricKind.GAUGE,
+            better=Direction.LOWER,
             scale=MICROSECONDS,
             prometheus="llm_request_duration_seconds",
         ),
         _metric(
-            *("time_to_first_token_ms", "ms", "start to the first token", _M, _LO),
+            "time_to_first_token_ms",
+            help="start to the first token",
+            unit="ms",
+            kind=MetricKind.GAUGE,
+            better=Direction.LOWER,
             scale=MICROSECONDS,
             short="ttft",
             prometheus="llm_time_to_first_token_seconds",
         ),
         _metric(
-            *("output_tokens_per_second", "tokens/s", "output speed after the first token", _M, _HI, _output_speed),
+            "output_tokens_per_second",
+            help="output speed after the first token",
+            unit="tokens/s",
+            kind=MetricKind.GAUGE,
+            better=Direction.HIGHER,
+            rows=_output_speed,
             scale=1000,
             needs=("completion_tokens", "latency_ms", "time_to_first_token_ms"),
             prometheus="llm_output_tokens_per_second",
         ),
-        _metric("prompt_tokens", "tokens", "tokens in, cache included", _A, _NO, prometheus="llm_tokens_total"),
-        _metric("completion_tokens", "tokens", "tokens out", _A, _NO, prometheus="llm_tokens_total"),
-        _metric("total_tokens", "tokens", "tokens in and out", _A, _NO, prometheus="llm_tokens_total"),
         _metric(
-            *("cached_tokens", "tokens", "tokens in from the provider's cache", _A, _HI),
+            "prompt_tokens",
+            help="tokens in, cache included",
+            unit="tokens",
+            kind=MetricKind.AMOUNT,
+            prometheus="llm_tokens_total",
+        ),
+        _metric(
+            "completion_tokens",
+            help="tokens out",
+            unit="tokens",
+            kind=MetricKind.AMOUNT,
+            prometheus="llm_tokens_total",
+        ),
+        _metric(
+            "total_tokens",
+            help="tokens in and out",
+            unit="tokens",
+            kind=MetricKind.AMOUNT,
+            prometheus="llm_tokens_total",
+        ),
+        _metric(
+            "cached_tokens",
+            help="tokens in from the provider's cache",
+            unit="tokens",
+            kind=MetricKind.AMOUNT,
+            better=Direction.HIGHER,
             prometheus="llm_cached_tokens_total",
         ),
         _metric(
-            *("cache_write_tokens", "tokens", "tokens written to the provider's cache", _A, _NO),
+            "cache_write_tokens",
+            help="tokens written to the provider's cache",
+            unit="tokens",
+            kind=MetricKind.AMOUNT,
             prometheus="llm_cache_write_tokens_total",
         ),
         _metric(
-            *("reasoning_tokens", "tokens", "tokens out spent on reasoning", _A, _NO),
+            "reasoning_tokens",
+            help="tokens out spent on reasoning",
+            unit="tokens",
+            kind=MetricKind.AMOUNT,
             prometheus="llm_reasoning_tokens_total",
         ),
         _metric(
-            *("cost_usd", "usd", "cost, logged or calculated", _A, _LO),
+            "cost_usd",
+            help="cost, logged or calculated",
+            unit="usd",
+            kind=MetricKind.AMOUNT,
+            better=Direction.LOWER,
             scale=NANO_DOLLARS,
             needs=_COST,
             prometheus="llm_cost_usd_total",
         ),
-        _metric("cost_logged_usd", "usd", "cost as logged", _A, _LO, scale=NANO_DOLLARS, needs=_COST),
-        _metric("cost_calculated_usd", "usd", "cost from prices", _A, _LO, scale=NANO_DOLLARS, needs=_COST),
         _metric(
-            *("cost_per_token_usd", "usd", "cost of a call by its tokens", _M, _LO, _cost_per_token),
+            "cost_logged_usd",
+            help="cost as logged",
+            unit="usd",
+            kind=MetricKind.AMOUNT,
+            better=Direction.LOWER,
+            scale=NANO_DOLLARS,
+            needs=_COST,
+        ),
+        _metric(
+            "cost_calculated_usd",
+            help="cost from prices",
+            unit="usd",
+            kind=MetricKind.AMOUNT,
+            better=Direction.LOWER,
+            scale=NANO_DOLLARS,
+            needs=_COST,
+        ),
+        _metric(
+            "cost_per_token_usd",
+            help="cost of a call by its tokens",
+            unit="usd",
+            kind=MetricKind.GAUGE,
+            better=Direction.LOWER,
+            rows=_cost_per_token,
             scale=1000 * NANO_DOLLARS,
             needs=(*_COST, "total_tokens"),
         ),
         _metric(
-            *("unpriced", "", "calls that used tokens and have no cost", _E, _LO),
+            "unpriced",
+            help="calls that used tokens and have no cost",
+            kind=MetricKind.EVENT,
+            better=Direction.LOWER,
             needs=_COST,
             prometheus="llm_unpriced_requests_total",
         ),
         _metric(
-            "cache_hit", "", "calls that a gateway answered from its cache", _E, _HI, prometheus="llm_cache_hits_total"
+            "cache_hit",
+            help="calls that a gateway answered from its cache",
+            kind=MetricKind.EVENT,
+            better=Direction.HIGHER,
+            prometheus="llm_cache_hits_total",
         ),
         _metric(
-            *("truncated", "", "answers cut off at a limit", _E, _LO, truncations),
+            "truncated",
+            help="answers cut off at a limit",
+            kind=MetricKind.EVENT,
+            better=Direction.LOWER,
+            rows=truncations,
             needs=("finish_reason",),
             prometheus="llm_truncated_answers_total",
         ),
         _metric(
-            *("refused", "", "answers withheld by the model or a filter", _E, _LO, refusals),
+            "refused",
+            help="answers withheld by the model or a filter",
+            kind=MetricKind.EVENT,
+            better=Direction.LOWER,
+            rows=refusals,
             needs=("finish_reason",),
             prometheus="llm_refused_answers_total",
         ),
         _metric(
-            *("empty", "", "successful calls without any output token", _E, _LO, empty_answers),
+            "empty",
+            help="successful calls without any output token",
+            kind=MetricKind.EVENT,
+            better=Direction.LOWER,
+            rows=empty_answers,
             needs=("completion_tokens", "status"),
             prometheus="llm_empty_answers_total",
         ),
         _metric(
-            *("quality_score", "", "quality in [0, 1]", _M, _HI),
+            "quality_score",
+            help="quality in [0, 1]",
+            kind=MetricKind.GAUGE,
+            better=Direction.HIGHER,
             scale=SCORE_UNITS,
             short="quality",
             prometheus="llm_quality_score",
@@ -310,7 +417,7 @@ STATISTICS: Final[dict[str, Statistic]] = {
     **{name: Statistic(name, METRICS[metric], how) for name, (metric, how) in _NAMED.items()},
 }
 
-# what every group, bucket and total of a summary says, in this order
+# the statistics of every group, bucket and total of a summary, in this order
 SUMMARY: Final = (
     *("request_count", "error_count", "error_rate", "requests_per_minute"),
     *("latency_avg_ms", "latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "latency_max_ms"),
@@ -330,20 +437,20 @@ def metric_called(name: str) -> Metric:
 
 
 def statistic_called(name: str) -> Statistic:
-    """The statistic of a name; a base metric means its most telling statistic; raises `UsageError`."""
+    """The statistic of a name; a base metric means its most useful statistic; raises `UsageError`."""
     name = ALIASES.get(name, name)
     if name in STATISTICS:
         return STATISTICS[name]
     if name in METRICS:
-        usual = _USUAL[METRICS[name].sort]
+        usual = _USUAL[METRICS[name].kind]
         return STATISTICS[_PUBLIC.get((name, usual)) or statistic_name(METRICS[name], usual)]
     raise UsageError(unknown("metric", name, {*STATISTICS, *METRICS, *ALIASES}))
 
 
 _PUBLIC: Final = {metric_and_aggregation: name for name, metric_and_aggregation in _NAMED.items()}
-_USUAL: Final = {Sort.EVENT: "rate", Sort.AMOUNT: "sum", Sort.MEASURE: "p95"}
+_USUAL: Final = {MetricKind.EVENT: "rate", MetricKind.AMOUNT: "sum", MetricKind.GAUGE: "p95"}
 
 
 def needed_fields(statistics: Sequence[str]) -> frozenset[str]:
-    """The record's fields that must be read so that these statistics can be made."""
+    """The fields of a call that these statistics need."""
     return frozenset(name for s in statistics for name in STATISTICS[s].metric.needs if name in FIELDS)

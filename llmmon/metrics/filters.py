@@ -18,8 +18,8 @@ import numpy as np
 
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray
-from llmmon.metrics.definitions import ALIASES, METRICS, Sort
-from llmmon.metrics.record import FIELDS, TAG_PREFIX, Kind
+from llmmon.metrics.definitions import ALIASES, METRICS, MetricKind
+from llmmon.metrics.record import FIELDS, TAG_PREFIX, FieldKind
 from llmmon.text.names import unknown
 
 _FORM: Final = re.compile(r"\s*([\w.]+)\s*(>=|<=|!=|==|=|>|<)\s*(\S(?:.*\S)?)\s*\Z")
@@ -189,7 +189,7 @@ class _Parser:
         else:
             negate = False
         metric = METRICS.get(name)
-        if metric is None or metric.sort is not Sort.EVENT:
+        if metric is None or metric.kind is not MetricKind.EVENT:
             raise (
                 self.error(f"{name!r} needs a comparison, such as {name}=...", at)
                 if name in FIELDS
@@ -201,16 +201,16 @@ class _Parser:
 
     def _comparison(self, name: str, at: int, operator: str, value: str, *, quoted: bool) -> Mask:
         field = FIELDS.get(name)
-        if name.startswith(TAG_PREFIX) or (field is not None and field.kind is Kind.NAME):
+        if name.startswith(TAG_PREFIX) or (field is not None and field.kind is FieldKind.NAME):
             self.fields.add(name)
             return self._name_comparison(name, operator, value, is_null=not quoted and value.lower() in _NULL)
-        if name in METRICS or (field is not None and field.kind is Kind.NUMBER):
+        if name in METRICS or (field is not None and field.kind is FieldKind.NUMBER):
             self.fields |= METRICS[name].needs if name in METRICS else {name}
             return self._number_comparison(name, at, operator, value)
         raise self._no(name, at)
 
     def _no(self, name: str, at: int) -> UsageError:
-        known = {*METRICS, *(f.name for f in FIELDS.values() if f.kind in {Kind.NAME, Kind.NUMBER})}
+        known = {*METRICS, *(f.name for f in FIELDS.values() if f.kind in {FieldKind.NAME, FieldKind.NUMBER})}
         return self.error(unknown("field", name, known) + f" (a tag is written tag.{name})", at)
 
     def _name_comparison(self, name: str, operator: str, value: str, *, is_null: bool) -> Mask:

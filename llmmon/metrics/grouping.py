@@ -10,18 +10,18 @@ import msgspec
 import numpy as np
 
 from llmmon.errors import UsageError
-from llmmon.metrics.aggregates import Group, GroupIndex
+from llmmon.metrics.aggregates import GroupIndex, GroupKey
 from llmmon.metrics.columns import Columns, IntArray, Names
-from llmmon.metrics.record import FIELDS, TAG_PREFIX, Kind
+from llmmon.metrics.record import FIELDS, TAG_PREFIX, FieldKind
 from llmmon.text.names import unknown
-from llmmon.text.times import MONTH_US
+from llmmon.text.times import DAY_US, MINUTE_US, MONTH_US
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_QUARTER_US: Final = 900_000_000  # zones change their offset at quarters of an hour
+_QUARTER_US: Final = 15 * MINUTE_US  # zones change their offset at quarters of an hour
 
 
 def from_wall(wall: IntArray, zone: str) -> IntArray:
@@ -50,8 +50,7 @@ def _offset_us(quarter: int, tz: ZoneInfo, *, of_wall: bool) -> int:
     return int((there.utcoffset() or timedelta(0)).total_seconds() * 1_000_000)
 
 
-_DAY_US = 86_400_000_000
-_MONDAY_US = 4 * _DAY_US  # 1970-01-05, so that weeks begin on Mondays
+_MONDAY_US: Final = 4 * DAY_US  # 1970-01-05, so that weeks begin on Mondays
 
 
 class Grouping(msgspec.Struct, frozen=True):
@@ -69,7 +68,7 @@ class Grouping(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name in self.by:
-            if not name.startswith(TAG_PREFIX) and (name not in FIELDS or FIELDS[name].kind is not Kind.NAME):
+            if not name.startswith(TAG_PREFIX) and (name not in FIELDS or FIELDS[name].kind is not FieldKind.NAME):
                 raise UsageError(_no_group_field(name))
 
     def rows(self, columns: Columns, index: GroupIndex) -> tuple[IntArray, IntArray | None]:
@@ -92,7 +91,7 @@ class Grouping(msgspec.Struct, frozen=True):
             wall = to_wall(times, self.tz).astype("datetime64[us]").astype("datetime64[M]")
             numbers: IntArray = wall.astype(np.int64) // months
             return numbers
-        if self.every_us % _DAY_US:
+        if self.every_us % DAY_US:
             return times // self.every_us
         return (to_wall(times, self.tz) - _MONDAY_US) // self.every_us
 
@@ -101,7 +100,7 @@ class Grouping(msgspec.Struct, frozen=True):
         if months := self._months:
             first = np.array([number * months]).astype("datetime64[M]").astype("datetime64[us]")
             return int(from_wall(first.astype(np.int64), self.tz)[0])
-        if self.every_us % _DAY_US:
+        if self.every_us % DAY_US:
             return number * self.every_us
         return int(from_wall(np.array([number * self.every_us + _MONDAY_US]), self.tz)[0])
 
@@ -110,7 +109,7 @@ class Grouping(msgspec.Struct, frozen=True):
         """How many months a bucket has, 0 if its width is no number of months."""
         return 0 if self.every_us % MONTH_US else self.every_us // MONTH_US
 
-    def _group(self, row: Sequence[int], columns: Columns) -> Group:
+    def _group(self, row: Sequence[int], columns: Columns) -> GroupKey:
         names = [columns.name(name) for name in self.by]
         codes = row[1:] if self.every_us else row
         found = tuple(None if code < 0 else column.values[code] for code, column in zip(codes, names, strict=True))
@@ -134,7 +133,7 @@ def _by_name(names: Names, index: GroupIndex) -> IntArray:
     return np.array(numbers, np.int64).take(places)
 
 
-def _numbered(parts: Sequence[IntArray], group: Callable[[Sequence[int]], Group], index: GroupIndex) -> IntArray:
+def _numbered(parts: Sequence[IntArray], group: Callable[[Sequence[int]], GroupKey], index: GroupIndex) -> IntArray:
     lows = [int(part.min()) if len(part) else 0 for part in parts]
     spans = [int(part.max()) - low + 1 if len(part) else 1 for part, low in zip(parts, lows, strict=True)]
     if np.prod([float(span) for span in spans]) < 2**62:
@@ -161,10 +160,10 @@ def _distinct(codes: IntArray, size: int) -> tuple[IntArray, IntArray, IntArray]
 
 
 def _no_group_field(name: str) -> str:
-    groupable = [field.name for field in FIELDS.values() if field.kind is Kind.NAME]
+    groupable = [field.name for field in FIELDS.values() if field.kind is FieldKind.NAME]
     return f"--by: {unknown('field', name, groupable)} (a tag is written tag.{name})"
 
 
 def is_groupable(name: str) -> bool:
     """Whether calls can be grouped by the field or tag."""
-    return name.startswith(TAG_PREFIX) or (name in FIELDS and FIELDS[name].kind is Kind.NAME)
+    return name.startswith(TAG_PREFIX) or (name in FIELDS and FIELDS[name].kind is FieldKind.NAME)

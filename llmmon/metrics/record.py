@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 
-class Kind(StrEnum):
+class FieldKind(StrEnum):
     """How a field is held in `Columns`."""
 
     TIME = "time"  # int64 microseconds since the epoch, UTC
@@ -25,7 +25,7 @@ class Field(msgspec.Struct, frozen=True):
     """One field of a call; a stored number is the public one times `scale`."""
 
     name: str
-    kind: Kind
+    kind: FieldKind
     help: str
     scale: int = 1
 
@@ -43,87 +43,102 @@ MICROSECONDS: Final = 1000  # stored units in a millisecond
 NANO_DOLLARS: Final = 1_000_000_000  # stored units in a US dollar
 SCORE_UNITS: Final = 1_000_000  # stored units in a score of 1
 
-_T, _N, _S, _X = Kind.TIME, Kind.NUMBER, Kind.NAME, Kind.TEXT
+
+def _time(name: str, text: str) -> Field:
+    return Field(name, FieldKind.TIME, text)
+
+
+def _number(name: str, text: str, *, scale: int = 1) -> Field:
+    return Field(name, FieldKind.NUMBER, text, scale)
+
+
+def _name(name: str, text: str) -> Field:
+    return Field(name, FieldKind.NAME, text)
+
+
+def _text(name: str, text: str) -> Field:
+    return Field(name, FieldKind.TEXT, text)
+
 
 # usage that some models bill apart; the names are those of the price list's units
 _USAGE: Final = (
-    Field("input_audio_tokens", _N, "prompt tokens of audio"),
-    Field("input_image_tokens", _N, "prompt tokens of images and documents"),
-    Field("input_video_tokens", _N, "prompt tokens of video"),
-    Field("input_tool_tokens", _N, "prompt tokens that tools of the provider added"),
-    Field("cache_audio_read_tokens", _N, "audio tokens among the cached ones"),
-    Field("cache_image_read_tokens", _N, "image tokens among the cached ones"),
-    Field("cache_video_read_tokens", _N, "video tokens among the cached ones"),
-    Field("output_audio_tokens", _N, "completion tokens of audio"),
-    Field("output_image_tokens", _N, "completion tokens of images"),
-    Field("output_video_tokens", _N, "completion tokens of video"),
-    Field("output_citation_tokens", _N, "completion tokens of cited sources"),
-    Field("web_searches", _N, "web searches that the provider ran"),
-    Field("social_searches", _N, "searches of a social network that the provider ran"),
-    Field("storage_searches", _N, "searches of stored files that the provider ran"),
-    Field("code_executions", _N, "code that the provider ran"),
-    Field("rerank_searches", _N, "search units of reranking"),
-    Field("audio_seconds", _N, "seconds of audio, in or out", 1000),
-    Field("input_audio_seconds", _N, "seconds of audio that were transcribed", 1000),
-    Field("output_audio_seconds", _N, "seconds of audio that were made", 1000),
-    Field("input_document_pages", _N, "pages of documents that were read"),
-    Field("input_annotated_document_pages", _N, "those of the pages that were annotated"),
-    Field("input_characters", _N, "characters of the input, where they are billed"),
-    Field("input_text_messages", _N, "text messages, where they are billed"),
+    _number("input_audio_tokens", "prompt tokens of audio"),
+    _number("input_image_tokens", "prompt tokens of images and documents"),
+    _number("input_video_tokens", "prompt tokens of video"),
+    _number("input_tool_tokens", "prompt tokens that tools of the provider added"),
+    _number("cache_audio_read_tokens", "audio tokens among the cached ones"),
+    _number("cache_image_read_tokens", "image tokens among the cached ones"),
+    _number("cache_video_read_tokens", "video tokens among the cached ones"),
+    _number("output_audio_tokens", "completion tokens of audio"),
+    _number("output_image_tokens", "completion tokens of images"),
+    _number("output_video_tokens", "completion tokens of video"),
+    _number("output_citation_tokens", "completion tokens of cited sources"),
+    _number("web_searches", "web searches that the provider ran"),
+    _number("social_searches", "searches of a social network that the provider ran"),
+    _number("storage_searches", "searches of stored files that the provider ran"),
+    _number("code_executions", "code that the provider ran"),
+    _number("rerank_searches", "search units of reranking"),
+    _number("audio_seconds", "seconds of audio, in or out", scale=1000),
+    _number("input_audio_seconds", "seconds of audio that were transcribed", scale=1000),
+    _number("output_audio_seconds", "seconds of audio that were made", scale=1000),
+    _number("input_document_pages", "pages of documents that were read"),
+    _number("input_annotated_document_pages", "those of the pages that were annotated"),
+    _number("input_characters", "characters of the input, where they are billed"),
+    _number("input_text_messages", "text messages, where they are billed"),
     # what another model did for the one that answers
-    Field("advisor_input_tokens", _N, "prompt tokens of an advisor, without cached ones"),
-    Field("advisor_cached_tokens", _N, "prompt tokens that an advisor read from the cache"),
-    Field("advisor_cache_write_tokens", _N, "prompt tokens that an advisor wrote to the cache"),
-    Field("advisor_output_tokens", _N, "completion tokens of an advisor"),
+    _number("advisor_input_tokens", "prompt tokens of an advisor, without cached ones"),
+    _number("advisor_cached_tokens", "prompt tokens that an advisor read from the cache"),
+    _number("advisor_cache_write_tokens", "prompt tokens that an advisor wrote to the cache"),
+    _number("advisor_output_tokens", "completion tokens of an advisor"),
 )
 
 FIELDS: Final[dict[str, Field]] = {
     field.name: field
     for field in (
-        Field("request_id", _S, "identifier of the call"),
-        Field("timestamp", _T, "when the call started"),
-        Field("model", _S, "model that answered"),
-        Field("model_requested", _S, "model that was asked for"),
-        Field("provider", _S, "who served it"),
-        Field("operation", _S, "chat, completion, embedding, ..."),
-        Field("prompt_tokens", _N, "input tokens, cache reads and writes included"),
-        Field("completion_tokens", _N, "output tokens, reasoning included"),
-        Field("total_tokens", _N, "prompt and completion tokens"),
-        Field("cached_tokens", _N, "prompt tokens read from the provider's cache"),
-        Field("cache_write_tokens", _N, "prompt tokens written to the provider's cache"),
-        Field("cache_write_1h_tokens", _N, "the part of the cache writes kept for an hour"),
-        Field("reasoning_tokens", _N, "completion tokens spent on reasoning"),
+        _name("request_id", "identifier of the call"),
+        _time("timestamp", "when the call started"),
+        _name("model", "model that answered"),
+        _name("model_requested", "model that was asked for"),
+        _name("provider", "who served it"),
+        _name("operation", "chat, completion, embedding, ..."),
+        _number("prompt_tokens", "input tokens, cache reads and writes included"),
+        _number("completion_tokens", "output tokens, reasoning included"),
+        _number("total_tokens", "prompt and completion tokens"),
+        _number("cached_tokens", "prompt tokens read from the provider's cache"),
+        _number("cache_write_tokens", "prompt tokens written to the provider's cache"),
+        _number("cache_write_1h_tokens", "the part of the cache writes kept for an hour"),
+        _number("reasoning_tokens", "completion tokens spent on reasoning"),
         *_USAGE,
-        Field("latency_ms", _N, "start to end", MICROSECONDS),
-        Field("time_to_first_token_ms", _N, "start to the first token", MICROSECONDS),
-        Field("cost_usd", _N, "cost of the call", NANO_DOLLARS),
-        Field("service_tier", _S, "default, flex, priority, batch"),
-        Field("advisor_model", _S, "model that was asked for advice within the call"),
-        Field("speed", _S, "standard, or fast where that has a price of its own"),
-        Field("cache_hit", _N, "1 if a gateway answered from its own cache"),
-        Field("attempt", _N, "which attempt of the request this was"),
-        Field("status", _S, "ok, error, cancelled, unknown"),
-        Field("error_type", _S, "class of the error"),
-        Field("error_message", _S, "text of the error"),
-        Field("status_code", _N, "HTTP status"),
-        Field("finish_reason", _S, "why the answer ended"),
-        Field("user", _S, "who asked"),
-        Field("session", _S, "conversation"),
-        Field("trace", _S, "trace the call belongs to"),
-        Field("feature", _S, "part of the application"),
-        Field("prompt_version", _S, "version of the prompt template"),
-        Field("quality_score", _N, "quality in [0, 1]", SCORE_UNITS),
-        Field("prompt", _X, "what was asked"),
-        Field("output", _X, "what was answered"),
-        Field("expected", _X, "reference answer"),
-        Field("context", _X, "material the answer should rest on"),
-        Field("system", _X, "system prompt, where it is logged apart"),
-        Field("schema", _X, "what the answer's JSON must keep: a schema, a response_format, required keys"),
+        _number("latency_ms", "start to end", scale=MICROSECONDS),
+        _number("time_to_first_token_ms", "start to the first token", scale=MICROSECONDS),
+        _number("cost_usd", "cost of the call", scale=NANO_DOLLARS),
+        _name("service_tier", "default, flex, priority, batch"),
+        _name("advisor_model", "model that was asked for advice within the call"),
+        _name("speed", "standard, or fast where that has a price of its own"),
+        _number("cache_hit", "1 if a gateway answered from its own cache"),
+        _number("attempt", "which attempt of the request this was"),
+        _name("status", "ok, error, cancelled, unknown"),
+        _name("error_type", "class of the error"),
+        _name("error_message", "text of the error"),
+        _number("status_code", "HTTP status"),
+        _name("finish_reason", "why the answer ended"),
+        _name("user", "who asked"),
+        _name("session", "conversation"),
+        _name("trace", "trace the call belongs to"),
+        _name("feature", "part of the application"),
+        _name("prompt_version", "version of the prompt template"),
+        _number("quality_score", "quality in [0, 1]", scale=SCORE_UNITS),
+        _text("prompt", "what was asked"),
+        _text("output", "what was answered"),
+        _text("expected", "reference answer"),
+        _text("context", "material the answer should rest on"),
+        _text("system", "system prompt, where it is logged apart"),
+        _text("schema", "what the answer's JSON must keep: a schema, a response_format, required keys"),
     )
 }
 
 USAGE: Final = tuple(field.name for field in _USAGE)
-NUMBERS: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.NUMBER)
-NAMES: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.NAME)
-TEXTS: Final = tuple(f.name for f in FIELDS.values() if f.kind is Kind.TEXT)
+NUMBERS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NUMBER)
+NAMES: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NAME)
+TEXTS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.TEXT)
 TAG_PREFIX: Final = "tag."

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import numpy as np
 
-from llmmon.metrics.aggregates import Group, GroupIndex, Run, Values, coarsen, keys_of, sorted_run
+from llmmon.metrics.aggregates import GroupIndex, GroupKey, Run, Values, compact, known_keys
 from llmmon.metrics.columns import BoolArray, CodeArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.costs import (
@@ -47,11 +47,11 @@ class CostPlan(msgspec.Struct, frozen=True):
     as_models: tuple[str, ...] = ()
     undated_us: int | None = None
     largest: int = 10
-    every_us: int = 0  # width of the periods that are told apart; 0: none
+    every_us: int = 0  # width of the periods to report; 0: none
     tz: str = "UTC"  # in which they begin
 
 
-class Block(msgspec.Struct, frozen=True, eq=False):
+class PricedBlock(msgspec.Struct, frozen=True, eq=False):
     """A block of calls with what pricing says about them; costs in nano-dollars, all of shape (calls,)."""
 
     plan: CostPlan
@@ -78,9 +78,9 @@ class Block(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def compared(self) -> BoolArray:
-        """Calls whose logged cost can be checked: not those that nobody bills."""
-        nobody = self.hits | (failed(self.columns) & (self.logged == 0))
-        compared: BoolArray = ~np.isnan(self.logged) & ~np.isnan(self.recalculated) & ~nobody
+        """Calls whose logged cost can be checked: not those that are never billed."""
+        unbilled = self.hits | (failed(self.columns) & (self.logged == 0))
+        compared: BoolArray = ~np.isnan(self.logged) & ~np.isnan(self.recalculated) & ~unbilled
         return compared
 
     @property
@@ -131,10 +131,10 @@ class Block(msgspec.Struct, frozen=True, eq=False):
 _DOUBTS: Final = tuple(Doubt)
 
 
-def block_of(columns: Columns, plan: CostPlan) -> Block:
+def block_of(columns: Columns, plan: CostPlan) -> PricedBlock:
     """Price a block; `columns` carry `cost_usd` as logged, not yet priced."""
     usage, quoted = usage_of(columns), quote(columns, plan.table, plan.undated_us)
-    return Block(
+    return PricedBlock(
         plan=plan,
         columns=columns,
         usage=usage,
@@ -148,7 +148,7 @@ def block_of(columns: Columns, plan: CostPlan) -> Block:
     )
 
 
-def figures(block: Block) -> Iterator[tuple[str, FloatArray | BoolArray]]:
+def figures(block: PricedBlock) -> Iterator[tuple[str, FloatArray | BoolArray]]:
     """The figures of each call, NaN for none."""
     logged, calculated = block.priced.number("cost_logged_usd"), block.priced.number("cost_calculated_usd")
     compared, cost = block.compared, block.cost
@@ -181,7 +181,7 @@ def figures(block: Block) -> Iterator[tuple[str, FloatArray | BoolArray]]:
     yield "write_extra", _difference(block, full, _uncached(block.usage, reads=False), sign=-1.0)
 
 
-def _difference(block: Block, full: FloatArray, otherwise: Usage, *, sign: float) -> FloatArray:
+def _difference(block: PricedBlock, full: FloatArray, otherwise: Usage, *, sign: float) -> FloatArray:
     """How much more (times `sign`) other usage would have cost; 0 for gateway hits, which are counted apart."""
     if otherwise is block.usage:
         return np.zeros(len(full))
@@ -207,7 +207,8 @@ _WHY: Final = ("no price", "no model", "no usage", "incomplete usage", "no price
 _ADDED: Final = "tag.reason"  # a name that the analysis adds to group by
 _MERGE_EVERY: Final = 64
 
-Sums = tuple[int, ...]
+Totals = tuple[int, ...]
+UnpricedKey = tuple[str | None, str | None, str]  # model, provider, reason
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -232,14 +233,14 @@ class Disagreement(msgspec.Struct, frozen=True):
 class CostTally(msgspec.Struct, frozen=True, eq=False):
     """Everything the report needs of some calls; `merge_tallies` adds them up in any order."""
 
-    groups: Mapping[Group, Sums] = {}  # FIGURES
-    periods: Mapping[Group, Sums] = {}  # FIGURES, by number of the period and group; only of calls with a time
-    causes: Mapping[Cause, Sums] = {}  # calls, logged, recalculated
+    groups: Mapping[GroupKey, Totals] = {}  # FIGURES
+    periods: Mapping[GroupKey, Totals] = {}  # FIGURES, by number of the period and group; only of calls with a time
+    causes: Mapping[Cause, Totals] = {}  # calls, logged, recalculated
     largest: tuple[Disagreement, ...] = ()
-    doubts: Mapping[Doubt, Sums] = {}  # calls, tokens, cost
-    unpriced: Mapping[tuple[str | None, str | None, str], Sums] = {}  # model, provider, why: calls, prompt, completion
-    zeros: Mapping[str | None, Sums] = {}  # model: calls, tokens, calls recalculated, recalculated
-    users: Mapping[str | None, Sums] = {}  # priced calls, cost
+    doubts: Mapping[Doubt, Totals] = {}  # calls, tokens, cost
+    unpriced: Mapping[UnpricedKey, Totals] = {}  # calls, prompt tokens, completion tokens
+    zeros: Mapping[str | None, Totals] = {}  # model: calls, tokens, calls recalculated, recalculated
+    users: Mapping[str | None, Totals] = {}  # priced calls, cost
     costs: Values = Values()  # one group, in units of COST_UNIT
     highest: int = 0
     alternatives: Mapping[str, Alternative] = {}
@@ -271,7 +272,7 @@ def tally(columns: Columns, plan: CostPlan) -> CostTally:
 
 
 def _values(costs: FloatArray) -> Values:
-    keys = keys_of(np.zeros(len(costs), np.int64), np.rint(costs / COST_UNIT))
+    keys = known_keys(np.zeros(len(costs), np.int64), np.rint(costs / COST_UNIT))
     return Values((Run(np.sort(keys)),)) if len(keys) else Values()
 
 
@@ -288,7 +289,9 @@ def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
         unpriced=_added(part.unpriced for part in parts),
         zeros=_added(part.zeros for part in parts),
         users=_added(part.users for part in parts),
-        costs=_bounded(Values(tuple(run for p in parts for run in p.costs.runs), all(p.costs.exact for p in parts))),
+        costs=compact(
+            Values(tuple(run for p in parts for run in p.costs.runs), all(p.costs.exact for p in parts)), _MOST_VALUES
+        ),
         highest=max((part.highest for part in parts), default=0),
         alternatives=_alternatives(parts),
     )
@@ -301,8 +304,8 @@ def _alternatives(parts: list[CostTally]) -> dict[str, Alternative]:
     }
 
 
-def _added(tables: Iterable[Mapping[Key, Sums]]) -> dict[Key, Sums]:
-    total: dict[Key, Sums] = {}
+def _added(tables: Iterable[Mapping[Key, Totals]]) -> dict[Key, Totals]:
+    total: dict[Key, Totals] = {}
     for table in tables:
         for key, sums in table.items():
             found = total.get(key)
@@ -310,13 +313,7 @@ def _added(tables: Iterable[Mapping[Key, Sums]]) -> dict[Key, Sums]:
     return total
 
 
-def _bounded(values: Values) -> Values:
-    if not values.exact or len(values) > _MOST_VALUES:
-        return coarsen(values)
-    return Values((sorted_run(values),)) if values.runs else values
-
-
-def _groups(block: Block) -> tuple[dict[Group, Sums], dict[Group, Sums]]:
+def _groups(block: PricedBlock) -> tuple[dict[GroupKey, Totals], dict[GroupKey, Totals]]:
     """The figures by group, and by period and group."""
     plan, found = block.plan, dict(figures(block))
     columns = [found[name] for name in FIGURES]
@@ -329,7 +326,7 @@ def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> Flo
     return sums
 
 
-def _causes(block: Block) -> tuple[dict[Cause, Sums], tuple[Disagreement, ...]]:
+def _causes(block: PricedBlock) -> tuple[dict[Cause, Totals], tuple[Disagreement, ...]]:
     rows = np.flatnonzero(block.disagreeing)
     if not len(rows):
         return {}, ()
@@ -356,7 +353,7 @@ def _disagreement(columns: Columns, row: int, logged: int, recalculated: int, ca
     return Disagreement(logged, recalculated, cause, position, int(columns.timestamp[row]), *names)
 
 
-def _doubts(block: Block) -> dict[Doubt, Sums]:
+def _doubts(block: PricedBlock) -> dict[Doubt, Totals]:
     """Calls, tokens and known cost of each reason for doubt."""
     codes = block.doubts
     rows = np.flatnonzero(codes >= 0)
@@ -369,7 +366,7 @@ def _doubts(block: Block) -> dict[Doubt, Sums]:
     return {Doubt(key[0]): row for key, row in sums.items()}
 
 
-def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
+def _unpriced(block: PricedBlock) -> dict[UnpricedKey, Totals]:
     rows = np.flatnonzero(block.priced.number("unpriced") == 1)
     columns = block.columns.take(rows)
     reason = np.where(block.quoted.index[rows] >= 0, _WHY.index("incomplete usage"), _WHY.index("no price"))
@@ -382,25 +379,25 @@ def _unpriced(block: Block) -> dict[tuple[str | None, str | None, str], Sums]:
     return _by_names(named, ("model", "provider", _ADDED), np.ones(len(rows)), *tokens)
 
 
-def _zeros(block: Block) -> dict[str | None, Sums]:
+def _zeros(block: PricedBlock) -> dict[str | None, Totals]:
     known = block.doubtful & ~np.isnan(block.recalculated)
     return _by_name(
         block.columns, "model", block.doubtful, np.ones(block.columns.size), block.tokens, known, block.recalculated
     )
 
 
-def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Sums]:
-    """Sums of values of the given calls, by a name."""
+def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray | BoolArray) -> dict[str | None, Totals]:
+    """Totals of values of the given calls, by a name."""
     found = _by_names(columns.take(rows), (name,), *(column[rows] for column in values))
     return {key[0]: sums for key, sums in found.items()}
 
 
-def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Sums]:
+def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Totals]:
     """Sums of values (NaN as 0), by names."""
     return _by(columns, Grouping(names), *values)
 
 
-def _by(columns: Columns, grouping: Grouping, *values: FloatArray | BoolArray) -> dict[Any, Sums]:
+def _by(columns: Columns, grouping: Grouping, *values: FloatArray | BoolArray) -> dict[Any, Totals]:
     """Sums of values (NaN as 0), by group."""
     if not columns.size:
         return {}

@@ -11,8 +11,9 @@ import numpy as np
 
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, Names
 from llmmon.pricing.costs import Usage, calculate, charge, quote, usage_of
-from llmmon.pricing.price_list import DAY_US, NEWEST_US
+from llmmon.pricing.price_list import NEWEST_US
 from llmmon.pricing.price_table import PriceTable
+from llmmon.text.times import DAY_US
 
 TOLERANCE: Final = 0.01  # of the larger amount
 LEAST: Final = 1000.0  # nano-dollars: logs round to millionths of a dollar

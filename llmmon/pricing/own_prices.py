@@ -23,7 +23,7 @@ from llmmon.text.names import unknown
 Prices = Mapping[str, float]  # by kind, in USD for what `[prices]` says
 TIERS: Final = ("batch", "flex", "priority", "fast")
 KEYS: Final = (*(unit.key for unit in KINDS.values()), *TIERS, "above", "from", "currency", "usd_rate")
-_DAY_US: Final = 86_400_000_000
+DAY_US: Final = 86_400_000_000
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -195,7 +195,7 @@ class Reading:
         if not isinstance(day, date):
             self.faults.append(f"{place}.from: a date such as 2026-07-01 is needed, not {value!r}")
             return 0
-        return (day - _EPOCH).days * _DAY_US
+        return (day - _EPOCH).days * DAY_US
 
 
 _KINDS_BY_KEY: Final = {unit.key: kind for kind, unit in KINDS.items()}

@@ -22,6 +22,7 @@ import msgspec
 
 from llmmon.pricing.doubts import Doubt
 from llmmon.pricing.units import LIST_MODULE, units
+from llmmon.text.times import DAY_US
 
 KINDS: Final = units()  # by name; the base kinds first
 
@@ -116,22 +117,6 @@ class BundledPrices(msgspec.Struct, frozen=True):
         return _digest()
 
 
-class NoPrices(msgspec.Struct, frozen=True):
-    """No list prices at all: only the overrides of a table count."""
-
-    def providers(self) -> Sequence[Any]:
-        """None."""
-        return ()
-
-    def version(self) -> str:
-        """`no price list`."""
-        return "no price list"
-
-    def digest(self) -> str:
-        """64 zeros."""
-        return "0" * 64
-
-
 def stand_in(**fields: Any) -> SimpleNamespace:
     """An object with the given attributes: what the list's constructors make when read without the package."""
     return SimpleNamespace(**fields)
@@ -165,7 +150,7 @@ def _read_by_import() -> Sequence[Any]:
 
 
 def _data_spec() -> ModuleSpec:
-    """Where the list stands; finding a top-level package does not import it."""
+    """The path of the list; finding a top-level package does not import it."""
     package = find_spec(_MODULE)
     folders = package.submodule_search_locations if package else None
     if not folders:
@@ -203,7 +188,6 @@ def _digest() -> str:
         return sha256(repr(getattr(module, "providers", ())).encode()).hexdigest()
 
 
-DAY_US: Final = 86_400_000_000
 NEWEST_US: Final = 1 << 62  # later than every price change
 STANDARD_TIERS: Final = frozenset({"", "default", "standard", "auto", "scale", "on_demand", "ondemand", "on-demand"})
 BATCH: Final = frozenset({"batch", "batches", "batch_api"})

@@ -1,4 +1,7 @@
-"""Which answers a judge is asked about: those with the smallest hashes of their texts, whatever read them."""
+"""The LLM judge: its prompt, its verdicts, and the sample of answers that it is asked about.
+
+The sample is the answers with the smallest hashes of their texts, so it is the same however the log was read.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import orjson
 
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import Columns
-from llmmon.quality.scorers.flags import Span
+from llmmon.quality.scorers.flags import TextSpan
 from llmmon.quality.scorers.personal_data import find_personal_data
 from llmmon.quality.scorers.secrets import find_secrets
 from llmmon.quality.scorers.texts import both_ends
@@ -92,7 +95,7 @@ def redact(text: str) -> str:
     return text
 
 
-def _replace(text: str, spans: Sequence[Span], by: str) -> str:
+def _replace(text: str, spans: Sequence[TextSpan], by: str) -> str:
     parts, at = [], 0
     for start, end in sorted(spans):
         if start >= at:
@@ -102,7 +105,7 @@ def _replace(text: str, spans: Sequence[Span], by: str) -> str:
 
 
 def parse_verdict(answer: str, criteria: Sequence[str] = DEFAULT_CRITERIA) -> Verdict:
-    """Reads a judge's answer: a JSON object, else lines of the form `criterion: [score]`.
+    """Read a judge's answer: a JSON object, else lines of the form `criterion: [score]`.
 
     Scores run from 1 to 10 and become (score / 10), or share of the scale where one is given (`4/5`). A score
     outside its scale, or said twice with different values, counts as not given. Without any criterion's score
@@ -183,14 +186,14 @@ _BITS: Final = 64
 _MOST: Final = 20_000  # questions are held in memory, at most some 40 KB each
 
 
-class Sample(msgspec.Struct, frozen=True):
+class JudgeSample(msgspec.Struct, frozen=True):
     """At most `limit` answers, and of all answers about the share given."""
 
     limit: int
     share: float = 1.0
 
     @classmethod
-    def of(cls, text: str) -> Sample:
+    def of(cls, text: str) -> JudgeSample:
         """From `100` (answers) or `5%` (of them); raises `UsageError`."""
         number, percent, rest = text.strip().partition("%")
         try:
@@ -213,14 +216,14 @@ class Question(msgspec.Struct, frozen=True, order=True):
 class SampleFold:
     """The sample of the answers that hold any text."""
 
-    def __init__(self, sample: Sample, criteria: Sequence[str]) -> None:
+    def __init__(self, sample: JudgeSample, criteria: Sequence[str]) -> None:
         self._sample = sample
         self._criteria = tuple(criteria)
         self._below = int(sample.share * 2**_BITS)
         self._kept: list[Question] = []
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         positions = np.arange(columns.size) if columns.positions is None else columns.positions
         rows = zip(columns.text("prompt"), columns.text("output"), positions.tolist(), strict=True)
         ranked = sorted((rank_of(p, o), at, p, o) for p, o, at in ((p or "", o, at) for p, o, at in rows) if o)

@@ -1,4 +1,4 @@
-"""`score --judge`: questions -> a judge behind an OpenAI-compatible chat endpoint -> verdicts, within a budget."""
+"""`score --judge`: ask a model behind an OpenAI-compatible chat endpoint for verdicts, within a budget."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from llmmon.http_client import Client, RefusedError, Reply, Request, Retries, ch
 from llmmon.quality.judge import DEFAULT_CRITERIA, Question, Verdict, parse_verdict
 
 
-class VerdictCache:
+class JudgeCache:
     """Verdicts by what was asked of which judge; files of mode 0600, in a folder of mode 0700.
 
-    A cache that cannot be read or written is none: it never stops a run.
+    A cache that cannot be read or written never stops a run.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> VerdictCache:
+    def of(cls, environment: Mapping[str, str]) -> JudgeCache:
         """The user's: under $XDG_CACHE_HOME, else ~/.cache."""
         root = environment.get("XDG_CACHE_HOME") or (Path(environment.get("HOME") or "~").expanduser() / ".cache")
         return cls(Path(root) / "llmmon" / "verdicts")
@@ -54,7 +54,7 @@ class VerdictCache:
 
 
 def key_of(url: str, model: str, criteria: Sequence[str], asked: str) -> str:
-    """What a verdict is kept under: a hash of everything that could change it."""
+    """The key of a verdict: a hash of everything that could change it."""
     parts = msgspec.json.encode([1, url, model, list(criteria), asked.encode("utf-8", "replace").decode()])
     return hashlib.blake2b(parts, digest_size=20).hexdigest()
 
@@ -63,12 +63,12 @@ _CHAT: Final = "/chat/completions"
 _FAILURES_IN_A_ROW: Final = 5  # after so many the rest is not asked
 _CHARS_A_TOKEN: Final = 3
 _ANSWER_TOKENS: Final = 300  # what an answer is taken to cost before its price is known
-_NO_USE: Final = frozenset({401, 403, 404})  # the next question would fare no better
+_NO_USE: Final = frozenset({401, 403, 404})  # the next question would fail too
 _PICKY: Final = frozenset({400, 422})  # some endpoints know no JSON mode, or no temperature
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom to ask, what, and how much; `key` is the secret. Prices are in USD a token, None where unknown."""
+    """The model to ask, the criteria and limits; `key` is secret. Prices are in USD a token, None where unknown."""
 
     url: str
     model: str
@@ -92,10 +92,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, url=base if base.endswith(_CHAT) else base + _CHAT)
 
 
-class Judged(msgspec.Struct, frozen=True):
+class JudgeResults(msgspec.Struct, frozen=True):
     """Verdicts by position, how many questions were sent and how many answered from the cache, and what it cost."""
 
-    verdicts: Mapping[int, Verdict]  # as the `Verdicts` of a score report
+    verdicts: Mapping[int, Verdict]  # as the `JudgeVerdicts` of a score report
     calls: int
     cached: int
     failed: int
@@ -104,7 +104,7 @@ class Judged(msgspec.Struct, frozen=True):
     cost_usd: float | None
 
     def taken(self) -> dict[str, Any]:
-        """What the verdicts took, and why some are missing."""
+        """The effort for the verdicts, and why some are missing."""
         return {
             "calls": self.calls,
             "cached": self.cached,
@@ -121,22 +121,22 @@ class Judged(msgspec.Struct, frozen=True):
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def judge_all(questions: Sequence[Question], judge: Judge, cache: VerdictCache) -> Judged:
+def ask_judge(questions: Sequence[Question], judge: Judge, cache: JudgeCache) -> JudgeResults:
     """A verdict on every question; what fails, or what the budget does not cover, is unscored with its reason."""
     return asyncio.run(_Round(judge.checked(), cache).run(questions))
 
 
 class _Round:
-    def __init__(self, judge: Judge, cache: VerdictCache) -> None:
+    def __init__(self, judge: Judge, cache: JudgeCache) -> None:
         self._judge = judge
         self._cache = cache
-        self._budget = Budget(judge)
+        self._budget = JudgeBudget(judge)
         self._plain = False  # without JSON mode and temperature
         self._stopped = ""
         self._in_a_row = 0
         self._cached = self._failed = 0
 
-    async def run(self, questions: Sequence[Question]) -> Judged:
+    async def run(self, questions: Sequence[Question]) -> JudgeResults:
         by_text: dict[str, list[int]] = {}
         for question in sorted(questions):
             by_text.setdefault(question.asked, []).append(question.position)
@@ -144,7 +144,7 @@ class _Round:
         async with Client(self._judge.retries, connections=self._judge.concurrency) as client:
             verdicts = await asyncio.gather(*(self._verdict(asked, client, gate) for asked in by_text))
         budget = self._budget
-        return Judged(
+        return JudgeResults(
             {at: verdict for places, verdict in zip(by_text.values(), verdicts, strict=True) for at in places},
             budget.calls,
             self._cached,
@@ -208,7 +208,7 @@ class _Round:
             self._stopped = f"not asked: {error}"
 
 
-class Budget:
+class JudgeBudget:
     """Counts questions, tokens and money; a question is let through only where its likely cost still fits."""
 
     def __init__(self, judge: Judge) -> None:
@@ -227,14 +227,14 @@ class Budget:
         return ""
 
     def reserve(self, asked: str) -> float:
-        """Count a question; the money to be held for it, in USD."""
+        """Count a question and reserve money for it; returns the amount in USD."""
         self.calls += 1
         held = self._estimate(asked)
         self._held_usd += held
         return held
 
     def settle(self, held: float, usage: Mapping[str, Any]) -> None:
-        """A question is done: what it cost by its usage, else what was held for it."""
+        """Settle a question: at its cost by usage, else at what was reserved."""
         self._held_usd -= held
         tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         sent, received = (number if type(number) is int and number >= 0 else 0 for number in tokens)

@@ -180,7 +180,7 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
     judge: Mapping[str, Any] | None = None
 
 
-class Verdicts(Protocol):
+class JudgeVerdicts(Protocol):
     """A judge's verdicts by the positions of calls, and what they took."""
 
     @property
@@ -193,7 +193,7 @@ def report_of(
     place: Place,
     limit: int,
     texts: Mapping[int, Shown],
-    judged: Verdicts | None = None,
+    judged: JudgeVerdicts | None = None,
     grouping: Grouping | None = None,
     assumed: float = ASSUMED_RATE,
 ) -> ScoreReport:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from llmmon.metrics.columns import FloatArray
 from llmmon.quality.scorers import SCORERS
 from llmmon.quality.scorers.corpus import Corpus, Lexicon
-from llmmon.quality.scorers.flags import DEFAULT_THRESHOLDS, DIMENSIONS, FLAGS, SIGNALS, Finding, Span
+from llmmon.quality.scorers.flags import DEFAULT_THRESHOLDS, DIMENSIONS, FLAGS, SIGNALS, Signal, TextSpan
 from llmmon.quality.scorers.texts import Batch, Texts
 
-FloatArray = npt.NDArray[np.float64]
 Overall = Literal["defects", "weighted"]
 
 WEIGHTED: Final = {
@@ -50,7 +49,7 @@ class QualityScore:
     format_compliance: float | None
     signals: dict[str, float | None] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
-    evidence: dict[str, tuple[Span, ...]] = field(default_factory=dict)
+    evidence: dict[str, tuple[TextSpan, ...]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     confidence: float | None = None
 
@@ -67,7 +66,7 @@ class QualityColumns:
     dimensions: dict[str, FloatArray]
     signals: dict[str, FloatArray]
     flags: list[tuple[str, ...]]
-    evidence: list[dict[str, tuple[Span, ...]]]
+    evidence: list[dict[str, tuple[TextSpan, ...]]]
     details: list[dict[str, str]]
 
     def __len__(self) -> int:
@@ -120,8 +119,8 @@ def merged_thresholds(thresholds: Mapping[str, float] | None) -> dict[str, float
     return DEFAULT_THRESHOLDS | dict(thresholds or {})
 
 
-def _find(texts: Texts, numbers: Sequence[int], lexicon: Lexicon) -> tuple[dict[str, list[Finding]], FloatArray]:
-    findings: dict[str, list[Finding]] = {name: [] for name in SIGNALS}
+def _find(texts: Texts, numbers: Sequence[int], lexicon: Lexicon) -> tuple[dict[str, list[Signal]], FloatArray]:
+    findings: dict[str, list[Signal]] = {name: [] for name in SIGNALS}
     sizes: list[FloatArray] = []
     for start in range(0, len(numbers), _ROWS_AT_ONCE):
         batch = Batch(texts.rows(numbers[start : start + _ROWS_AT_ONCE]))
@@ -134,7 +133,7 @@ def _find(texts: Texts, numbers: Sequence[int], lexicon: Lexicon) -> tuple[dict[
     return findings, np.concatenate(sizes) if sizes else np.zeros(0)
 
 
-def _explained(off_topic: Finding, refusal: Finding) -> Finding:
+def _explained(off_topic: Signal, refusal: Signal) -> Signal:
     """A refusal shares few words with its prompt, and is not off-topic for that."""
     if off_topic.strength is None or not refusal.strength or refusal.strength < 0.5:
         return off_topic
@@ -144,7 +143,7 @@ def _explained(off_topic: Finding, refusal: Finding) -> Finding:
 def _columns(
     rows: int,
     numbers: Sequence[int],
-    findings: Mapping[str, list[Finding]],
+    findings: Mapping[str, list[Signal]],
     confidence: FloatArray,
     limits: Mapping[str, float],
     overall: Overall,
@@ -156,7 +155,7 @@ def _columns(
     dimensions = {name: _dimension(name, strengths) for name in DIMENSIONS}
     total = _weighted(dimensions) if overall == "weighted" else _defect_free(strengths, limits)
     flags: list[tuple[str, ...]] = [()] * rows
-    evidence: list[dict[str, tuple[Span, ...]]] = [{} for _ in range(rows)]
+    evidence: list[dict[str, tuple[TextSpan, ...]]] = [{} for _ in range(rows)]
     details: list[dict[str, str]] = [{} for _ in range(rows)]
     for at, row in enumerate(numbers):
         flags[row] = tuple(name for name in FLAGS if strengths[name][at] >= limits[name])

@@ -20,13 +20,13 @@ from llmmon.ingest.scan import place
 from llmmon.metrics.columns import EMPTY, MISSING_TIME, Columns, Names
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import NANO_DOLLARS, SCORE_UNITS
-from llmmon.quality.judge import Sample, SampleFold, rank_of, smallest
-from llmmon.quality.judge_client import Judge, Judged, VerdictCache, judge_all
+from llmmon.quality.judge import JudgeSample, SampleFold, rank_of, smallest
+from llmmon.quality.judge_client import Judge, JudgeCache, JudgeResults, ask_judge
 from llmmon.quality.rates import ASSUMED_RATE
 from llmmon.quality.report import ScoreReport, Shown, report_of
 from llmmon.quality.scored import Scored, join
 from llmmon.quality.scorers.corpus import Corpus, Lexicon
-from llmmon.quality.scorers.flags import FLAGS, Span, assumed_thresholds
+from llmmon.quality.scorers.flags import FLAGS, TextSpan, assumed_thresholds
 from llmmon.quality.scorers.texts import Texts
 from llmmon.quality.scores import Overall, QualityColumns, score_texts
 from llmmon.text.names import lookup, nearest
@@ -85,7 +85,7 @@ class CorpusFold:
         self._share = share
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        """Take a block in."""
+        """Add a block."""
         columns = sampled(columns, self._share)
         outputs = columns.text("output")
         self._answers += sum(output is not None for output in outputs)
@@ -174,12 +174,12 @@ _AROUND: Final = 40  # characters of an answer quoted before and after what a fl
 _MASKED: Final = frozenset({"secret", "personal_data"})
 
 
-def _shown(prompt: str | None, output: str, evidence: Mapping[str, Sequence[Span]]) -> Shown:
+def _shown(prompt: str | None, output: str, evidence: Mapping[str, Sequence[TextSpan]]) -> Shown:
     quotes = {name: quote(output, spans[0], hidden=name in _MASKED) for name, spans in evidence.items() if spans}
     return Shown(prompt and prompt[:SHOWN_CHARS], output[:SHOWN_CHARS], quotes)
 
 
-def quote(text: str, span: Span, *, hidden: bool = False) -> str:
+def quote(text: str, span: TextSpan, *, hidden: bool = False) -> str:
     """What stands at a place and around it, the place itself in 【】; a `hidden` one shows only its first signs."""
     start, end = span
     found = text[start:end]
@@ -210,12 +210,12 @@ _ALL: Final = 1 << 60
 OVERALLS: Final[dict[str, Overall]] = {"defects": "defects", "weighted": "weighted"}
 
 
-class Judging(msgspec.Struct, frozen=True):
+class JudgeOptions(msgspec.Struct, frozen=True):
     """Which answers are judged, by whom, and where verdicts are kept."""
 
-    sample: Sample
+    sample: JudgeSample
     judge: Judge
-    cache: VerdictCache
+    cache: JudgeCache
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -243,7 +243,7 @@ def score_calls(
     *,
     thresholds: Mapping[str, float] = NO_THRESHOLDS,
     asked: Asked = ASKED,
-    judging: Judging | None = None,
+    judging: JudgeOptions | None = None,
 ) -> tuple[ScoreReport, Read]:
     """The quality of every call; raises `InputError` where there are calls and none has output text.
 
@@ -274,16 +274,16 @@ def score_calls(
     return report, found
 
 
-def _fold(method: Method, asked: Asked, judging: Judging | None) -> ScoreFold:
+def _fold(method: Method, asked: Asked, judging: JudgeOptions | None) -> ScoreFold:
     worst = _ALL if asked.only else asked.limit or _ALL
     keep = Keep(worst, asked.only) if asked.show_text else NO_TEXTS
     sample = None if judging is None else SampleFold(judging.sample, judging.judge.criteria)
     return ScoreFold(method, keep, sample, asked.share)
 
 
-def _judged(judging: Judging, found: Read) -> Judged:
+def _judged(judging: JudgeOptions, found: Read) -> JudgeResults:
     questions = smallest((question for part in found.results for question in part.also or ()), judging.sample.limit)
-    return judge_all(questions, judging.judge, judging.cache)
+    return ask_judge(questions, judging.judge, judging.cache)
 
 
 def prices_of(model: str, prices: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from llmmon.metrics.aggregates import Group
+from llmmon.metrics.aggregates import GroupKey
 from llmmon.metrics.grouping import Grouping
-from llmmon.pricing.audit import FIGURES, CostPlan, CostTally, Sums
+from llmmon.pricing.audit import FIGURES, CostPlan, CostTally, Totals
 
 
 class BillRow(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ def bill_of(tallied: CostTally, plan: CostPlan) -> Bill:
         dated = sorted(set(numbers))
     undated = _undated(tallied)
     places: list[int | None] = [*dated, *([None] if undated else [])]
-    cells: dict[Group, Sums] = dict(tallied.periods) | {(None, *group): sums for group, sums in undated.items()}
+    cells: dict[GroupKey, Totals] = dict(tallied.periods) | {(None, *group): sums for group, sums in undated.items()}
     return Bill(
         every_us=plan.every_us,
         tz=plan.tz,
@@ -80,9 +80,9 @@ def bill_of(tallied: CostTally, plan: CostPlan) -> Bill:
 _MOST_CELLS = 200_000
 
 
-def _undated(tallied: CostTally) -> dict[Group, Sums]:
+def _undated(tallied: CostTally) -> dict[GroupKey, Totals]:
     """The calls of each group that have no time: those that are in no period."""
-    inside: dict[Group, list[Sums]] = {}
+    inside: dict[GroupKey, list[Totals]] = {}
     for group, sums in tallied.periods.items():
         inside.setdefault(group[1:], []).append(sums)
     left = {
@@ -92,7 +92,7 @@ def _undated(tallied: CostTally) -> dict[Group, Sums]:
     return {group: sums for group, sums in left.items() if any(sums)}
 
 
-def _period(place: int | None, cells: Mapping[Group, Sums], grouping: Grouping) -> Period:
+def _period(place: int | None, cells: Mapping[GroupKey, Totals], grouping: Grouping) -> Period:
     total = _row(_summed([sums for group, sums in cells.items() if group[0] == place]))
     if place is None:
         return Period(None, None, total)
@@ -100,7 +100,7 @@ def _period(place: int | None, cells: Mapping[Group, Sums], grouping: Grouping) 
 
 
 def _lines(
-    tallied: CostTally, places: Sequence[int | None], cells: Mapping[Group, Sums], by: tuple[str, ...]
+    tallied: CostTally, places: Sequence[int | None], cells: Mapping[GroupKey, Totals], by: tuple[str, ...]
 ) -> tuple[Line, ...]:
     lines = []
     for group, sums in tallied.groups.items():
@@ -110,12 +110,12 @@ def _lines(
     return tuple(sorted(lines, key=lambda line: (-(line.total.cost_usd or 0.0), [str(v) for v in line.key.values()])))
 
 
-def _summed(rows: Iterable[Sums]) -> Sums:
+def _summed(rows: Iterable[Totals]) -> Totals:
     columns = list(zip(*rows, strict=True))
     return tuple(map(sum, columns)) if columns else (0,) * len(FIGURES)
 
 
-def _row(sums: Sums) -> BillRow:
+def _row(sums: Totals) -> BillRow:
     found = dict(zip(FIGURES, sums, strict=True))
     cost = found["logged"] + found["calculated"]
     return BillRow(

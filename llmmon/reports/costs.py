@@ -13,7 +13,7 @@ from llmmon.metrics.columns import MISSING_TIME, Columns, FloatArray
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.quantiles import quantiles
 from llmmon.metrics.record import NANO_DOLLARS
-from llmmon.pricing.audit import COST_UNIT, FIGURES, CostFold, CostPlan, CostTally, Disagreement, Sums, merge_tallies
+from llmmon.pricing.audit import COST_UNIT, FIGURES, CostFold, CostPlan, CostTally, Disagreement, Totals, merge_tallies
 from llmmon.pricing.cost_modes import AS_READ, PRICED_BY
 from llmmon.pricing.costs import calculate
 from llmmon.pricing.disagreements import EXPLANATIONS, Cause
@@ -235,7 +235,7 @@ def _dollars(nano: int) -> float:
     return nano / NANO_DOLLARS
 
 
-def _row(key: Mapping[str, str | None], sums: Sums) -> CostRow:
+def _row(key: Mapping[str, str | None], sums: Totals) -> CostRow:
     found = dict(zip(FIGURES, sums, strict=True))
     cost = found["logged"] + found["calculated"]
     compared = found["compared_calls"] > 0

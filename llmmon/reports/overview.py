@@ -18,7 +18,7 @@ from llmmon.ingest.report import Window
 from llmmon.ingest.reread import Rereadable
 from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.aggregates import merge
-from llmmon.metrics.aggregation import EXACT_VALUES, Beside, Measures, PartialsFold
+from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, ExtraFold, Measures
 from llmmon.metrics.definitions import needed_fields
 from llmmon.metrics.grouping import Grouping
 from llmmon.quality.scoring import NO_THRESHOLDS, Asked, score_calls, with_quality
@@ -33,7 +33,7 @@ from llmmon.reports.overview_fold import (
     Quality,
 )
 from llmmon.reports.summary import Statistics, totals_of
-from llmmon.text.times import MINUTE_US
+from llmmon.text.times import HOUR_US, MINUTE_US
 
 if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo
@@ -67,7 +67,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
         anomalies, history = find_anomalies(query.quiet(), MonitorPlan())
         before = _before(query.quiet(), calls, history)
     else:
-        beside = Beside(fields, lambda inside: OverviewFold(request, inside))
+        beside = ExtraFold(fields, lambda inside: OverviewFold(request, inside))
         anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
         aggregates = [part for *_, part in calls.results]
         before = None
@@ -106,7 +106,7 @@ def _before(query: Query, calls: Read, history: Read) -> Statistics | None:
         return None
     earlier = msgspec.structs.replace(query, time=TimeRequest(since=start - length, until=start))
     groupings = [(Measures.of(STATISTICS), Grouping())]
-    found = read(earlier, needed_fields(STATISTICS), lambda: PartialsFold(groupings, EXACT_VALUES // 2))
+    found = read(earlier, needed_fields(STATISTICS), lambda: AggregatesFold(groupings, EXACT_VALUES // 2))
     return totals_of(merge(part for (part,) in found.results), STATISTICS, length / 60e6)
 
 
@@ -118,7 +118,7 @@ def _slo_statuses(slos: Sequence[Slo], query: Query, window: Window) -> tuple[Sl
     from llmmon.alerting.objectives import slo_statuses
 
     streams = list(dict.fromkeys(stream for slo in slos for stream in slo.streams))
-    since = end - max(slo.window_us for slo in slos) - 3_600_000_000
+    since = end - max(slo.window_us for slo in slos) - HOUR_US
     earlier = msgspec.structs.replace(query.quiet(), time=TimeRequest(since=since, until=end))
     found = read(earlier, fields_of(streams), lambda: StreamsFold(streams))
     return slo_statuses(slos, complete(streams, found.results), -(-end // MINUTE_US))

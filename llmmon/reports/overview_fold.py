@@ -14,24 +14,37 @@ from llmmon.errors import UsageError
 from llmmon.ingest.query import Read
 from llmmon.ingest.report import SourceReport, Window
 from llmmon.ingest.scan import Fold
-from llmmon.metrics.aggregates import VALUE_BITS, Partials, Values, merge, rolled_up, sorted_run
-from llmmon.metrics.aggregation import EXACT_VALUES, Measures, PartialsFold, TopFold, evaluate, top
+from llmmon.metrics.aggregates import Aggregates, Values, merge, regroup, sorted_run
+from llmmon.metrics.aggregation import (
+    EXACT_VALUES,
+    WIDTHS,
+    AggregatesFold,
+    Measures,
+    TimelineFold,
+    Timelines,
+    TopFold,
+    evaluate,
+    layers,
+    merge_timelines,
+    shown_width,
+    top,
+    widened,
+)
 from llmmon.metrics.columns import Columns, concat
 from llmmon.metrics.definitions import METRICS, SUMMARY
 from llmmon.metrics.grouping import Grouping
-from llmmon.metrics.timeline import DAY_US, WIDTHS, TimelineFold, Timelines, joined, layers, shown_width, widened
 from llmmon.reports.requests import request_rows
 from llmmon.reports.summary import GroupRow, Statistics, statistics_at, totals_of
+from llmmon.text.times import DAY_US
 
 _R10: Final = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
-_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
 
 def histogram(metric: str, values: Values) -> Histogram | None:
     """The distribution of all positive values, groups together; None without any. Values of 0 are in the first bin."""
     run = sorted_run(values)
-    stored = (run.keys & _MASK).astype(np.float64) / METRICS[metric].scale
-    weights = np.ones(len(stored)) if run.counts is None else run.counts.astype(np.float64)
+    stored = run.values().astype(np.float64) / METRICS[metric].scale
+    weights = run.weights().astype(np.float64)
     positive = stored[stored > 0]
     if not len(positive):
         return None
@@ -149,7 +162,7 @@ _MOST_GIVEN: Final = 2000  # buckets that a reader may ask for
 _MOST_GROUPS: Final = 100
 _MOST_LAYERS: Final = 7
 _LISTED: Final = 10
-_KEPT_APART: Final = 5  # partials that keep values side by side
+_KEPT_APART: Final = 5  # aggregates that keep values side by side
 _COUNTED: Final = Measures(sums=("requests",), values=())
 _ERRORS: Final = Measures(sums=("error",), values=())
 _COSTS: Final = Measures(sums=("cost_usd",), values=())
@@ -174,7 +187,7 @@ class OverviewRequest(msgspec.Struct, frozen=True):
 class OverviewAggregates(msgspec.Struct, frozen=True, eq=False):
     """What one worker counted: partials by field, errors and finish reasons, timelines, lists of calls."""
 
-    groups: list[Partials]
+    groups: list[Aggregates]
     timelines: Timelines
     lists: dict[str, Columns]
 
@@ -190,7 +203,7 @@ class OverviewFold:
         plans = list(zip((measures, _COSTS, _ERRORS), _BYS, strict=True))
         widths = (request.every_us,) if request.every_us else WIDTHS
         self._inside = inside
-        self._groups = PartialsFold(groupings, most)
+        self._groups = AggregatesFold(groupings, most)
         self._timelines = TimelineFold(plans, request.tz, most, widths)
         self._lists = {key: TopFold(key, _LISTED, ascending=False) for key in _LISTS}
 
@@ -219,7 +232,7 @@ class OverviewFigures:
         *self._by, self._errors, self._reasons = (
             merge(found) for found in zip(*(p.groups for p in aggregates), strict=True)
         )
-        self._times = joined([part.timelines for part in aggregates], _BYS, request.tz)
+        self._times = merge_timelines([part.timelines for part in aggregates], _BYS, request.tz)
         whole = self._by[0] if self._by else self._times.parts[0]
         self.totals = totals_of(whole, STATISTICS, calls.window.minutes)
         self.exact = all(part.exact for part in (*self._by, self._times.parts[0]))
@@ -231,11 +244,11 @@ class OverviewFigures:
             self._breakdown(by, part) for by, part in pairs if any(group[0] is not None for group in part.groups)
         )
 
-    def _breakdown(self, by: str, partials: Partials) -> Breakdown:
-        table = evaluate(partials, STATISTICS, self._calls.window.minutes)
+    def _breakdown(self, by: str, aggregates: Aggregates) -> Breakdown:
+        table = evaluate(aggregates, STATISTICS, self._calls.window.minutes)
         calls = table["request_count"]
-        order = sorted(range(len(partials)), key=lambda i: (-calls[i], partials.groups[i][0] or ""))
-        rows = [GroupRow({by: partials.groups[i][0]}, statistics_at(table, i)) for i in order[:_MOST_GROUPS]]
+        order = sorted(range(len(aggregates)), key=lambda i: (-calls[i], aggregates.groups[i][0] or ""))
+        rows = [GroupRow({by: aggregates.groups[i][0]}, statistics_at(table, i)) for i in order[:_MOST_GROUPS]]
         return Breakdown(by, tuple(rows), len(order) - len(rows))
 
     def histograms(self) -> tuple[Histogram, ...]:
@@ -279,17 +292,17 @@ class OverviewFigures:
 
     def comparison(self) -> Comparison | None:
         """The last week beside the week before, or the last day, or half; None where nothing is dated."""
-        partials, every = self._times.parts[0], self._times.every_us
-        if not partials.groups or partials.first_us is None or partials.last_us is None:
+        aggregates, every = self._times.parts[0], self._times.every_us
+        if not aggregates.groups or aggregates.first_us is None or aggregates.last_us is None:
             return None
-        span = partials.last_us + 1 - partials.first_us
+        span = aggregates.last_us + 1 - aggregates.first_us
         length = next((n * DAY_US for n in (7, 1) if span >= 2 * n * DAY_US), span // 2)
         buckets = max(1, length // every)
-        last = max(group[0] for group in partials.groups)
-        if last - 2 * buckets + 1 < min(group[0] for group in partials.groups):
+        last = max(group[0] for group in aggregates.groups)
+        if last - 2 * buckets + 1 < min(group[0] for group in aggregates.groups):
             return None
-        names = [min(2, (last - group[0]) // buckets) for group in partials.groups]
-        periods = rolled_up(partials, [(name,) for name in names])
+        names = [min(2, (last - group[0]) // buckets) for group in aggregates.groups]
+        periods = regroup(aggregates, [(name,) for name in names])
         table = evaluate(periods, STATISTICS, length / 60e6)
         later, before = (
             statistics_at(table, periods.groups.index((n,))) if (n,) in periods.groups else {} for n in (0, 1)
@@ -298,10 +311,10 @@ class OverviewFigures:
 
     def course(self) -> Course | None:
         """The statistics over time; raises `UsageError` where the buckets asked for are too many."""
-        partials, every = self._times.parts[0], self._times.every_us
-        if not partials.groups:
+        aggregates, every = self._times.parts[0], self._times.every_us
+        if not aggregates.groups:
             return None
-        first_us, last_us = self._bounds(partials)
+        first_us, last_us = self._bounds(aggregates)
         width = self._request.every_us or shown_width(last_us - first_us, every, _MOST_BUCKETS)
         grouping = Grouping((), width, self._request.tz)
         first, last = grouping.numbers(np.array([first_us, max(first_us, last_us - 1)], np.int64)).tolist()
@@ -325,10 +338,10 @@ class OverviewFigures:
             errors_by_type=_layered(wide[2], "error", numbers),
         )
 
-    def _bounds(self, partials: Partials) -> tuple[int, int]:
+    def _bounds(self, aggregates: Aggregates) -> tuple[int, int]:
         """From when to when the page shows: the window where one was asked for, else first to last call."""
         window = self._calls.window
-        first, last = partials.first_us or 0, (partials.last_us or 0) + 1
+        first, last = aggregates.first_us or 0, (aggregates.last_us or 0) + 1
         return min(first, window.start_us or first), max(last, window.end_us or last)
 
 
@@ -341,6 +354,6 @@ def _error_kind(kind: str | None, models: Mapping[str | None, int], whole: int) 
     return ErrorKind(kind, count, count / whole, model, models[model] / count)
 
 
-def _layered(partials: Partials, metric: str, numbers: range) -> dict[str | None, SeriesValues]:
-    found = layers(partials, metric, METRICS[metric].scale, _MOST_LAYERS)
+def _layered(aggregates: Aggregates, metric: str, numbers: range) -> dict[str | None, SeriesValues]:
+    found = layers(aggregates, metric, METRICS[metric].scale, _MOST_LAYERS)
     return {name: tuple(cells.get(number) for number in numbers) for name, cells in found.items()}

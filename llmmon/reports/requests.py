@@ -14,7 +14,7 @@ from llmmon.metrics.aggregation import TopFold, top
 from llmmon.metrics.columns import MISSING_TIME, Columns, concat
 from llmmon.metrics.definitions import ALIASES, METRICS
 from llmmon.metrics.filters import Filter
-from llmmon.metrics.record import FIELDS, NUMBERS, TAG_PREFIX, Kind
+from llmmon.metrics.record import FIELDS, NUMBERS, TAG_PREFIX, FieldKind
 from llmmon.text.names import unknown
 from llmmon.text.times import iso
 
@@ -83,17 +83,17 @@ def request_rows(columns: Columns, names: tuple[str, ...], scanned: Scanned[Any]
 
 
 def _values(columns: Columns, name: str) -> list[Any]:
-    kind = Kind.NAME if name.startswith(TAG_PREFIX) else FIELDS[name].kind
+    kind = FieldKind.NAME if name.startswith(TAG_PREFIX) else FIELDS[name].kind
     match kind:
-        case Kind.TIME:
+        case FieldKind.TIME:
             return [iso(None if us == MISSING_TIME else us) for us in columns.timestamp.tolist()]
-        case Kind.NUMBER:
+        case FieldKind.NUMBER:
             whole = FIELDS[name].scale == 1
             values = columns.public(name).tolist()
             return [None if v != v else int(v) if whole else v for v in values]
-        case Kind.NAME:
+        case FieldKind.NAME:
             return list(columns.name(name).texts())
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             return list(columns.text(name))
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from llmmon.ingest.parallel import cpu_count
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
-from llmmon.metrics.aggregates import Group, Partials, merge
-from llmmon.metrics.aggregation import EXACT_VALUES, Measures, PartialsFold, evaluate
+from llmmon.metrics.aggregates import Aggregates, GroupKey, merge
+from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures, evaluate
 from llmmon.metrics.columns import FloatArray
 from llmmon.metrics.definitions import SUMMARY, needed_fields, statistic_called
 from llmmon.metrics.grouping import Grouping
@@ -89,7 +89,7 @@ def summarize(
         groupings.append((measures, bucketed))
     most = EXACT_VALUES // (query.jobs or cpu_count())
     fields = needed_fields(names) | _EXTRA_FIELDS | set(by) | set(series_by)
-    found = read(query, fields, lambda: PartialsFold(groupings, most))
+    found = read(query, fields, lambda: AggregatesFold(groupings, most))
     grouped, errors, reasons, *series = (merge(parts) for parts in zip(*found.results, strict=True))
     rows, totals = _rows(grouped, by, names, found.window.minutes, sort, limit)
     report = SummaryReport(
@@ -114,17 +114,17 @@ def _statistics(sort: str) -> tuple[str, ...]:
 
 
 def _rows(
-    partials: Partials, by: Sequence[str], names: Sequence[str], minutes: float | None, sort: str, limit: int
+    aggregates: Aggregates, by: Sequence[str], names: Sequence[str], minutes: float | None, sort: str, limit: int
 ) -> tuple[list[GroupRow], Statistics]:
     """The first groups by a statistic (all without a limit), and all calls together."""
-    table = evaluate(partials, names, minutes)
-    groups = partials.groups
+    table = evaluate(aggregates, names, minutes)
+    groups = aggregates.groups
     first = _first(groups, table[statistic_called(sort).name][: len(groups)], limit or len(groups))
     rows = [GroupRow(dict(zip(by, groups[i], strict=True)), statistics_at(table, i)) for i in first]
     return rows, statistics_at(table, len(groups))
 
 
-def _first(groups: Sequence[Group], column: FloatArray, limit: int) -> list[int]:
+def _first(groups: Sequence[GroupKey], column: FloatArray, limit: int) -> list[int]:
     """The places of the groups with the largest values, missing ones last, equal ones by name; at most `limit`."""
     ranks = np.where(np.isnan(column), np.inf, -column)
     among = np.arange(len(ranks))
@@ -134,9 +134,9 @@ def _first(groups: Sequence[Group], column: FloatArray, limit: int) -> list[int]
     return heapq.nsmallest(limit, among.tolist(), key=lambda i: (listed[i], [str(key) for key in groups[i]]))
 
 
-def totals_of(partials: Partials, names: Sequence[str], minutes: float | None) -> Statistics:
+def totals_of(aggregates: Aggregates, names: Sequence[str], minutes: float | None) -> Statistics:
     """Statistics of all groups together as public values."""
-    return statistics_at(evaluate(partials, names, minutes), len(partials))
+    return statistics_at(evaluate(aggregates, names, minutes), len(aggregates))
 
 
 def statistics_at(table: Mapping[str, FloatArray], row: int) -> Statistics:
@@ -150,12 +150,12 @@ def _public(name: str, value: float) -> float | int | None:
     return int(value) if statistic_called(name).integral else value
 
 
-def _series(partials: Partials, grouping: Grouping, names: Sequence[str]) -> tuple[Bucket, ...]:
+def _series(aggregates: Aggregates, grouping: Grouping, names: Sequence[str]) -> tuple[Bucket, ...]:
     """The buckets in order of time; empty ones between the first and the last too."""
-    if not partials.groups:
+    if not aggregates.groups:
         return ()
-    table = evaluate(partials, names, grouping.every_us / 60e6)
-    found = {group: statistics_at(table, i) for i, group in enumerate(partials.groups)}
+    table = evaluate(aggregates, names, grouping.every_us / 60e6)
+    found = {group: statistics_at(table, i) for i, group in enumerate(aggregates.groups)}
     keys = sorted({group[1:] for group in found}, key=lambda key: [(v is not None, v or "") for v in key])
     first, last = min(group[0] for group in found), max(group[0] for group in found)
     if (last - first + 1) * len(keys) > _MOST_BUCKETS:
@@ -173,11 +173,11 @@ def _bucket(
     return Bucket(start, end, dict(zip(grouping.by, place[1:], strict=True)), found or nothing)
 
 
-def _shares(partials: Partials, metric: str) -> tuple[Share, ...]:
+def _shares(aggregates: Aggregates, metric: str) -> tuple[Share, ...]:
     """How often each name occurred, most frequent first, as shares of all."""
-    sums = partials.sums.get(metric)
+    sums = aggregates.sums.get(metric)
     if sums is None or not (whole := int(sums.total.sum())):
         return ()
-    counted = [(group[0], int(n)) for group, n in zip(partials.groups, sums.total, strict=True) if n]
+    counted = [(group[0], int(n)) for group, n in zip(aggregates.groups, sums.total, strict=True) if n]
     ranked = sorted(counted, key=lambda item: (-item[1], item[0] or ""))
     return tuple(Share(name, count, count / whole) for name, count in ranked)

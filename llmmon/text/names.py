@@ -1,4 +1,4 @@
-"""Looking names up in tables, with "did you mean" for those that are not there."""
+"""Look names up in tables, with "did you mean" for unknown ones."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from llmmon.anomaly.detectors import Column, Verdicts, judge
+from llmmon.anomaly.detectors import DetectorResults, ResultColumn, detect
 from llmmon.anomaly.detectors.detector import Anomaly, Severity, micros, moment, severity_of
 from llmmon.anomaly.incidents import incident_id, incidents, merged, score_rows
 from tests.support.synth import STEP_US, between, watched_service
@@ -16,12 +16,12 @@ from tests.support.synth import STEP_US, between, watched_service
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def verdicts_of(alarm: list[int], z: float = 6.0, detector: str = "level") -> Verdicts:
+def results_of(alarm: list[int], z: float = 6.0, detector: str = "level") -> DetectorResults:
     size = len(alarm)
     starts = np.arange(size, dtype=np.int64) * STEP_US
     one = np.ones((size, 1))
-    return Verdicts(
-        *(starts, starts + STEP_US, (Column("latency_ms", (("model", "m"),), detector, 0),)),
+    return DetectorResults(
+        *(starts, starts + STEP_US, (ResultColumn("latency_ms", (("model", "m"),), detector, 0),)),
         *(900 * one, 100 * one, 200 * one, 0.999 * one, z * one, np.array(alarm, bool)[:, None]),
         np.full((size, 1), 1, np.int64),
     )
@@ -45,7 +45,7 @@ def test_severities_compare_by_rank() -> None:
 
 
 def test_an_episode_is_one_incident() -> None:
-    (found,) = incidents(verdicts_of([0, 0, 1, 1, 1, 0]))
+    (found,) = incidents(results_of([0, 0, 1, 1, 1, 0]))
     assert micros(found.timestamp) == 3 * STEP_US
     assert found.start is not None
     assert found.end is not None
@@ -55,7 +55,7 @@ def test_an_episode_is_one_incident() -> None:
 
 
 def test_an_incident_still_open_at_the_end_is_reported() -> None:
-    assert len(incidents(verdicts_of([0, 1, 1]))) == 1
+    assert len(incidents(results_of([0, 1, 1]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_incident_still_open_at_the_end_is_reported() -> None:
     [(3, 9), (12, 6)],  # open still: it lasts, unless it has been calm for longer than it lasted
 )
 def test_an_incident_ends_where_its_evidence_does(calm: int, end: int) -> None:
-    made = verdicts_of([0, 0, *[1] * (4 + calm)])
+    made = results_of([0, 0, *[1] * (4 + calm)])
     z = np.array([0.0, 0.0, *[6.0] * 4, *[0.0] * calm])[:, None]
     (found,) = incidents(replace(made, z=z))
     assert found.end is not None
@@ -72,15 +72,15 @@ def test_an_incident_ends_where_its_evidence_does(calm: int, end: int) -> None:
 
 def test_the_end_of_a_closed_incident_is_estimated() -> None:
     z = np.array([0.0, 6.0, 6.0, 6.0, 0.1, -0.2, 0.0, 0.0])[:, None]
-    (found,) = incidents(replace(verdicts_of([0, 1, 1, 1, 1, 1, 0, 0]), z=z))
+    (found,) = incidents(replace(results_of([0, 1, 1, 1, 1, 1, 0, 0]), z=z))
     assert found.end is not None
     assert micros(found.end) == 4 * STEP_US
 
 
 def test_the_id_is_the_same_when_more_of_the_log_is_known() -> None:
     whole = watched_service(days=10, latency=between(9.3, 9.6, 3.0))
-    early = incidents(judge(whole[: round(9.4 * 288)]))
-    late = {a.id for a in incidents(judge(whole))}
+    early = incidents(detect(whole[: round(9.4 * 288)]))
+    late = {a.id for a in incidents(detect(whole))}
     assert early
     assert {a.id for a in early} <= late
 
@@ -105,11 +105,11 @@ def test_different_metrics_and_groups_stay_apart() -> None:
 
 
 def test_every_bucket_and_series_has_one_score_row() -> None:
-    verdicts = judge(watched_service(days=2))
-    rows = score_rows(verdicts)
+    results = detect(watched_service(days=2))
+    rows = score_rows(results)
     keys = {(row.timestamp_us, row.metric_name, row.group) for row in rows}
-    series = {(c.metric, c.group) for c in verdicts.columns}
-    assert len(rows) == len(keys) == len(verdicts.starts) * len(series)
+    series = {(c.metric, c.group) for c in results.columns}
+    assert len(rows) == len(keys) == len(results.starts) * len(series)
     assert all(row.score is None or 0 <= row.score <= 1 for row in rows)
     assert any(row.score is None for row in rows)
     assert any(row.score is not None for row in rows)

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmmon.anomaly.series import (
-    Kind,
+    BucketValues,
     Panel,
-    Table,
+    SeriesKind,
     counts,
-    group_of,
     levels,
     panel,
     proportions,
@@ -25,9 +24,9 @@ STEP = 300_000_000
 buckets = st.lists(st.lists(st.floats(1e-3, 1e6), max_size=12), min_size=1, max_size=8)
 
 
-def table(rows: list[list[float]]) -> Table:
+def table(rows: list[list[float]]) -> BucketValues:
     offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
-    return Table(offsets, np.array([v for row in rows for v in sorted(row)], np.float64))
+    return BucketValues(offsets, np.array([v for row in rows for v in sorted(row)], np.float64))
 
 
 @given(buckets)
@@ -56,7 +55,7 @@ def test_a_quantile_is_a_value_that_enough_calls_do_not_exceed(rows: list[list[f
 @given(buckets)
 def test_a_weight_is_as_many_calls_of_that_value(rows: list[list[float]]) -> None:
     one = table(rows)
-    twice = Table(one.offsets, one.values, np.full(len(one.values), 2, np.int64))
+    twice = BucketValues(one.offsets, one.values, np.full(len(one.values), 2, np.int64))
     doubled = table([row * 2 for row in rows])
     for a, b in zip(twice.moments(log=False), doubled.moments(log=False), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-6)
@@ -72,7 +71,7 @@ def test_cutting_a_series_does_not_change_its_buckets(rows: list[list[float]], k
 
 
 def test_zero_negative_and_infinite_values_have_no_logarithm_and_do_not_count() -> None:
-    count, mean, _ = Table(np.array([0, 4]), np.array([-1.0, 0.0, 7.0, np.inf])).moments(log=True)
+    count, mean, _ = BucketValues(np.array([0, 4]), np.array([-1.0, 0.0, 7.0, np.inf])).moments(log=True)
     assert count.tolist() == [1.0]
     assert mean[0] == pytest.approx(np.log(7.0))
 
@@ -85,7 +84,7 @@ def test_a_share_of_no_calls_is_missing_not_zero() -> None:
 
 def test_samples_are_put_in_order_and_keep_their_own_stamps() -> None:
     series = samples("queue", [30, 10, 20], [3.0, 1.0, np.nan])
-    assert series.kind is Kind.SAMPLES
+    assert series.kind is SeriesKind.SAMPLES
     assert series.starts.tolist() == series.ends.tolist() == [10, 20, 30]
     assert series.count.tolist() == [1.0, 0.0, 1.0]
 
@@ -118,8 +117,3 @@ def test_a_panel_is_cut_like_its_series() -> None:
 def test_a_series_is_cut_not_thinned() -> None:
     with pytest.raises(ValueError, match="stride"):
         counts("requests", [0, STEP], STEP, [1, 2])[::2]
-
-
-def test_a_group_is_its_pairs_however_it_is_given() -> None:
-    assert group_of({"model": "a"}) == group_of([("model", "a")]) == (("model", "a"),)
-    assert group_of() == ()

@@ -17,9 +17,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from llmmon.anomaly.detectors import judge_samples
+from llmmon.anomaly.detectors import detect_in_samples
 from llmmon.anomaly.incidents import incidents
-from llmmon.anomaly.series import FloatArray, samples
+from llmmon.anomaly.series import samples
+from llmmon.metrics.columns import FloatArray
 
 START_US: Final = 1_767_571_200_000_000
 STEP_US: Final = 300_000_000
@@ -86,8 +87,8 @@ def plant(rng: Random, values: FloatArray) -> tuple[FloatArray, slice]:
 
 def judged(values: FloatArray) -> tuple[FloatArray, int]:
     """(scores, number of incidents)."""
-    verdicts = judge_samples(samples("m", START_US + STEP_US * np.arange(SIZE), values))
-    return verdicts.score[:, 0], len(incidents(verdicts))
+    results = detect_in_samples(samples("m", START_US + STEP_US * np.arange(SIZE), values))
+    return results.score[:, 0], len(incidents(results))
 
 
 def area(scores: FloatArray, inside: FloatArray) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorFold, MonitorPlan, measures_of
-from llmmon.anomaly.detectors import judge
+from llmmon.anomaly.detectors import detect
 from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.incidents import incidents
 from llmmon.anomaly.panel import panel_of
@@ -75,13 +75,13 @@ def panel_of_calls(columns: Columns) -> Panel:
     fold = MonitorFold(measures_of(plan), grouping, plan)
     for first in range(0, columns.size, BLOCK):
         fold.add(columns.take(np.arange(first, min(first + BLOCK, columns.size))), [])
-    (partials, by_error), _ = fold.result()
-    return panel_of(partials, grouping, MOST_GROUPS, by_error)
+    (aggregates, by_error), _ = fold.result()
+    return panel_of(aggregates, grouping, MOST_GROUPS, by_error)
 
 
 def detections(columns: Columns) -> list[tuple[float, str, str]]:
     """(unix seconds, metric, model) of every incident raised."""
-    found = incidents(judge(panel_of_calls(columns), until_us=int(columns.timestamp[-1])))
+    found = incidents(detect(panel_of_calls(columns), until_us=int(columns.timestamp[-1])))
     return [(micros(a.timestamp) / 1e6 - 1, a.metric_name, dict(a.group).get("model") or "") for a in found]
 
 

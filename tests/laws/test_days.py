@@ -100,8 +100,8 @@ def test_two_neighbouring_ranges_share_no_call_and_lose_none(start: int, at: lis
 
 @given(starts, minutes)
 def test_the_groups_add_up_to_the_totals(start: int, at: list[int]) -> None:
-    partials = aggregate(calls_at(start, at), Measures.of(SUMMARY), Grouping((), HOUR_US))
-    found = evaluate(partials, SUMMARY, 60.0)
+    aggregates = aggregate(calls_at(start, at), Measures.of(SUMMARY), Grouping((), HOUR_US))
+    found = evaluate(aggregates, SUMMARY, 60.0)
     for name in ("request_count", "prompt_tokens"):
         assert found[name][-1] == found[name][:-1].sum()
     assert found["latency_max_ms"][-1] == found["latency_max_ms"][:-1].max()

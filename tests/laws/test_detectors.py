@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmmon.anomaly.detectors import DETECTORS, Detector, Verdicts
+from llmmon.anomaly.detectors import DETECTORS, Detector, DetectorResults
 from llmmon.anomaly.detectors.detector import moment
 from llmmon.anomaly.detectors.threshold import ThresholdAnomalyDetector
 from llmmon.anomaly.series import Series, samples
@@ -27,7 +27,7 @@ def made(name: str) -> Detector:
     return detector
 
 
-def assert_same(one: Verdicts, other: Verdicts) -> None:
+def assert_same(one: DetectorResults, other: DetectorResults) -> None:
     for name in MATRICES:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
@@ -43,7 +43,7 @@ def with_spike(at: int = 300, height: float = 40.0) -> Series:
 @pytest.mark.parametrize("k", [0, 1, 60, 299, 301])
 def test_a_verdict_depends_on_nothing_after_its_value(name: str, k: int) -> None:
     series = with_spike()
-    whole, part = made(name).judge(series), made(name).judge(series[:k])
+    whole, part = made(name).detect(series), made(name).detect(series[:k])
     for matrix in MATRICES:
         np.testing.assert_array_equal(getattr(whole, matrix)[:k], getattr(part, matrix), err_msg=matrix)
 
@@ -51,24 +51,24 @@ def test_a_verdict_depends_on_nothing_after_its_value(name: str, k: int) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_streaming_speaks_when_an_incident_of_the_batch_begins(name: str) -> None:
     series = with_spike()
-    verdicts, detector = made(name).judge(series), made(name)
-    opened = verdicts.alarm & ~np.vstack([np.zeros((1, verdicts.alarm.shape[1]), bool), verdicts.alarm[:-1]])
+    results, detector = made(name).detect(series), made(name)
+    opened = results.alarm & ~np.vstack([np.zeros((1, results.alarm.shape[1]), bool), results.alarm[:-1]])
     spoken = [
         detector.add_value(series.metric, value, moment(stamp)) is not None
         for value, stamp in zip(series.value.tolist(), series.starts.tolist(), strict=True)
     ]
     # growing more severe within an incident speaks once more
     assert not np.any(opened.any(axis=1) & ~np.array(spoken))
-    assert not np.any(np.array(spoken) & ~verdicts.alarm.any(axis=1))
+    assert not np.any(np.array(spoken) & ~results.alarm.any(axis=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("level", [0.0, 7.0, -3e9, 1e-12])
 def test_a_constant_series_is_never_an_anomaly(name: str, level: float) -> None:
     series = samples("x", START_US + np.arange(300) * 1_000_000, np.full(300, level))
-    verdicts = made(name).judge(series)
-    assert not verdicts.alarm.any()
-    assert not np.nanmax(np.append(verdicts.score, 0.0)) > 0.0
+    results = made(name).detect(series)
+    assert not results.alarm.any()
+    assert not np.nanmax(np.append(results.score, 0.0)) > 0.0
 
 
 @pytest.mark.parametrize("name", UNIT_FREE)
@@ -76,14 +76,14 @@ def test_a_constant_series_is_never_an_anomaly(name: str, level: float) -> None:
 def test_units_do_not_matter(name: str, factor: float) -> None:
     series = with_spike()
     scaled = samples(series.metric, series.starts, series.value * factor)
-    one, other = made(name).judge(series), made(name).judge(scaled)
+    one, other = made(name).detect(series), made(name).detect(scaled)
     np.testing.assert_allclose(one.score, other.score, rtol=1e-6)
     np.testing.assert_array_equal(one.alarm, other.alarm)
 
 
 @pytest.mark.parametrize("name", ["statistical", "threshold", "novelty", "composite"])
 def test_a_planted_spike_ranks_first(name: str) -> None:
-    scores = np.nan_to_num(made(name).judge(with_spike()).score, nan=-1.0).max(axis=1)
+    scores = np.nan_to_num(made(name).detect(with_spike()).score, nan=-1.0).max(axis=1)
     # lasting shifts are judged by blocks of ten
     assert 300 <= scores.argmax() <= (309 if name == "composite" else 300)
 
@@ -91,9 +91,9 @@ def test_a_planted_spike_ranks_first(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_single_point_and_an_empty_series_are_not_judged(name: str) -> None:
     for size in (0, 1):
-        verdicts = made(name).judge(noise(size=size)[:size])
-        assert verdicts.score.shape[0] == size
-        assert not verdicts.alarm.any()
+        results = made(name).detect(noise(size=size)[:size])
+        assert results.score.shape[0] == size
+        assert not results.alarm.any()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,6 +107,6 @@ def test_nothing_that_a_log_may_hold_raises(name: str, values: list[float], stam
     for value, stamp in zip(values, stamps, strict=False):  # out of order, gaps, NaN, infinities, huge
         found = detector.add_value("queue_depth", value, moment(stamp))
         assert found is None or math.isfinite(found.value)
-    verdicts = made(name).judge(samples("queue_depth", stamps[: len(values)], values))
-    known = verdicts.score[np.isfinite(verdicts.score)]
+    results = made(name).detect(samples("queue_depth", stamps[: len(values)], values))
+    known = results.score[np.isfinite(results.score)]
     assert np.all((known >= 0) & (known <= 1))

@@ -17,7 +17,7 @@ import llmmon.quality.judge
 import llmmon.quality.scorers
 from llmmon.quality.scorers import SCORERS
 from llmmon.quality.scorers.corpus import Corpus, Lexicon
-from llmmon.quality.scorers.flags import SIGNALS, Finding
+from llmmon.quality.scorers.flags import SIGNALS, Signal
 from llmmon.quality.scorers.texts import Batch, Texts
 from llmmon.quality.scores import QualityColumns, score_texts
 
@@ -43,7 +43,7 @@ def texts(*outputs: str, prompt: str | None = None) -> Texts:
     )
 
 
-def check(findings: list[Finding], outputs: tuple[str, ...]) -> None:
+def check(findings: list[Signal], outputs: tuple[str, ...]) -> None:
     assert len(findings) == len(outputs)
     for finding, output in zip(findings, outputs, strict=True):
         assert finding.strength is None or 0.0 <= finding.strength <= 1.0

@@ -6,10 +6,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.live.rolling import LONGEST_US, MINUTE_US, MOST_NAMES, OTHER, RINGS, SECOND_US, Recent
+from llmmon.live.rolling import LONGEST_US, MOST_NAMES, OTHER, RINGS, Recent
 from llmmon.metrics.aggregation import Measures, aggregate, evaluate
 from llmmon.metrics.columns import MISSING_TIME, Columns, Names
 from llmmon.metrics.grouping import Grouping
+from llmmon.text.times import MINUTE_US, SECOND_US
 
 NOW_US = 1_780_000_123_456_789
 STATISTICS = ("request_count", "latency_p50_ms", "latency_p95_ms", "requests_per_minute")

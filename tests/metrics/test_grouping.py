@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llmmon.errors import UsageError
 from llmmon.metrics.aggregates import GroupIndex
 from llmmon.metrics.grouping import Grouping, is_groupable
-from llmmon.metrics.record import FIELDS, Kind
+from llmmon.metrics.record import FIELDS, FieldKind
 from tests.support.columns_factory import columns_of, iso, logs
 
 ROWS = [
@@ -73,7 +73,9 @@ def test_what_is_no_name_is_nothing_to_group_by(name: str) -> None:
 
 def test_names_and_tags_can_be_grouped_by() -> None:
     assert is_groupable("tag.anything")
-    assert {f.name for f in FIELDS.values() if f.kind is Kind.NAME} == {name for name in FIELDS if is_groupable(name)}
+    assert {f.name for f in FIELDS.values() if f.kind is FieldKind.NAME} == {
+        name for name in FIELDS if is_groupable(name)
+    }
 
 
 def test_weeks_begin_on_mondays() -> None:

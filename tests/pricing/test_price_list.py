@@ -14,9 +14,9 @@ import pytest
 from llmmon.errors import ConfigError
 from llmmon.pricing.costs import Quoted, charge, price, usage_of
 from llmmon.pricing.model_names import parse, provider_of
-from llmmon.pricing.price_list import NEWEST_US, BundledPrices, NoPrices, _read_by_import, listing_of, stand_in
+from llmmon.pricing.price_list import NEWEST_US, BundledPrices, _read_by_import, listing_of, stand_in
 from llmmon.pricing.price_table import PriceTable
-from tests.support.priced_calls import NOV_2026, OWN, calls, costs, us
+from tests.support.priced_calls import NOV_2026, OWN, NoPrices, calls, costs, us
 
 
 def cost(row: Mapping[str, Any], table: PriceTable | None = None, mode: str = "auto") -> float | None:

@@ -14,8 +14,8 @@ import pytest
 from llmmon.errors import UsageError
 from llmmon.http_client import Retries
 from llmmon.metrics.columns import Columns
-from llmmon.quality.judge import Question, Sample, SampleFold, smallest
-from llmmon.quality.judge_client import Judge, Judged, VerdictCache, judge_all
+from llmmon.quality.judge import JudgeSample, Question, SampleFold, smallest
+from llmmon.quality.judge_client import Judge, JudgeCache, JudgeResults, ask_judge
 from llmmon.quality.report import agreement, spearman
 from tests.conftest import Run
 from tests.support.judge_server import Answer, Behaviour, chat, judge_server, verdict
@@ -27,14 +27,14 @@ QUESTIONS = [Question(rank, 10 + rank, f"question {rank}") for rank in range(6)]
 
 def ask(
     behave: Behaviour, questions: Sequence[Question] = QUESTIONS, folder: Path | None = None, **more: Any
-) -> tuple[Judged, list[Any]]:
+) -> tuple[JudgeResults, list[Any]]:
     with judge_server(behave) as server:
         options: dict[str, Any] = {"concurrency": 1, "retries": FAST, "key": KEY, **more}
         judge = Judge(url=server.url, model="some-judge", **options)
-        return judge_all(questions, judge, VerdictCache(folder)), server.seen
+        return ask_judge(questions, judge, JudgeCache(folder)), server.seen
 
 
-def statuses(judged: Judged) -> list[str]:
+def statuses(judged: JudgeResults) -> list[str]:
     return [judged.verdicts[at]["status"] for at in sorted(judged.verdicts)]
 
 
@@ -152,17 +152,17 @@ def test_verdicts_are_kept_without_text_for_this_user_alone(tmp_path: Path) -> N
 def test_what_is_kept_is_not_asked_again_by_anyone_with_the_same_question(tmp_path: Path) -> None:
     with judge_server(lambda *_: verdict(9)) as server:
         judge = Judge(url=server.url, model="m", retries=FAST)
-        first = judge_all(QUESTIONS, judge, VerdictCache(tmp_path))
-        again = judge_all(QUESTIONS, judge, VerdictCache(tmp_path))
+        first = ask_judge(QUESTIONS, judge, JudgeCache(tmp_path))
+        again = ask_judge(QUESTIONS, judge, JudgeCache(tmp_path))
         assert (again.cached, again.calls, again.verdicts) == (6, 0, first.verdicts)
         for file in tmp_path.iterdir():
             file.write_bytes(b'{"status": "scored", "overall"')
-        assert judge_all(QUESTIONS, judge, VerdictCache(tmp_path)).calls == 6
+        assert ask_judge(QUESTIONS, judge, JudgeCache(tmp_path)).calls == 6
 
 
 def test_the_sample_does_not_depend_on_blocks_or_order() -> None:
     texts = [(f"prompt {i}", f"answer {i}") for i in range(200)]
-    sample = Sample(20)
+    sample = JudgeSample(20)
 
     def picked(order: Sequence[int], size: int) -> list[Question]:
         folds = []
@@ -188,7 +188,7 @@ def block(rows: Sequence[int], texts: Sequence[tuple[str, str]]) -> Columns:
 
 
 def test_empty_answers_are_not_judged() -> None:
-    fold = SampleFold(Sample(5), ("relevance",))
+    fold = SampleFold(JudgeSample(5), ("relevance",))
     fold.add(block([0, 1], [("p", ""), ("p", "x")]), [])
     assert [question.position for question in fold.result()] == [1]
 
@@ -196,12 +196,12 @@ def test_empty_answers_are_not_judged() -> None:
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "101%", "0%", "many", "5%%", "nan", "inf"])
 def test_a_sample_that_is_none(text: str) -> None:
     with pytest.raises(UsageError):
-        Sample.of(text)
+        JudgeSample.of(text)
 
 
 def test_samples_by_number_and_share() -> None:
-    assert Sample.of("30") == Sample(30)
-    assert Sample.of("5%").share == 0.05
+    assert JudgeSample.of("30") == JudgeSample(30)
+    assert JudgeSample.of("5%").share == 0.05
 
 
 def test_rank_correlation_by_hand() -> None:

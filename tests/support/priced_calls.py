@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from llmmon.metrics.columns import MISSING_TIME, Columns, Interner, Names
 from llmmon.metrics.record import NAMES
-from llmmon.pricing.price_list import NoPrices
 from llmmon.pricing.price_table import PriceTable
 
 NOV_2026 = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -47,6 +47,19 @@ def _names(values: Sequence[str | None]) -> Names:
 def costs(columns: Columns) -> list[float | None]:
     """Effective costs in dollars."""
     return [None if value != value else value for value in columns.public("cost_usd").tolist()]
+
+
+class NoPrices(msgspec.Struct, frozen=True):
+    """No list prices at all: only the overrides of a table count."""
+
+    def providers(self) -> Sequence[Any]:
+        return ()
+
+    def version(self) -> str:
+        return "no price list"
+
+    def digest(self) -> str:
+        return "0" * 64
 
 
 OWN = PriceTable.of(

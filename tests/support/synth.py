@@ -7,12 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from llmmon.anomaly.series import (
-    HOUR_US,
-    FloatArray,
-    Group,
+    BucketValues,
+    GroupLabels,
     Panel,
     Series,
-    Table,
     counts,
     levels,
     panel,
@@ -20,6 +18,8 @@ from llmmon.anomaly.series import (
     samples,
     totals,
 )
+from llmmon.metrics.columns import FloatArray
+from llmmon.text.times import HOUR_US
 
 STEP_US = 300_000_000
 START_US = 1_767_571_200_000_000  # a Monday
@@ -55,13 +55,13 @@ def calls_of(rng: np.random.Generator, days: float, per_day: float, effect: Effe
     return rng.poisson(rate).astype(np.float64)
 
 
-def table_of(rng: np.random.Generator, calls: FloatArray, middle: FloatArray, sd: float = 0.7) -> Table:
+def table_of(rng: np.random.Generator, calls: FloatArray, middle: FloatArray, sd: float = 0.7) -> BucketValues:
     """Log-normal values around `middle` (buckets), as many as there are calls."""
     n = calls.astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(n)])
     values = np.repeat(middle, n) * np.exp(rng.normal(0.0, sd, int(n.sum())))
     bucket = np.repeat(np.arange(len(n)), n)
-    return Table(offsets, values[np.lexsort((values, bucket))])
+    return BucketValues(offsets, values[np.lexsort((values, bucket))])
 
 
 def service(
@@ -69,7 +69,7 @@ def service(
     days: float = 14,
     per_day: float = 6000,
     *,
-    group: Group = (),
+    group: GroupLabels = (),
     latency: Effect = none,
     errors: Effect = none,
     traffic: Effect = none,

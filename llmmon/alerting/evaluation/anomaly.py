@@ -11,11 +11,11 @@ from llmmon.alerting.evaluation.rule_type import Histories, RuleType
 from llmmon.alerting.evaluation.windows import CLEAR, LEARNING_MINUTES, MET, RuleEvaluation
 from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
 from llmmon.alerting.rules import AlertRule
-from llmmon.anomaly.detectors import Verdicts, judge
+from llmmon.anomaly.detectors import DetectorResults, detect
 from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.incidents import incidents
 from llmmon.anomaly.panel import panel_of
-from llmmon.metrics.aggregates import Partials
+from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import IntArray
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.times import MINUTE_US
@@ -25,37 +25,37 @@ _MOST_GROUPS: Final = 50
 _Key = tuple[str, GroupLabels]
 
 
-def evaluate_anomalies(history: Partials, rule: AlertRule, ends: IntArray) -> RuleEvaluation:
+def evaluate_anomalies(history: Aggregates, rule: AlertRule, ends: IntArray) -> RuleEvaluation:
     """Evaluate an anomaly rule at consecutive minutes: the incidents that are open in the last complete bucket."""
     panel = panel_of(history, Grouping(stream_of(rule).by, MONITOR_STEP_US), _MOST_GROUPS)
     if not len(panel):
         return _evaluation(rule, ends, {}, None)
-    verdicts = judge(panel, until_us=int(ends[-1]) * MINUTE_US)
+    results = detect(panel, until_us=int(ends[-1]) * MINUTE_US)
     watched: dict[_Key, list[int]] = {}
-    for j, column in enumerate(verdicts.columns):
-        if rule.metric_name in ("", column.metric) and verdicts.alarm[:, j].any():
+    for j, column in enumerate(results.columns):
+        if rule.metric_name in ("", column.metric) and results.alarm[:, j].any():
             watched.setdefault((column.metric, column.group), []).append(j)
-    return _evaluation(rule, ends, watched, verdicts)
+    return _evaluation(rule, ends, watched, results)
 
 
 def _evaluation(
-    rule: AlertRule, ends: IntArray, watched: dict[_Key, list[int]], verdicts: Verdicts | None
+    rule: AlertRule, ends: IntArray, watched: dict[_Key, list[int]], results: DetectorResults | None
 ) -> RuleEvaluation:
     shape = (len(watched), len(ends))
     met, value, limit = np.full(shape, CLEAR), np.full(shape, np.nan), np.full(shape, np.nan)
     notes: dict[tuple[int, int], str] = {}
-    if verdicts is not None:
-        bucket = np.searchsorted(verdicts.ends, ends * MINUTE_US, "right") - 1
-        said = _sentences(verdicts)
+    if results is not None:
+        bucket = np.searchsorted(results.ends, ends * MINUTE_US, "right") - 1
+        said = _sentences(results)
         for row, (key, columns) in enumerate(watched.items()):
             for j in columns:
-                for at in np.flatnonzero((bucket >= 0) & verdicts.alarm[bucket, j]).tolist():
+                for at in np.flatnonzero((bucket >= 0) & results.alarm[bucket, j]).tolist():
                     i = int(bucket[at])
-                    met[row, at], value[row, at] = MET, verdicts.value[i, j]
-                    above = verdicts.value[i, j] > verdicts.high[i, j]
-                    limit[row, at] = (verdicts.high if above else verdicts.low)[i, j]
+                    met[row, at], value[row, at] = MET, results.value[i, j]
+                    above = results.value[i, j] > results.high[i, j]
+                    limit[row, at] = (results.high if above else results.low)[i, j]
                     notes[row, at] = next(
-                        (text for since, text in reversed(said.get(key, [])) if since <= int(verdicts.ends[i])), ""
+                        (text for since, text in reversed(said.get(key, [])) if since <= int(results.ends[i])), ""
                     )
     groups = tuple((("metric", metric), *group) for metric, group in watched)
     return RuleEvaluation(
@@ -63,10 +63,10 @@ def _evaluation(
     )
 
 
-def _sentences(verdicts: Verdicts) -> dict[_Key, list[tuple[int, str]]]:
+def _sentences(results: DetectorResults) -> dict[_Key, list[tuple[int, str]]]:
     """By metric and group the sentence of each incident, and when it became known."""
     found: dict[_Key, list[tuple[int, str]]] = {}
-    for anomaly in incidents(verdicts):
+    for anomaly in incidents(results):
         said = found.setdefault((anomaly.metric_name, anomaly.group), [])
         said.append((micros(anomaly.timestamp), anomaly.description))
     return found

@@ -22,17 +22,15 @@ from llmmon.alerting.evaluation.windows import (
 )
 from llmmon.alerting.history import Stream, stream_of
 from llmmon.alerting.rules import AlertRule, Change, group_text, number_text
-from llmmon.metrics.aggregates import VALUE_BITS, Partials, Run, Sums, Values, coarsen, sorted_run
+from llmmon.metrics.aggregates import Aggregates, Run, Sums, Values, bin_values, pack, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import FloatArray, IntArray
-from llmmon.metrics.definitions import Sort
+from llmmon.metrics.definitions import MetricKind
 from llmmon.text.times import MINUTE_US
 
 HOUR: Final = 60
 WEEK: Final = 7 * 24  # hours
 LEAST_COVERED: Final = 24  # hours since the first call that a longer earlier time needs before it is compared with
-_BITS: Final = np.uint64(VALUE_BITS)
-_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 
 
 class ChangeRuleType(RuleType):
@@ -96,7 +94,7 @@ def _with_notes(evaluation: RuleEvaluation, limit: FloatArray, earlier: FloatArr
 class _Earlier:
     """The statistic at the earlier time of each window; arrays are of shape (groups, m)."""
 
-    def __init__(self, hours: Partials, rule: AlertRule, windows: Windows) -> None:
+    def __init__(self, hours: Aggregates, rule: AlertRule, windows: Windows) -> None:
         self._hours, self._rule = hours, rule
         self._statistic = windows.statistic
         self._width = max(1, rule.window_us // MINUTE_US)
@@ -120,13 +118,15 @@ class _Earlier:
         """The statistic from sums; sums and counts are scaled from the covered time to the length of the window."""
         name, how = self._statistic.metric.name, self._statistic.aggregation
         total = self._running.totals(self._low, self._high)
-        flat = Partials(groups=tuple((i,) for i in range(count.size)), sums={name: Sums(count.ravel(), total.ravel())})
+        flat = Aggregates(
+            groups=tuple((i,) for i in range(count.size)), sums={name: Sums(count.ravel(), total.ravel())}
+        )
         found = evaluate(flat, [self._statistic.name], 1.0)[self._statistic.name][:-1].reshape(count.shape)
         covered = (self._high - self._running.begun(self._low, self._high)) * float(HOUR)
         with np.errstate(invalid="ignore", divide="ignore"):
             if how in {"count", "sum"}:
                 found = found * self._width / covered
-            elif how == "rate" and self._statistic.metric.sort is not Sort.EVENT:
+            elif how == "rate" and self._statistic.metric.kind is not MetricKind.EVENT:
                 found = found / covered
         blank: FloatArray = np.where(count > 0, found, np.nan)
         return blank
@@ -136,16 +136,15 @@ class _Earlier:
         values = self._hours.values.get(self._statistic.metric.name)
         if values is None or not len(values):
             return out
-        run = coarsen(Values((sorted_run(values),))).runs[0]
-        groups = np.array([group[0] for group in self._hours.groups], np.int64)[(run.keys >> _BITS).astype(np.int64)]
+        run = bin_values(Values((sorted_run(values),))).runs[0]
+        group, value, counts = run.groups(), run.values().view(np.int64), run.weights()
+        hour = np.array([key[0] for key in self._hours.groups], np.int64)[group]
         places = {key: i for i, key in enumerate(self._keys)}
-        rows = np.array([places.get(group[1:], -1) for group in self._hours.groups], np.int64)
-        row = rows[(run.keys >> _BITS).astype(np.int64)]
-        counts = np.ones(len(run.keys), np.int64) if run.counts is None else run.counts
+        row = np.array([places.get(key[1:], -1) for key in self._hours.groups], np.int64)[group]
         for number in range(len(self._keys)):
-            mine = (row == number) & (groups >= self._first) & (groups < self._last)
+            mine = (row == number) & (hour >= self._first) & (hour < self._last)
             if mine.any():
-                out[number] = self._of_bins(groups[mine], run.keys[mine] & _MASK, counts[mine])
+                out[number] = self._of_bins(hour[mine], value[mine], counts[mine])
         return out
 
     def _of_bins(self, hour: IntArray, value: IntArray, counts: IntArray) -> FloatArray:
@@ -156,10 +155,13 @@ class _Earlier:
         table = table.cumsum(axis=0)
         held = table[self._high - self._first] - table[self._low - self._first]
         stretch, which = np.nonzero(held)
-        keys = (stretch.astype(np.uint64) << _BITS) | bins[which].astype(np.uint64)
-        flat = Partials(
+        flat = Aggregates(
             groups=tuple((i,) for i in range(len(held))),
-            values={self._statistic.metric.name: Values((Run(keys, held[stretch, which]),), exact=False)},
+            values={
+                self._statistic.metric.name: Values(
+                    (Run(pack(stretch, bins[which]), held[stretch, which]),), exact=False
+                )
+            },
         )
         return evaluate(flat, [self._statistic.name], None)[self._statistic.name][:-1]
 

@@ -11,11 +11,11 @@ import numpy as np
 from llmmon.alerting.evaluation.windows import FORGOTTEN_AFTER, MET, RuleEvaluation
 from llmmon.alerting.history import Stream, stream_of
 from llmmon.alerting.rules import AlertRule
-from llmmon.metrics.aggregates import Partials, merge
+from llmmon.metrics.aggregates import Aggregates, merge
 from llmmon.metrics.columns import IntArray
 from llmmon.text.times import MINUTE_US
 
-Histories = Mapping[Stream, Partials]  # at least as far back as the rule needs
+Histories = Mapping[Stream, Aggregates]  # at least as far back as the rule needs
 
 
 class Notes(Mapping[tuple[int, int], str]):
@@ -59,7 +59,7 @@ def window_streams(rule: AlertRule) -> dict[Stream, int]:
     return {stream: window, _sums(stream): max(window, FORGOTTEN_AFTER)}
 
 
-def window_history(histories: Histories, rule: AlertRule) -> Partials:
+def window_history(histories: Histories, rule: AlertRule) -> Aggregates:
     """The streams of `window_streams` as one history."""
     stream = stream_of(rule)
     if not stream.values:

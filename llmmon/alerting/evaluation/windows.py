@@ -15,7 +15,7 @@ import numpy as np
 from llmmon.alerting.alert import Ended, GroupLabels, Observation
 from llmmon.alerting.history import Key, statistic_of
 from llmmon.alerting.rules import AlertRule, NoData
-from llmmon.metrics.aggregates import VALUE_BITS, KeyArray, Partials, Run, Sums, Values, sorted_run
+from llmmon.metrics.aggregates import Aggregates, Run, Sums, Values, pack, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
 from llmmon.metrics.definitions import QUANTILES, Statistic
@@ -24,8 +24,6 @@ from llmmon.text.times import MINUTE_US, duration_text
 DEFAULT_MIN_COUNT: Final = 20
 FORGOTTEN_AFTER: Final = 1440  # minutes without a call, after which a group is gone
 LEARNING_MINUTES: Final = 35 * 1440  # minutes of history from which the anomaly monitor learns
-_BITS: Final = np.uint64(VALUE_BITS)
-_MASK: Final = np.uint64((1 << VALUE_BITS) - 1)
 _MOST_KEYS: Final = 4_000_000  # processed at once
 
 CLEAR, MET, KEEP = 0, 1, 2
@@ -72,7 +70,7 @@ def least_count(rule: AlertRule, statistic: Statistic) -> int:
 
 
 def evaluate_threshold(
-    history: Partials, rule: AlertRule, ends: IntArray, *, everywhere: bool = False
+    history: Aggregates, rule: AlertRule, ends: IntArray, *, everywhere: bool = False
 ) -> RuleEvaluation:
     """Evaluate a rule with a fixed threshold; values are made `everywhere`, or only where they decide something."""
     windows = Windows(history, rule, ends)
@@ -107,7 +105,7 @@ def compared(rule: AlertRule, value: FloatArray, limit: float | FloatArray) -> B
 class Windows:
     """The windows of a statistic that end at given minutes, by group; every array is of shape (groups, m)."""
 
-    def __init__(self, history: Partials, rule: AlertRule, ends: IntArray) -> None:
+    def __init__(self, history: Aggregates, rule: AlertRule, ends: IntArray) -> None:
         self.statistic = statistic_of(rule)
         self._history = history
         self.ends = ends
@@ -133,7 +131,7 @@ class Windows:
         if self.statistic.needs_values:
             return self._quantiles(rule, limits), self.calls
         name = self.statistic.metric.name
-        flat = Partials(
+        flat = Aggregates(
             groups=tuple((i,) for i in range(self.calls.size)),
             sums={name: Sums(self.calls.ravel(), self._total.ravel())},
         )
@@ -182,12 +180,13 @@ class _CellValues:
     """The values of a history in order of their cell; a window is a run of neighbouring cells."""
 
     def __init__(self, run: Run, cells: IntArray, size: int) -> None:
-        cell = cells[(run.keys >> _BITS).astype(np.int64)]
+        cell = cells[run.groups()]
         inside = np.flatnonzero(cell >= 0)
         order = inside[np.argsort(cell[inside], kind="stable")]
         self._cell = cell[order]
-        self.values = (run.keys[order] & _MASK).astype(np.float64)
-        self._weights = None if run.counts is None else run.counts[order]
+        chosen = run.take(order)
+        self.values = chosen.values().astype(np.float64)
+        self._weights = chosen.counts
         self._offsets = np.searchsorted(self._cell, np.arange(size + 1))
         self._size = size
 
@@ -217,15 +216,14 @@ class _CellValues:
         sizes = last - first
         window = np.repeat(np.arange(len(sizes)), sizes)
         index = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes) + np.repeat(first, sizes)
-        keys: KeyArray = (window.astype(np.uint64) << _BITS) | self.values[index].astype(np.uint64)
         weights = None if self._weights is None else self._weights[index]
-        run = Run(np.sort(keys)) if weights is None else Run(keys[o := np.argsort(keys, kind="stable")], weights[o])
+        run = Run(pack(window, self.values[index]), weights, ordered=False).sorted()
         name = statistic.metric.name
-        flat = Partials(groups=tuple((i,) for i in range(len(sizes))), values={name: Values((run,))})
+        flat = Aggregates(groups=tuple((i,) for i in range(len(sizes))), values={name: Values((run,))})
         return evaluate(flat, [statistic.name], None)[statistic.name][:-1]
 
 
-def keys_in(by: tuple[str, ...], *histories: Partials) -> list[Key]:
+def keys_in(by: tuple[str, ...], *histories: Aggregates) -> list[Key]:
     """The groups of histories in order of their names; without `by`, the one group of all calls."""
     if not by:
         return [()]
@@ -241,7 +239,7 @@ def labels_of(by: tuple[str, ...], keys: Sequence[Key]) -> tuple[GroupLabels, ..
 class RunningSums:
     """Counts and totals of one metric by group over buckets [first, end); a window is one subtraction."""
 
-    def __init__(self, part: Partials, metric: str, keys: Sequence[Key], first: int, end: int) -> None:
+    def __init__(self, part: Aggregates, metric: str, keys: Sequence[Key], first: int, end: int) -> None:
         self._first, self._span = first, max(0, end - first)
         sums = part.sums.get(metric)
         places = {key: i for i, key in enumerate(keys)}

@@ -113,7 +113,7 @@ def figure(metric_name: str, value: float | None) -> str:
     """A value in the unit of its metric: `6.20 s`, `$1.23`, `35.0 %`."""
     if value is None or value != value:
         return "-"
-    from llmmon.metrics.definitions import Sort, statistic_called
+    from llmmon.metrics.definitions import MetricKind, statistic_called
 
     try:
         statistic = statistic_called(metric_name)
@@ -121,7 +121,7 @@ def figure(metric_name: str, value: float | None) -> str:
         return number_text(value)
     if statistic.aggregation == "count":
         return number_text(value)
-    if statistic.metric.sort is Sort.EVENT and statistic.aggregation in {"rate", "avg"}:
+    if statistic.metric.kind is MetricKind.EVENT and statistic.aggregation in {"rate", "avg"}:
         return percent(value)
     unit = statistic.metric.unit
     per_minute = "/min" if statistic.aggregation == "rate" else ""

@@ -1,7 +1,7 @@
-"""Detectors: a Series in, scores and anomalies out; all causal, all streaming and batch.
+"""Detectors: a Series in, scores and anomalies out; all causal, streaming and batch alike.
 
-`DETECTORS` are the value-by-value ones, by the name of `--method`; `judge` is the default monitor, which
-judges a whole panel of series together; `judge_samples` is its counterpart for bare metric samples.
+`DETECTORS` are the detectors that read one value at a time, by the name of `--method`. `detect` runs the default
+monitor, which watches a whole panel of series together; `detect_in_samples` does the same for bare metric samples.
 """
 
 from __future__ import annotations
@@ -10,8 +10,16 @@ from collections.abc import Callable
 from typing import Final
 
 from llmmon.anomaly.detectors.composite import CompositeAnomalyDetector
-from llmmon.anomaly.detectors.detector import Anomaly, Column, Detector, Monitored, Severity, Verdicts, severity_of
-from llmmon.anomaly.detectors.monitor import Monitor, Sensitivity, judge
+from llmmon.anomaly.detectors.detector import (
+    Anomaly,
+    Detector,
+    DetectorResults,
+    Monitored,
+    ResultColumn,
+    Severity,
+    severity_of,
+)
+from llmmon.anomaly.detectors.monitor import Monitor, Sensitivity, detect
 from llmmon.anomaly.detectors.novelty import NoveltyAnomalyDetector
 from llmmon.anomaly.detectors.shift import ShiftAnomalyDetector
 from llmmon.anomaly.detectors.statistical import StatisticalAnomalyDetector
@@ -22,26 +30,26 @@ from llmmon.anomaly.series import Series
 __all__ = [
     "DETECTORS",
     "Anomaly",
-    "Column",
     "CompositeAnomalyDetector",
     "Detector",
+    "DetectorResults",
     "Monitor",
     "Monitored",
     "NoveltyAnomalyDetector",
+    "ResultColumn",
     "Sensitivity",
     "Severity",
     "ShiftAnomalyDetector",
     "StatisticalAnomalyDetector",
     "ThresholdAnomalyDetector",
     "TrendAnomalyDetector",
-    "Verdicts",
-    "judge",
-    "judge_samples",
+    "detect",
+    "detect_in_samples",
     "severity_of",
 ]
 
 
-def _samples_detector() -> CompositeAnomalyDetector:
+def _novelty_and_shift() -> CompositeAnomalyDetector:
     both = CompositeAnomalyDetector()
     both.add_detector(NoveltyAnomalyDetector())
     both.add_detector(ShiftAnomalyDetector())
@@ -54,10 +62,10 @@ DETECTORS: Final[dict[str, Callable[[], Detector]]] = {
     "trend": TrendAnomalyDetector,
     "novelty": NoveltyAnomalyDetector,
     "shift": ShiftAnomalyDetector,
-    "composite": _samples_detector,
+    "composite": _novelty_and_shift,
 }
 
 
-def judge_samples(series: Series) -> Verdicts:
-    """Verdicts on bare metric samples: what a series has never done before, whatever its units or season."""
-    return DETECTORS["novelty"]().judge(series)
+def detect_in_samples(series: Series) -> DetectorResults:
+    """Find what a series of bare metric samples has never done before, whatever its unit or season."""
+    return NoveltyAnomalyDetector().detect(series)

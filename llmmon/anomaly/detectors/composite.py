@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import Anomaly, Column, Detector, Monitored, Verdicts
+from llmmon.anomaly.detectors.detector import Anomaly, Detector, DetectorResults, Monitored, ResultColumn
 from llmmon.anomaly.series import Series
 from llmmon.text.times import Clock, utc_now
 
@@ -51,20 +51,19 @@ class CompositeAnomalyDetector:
         since = self._now - timedelta(hours=hours)
         return [anomaly for anomaly in self.anomalies if anomaly.timestamp >= since]
 
-    def judge(self, series: Series) -> Verdicts:
-        """Verdicts of every detector on a series, one column each."""
-        return side_by_side(series, [detector.judge(series) for detector in self.detectors])
+    def detect(self, series: Series) -> DetectorResults:
+        """Results of every detector for a series, one column each."""
+        return side_by_side(series, [detector.detect(series) for detector in self.detectors])
 
 
-def side_by_side(series: Series, parts: list[Verdicts]) -> Verdicts:
-    """Verdicts of several detectors on one series as one; the series is judged where one of them could."""
-
+def side_by_side(series: Series, parts: list[DetectorResults]) -> DetectorResults:
+    """Join the results of several detectors for one series; it counts as judged if one of them could judge it."""
     blank = np.zeros((len(series), 0))
-    columns = tuple(Column(series.metric, series.group, c.detector, 0) for part in parts for c in part.columns)
+    columns = tuple(ResultColumn(series.metric, series.group, c.detector, 0) for part in parts for c in part.columns)
     rows = [row for part in parts for row in part.monitored]
     best = next((row for row in rows if row.judged), rows[0] if rows else None)
     row = best or Monitored(series.metric, series.group, len(series), "none", False, "no detector")
-    return Verdicts(
+    return DetectorResults(
         series.starts,
         series.ends,
         columns,

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from llmmon.anomaly.detectors.detector import NATS_CEILING
-from llmmon.anomaly.series import FloatArray
+from llmmon.metrics.columns import FloatArray
 
 _ROUNDING: Final = 256  # additions after which a sum is made anew: rounding does not add up
 _MOST_BRIDGED: Final = 2_000  # samples in one hole
@@ -31,7 +31,7 @@ class RunningMean:
         return self.total / len(self.values) if self.values else 0.0
 
     def add(self, value: float) -> float:
-        """Take in a value; the mean with it."""
+        """Add a value; returns the mean with it."""
         if len(self.values) == self.values.maxlen:
             self.total -= self.values[0]
         self.values.append(value)
@@ -72,7 +72,7 @@ class History:
         return gap if 0 < gap <= _MOST_BRIDGED else 0
 
     def add(self, scaled: float, stamp_us: int) -> None:
-        """Take in a sample."""
+        """Add a sample."""
         if self.size == len(self._kept):
             if self.size >= _MOST_KEPT:
                 self._kept[: self.size // 2] = self._kept[self.size - self.size // 2 :]
@@ -229,7 +229,7 @@ class Forecast:
         self.usual = 1.0  # mean absolute miss
 
     def miss(self, inputs: FloatArray, value: float) -> float:
-        """Value minus what the inputs, shape (7), foretold; both in like units near 1."""
+        """The value minus its forecast from the inputs, shape (7); both in like units near 1."""
         error = value - float(self.weights @ inputs)
         spread = self.doubt @ inputs
         gain = spread / (_FORGETS + float(inputs @ spread))

@@ -1,7 +1,7 @@
-"""What every value-by-value detector shares: one `step`, from which streaming and batch both follow.
+"""The base of every detector that reads value by value: one `step` serves streaming and batch.
 
-A detector makes one `Track` per metric and group; `add_value` feeds it one value, `judge` a whole series,
-so the two cannot disagree. An incident speaks once, when it begins.
+A detector makes one `Track` per metric and group; `add_value` feeds it one value, `detect` a whole series,
+so the two cannot disagree. An incident is reported once, when it begins.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from llmmon.anomaly.detectors.evidence import BoolArray
-from llmmon.anomaly.series import FloatArray, Group, IntArray, Series
+from llmmon.anomaly.series import GroupLabels, Series
+from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
 from llmmon.text.times import Clock, utc_now
 
 
@@ -60,7 +60,7 @@ class Anomaly:
     description: str
     start: datetime | None = None
     end: datetime | None = None
-    group: Group = ()
+    group: GroupLabels = ()
     detector: str = ""
     score: float | None = None
     id: str = ""
@@ -78,27 +78,27 @@ def micros(time: datetime) -> int:
     return round(aware.timestamp() * 1_000_000)
 
 
-def spoken(number: float) -> str:
+def rounded_text(number: float) -> str:
     """A number in a sentence: four digits, thousands with separators."""
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e12 else f"{number:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One thing that is judged: a metric of a group, by one detector; `series` is its place in the panel."""
+class ResultColumn:
+    """A metric of a group and the detector that watches it; `series` is its place in the panel."""
 
     metric: str
-    group: Group
+    group: GroupLabels
     detector: str
     series: int
 
 
 @dataclass(frozen=True, slots=True)
 class Monitored:
-    """Whether a metric of a group could be judged, by which season, and why not."""
+    """Whether a metric of a group could be judged, with which season, or why not."""
 
     metric_name: str
-    group: Group
+    group: GroupLabels
     buckets: int
     season: str  # none, hour of day, hour of week
     judged: bool
@@ -106,17 +106,17 @@ class Monitored:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class DetectorResults:
     """Matrices of shape (buckets, columns).
 
     `value` and its expected range `low` to `high` are in public units; `score` in [0, 1], NaN where
-    nothing could be judged; `z` standard deviations, positive above; `alarm` whether an incident is open;
+    nothing could be scored; `z` standard deviations, positive above; `alarm` whether an incident is open;
     `onset` the row in which the open incident began (rows are counted from the detector's first).
     """
 
     starts: IntArray
     ends: IntArray
-    columns: tuple[Column, ...]
+    columns: tuple[ResultColumn, ...]
     value: FloatArray
     low: FloatArray
     high: FloatArray
@@ -132,8 +132,8 @@ Z_CEILING: Final = 100.0
 NATS_CEILING: Final = 34.0  # a score of 1 - 2e-15: the last that is not 1
 
 
-class Point(NamedTuple):
-    """The verdict on one value; `score` NaN where nothing could be judged, `text` why it is an anomaly."""
+class Detection(NamedTuple):
+    """The result for one value; `score` is NaN where nothing could be scored, `text` says why it is an anomaly."""
 
     score: float = math.nan
     low: float = math.nan
@@ -144,33 +144,33 @@ class Point(NamedTuple):
     severity: Severity | None = None
 
 
-UNJUDGED: Final = Point()
+UNSCORED: Final = Detection()
 
 
 class Track(Protocol):
     """The memory of one metric."""
 
-    def step(self, value: float, stamp_us: int) -> Point:
-        """The verdict on a finite value, given those before it; then remember it."""
+    def step(self, value: float, stamp_us: int) -> Detection:
+        """Compare a finite value with those before it, then remember it."""
         ...
 
 
 class Detector(Protocol):
-    """What the table of detectors promises."""
+    """The interface of every detector in the table."""
 
     name: ClassVar[str]
 
     def add_value(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
-        """Take in one value; the anomaly that begins with it, or None."""
+        """Add one value; returns the anomaly that begins with it, or None."""
         ...
 
-    def judge(self, series: Series) -> Verdicts:
-        """Verdicts on every value of a series, as a fresh detector would give them one by one."""
+    def detect(self, series: Series) -> DetectorResults:
+        """Results for every value of a series, as a new detector would give them one by one."""
         ...
 
 
 class StreamDetector(ABC):
-    """A detector given by its tracks."""
+    """A detector made of one track per metric."""
 
     name: ClassVar[str]
 
@@ -184,24 +184,24 @@ class StreamDetector(ABC):
         """A track without any history."""
 
     def add_value(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
-        """Take in one value; the anomaly that begins with it, or None.
+        """Add one value; returns the anomaly that begins with it, or None.
 
-        A value that is not finite is a gap. While an incident lasts nothing more is said, unless it grows
+        A value that is not finite is a gap. While an incident lasts nothing more is reported, unless it grows
         more severe. `timestamp` defaults to the clock.
         """
         stamp = micros(timestamp or self._clock())
-        point = judged(self._track_of(metric_name), float(value), stamp)
-        if math.isnan(point.score):
+        detection = detection_of(self._track_of(metric_name), float(value), stamp)
+        if math.isnan(detection.score):
             return None
-        if not point.alarm:
+        if not detection.alarm:
             self._open.pop(metric_name, None)
             return None
-        severity = point.severity or severity_of(point.z)
+        severity = detection.severity or severity_of(detection.z)
         known = self._open.get(metric_name)
         if known is not None and severity.rank <= known.rank:
             return None
         self._open[metric_name] = severity
-        return anomaly_of(point, metric_name, float(value), stamp, self.name)
+        return anomaly_of(detection, metric_name, float(value), stamp, self.name)
 
     def _track_of(self, metric_name: str) -> Track:
         known = self._tracks.get(metric_name)
@@ -212,52 +212,52 @@ class StreamDetector(ABC):
         self._tracks.move_to_end(metric_name)
         return known
 
-    def judge(self, series: Series) -> Verdicts:
-        """Verdicts on every value of a series, by a fresh track; one column."""
+    def detect(self, series: Series) -> DetectorResults:
+        """Results for every value of a series, by a new track; one column."""
         track = self.track(series.metric)
         ends = series.ends
-        points = [
-            judged(track, value, stamp) for value, stamp in zip(series.value.tolist(), ends.tolist(), strict=True)
+        detections = [
+            detection_of(track, value, stamp) for value, stamp in zip(series.value.tolist(), ends.tolist(), strict=True)
         ]
-        return verdicts_of(series, self.name, points)
+        return results_of(series, self.name, detections)
 
 
-def judged(track: Track, value: float, stamp_us: int) -> Point:
-    """The verdict of a track on any value: what is not finite is a gap and not remembered."""
-    return track.step(value, stamp_us) if math.isfinite(value) else UNJUDGED
+def detection_of(track: Track, value: float, stamp_us: int) -> Detection:
+    """Pass a value to a track; one that is not finite is a gap and is not remembered."""
+    return track.step(value, stamp_us) if math.isfinite(value) else UNSCORED
 
 
-def anomaly_of(point: Point, metric: str, value: float, stamp_us: int, detector: str) -> Anomaly:
-    """One value's verdict as an anomaly."""
+def anomaly_of(detection: Detection, metric: str, value: float, stamp_us: int, detector: str) -> Anomaly:
+    """The result for one value as an anomaly."""
     at = moment(stamp_us)
     return Anomaly(
         metric,
         value,
-        (point.low, point.high),
-        point.severity or severity_of(point.z),
+        (detection.low, detection.high),
+        detection.severity or severity_of(detection.z),
         at,
-        point.text,
+        detection.text,
         start=at,
         end=at,
         detector=detector,
-        score=point.score,
+        score=detection.score,
     )
 
 
-def verdicts_of(series: Series, name: str, points: list[Point]) -> Verdicts:
-    """Points as verdicts of one column."""
-    table = np.array([point[:4] for point in points], np.float64).reshape(len(points), 4)
-    alarm = np.array([point.alarm for point in points], np.bool_)
+def results_of(series: Series, name: str, detections: list[Detection]) -> DetectorResults:
+    """The results for single values as one column."""
+    table = np.array([detection[:4] for detection in detections], np.float64).reshape(len(detections), 4)
+    alarm = np.array([detection.alarm for detection in detections], np.bool_)
     begins = alarm & ~np.append(False, alarm[:-1]) if len(alarm) else alarm
-    onset = np.maximum.accumulate(np.where(begins, np.arange(len(points)), 0)) if len(alarm) else begins
+    onset = np.maximum.accumulate(np.where(begins, np.arange(len(detections)), 0)) if len(alarm) else begins
     known = bool(np.isfinite(table[:, 0]).any())
     values = int(np.isfinite(series.value).sum())
     reason = "" if known else f"too little history: {values} values" if values else "no values"
     row = Monitored(series.metric, series.group, len(series), "none", known, reason)
-    return Verdicts(
+    return DetectorResults(
         series.starts,
         series.ends,
-        (Column(series.metric, series.group, name, 0),),
+        (ResultColumn(series.metric, series.group, name, 0),),
         series.value[:, None],
         *(table[:, 1:2], table[:, 2:3], table[:, 0:1], table[:, 3:4]),
         alarm[:, None],

@@ -12,13 +12,13 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llmmon.anomaly.series import HOUR_US, FloatArray, IntArray
+from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
+from llmmon.text.times import HOUR_US
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class HourBlock:
     """Buckets of one hour; matrices are (buckets, columns), zero where nothing is known.
 
     `count` calls, `x` the mean (levels), the hits (rates) or the total (traffic), `spread` the variance
@@ -48,12 +48,12 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What a judge says of a block.
+class BlockEvidence:
+    """The findings of a detector in a block.
 
     `steps` evidence in nats (buckets, alternatives, columns); `z` (buckets, columns) the deviation of each
     bucket in standard deviations, positive above; `low`, `high` (buckets, columns) the expected range in
-    the judge's own units.
+    the detector's own units.
     """
 
     steps: FloatArray
@@ -64,7 +64,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """Verdicts on the rows of one block; each (buckets, columns)."""
+    """Results for the rows of one block; each (buckets, columns)."""
 
     low: FloatArray
     high: FloatArray
@@ -84,11 +84,11 @@ def blocks_of(starts: IntArray, step_us: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
-def joined(blocks: list[Block]) -> Block:
+def joined(blocks: list[HourBlock]) -> HourBlock:
     """Blocks of the same hour as one."""
     if len(blocks) == 1:
         return blocks[0]
-    return Block(
+    return HourBlock(
         np.concatenate([b.starts for b in blocks]),
         blocks[0].step_us,
         np.concatenate([b.count for b in blocks]),
@@ -107,7 +107,7 @@ class Bad(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How one metric is judged.
+    """How one metric is watched.
 
     `shifts` are the changes that are looked for: of a level in log units (or in the metric's own units
     where `log` is False), of a rate as (factor, least addition) pairs; a change below half of the least
@@ -152,15 +152,13 @@ def watch_of(metric: str) -> Watch:
     return WATCHED.get(metric) or Watch(metric)
 
 
-BoolArray = NDArray[np.bool_]
-
 ENDS_BELOW: Final = 0.3  # of the limit: an incident is over when its evidence has gone
 CEILING: Final = 1.3  # times the limit: so that the end is seen soon
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """What a run of buckets did to the sums; all of shape (buckets, columns).
+class CusumResult:
+    """The sums after each of a run of buckets; all of shape (buckets, columns).
 
     `ratio` is the largest sum over its limit, `alarm` whether an incident is open, `onset` the bucket
     number since which the leading sum has been above zero.
@@ -183,10 +181,12 @@ class Cusum:
         self.rest = np.zeros((alternatives, columns), np.int64)  # the bucket after each sum's last zero
         self.seen = 0
 
-    def add(self, steps: FloatArray, limits: FloatArray) -> Course:
-        """Take in evidence of shape (buckets, alternatives, columns) against limits (alternatives, columns)."""
+    def add(self, steps: FloatArray, limits: FloatArray) -> CusumResult:
+        """Add evidence of shape (buckets, alternatives, columns) against limits (alternatives, columns)."""
         size, _, width = steps.shape
-        course = Course(np.zeros((size, width)), np.zeros((size, width), np.bool_), np.zeros((size, width), np.int64))
+        course = CusumResult(
+            np.zeros((size, width)), np.zeros((size, width), np.bool_), np.zeros((size, width), np.int64)
+        )
         share, ceiling = 1.0 / limits, CEILING * limits
         for i in range(size):
             sums = self.sums * self.keep + steps[i]
@@ -238,7 +238,7 @@ class Rarity:
         return scores
 
     def learn(self, evidence: FloatArray, calm: BoolArray) -> None:
-        """Take in an hour of calm evidence (buckets, columns)."""
+        """Add an hour of calm evidence (buckets, columns)."""
         self.seen *= _KEEP
         rows, columns = np.nonzero(calm)
         np.add.at(self.seen, (columns, _bin(evidence[rows, columns])), 1.0)

@@ -1,4 +1,4 @@
-"""Where each series of a panel stands among the monitor's columns, and its numbers as matrices."""
+"""The columns of the monitor: which series of a panel is which, and their numbers as matrices."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import Column, Monitored, Verdicts
-from llmmon.anomaly.detectors.evidence import Bad, Block, BoolArray, Hour, Watch, watch_of
+from llmmon.anomaly.detectors.detector import DetectorResults, Monitored, ResultColumn
+from llmmon.anomaly.detectors.evidence import Bad, Hour, HourBlock, Watch, watch_of
 from llmmon.anomaly.detectors.rates import Tails
-from llmmon.anomaly.series import FloatArray, Kind, Panel, Series, Table
+from llmmon.anomaly.series import BucketValues, Panel, Series, SeriesKind
+from llmmon.metrics.columns import BoolArray, FloatArray
 
 _USUAL_RATE: Final = 0.01
-_TRAFFIC: Final = (Kind.COUNT, Kind.TOTAL)
+_TRAFFIC: Final = (SeriesKind.COUNT, SeriesKind.TOTAL)
 _NEEDS: Final = {  # hours, and what else
     "level": (24, "24 hours", "60 values that differ are needed"),
     "traffic": (168, "7 days", ""),
@@ -23,7 +24,7 @@ _NEEDS: Final = {  # hours, and what else
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """A panel's numbers by column; each (buckets, columns). `known`: something was there to judge."""
+    """A panel's numbers by column; each (buckets, columns). `known`: where there were any calls."""
 
     count: FloatArray
     x: FloatArray
@@ -31,21 +32,21 @@ class Matrices:
     known: BoolArray
     reach: FloatArray  # (buckets, tail columns)
 
-    def block(self, panel: Panel, rows: slice, columns: slice) -> Block:
+    def block(self, panel: Panel, rows: slice, columns: slice) -> HourBlock:
         """Some columns of some rows."""
         cut = (rows, columns)
-        return Block(panel.starts[rows], panel.step_us, self.count[cut], self.x[cut], self.spread[cut])
+        return HourBlock(panel.starts[rows], panel.step_us, self.count[cut], self.x[cut], self.spread[cut])
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class MonitorLayout:
     """The monitor's columns: levels, then shares and tails, then traffic. Fixed by the first panel.
 
     `up`, `down` (columns): which way is bad. `creeping`, `off` (alternatives, columns): which sums have the
     lower limit of creeping change; infinite where an alternative is not looked for.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[ResultColumn, ...]
     watches: tuple[Watch, ...]
     levels: int
     shares: int
@@ -58,18 +59,18 @@ class Layout:
     off: FloatArray
 
     @classmethod
-    def of(cls, panel: Panel) -> Layout:
+    def of(cls, panel: Panel) -> MonitorLayout:
         """The columns that watch the series of a panel."""
         numbered = list(enumerate(panel.series))
-        level = [(i, s) for i, s in numbered if s.kind is Kind.LEVEL]
-        share = [(i, s) for i, s in numbered if s.kind is Kind.PROPORTION]
+        level = [(i, s) for i, s in numbered if s.kind is SeriesKind.LEVEL]
+        share = [(i, s) for i, s in numbered if s.kind is SeriesKind.PROPORTION]
         tail = [(i, s) for i, s in level if watch_of(s.metric).tail > 0]
         flow = [(i, s) for i, s in numbered if s.kind in _TRAFFIC]
         columns = [
-            *(Column(s.metric, s.group, "level", i) for i, s in level),
-            *(Column(s.metric, s.group, "rate", i) for i, s in share),
-            *(Column(watch_of(s.metric).tail_metric or s.metric, s.group, "tail", i) for i, s in tail),
-            *(Column(s.metric, s.group, "traffic", i) for i, s in flow),
+            *(ResultColumn(s.metric, s.group, "level", i) for i, s in level),
+            *(ResultColumn(s.metric, s.group, "rate", i) for i, s in share),
+            *(ResultColumn(watch_of(s.metric).tail_metric or s.metric, s.group, "tail", i) for i, s in tail),
+            *(ResultColumn(s.metric, s.group, "traffic", i) for i, s in flow),
         ]
         watches = [watch_of(s.metric) for _, s in [*level, *share, *tail, *flow]]
         sizes = (len(level), len(share), len(tail), len(flow))
@@ -79,7 +80,7 @@ class Layout:
             tuple(watches),
             *sizes[:3],
             _given([s for _, s in level]),
-            tuple(s.kind is Kind.TOTAL for _, s in flow),
+            tuple(s.kind is SeriesKind.TOTAL for _, s in flow),
             np.array([_looks_up(w, c) for w, c in zip(watches, columns, strict=True)], np.bool_),
             np.array([_looks_down(w, c) for w, c in zip(watches, columns, strict=True)], np.bool_),
             creeping,
@@ -131,17 +132,17 @@ class Layout:
         out.known[:, :b] = out.count[:, :b] > 0
         return Matrices(out.count, out.x, out.spread, out.known, reach)
 
-    def verdicts(
+    def results(
         self,
         panel: Panel,
         matrices: Matrices,
         hours: Sequence[Hour],
         state: tuple[BoolArray, BoolArray, FloatArray],
-    ) -> Verdicts:
-        """What the hours said, in public units."""
+    ) -> DetectorResults:
+        """The results of all hours, in public units."""
         low, high = self._joined(hours, "low"), self._joined(hours, "high")
         self._publish(matrices, low, high)
-        return Verdicts(
+        return DetectorResults(
             panel.starts,
             panel.starts + panel.step_us,
             self.columns,
@@ -194,15 +195,15 @@ class Layout:
         return tuple(found.values())
 
 
-def _looks_up(watch: Watch, column: Column) -> bool:
+def _looks_up(watch: Watch, column: ResultColumn) -> bool:
     return watch.bad is not Bad.DOWN or column.detector in {"rate", "tail"}
 
 
-def _looks_down(watch: Watch, column: Column) -> bool:
+def _looks_down(watch: Watch, column: ResultColumn) -> bool:
     return watch.bad is not Bad.UP and column.detector in {"level", "traffic"}
 
 
-def _reason(column: Column, hours: float, series: Series) -> str:
+def _reason(column: ResultColumn, hours: float, series: Series) -> str:
     if not len(series):
         return "too little history: no bucket is complete"
     if not series.count.any():
@@ -216,7 +217,7 @@ def _given(levels: Sequence[Series]) -> tuple[int, ...]:
     return tuple(place.get((watch_of(s.metric).given, s.group), -1) for s in levels)
 
 
-def _pools(tails: Sequence[Column]) -> list[tuple[int, list[int]]]:
+def _pools(tails: Sequence[ResultColumn]) -> list[tuple[int, list[int]]]:
     """For every overall tail its parts by model: a call is slow or not against its own model's tail."""
     parts: dict[str, list[int]] = {}
     for k, column in enumerate(tails):
@@ -225,11 +226,11 @@ def _pools(tails: Sequence[Column]) -> list[tuple[int, list[int]]]:
     return [(j, parts[c.metric]) for j, c in enumerate(tails) if not c.group and c.metric in parts]
 
 
-def _table(series: Series) -> Table:
-    return series.table or Table(np.zeros(len(series) + 1, np.int64), np.empty(0))
+def _table(series: Series) -> BucketValues:
+    return series.table or BucketValues(np.zeros(len(series) + 1, np.int64), np.empty(0))
 
 
-def _fill(out: Matrices, j: int, series: Series, column: Column, watch: Watch) -> None:
+def _fill(out: Matrices, j: int, series: Series, column: ResultColumn, watch: Watch) -> None:
     match column.detector:
         case "level":
             known = series.count > 0
@@ -247,7 +248,7 @@ def _fill(out: Matrices, j: int, series: Series, column: Column, watch: Watch) -
 
 
 def _alternatives(
-    columns: Sequence[Column], watches: Sequence[Watch], sizes: tuple[int, int, int, int]
+    columns: Sequence[ResultColumn], watches: Sequence[Watch], sizes: tuple[int, int, int, int]
 ) -> tuple[BoolArray, FloatArray]:
     """(creeping, off), each (alternatives, columns)."""
     levels, shares, tails, _ = sizes
@@ -266,7 +267,7 @@ def _alternatives(
     return creeping, np.where(used, 0.0, np.inf)
 
 
-def _share_of_budget(column: Column) -> float:
+def _share_of_budget(column: ResultColumn) -> float:
     """Nats by which a series may alarm sooner: the few that all calls make up have more of the budget."""
     if column.metric == "cost_usd":  # a few dear calls make a total: its tail is heavier than it is taken to be
         return 0.0 if not column.group else -3.0

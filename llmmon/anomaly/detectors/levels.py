@@ -1,4 +1,4 @@
-"""Judges levels: bucket means against a baseline with a daily season, in units of their standard error.
+"""Level detector: bucket means against a baseline with a daily season, in units of their standard error.
 
 r = mean - baseline - season[hour] (- slope x the residual of the metric it depends on); its variance is
 the calls' own variance over their number, plus what buckets differ by beyond it. The evidence for a shift
@@ -12,12 +12,12 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.evidence import Bad, Block, BoolArray, Judged, Watch
-from llmmon.anomaly.series import FloatArray
+from llmmon.anomaly.detectors.evidence import Bad, BlockEvidence, HourBlock, Watch
+from llmmon.metrics.columns import BoolArray, FloatArray
 
 ALTERNATIVES: Final = 5  # small up, large up, small down, large down, creeping up
 _LIFE_H: Final = 96.0  # hours in which a baseline forgets half of what it knew
-_RECENT_H: Final = 30.0  # the same for creeping change, which is told from harmless drift by its pace
+_RECENT_H: Final = 30.0  # the same for creeping change, which differs from harmless drift in its pace
 _SPREAD_H: Final = 72.0
 _SEASON_SD: Final = 0.1  # of log levels between hours, before anything is known
 _WEEK_SD: Final = 0.05
@@ -32,7 +32,7 @@ _READY_CALLS: Final = 60
 _TINY: Final = 1e-12
 
 
-class LevelJudge:
+class LevelDetector:
     """Baselines of many levels; all state is (columns) or (hours, columns)."""
 
     alternatives = ALTERNATIVES
@@ -61,7 +61,7 @@ class LevelJudge:
 
     @property
     def ready(self) -> BoolArray:
-        """Which columns have enough history to be judged; shape (columns)."""
+        """Which columns have enough history; shape (columns)."""
         ready: BoolArray = (self.hours >= _READY_H) & (self.weight >= _READY_CALLS) & (self.within > _TINY)
         return ready
 
@@ -71,7 +71,7 @@ class LevelJudge:
         weekly: BoolArray = self.hours >= _WEEKS
         return weekly
 
-    def _center(self, block: Block) -> FloatArray:
+    def _center(self, block: HourBlock) -> FloatArray:
         week = np.where(self.weekly, self.week[block.of_week], 0.0)
         center: FloatArray = self.base + self.day[block.of_day] + week
         return center
@@ -83,7 +83,7 @@ class LevelJudge:
         shared = self.cross * slope / np.maximum(self.square, _TINY)
         return slope, np.where(self.explained, np.clip(1.0 - shared, 0.05, 1.0), 1.0)
 
-    def _residuals(self, block: Block) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    def _residuals(self, block: HourBlock) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """(residual, raw residual, variance, what the cause explains); each (buckets, columns)."""
         raw = np.where(block.count > 0, block.x - self._center(block), 0.0)
         slope, left = self._slope()
@@ -92,7 +92,7 @@ class LevelJudge:
         return np.where(block.count > 0, raw - explained, 0.0), raw, variance, explained
 
     def _trust(self) -> FloatArray:
-        """Standard deviations that a single call may speak for: fewer, the more calls stray; shape (columns)."""
+        """Standard deviations at which a single call is capped: fewer, the more calls stray; shape (columns)."""
         share = (self.stray / self.few - 0.001) / (_STRAYS - 0.001)
         trust: FloatArray = _BOLD - (_BOLD - _WARY) * np.clip(share, 0.0, 1.5)
         return trust
@@ -104,14 +104,14 @@ class LevelJudge:
         self.few = keep * self.few + some.sum(axis=0)
         self.stray = keep * self.stray + far.sum(axis=0)
 
-    def _doubt(self, block: Block) -> FloatArray:
+    def _doubt(self, block: HourBlock) -> FloatArray:
         """How far the baseline with its season may be off: one standard deviation; shape (columns)."""
         noise = np.maximum(self.within, _TINY)
         season = 1.0 / (1.0 / self.season_var + self.day_weight[block.of_day] / noise)
         doubt: FloatArray = np.sqrt(noise / np.maximum(self.weight, 1.0) + season)
         return doubt
 
-    def judge(self, block: Block) -> Judged:
+    def detect(self, block: HourBlock) -> BlockEvidence:
         """Evidence of a block against the baseline as it was before it."""
         r, _, sampling, explained = self._residuals(block)
         lasting = np.maximum(self.between, self.per_hour * self.hourly)
@@ -129,10 +129,10 @@ class LevelJudge:
         steps = np.where((block.count > 0)[:, None, :], steps, 0.0)
         center = self._center(block) + explained
         reach = 3.0 * sd + doubt
-        return Judged(steps, z, center - reach, center + reach)
+        return BlockEvidence(steps, z, center - reach, center + reach)
 
-    def learn(self, block: Block, calm: BoolArray) -> None:
-        """Take in the buckets (buckets, columns) that belong to no incident, and remember where the others lie."""
+    def learn(self, block: HourBlock, calm: BoolArray) -> None:
+        """Learn from the buckets (buckets, columns) that belong to no incident, and remember where the others lie."""
         r, raw, sampling, _ = self._residuals(block)
         n = block.count
         self.hours += (self.hours > 0) | (n.sum(axis=0) > 0)
@@ -152,7 +152,7 @@ class LevelJudge:
         self.square_cause = keep * self.square_cause + (weight * cause * cause).sum(axis=0)
         self.square = keep * self.square + (weight * raw * raw).sum(axis=0)
 
-    def _learn_spread(self, r: FloatArray, sampling: FloatArray, block: Block, used: FloatArray) -> None:
+    def _learn_spread(self, r: FloatArray, sampling: FloatArray, block: HourBlock, used: FloatArray) -> None:
         degrees = np.where(used > 1, used - 1, 0.0)
         pairs = degrees.sum(axis=0)
         keep = 0.5 ** (1.0 / (2 * _LIFE_H))
@@ -182,7 +182,7 @@ class LevelJudge:
         buckets = 1.0 / np.maximum((share * share).sum(axis=0), _TINY)
         self.per_hour = self.per_hour + rate * (np.minimum(buckets, len(r)) - self.per_hour)
 
-    def _learn_level(self, r: FloatArray, block: Block, used: FloatArray) -> None:
+    def _learn_level(self, r: FloatArray, block: HourBlock, used: FloatArray) -> None:
         calls = used.sum(axis=0)
         mean = (used * r).sum(axis=0) / np.maximum(calls, _TINY)
         settled = self.hours > 12
@@ -197,7 +197,7 @@ class LevelJudge:
         self.recent = self.recent + warm / np.maximum(self.recent_weight, 1.0) * (part - self.recent)
         self._learn_season(block, warm, part)
 
-    def _learn_season(self, block: Block, warm: FloatArray, part: FloatArray) -> None:
+    def _learn_season(self, block: HourBlock, warm: FloatArray, part: FloatArray) -> None:
         noise = np.maximum(self.within, _TINY)
         h, w = block.of_day, block.of_week
         self.day_weight[h] = self.day_weight[h] * 0.9 + warm

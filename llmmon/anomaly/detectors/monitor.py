@@ -1,7 +1,7 @@
-"""The default monitor: every watched metric, overall and by group, judged together, an hour at a time.
+"""The default monitor: every watched metric, overall and by group, watched together, an hour at a time.
 
-Within an hour the baselines stand still, so a block of buckets is judged in one go; whatever is learned
-from an hour is learned when the next one begins. A verdict therefore depends on nothing after its bucket.
+Within an hour the baselines do not change, so a block of buckets is processed at once; what is learned from an hour
+is learned when the next one begins. A result therefore depends on nothing after its bucket.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import Verdicts
-from llmmon.anomaly.detectors.evidence import Block, BoolArray, Cusum, Hour, Rarity, blocks_of, joined
-from llmmon.anomaly.detectors.layout import Layout, Matrices
-from llmmon.anomaly.detectors.levels import ALTERNATIVES, LevelJudge
-from llmmon.anomaly.detectors.rates import RateJudge, Tails, TrafficJudge
-from llmmon.anomaly.series import HOUR_US, FloatArray, Panel
+from llmmon.anomaly.detectors.detector import DetectorResults
+from llmmon.anomaly.detectors.evidence import Cusum, Hour, HourBlock, Rarity, blocks_of, joined
+from llmmon.anomaly.detectors.layout import Matrices, MonitorLayout
+from llmmon.anomaly.detectors.levels import ALTERNATIVES, LevelDetector
+from llmmon.anomaly.detectors.rates import RateDetector, Tails, TrafficDetector
+from llmmon.anomaly.series import Panel
+from llmmon.metrics.columns import BoolArray, FloatArray
+from llmmon.text.times import HOUR_US
 
 _WEEK_US: Final = 168 * HOUR_US
 _LASTING_US: Final = 12 * HOUR_US
@@ -29,11 +31,11 @@ _SLOWEST: Final = 0.05  # nats a bucket
 _PACE_H: Final = 72.0  # hours over which the pace of sums is learned
 _CREEPING_CHANCES: Final = 4000  # a week and series: slow sums have few independent chances to alarm
 
-Judge: TypeAlias = LevelJudge | RateJudge | TrafficJudge
+BlockDetector: TypeAlias = LevelDetector | RateDetector | TrafficDetector
 
 
 class Sensitivity(StrEnum):
-    """How ready the monitor is to speak."""
+    """How readily the monitor raises an alarm."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -50,30 +52,30 @@ class Sensitivity(StrEnum):
 
 @dataclass(slots=True)
 class _Part:
-    """A judge, the columns it owns, and the blocks of the current hour."""
+    """A detector and the columns that it owns."""
 
-    judge: Judge
+    detector: BlockDetector
     columns: slice
 
 
 class Monitor:
-    """Judges a panel; `extend` continues where the last call ended, `judge` starts afresh."""
+    """Watches a panel; `extend` continues where the last call ended, `detect` starts anew."""
 
     def __init__(self, panel: Panel, sensitivity: Sensitivity | str = Sensitivity.MEDIUM) -> None:
         """`panel` gives the series to watch (its length does not matter)."""
         self.sensitivity = Sensitivity(sensitivity)
         self.step_us = panel.step_us
-        self.layout = Layout.of(panel)
+        self.layout = MonitorLayout.of(panel)
         layout = self.layout
         self.tails = Tails(layout.tail_watches)
-        judges: list[tuple[Judge, int]] = [
-            (LevelJudge(layout.level_watches, layout.given), len(layout.level_watches)),
-            (RateJudge(layout.usual), len(layout.usual)),
-            (TrafficJudge(layout.traffic_bad, layout.traffic_sums), len(layout.traffic_bad)),
+        detectors: list[tuple[BlockDetector, int]] = [
+            (LevelDetector(layout.level_watches, layout.given), len(layout.level_watches)),
+            (RateDetector(layout.usual), len(layout.usual)),
+            (TrafficDetector(layout.traffic_bad, layout.traffic_sums), len(layout.traffic_bad)),
         ]
         self.parts, at = [], 0
-        for judge, width in judges:
-            self.parts.append(_Part(judge, slice(at, at + width)))
+        for detector, width in detectors:
+            self.parts.append(_Part(detector, slice(at, at + width)))
             at += width
         keep = np.where(layout.sudden, 0.5 ** (panel.step_us / _SUDDEN_US), 1.0)
         self.cusum, self.rarity = Cusum(ALTERNATIVES, at, keep), Rarity(at)
@@ -82,31 +84,31 @@ class Monitor:
         self._sooner = layout.sooner
         self.rows = 0
         self._hour: int | None = None
-        self._blocks: list[tuple[list[Block], BoolArray, FloatArray]] = []
+        self._blocks: list[tuple[list[HourBlock], BoolArray, FloatArray]] = []
         self._fallen, self._fell_for = np.zeros((ALTERNATIVES, at)), np.zeros(at)
 
-    def extend(self, panel: Panel) -> Verdicts:
-        """Verdicts on the next buckets, which must follow those before; shape (buckets, columns)."""
+    def extend(self, panel: Panel) -> DetectorResults:
+        """Results for the next buckets, which must follow those before; shape (buckets, columns)."""
         matrices = self.layout.matrices(panel, self.tails)
-        found = [self._judge_rows(panel, matrices, rows) for rows in blocks_of(panel.starts, panel.step_us)]
+        found = [self._detect_rows(panel, matrices, rows) for rows in blocks_of(panel.starts, panel.step_us)]
         self.rows += len(panel)
-        return self.layout.verdicts(panel, matrices, found, self._monitored_state())
+        return self.layout.results(panel, matrices, found, self._monitored_state())
 
     def _monitored_state(self) -> tuple[BoolArray, BoolArray, FloatArray]:
-        ready = np.concatenate([part.judge.ready for part in self.parts])
-        weekly = np.concatenate([part.judge.weekly for part in self.parts])
-        return ready, weekly, np.concatenate([part.judge.hours for part in self.parts])
+        ready = np.concatenate([part.detector.ready for part in self.parts])
+        weekly = np.concatenate([part.detector.weekly for part in self.parts])
+        return ready, weekly, np.concatenate([part.detector.hours for part in self.parts])
 
-    def _judge_rows(self, panel: Panel, matrices: Matrices, rows: slice) -> Hour:
+    def _detect_rows(self, panel: Panel, matrices: Matrices, rows: slice) -> Hour:
         number = int(panel.starts[rows.start] // max(HOUR_US, panel.step_us))
         if self._hour is not None and number != self._hour:
             self._learn()
         self._hour = number
         blocks = [matrices.block(panel, rows, part.columns) for part in self.parts]
-        judged = [part.judge.judge(block) for part, block in zip(self.parts, blocks, strict=True)]
-        ready = np.concatenate([part.judge.ready for part in self.parts])
-        steps = np.where(ready, np.concatenate([one.steps for one in judged], axis=2), 0.0)
-        z = np.concatenate([one.z for one in judged], axis=1)
+        found = [part.detector.detect(block) for part, block in zip(self.parts, blocks, strict=True)]
+        ready = np.concatenate([part.detector.ready for part in self.parts])
+        steps = np.where(ready, np.concatenate([one.steps for one in found], axis=2), 0.0)
+        z = np.concatenate([one.z for one in found], axis=1)
         limits = self._limits(ready)
         course = self.cusum.add(steps, limits)
         evidence = self._evidence(course.ratio, z, limits)
@@ -114,8 +116,8 @@ class Monitor:
         self._blocks.append((blocks, course.alarm, np.where(ready, evidence, -1.0)))
         self._fallen += -np.where(course.alarm[:, None, :], 0.0, steps).sum(axis=0)
         self._fell_for += np.where(ready, (~course.alarm).sum(axis=0), 0)
-        low = np.concatenate([one.low for one in judged], axis=1)
-        high = np.concatenate([one.high for one in judged], axis=1)
+        low = np.concatenate([one.low for one in found], axis=1)
+        high = np.concatenate([one.high for one in found], axis=1)
         blank = np.where(ready, 0.0, np.nan)
         return Hour(low + blank, high + blank, score, z + blank, course.alarm, course.onset)
 
@@ -159,14 +161,14 @@ class Monitor:
         evidence = np.concatenate([one[2] for one in self._blocks])
         for k, part in enumerate(self.parts):
             block = joined([one[0][k] for one in self._blocks])
-            part.judge.learn(block, ~alarm[:, part.columns])
+            part.detector.learn(block, ~alarm[:, part.columns])
         self.rarity.learn(evidence, ~alarm & (evidence >= 0))
         self._learn_pace()
         self.open_for = np.where(self.cusum.open, self.open_for + len(alarm), 0)
         lasting = self.open_for * self.step_us >= _LASTING_US
         if lasting.any():
             for part in self.parts:
-                part.judge.accept(lasting[part.columns])
+                part.detector.accept(lasting[part.columns])
             self.cusum.reset(lasting)
             self.open_for = np.where(lasting, 0, self.open_for)
         self._blocks = []
@@ -180,6 +182,8 @@ def complete(panel: Panel, until_us: int | None) -> Panel:
     return panel[:ended]
 
 
-def judge(panel: Panel, sensitivity: Sensitivity | str = Sensitivity.MEDIUM, until_us: int | None = None) -> Verdicts:
-    """Verdicts of a fresh monitor on every complete bucket of a panel."""
+def detect(
+    panel: Panel, sensitivity: Sensitivity | str = Sensitivity.MEDIUM, until_us: int | None = None
+) -> DetectorResults:
+    """Results of a new monitor for every complete bucket of a panel."""
     return Monitor(panel, sensitivity).extend(complete(panel, until_us))

@@ -1,9 +1,9 @@
 """What a bare series has never done before: no unit, no season, no distribution is assumed.
 
-Followed are its value, its short and its long mean, its steps, how long it stands still, how far it is from
-what its own past foretold, how far from its own cycle, and how unlike every earlier stretch the last one is.
-Each is judged against its former extremes; the most surprising speaks, and then nothing is said for a fixed
-number of samples.
+Features are its value, its short and its long mean, its steps, how long it has not changed, its distance from a
+forecast made from its own past and from its own cycle, and how much its last stretch differs from every earlier one.
+Each is compared with its former extremes; the most surprising one raises an alarm, and then there is none for a
+fixed number of samples.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import ClassVar, Final
 import numpy as np
 
 from llmmon.anomaly.detectors.cycles import Cycle, Forecast, History, RunningMean, Surprise, period_of
-from llmmon.anomaly.detectors.detector import NATS_CEILING, UNJUDGED, Point, StreamDetector, Track
-from llmmon.anomaly.series import HOUR_US
-from llmmon.text.times import Clock, utc_now
+from llmmon.anomaly.detectors.detector import NATS_CEILING, UNSCORED, Detection, StreamDetector, Track
+from llmmon.text.times import DAY_US, HOUR_US, Clock, utc_now
 
 _PER_NAT: Final = 6
 _BINS: Final = 240
@@ -51,10 +50,10 @@ _SHORT: Final = 6
 _LONG: Final = 48
 _LOOK: Final = 512  # samples before a cycle is looked for, and again at every doubling
 _SAME_CYCLE: Final = 0.04  # relative difference of lengths
-_CLOCK_US: Final = (HOUR_US, 24 * HOUR_US, 168 * HOUR_US)
+_CLOCK_US: Final = (HOUR_US, DAY_US, 7 * DAY_US)
 _ON_THE_CLOCK: Final = 0.05
 _BLIND: Final = 3
-_STILL: Final = 0.3  # scale of the logarithm of how long a value stands
+_STILL: Final = 0.3  # scale of the logarithm of how long a value does not change
 _LOW: Final = 0.02  # of the first median: nearer to zero is zero
 
 
@@ -106,7 +105,7 @@ class Features:
         return found
 
     def _bridge(self, stamp_us: int) -> None:
-        """Where samples are missing the course of the last cycle stands in, or the last value."""
+        """Fill missing samples with those of the last cycle, or with the last value."""
         missing = self.history.missing(stamp_us) if self.history.size else 0
         self.blind = _BLIND if missing > 1 else max(self.blind - 1, 0)
         for _ in range(missing):
@@ -156,7 +155,7 @@ class Features:
 _LEAST: Final = 48  # samples before the first verdict
 _REFRACTORY: Final = 120  # samples
 _CALM: Final = math.log(1 / 0.08)  # nats beyond log(samples): false alarms per e-fold of history
-_DAY_US: Final = 26 * HOUR_US
+_YOUNG_US: Final = 26 * HOUR_US
 _FADES: Final = 0.5 ** (1 / 24)  # of a surprise, a sample: what follows one belongs to it
 _YOUNG: Final = 3.0  # nats more while the series has not seen a day
 
@@ -172,16 +171,16 @@ class _Novelty:
         self.seen, self.quiet_until = 0, 0
         self.low, self.high = math.inf, -math.inf
 
-    def step(self, value: float, stamp_us: int) -> Point:
+    def step(self, value: float, stamp_us: int) -> Detection:
         self.seen += 1
         low, high = self.low, self.high
         self.low, self.high = min(low, value), max(high, value)
         if self.features is None:
             self._begin(value, stamp_us)
-            return UNJUDGED
+            return UNSCORED
         found = self.features.nats(value, stamp_us)
         if self.low == self.high:  # never a change: nothing to be surprised at
-            return Point(0.0, low, high, 0.0)
+            return Detection(0.0, low, high, 0.0)
         feature, most = max(found.items(), key=lambda item: item[1])
         nats = -math.log(1.0 - self.rarity.add(most))
         self.held = max(most, self.held * _FADES)
@@ -189,7 +188,7 @@ class _Novelty:
         way = -1.0 if value < (low + high) / 2 else 1.0
         alarm = nats > self._limit(stamp_us) and self.seen >= self.quiet_until
         text = self._alarm(feature, value) if alarm else ""
-        return Point(score, low, high, way * math.sqrt(2 * nats), alarm, text)
+        return Detection(score, low, high, way * math.sqrt(2 * nats), alarm, text)
 
     def _begin(self, value: float, stamp_us: int) -> None:
         self.stamps.append(stamp_us)
@@ -202,7 +201,7 @@ class _Novelty:
 
     def _limit(self, stamp_us: int) -> float:
         """Nats that raise an alarm: the longer the past, the rarer has a record to be."""
-        young = _YOUNG if stamp_us - self.stamps[0] < _DAY_US else 0.0
+        young = _YOUNG if stamp_us - self.stamps[0] < _YOUNG_US else 0.0
         return math.log(self.seen) + _CALM + young
 
     def _alarm(self, feature: str, value: float) -> str:

@@ -12,10 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.evidence import Bad, Block, BoolArray, Judged, Watch
-from llmmon.anomaly.series import HOUR_US, FloatArray, IntArray, Table
+from llmmon.anomaly.detectors.evidence import Bad, BlockEvidence, HourBlock, Watch
+from llmmon.anomaly.series import BucketValues
+from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
+from llmmon.text.times import DAY_US, HOUR_US
 
-_DAY_US: Final = 86_400_000_000
 _BINS: Final = 4096
 _WIDTH: Final = 0.015  # in log units: from 1e-12 to 5e14
 _LOWEST: Final = np.log(1e-12)
@@ -33,11 +34,11 @@ class Tails:
         self.limit, self.extreme = np.full(len(watches), np.nan), np.full(len(watches), np.nan)
         self.day = -1
 
-    def count(self, starts: IntArray, tables: Sequence[Table]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def count(self, starts: IntArray, tables: Sequence[BucketValues]) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(calls, calls beyond the limit, what a bucket's extreme may reach), each (buckets, columns)."""
         size = (len(starts), len(tables))
         calls, hits, reach = np.zeros(size), np.zeros(size), np.full(size, np.nan)
-        days = starts // _DAY_US
+        days = starts // DAY_US
         edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(starts)]
         for a, b in pairwise(edges):
             if a < b:
@@ -64,7 +65,7 @@ class Tails:
         limits: FloatArray = np.exp(_LOWEST + _WIDTH * place)
         return limits
 
-    def _take(self, j: int, table: Table) -> tuple[FloatArray, FloatArray]:
+    def _take(self, j: int, table: BucketValues) -> tuple[FloatArray, FloatArray]:
         usable = np.isfinite(table.values) & (table.values > 0)
         logs = np.log(np.where(usable, table.values, 1.0))
         place = np.clip((logs - _LOWEST) / _WIDTH, 0, _BINS - 1).astype(np.int64)
@@ -78,10 +79,10 @@ class Tails:
         return table.sums(usable.astype(np.float64)), table.sums((usable & beyond).astype(np.float64))
 
 
-def _part(table: Table, a: int, b: int) -> Table:
+def _part(table: BucketValues, a: int, b: int) -> BucketValues:
     low, high = int(table.offsets[a]), int(table.offsets[b])
     weights = None if table.weights is None else table.weights[low:high]
-    return Table(table.offsets[a : b + 1] - low, table.values[low:high], weights)
+    return BucketValues(table.offsets[a : b + 1] - low, table.values[low:high], weights)
 
 
 ALTERNATIVES: Final = 5
@@ -95,7 +96,7 @@ _RATE_READY_H: Final = 12
 _READY_CALLS: Final = 100
 
 
-class RateJudge:
+class RateDetector:
     """Usual rates of many shares; all state is (columns)."""
 
     alternatives = ALTERNATIVES
@@ -111,7 +112,7 @@ class RateJudge:
 
     @property
     def ready(self) -> BoolArray:
-        """Which columns have enough history to be judged; shape (columns)."""
+        """Which columns have enough history; shape (columns)."""
         ready: BoolArray = (self.hours >= _RATE_READY_H) & (self.calls >= _READY_CALLS + _PRIOR_CALLS)
         return ready
 
@@ -128,7 +129,7 @@ class RateJudge:
         doubtful = np.maximum(rate + np.sqrt(rate * (1 - rate) / self.calls), seen)
         return rate, np.clip(doubtful, _LEAST_RATE, 0.9995)
 
-    def judge(self, block: Block) -> Judged:
+    def detect(self, block: HourBlock) -> BlockEvidence:
         """Evidence of a block against the rates as they were before it."""
         rate, p0 = self._usual()
         p1 = np.minimum(np.maximum(_RATE_FACTORS * p0, p0 + _ADDED), 0.5 + p0 / 2)
@@ -138,10 +139,10 @@ class RateJudge:
         sd = np.sqrt(rate * (1 - rate) * self.dispersion / np.maximum(block.count, 1.0))
         z = 2 * (np.sqrt(block.x + 0.375) - np.sqrt(block.count * rate + 0.375)) / np.sqrt(self.dispersion)
         low, high = np.clip(rate - 3 * sd, 0.0, 1.0), np.clip(rate + 3 * sd, 0.0, 1.0)
-        return Judged(steps / self.dispersion, np.where(block.count > 0, z, 0.0), low, high)
+        return BlockEvidence(steps / self.dispersion, np.where(block.count > 0, z, 0.0), low, high)
 
-    def learn(self, block: Block, calm: BoolArray) -> None:
-        """Take in the buckets (buckets, columns) that belong to no incident."""
+    def learn(self, block: HourBlock, calm: BoolArray) -> None:
+        """Learn from the buckets (buckets, columns) that belong to no incident."""
         n, k = np.where(calm, block.count, 0.0), np.where(calm, block.x, 0.0)
         self.hours += (self.hours > 0) | (block.count.sum(axis=0) > 0)
         calls, hits = n.sum(axis=0), k.sum(axis=0)
@@ -184,7 +185,7 @@ _MEMORY_US: Final = HOUR_US // 2  # over which wandering adds up before it is le
 _WANDERS: Final = 0.01  # squared relative change of demand from hour to hour
 
 
-class TrafficJudge:
+class TrafficDetector:
     """Profiles of many counts and totals; state is (columns) or (168, columns)."""
 
     alternatives = ALTERNATIVES
@@ -215,7 +216,7 @@ class TrafficJudge:
         """The profile is by hour of the week; shape (columns)."""
         return np.ones(len(self.hours), np.bool_)
 
-    def _expected(self, block: Block) -> FloatArray:
+    def _expected(self, block: HourBlock) -> FloatArray:
         """Per bucket, between the middles of the hours; shape (buckets, columns)."""
         middle = (block.starts + block.step_us / 2) / HOUR_US - 0.5
         low = np.floor(middle)
@@ -227,7 +228,7 @@ class TrafficJudge:
         expected: FloatArray = (1 - share) * left + share * right
         return expected
 
-    def judge(self, block: Block) -> Judged:
+    def detect(self, block: HourBlock) -> BlockEvidence:
         """Evidence of a block against the profile as it was before it."""
         e = np.maximum(self._expected(block) * np.exp(self.busy) / self.unit, 1e-9)
         k = block.x / self.unit
@@ -243,10 +244,10 @@ class TrafficJudge:
         root = np.sqrt(spread)
         z = np.where(e * self.unit > 1e-6, 2 * (np.sqrt(k + 0.375) - np.sqrt(e + 0.375)) / root, 0.0)
         reach = 3 * np.sqrt(e * spread)
-        return Judged(steps, z, np.maximum(e - reach, 0.0) * self.unit, (e + reach) * self.unit)
+        return BlockEvidence(steps, z, np.maximum(e - reach, 0.0) * self.unit, (e + reach) * self.unit)
 
-    def learn(self, block: Block, calm: BoolArray) -> None:
-        """Take in the buckets (buckets, columns) that belong to no incident."""
+    def learn(self, block: HourBlock, calm: BoolArray) -> None:
+        """Learn from the buckets (buckets, columns) that belong to no incident."""
         self.step_us = block.step_us
         seen = block.x.sum(axis=0) > 0
         known = self.hours >= _TRAFFIC_READY_H
@@ -282,7 +283,7 @@ class TrafficJudge:
         drawn: FloatArray = (share * week + (1 - share) * product).reshape(self.profile.shape)
         return np.where(self.hours >= _TRAFFIC_READY_H, drawn, self.profile)
 
-    def _learn_spread(self, block: Block, calm: BoolArray, expected: FloatArray, known: BoolArray) -> None:
+    def _learn_spread(self, block: HourBlock, calm: BoolArray, expected: FloatArray, known: BoolArray) -> None:
         level = np.maximum(expected * np.exp(self.busy), 1e-9)
         square = np.where(calm, (block.x - level) ** 2, 0.0).sum(axis=0)
         total = np.where(calm, level, 0.0).sum(axis=0)
@@ -307,7 +308,7 @@ class TrafficJudge:
         self.moved_hours = np.where(columns, 0.0, self.moved_hours)
 
 
-def _unit_of(block: Block, calm: BoolArray) -> FloatArray:
+def _unit_of(block: HourBlock, calm: BoolArray) -> FloatArray:
     """Variance over mean of an hour's totals, at least the size of a call; shape (columns)."""
     some = np.maximum(calm.sum(axis=0), 1)
     mean = np.where(calm, block.x, 0.0).sum(axis=0) / some

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Final
 
-from llmmon.anomaly.detectors.detector import UNJUDGED, Point, StreamDetector, Track, rarity, units
+from llmmon.anomaly.detectors.detector import UNSCORED, Detection, StreamDetector, Track, rarity, units
 from llmmon.text.times import Clock, utc_now
 
 _BLOCK: Final = 10
@@ -25,20 +25,20 @@ class _Blocks:
         self.mean, self.square, self.seen = 0.0, 0.0, 0
         self.up, self.down, self.open_for = 0.0, 0.0, 0
         self.recent: list[float] = []
-        self.point = UNJUDGED
+        self.detection = UNSCORED
 
-    def step(self, value: float, stamp_us: int) -> Point:  # noqa: ARG002 - samples are counted, not timed
+    def step(self, value: float, stamp_us: int) -> Detection:  # noqa: ARG002 - samples are counted, not timed
         self.block.append(value)
         if len(self.block) == _BLOCK:
             mean = math.fsum(v / _BLOCK for v in self.block)
             self.block = []
-            self.point = self._judge(mean)
-        return self.point
+            self.detection = self._detect(mean)
+        return self.detection
 
-    def _judge(self, mean: float) -> Point:
+    def _detect(self, mean: float) -> Detection:
         if self.seen < _LEAST:
             self._learn(mean)
-            return UNJUDGED
+            return UNSCORED
         spread = math.sqrt(max(self.square, 0.0)) * math.sqrt(1 + 2 / self.seen)
         flat = abs(mean - self.mean) <= 1e-9 * max(abs(mean), abs(self.mean))
         z = 0.0 if flat else units(mean - self.mean, spread)
@@ -51,7 +51,7 @@ class _Blocks:
         text = f"the level moved to {mean:.4g}, {abs(z):.1f} usual spreads from {self.mean:.4g}" if alarm else ""
         reach = 3 * spread
         score = min(rarity(max(abs(z), math.sqrt(2 * nats))), 1 - math.exp(-abs(z) - nats) / (self.seen + 1))
-        return Point(score, self.mean - reach, self.mean + reach, z, alarm, text)
+        return Detection(score, self.mean - reach, self.mean + reach, z, alarm, text)
 
     def _remember(self, mean: float, alarm: bool) -> None:
         self.open_for = self.open_for + 1 if alarm else 0

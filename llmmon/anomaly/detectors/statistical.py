@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import UNJUDGED, Point, StreamDetector, Track, rarity, units
+from llmmon.anomaly.detectors.detector import UNSCORED, Detection, StreamDetector, Track, rarity, units
 from llmmon.text.times import Clock, utc_now
 
 _LEAST: Final = 10  # values before the first verdict
@@ -22,10 +22,10 @@ class _Window:
         self.values: deque[float] = deque(maxlen=size)
         self.threshold = threshold
 
-    def step(self, value: float, stamp_us: int) -> Point:  # noqa: ARG002 - evenly spaced or not, all weigh the same
+    def step(self, value: float, stamp_us: int) -> Detection:  # noqa: ARG002 - evenly spaced or not, all weigh the same
         if len(self.values) < min(_LEAST, self.values.maxlen or _LEAST):
             self.values.append(value)
-            return UNJUDGED
+            return UNSCORED
         history = np.array(self.values)
         scale = float(np.abs(history).max()) or 1.0  # keeps squares of huge values finite
         mean, spread = float((history / scale).mean()) * scale, float((history / scale).std()) * scale
@@ -35,7 +35,7 @@ class _Window:
         self.values.append(min(max(value, mean - reach), mean + reach))
         alarm = abs(z) > self.threshold
         text = f"value {value:.4g} is {abs(z):.1f} standard deviations from the mean {mean:.4g}" if alarm else ""
-        return Point(rarity(z), mean - 2 * spread, mean + 2 * spread, z, alarm, text)
+        return Detection(rarity(z), mean - 2 * spread, mean + 2 * spread, z, alarm, text)
 
 
 class StatisticalAnomalyDetector(StreamDetector):

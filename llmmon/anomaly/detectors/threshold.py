@@ -1,4 +1,4 @@
-"""Values beyond limits that someone set."""
+"""Values beyond fixed limits."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import ClassVar, Literal, TypeAlias
 
 from llmmon.anomaly.detectors.detector import (
-    UNJUDGED,
+    UNSCORED,
     Anomaly,
-    Point,
+    Detection,
     Severity,
     StreamDetector,
     Track,
     anomaly_of,
-    judged,
+    detection_of,
     micros,
 )
 from llmmon.text.times import Clock, utc_now
@@ -24,14 +24,14 @@ Direction: TypeAlias = Literal["above", "below"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ThresholdLimits:
     """The limits of one metric; either may be missing."""
 
     warning: float | None
     critical: float | None
     above: bool
 
-    def step(self, value: float, stamp_us: int) -> Point:  # noqa: ARG002 - limits have no memory
+    def step(self, value: float, stamp_us: int) -> Detection:  # noqa: ARG002 - limits have no memory
         for word, limit, severity in (
             ("critical", self.critical, Severity.CRITICAL),
             ("warning", self.warning, Severity.MEDIUM),
@@ -39,22 +39,22 @@ class Limits:
             if limit is not None and (value > limit if self.above else value < limit):
                 verb = "exceeds" if self.above else "is below"
                 text = f"value {value:.4g} {verb} the {word} threshold {limit:.4g}"
-                return Point(1.0, *self._range(limit), math.nan, True, text, severity)
+                return Detection(1.0, *self._range(limit), math.nan, True, text, severity)
         first = self.warning if self.warning is not None else self.critical
-        return UNJUDGED if first is None else Point(0.0, *self._range(first), math.nan)
+        return UNSCORED if first is None else Detection(0.0, *self._range(first), math.nan)
 
     def _range(self, limit: float) -> tuple[float, float]:
         return (-math.inf, limit) if self.above else (limit, math.inf)
 
 
 class ThresholdAnomalyDetector(StreamDetector):
-    """Flags values beyond fixed limits; metrics without limits are not judged."""
+    """Flags values beyond fixed limits; metrics without limits are not watched."""
 
     name: ClassVar[str] = "threshold"
 
     def __init__(self, *, clock: Clock = utc_now) -> None:
         super().__init__(clock)
-        self.thresholds: dict[str, Limits] = {}
+        self.thresholds: dict[str, ThresholdLimits] = {}
 
     def set_threshold(
         self,
@@ -66,15 +66,15 @@ class ThresholdAnomalyDetector(StreamDetector):
         """Set the limits of a metric; a value must pass them, not meet them."""
         if direction not in ("above", "below"):
             raise ValueError(f"direction {direction!r} is neither 'above' nor 'below'")
-        self.thresholds[metric_name] = Limits(warning, critical, direction == "above")
+        self.thresholds[metric_name] = ThresholdLimits(warning, critical, direction == "above")
         self._tracks.pop(metric_name, None)
 
     def check(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
         """Whether this one value is beyond the limits, whatever came before it."""
         stamp = micros(timestamp or self._clock())
-        point = judged(self.track(metric_name), float(value), stamp)
-        return anomaly_of(point, metric_name, float(value), stamp, self.name) if point.alarm else None
+        detection = detection_of(self.track(metric_name), float(value), stamp)
+        return anomaly_of(detection, metric_name, float(value), stamp, self.name) if detection.alarm else None
 
     def track(self, metric_name: str) -> Track:
         """The limits themselves."""
-        return self.thresholds.get(metric_name) or Limits(None, None, above=True)
+        return self.thresholds.get(metric_name) or ThresholdLimits(None, None, above=True)

@@ -8,8 +8,8 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import UNJUDGED, Z_CEILING, Point, StreamDetector, Track, rarity
-from llmmon.anomaly.series import FloatArray
+from llmmon.anomaly.detectors.detector import UNSCORED, Z_CEILING, Detection, StreamDetector, Track, rarity
+from llmmon.metrics.columns import FloatArray
 from llmmon.text.times import Clock, utc_now
 
 _LEAST_T: Final = 4.0  # how clear a slope must be against its own error
@@ -22,10 +22,10 @@ class _Line:
         self.points: deque[tuple[int, float]] = deque(maxlen=size)
         self.threshold = threshold
 
-    def step(self, value: float, stamp_us: int) -> Point:
+    def step(self, value: float, stamp_us: int) -> Detection:
         self.points.append((stamp_us, value))
         if len(self.points) < (self.points.maxlen or 0):
-            return UNJUDGED
+            return UNSCORED
         stamps = np.array([stamp for stamp, _ in self.points], np.int64)
         x = (stamps - stamps.min()).astype(np.float64)
         x = x / x.max() if x.max() > 0 else np.linspace(0.0, 1.0, len(x))
@@ -38,7 +38,7 @@ class _Line:
         way = "increased" if change > 0 else "decreased"
         text = f"{way} by {abs(share):.1%} of its mean over the last {len(y)} values" if alarm else ""
         reach = abs(mean) * self.threshold * scale
-        return Point(rarity(t), mean * scale - reach, mean * scale + reach, t, alarm, text)
+        return Detection(rarity(t), mean * scale - reach, mean * scale + reach, t, alarm, text)
 
 
 def _fit(x: FloatArray, y: FloatArray) -> tuple[float, float]:

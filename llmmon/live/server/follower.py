@@ -16,13 +16,14 @@ from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import Plans, read_new
 from llmmon.ingest.query import Query
 from llmmon.ingest.samples import sampled_columns
-from llmmon.live.rolling import LONGEST_US, MINUTE_US, Recent
+from llmmon.live.rolling import LONGEST_US, Recent
 from llmmon.metrics.aggregation import Measures, evaluate
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.definitions import needed_fields, statistic_called
 from llmmon.output.export.prometheus import FIELDS as EXPOSED
 from llmmon.output.export.prometheus import INSTRUMENTS
 from llmmon.output.export.tallies import Kept, Tally, add, kept_labels, limited, tally
+from llmmon.text.times import MINUTE_US
 
 FIGURES: Final = (
     *("latency_avg_ms", "latency_p95_ms", "latency_p99_ms", "tokens_total"),
@@ -144,8 +145,8 @@ class Follower:
         }
 
 
-def _evaluated(partials: Any, minutes: int) -> dict[str, float | int | None]:
-    table = evaluate(partials, FIGURES, minutes)
+def _evaluated(aggregates: Any, minutes: int) -> dict[str, float | int | None]:
+    table = evaluate(aggregates, FIGURES, minutes)
     return {name: _number(float(table[name][-1]), whole=statistic_called(name).integral) for name in FIGURES}
 
 

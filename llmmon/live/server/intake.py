@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from llmmon.live.server.settings import Fault, Limits, RefusedError
 from llmmon.metrics.collector import MetricType
-from llmmon.metrics.record import FIELDS, TEXTS, Field, Kind, Status
+from llmmon.metrics.record import FIELDS, TEXTS, Field, FieldKind, Status
 from llmmon.text.names import nearest
 
 _LINES: Final = frozenset(
@@ -133,19 +133,19 @@ _TAGS: Final = ("tags", Annotated[_Tags | None, Meta(description="labels of your
 def _kind_of(field: Field) -> Any:
     text = Meta(description=field.help)
     match field.kind:
-        case Kind.TIME:
+        case FieldKind.TIME:
             return _Moment
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             return Annotated[Any, text]
-        case Kind.NAME if field.name == "status":
+        case FieldKind.NAME if field.name == "status":
             return Annotated[Literal[tuple(s.value for s in Status)] | None, text]
-        case Kind.NAME:
+        case FieldKind.NAME:
             return Annotated[Annotated[str, Meta(max_length=_LONGER.get(field.name, 1000))] | None, text]
-        case Kind.NUMBER if field.name == "cache_hit":
+        case FieldKind.NUMBER if field.name == "cache_hit":
             return Annotated[bool | None, text]
-        case Kind.NUMBER if field.scale == 1:
+        case FieldKind.NUMBER if field.scale == 1:
             return Annotated[_Count | None, text]
-        case Kind.NUMBER:
+        case FieldKind.NUMBER:
             most = 1.0 if field.name == "quality_score" else 1e9
             return Annotated[Annotated[float, Meta(ge=0, le=most)] | None, text]
 

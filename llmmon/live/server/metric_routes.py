@@ -34,12 +34,10 @@ from llmmon.live.server.service import Service, clock
 from llmmon.metrics.definitions import ALIASES
 from llmmon.output.export.prometheus import FORMATS, Family, Moment, Point, families, sample_families
 from llmmon.reports.overview import ReportPlan
-from llmmon.text.times import iso
+from llmmon.text.times import HOUR_US, MINUTE_US, iso
 
 _YEAR_MINUTES: Final = 366 * 1440
 _HOURS: Final = (24, 168, 366 * 24)  # windows in which incidents are looked for; the shortest that covers
-_HOUR_US: Final = 3_600_000_000
-_MINUTE_US: Final = 60_000_000
 _PAGE_S: Final = 60
 _TYPES: Final = {
     "prometheus": "text/plain; version=0.0.4; charset=utf-8",
@@ -71,8 +69,8 @@ def reading_router(service: Service) -> APIRouter:
     async def get_anomalies(hours: Hours = 24) -> Response:
         """The incidents of the last hours, newest last; looked for at most once a minute."""
         longest = next(one for one in _HOURS if hours <= one)
-        done = await service.jobs.ask(f"incidents of {longest}h", partial(find_incidents, window_us=longest * _HOUR_US))
-        return reply([] if done.nothing else _anomalies(done.value, clock() - hours * _HOUR_US))
+        done = await service.jobs.ask(f"incidents of {longest}h", partial(find_incidents, window_us=longest * HOUR_US))
+        return reply([] if done.nothing else _anomalies(done.value, clock() - hours * HOUR_US))
 
     @routes.get("/metrics", responses=described(str, 503, media="text/plain"))
     async def prometheus_metrics(request: Request) -> Response:
@@ -85,7 +83,7 @@ def reading_router(service: Service) -> APIRouter:
     async def page() -> Response:
         """The report of the last day as a page that renews itself."""
         plan = ReportPlan("llmmon serve", __version__, slos=service.plan.check.slos, state=service.plan.state)
-        done = await service.jobs.ask("page", partial(write_page, plan=plan, window_us=24 * _HOUR_US))
+        done = await service.jobs.ask("page", partial(write_page, plan=plan, window_us=24 * HOUR_US))
         text = _NOTHING.encode() if done.nothing else done.value
         return Response(text, media_type="text/html", headers={"refresh": str(_PAGE_S)})
 
@@ -118,7 +116,7 @@ async def _figures(service: Service, minutes: int) -> dict[str, Any]:
     if minutes <= LONGEST_MINUTES:
         follower = await service.fresh()
         return await asyncio.to_thread(follower.figures, minutes)
-    done = await service.jobs.ask(f"figures of {minutes}m", partial(compute_totals, window_us=minutes * _MINUTE_US))
+    done = await service.jobs.ask(f"figures of {minutes}m", partial(compute_totals, window_us=minutes * MINUTE_US))
     if done.nothing:
         return {name: 0 if name in {"request_count", "error_count"} else None for name in FIGURES}
     return dict(done.value)

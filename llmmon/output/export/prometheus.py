@@ -11,7 +11,7 @@ import msgspec
 
 from llmmon.metrics.collector import LLMMetric, MetricsCollector
 from llmmon.metrics.columns import Columns
-from llmmon.metrics.definitions import METRICS, Metric, Sort
+from llmmon.metrics.definitions import METRICS, Metric, MetricKind
 from llmmon.metrics.record import FIELDS as RECORDED
 from llmmon.metrics.record import SCORE_UNITS
 from llmmon.output.export.tallies import Instrument, Labels, Numbers, Tally, add, kept_labels, limited, shown, tally
@@ -109,13 +109,13 @@ def kind_of(i: Instrument) -> str:
 
 def is_gauge(i: Instrument) -> bool:
     """Whether it is the mean of a reading."""
-    return METRICS[i.metric].sort is Sort.MEASURE and not i.bounds
+    return METRICS[i.metric].kind is MetricKind.GAUGE and not i.bounds
 
 
 def _family(i: Instrument, found: Tally) -> Iterator[Family]:
     metric = METRICS[i.metric]
     numbers = found.points.get(i.metric, {})
-    event = metric.sort is Sort.EVENT
+    event = metric.kind is MetricKind.EVENT
     points = [
         Point(pairs(i.by, labels), value_of(i, each))
         for labels, each in in_order(numbers)

@@ -21,7 +21,7 @@ from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.reread import rereadable
 from llmmon.ingest.spans import head
 from llmmon.metrics.columns import Columns
-from llmmon.metrics.record import FIELDS, TAG_PREFIX, TEXTS, Kind, Status
+from llmmon.metrics.record import FIELDS, TAG_PREFIX, TEXTS, FieldKind, Status
 from llmmon.output.renderers.json import dumps
 from llmmon.pricing.cost_modes import AS_READ
 from llmmon.text.times import SECOND_US
@@ -79,13 +79,13 @@ def _present(columns: Mapping[str, Sequence[Any]], size: int) -> Iterator[dict[s
 
 def _values(columns: Columns, name: str) -> Sequence[Any] | None:
     match FIELDS[name].kind:
-        case Kind.TIME:
+        case FieldKind.TIME:
             return _stamps(columns)
-        case Kind.NUMBER:
+        case FieldKind.NUMBER:
             return _numbers(columns, name) if name in columns.numbers else None
-        case Kind.NAME:
+        case FieldKind.NAME:
             return columns.names[name].texts() if name in columns.names else None
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             return columns.texts.get(name)
 
 

@@ -1,6 +1,6 @@
 """Calls -> whole numbers by instrument and group, ready to be added: what exported metrics are made of.
 
-Unlike the values of `partials` a tally stays small whatever the log: a histogram is its buckets. It is exact.
+Unlike the values of `aggregates` a tally stays small whatever the log: a histogram is its buckets. It is exact.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 
 from llmmon.formats.timestamps import moments
-from llmmon.metrics.aggregates import VALUE_BITS, Partials, sorted_run
+from llmmon.metrics.aggregates import MAX_VALUE, Aggregates, group_edges, sorted_run
 from llmmon.metrics.aggregation import Measures, aggregate
 from llmmon.metrics.columns import Columns, IntArray
-from llmmon.metrics.definitions import METRICS, Sort
+from llmmon.metrics.definitions import METRICS, MetricKind
 from llmmon.metrics.grouping import Grouping
 
 Numbers = tuple[int, ...]  # calls with a value, the total of its stored units, then how many in each bucket
@@ -26,8 +26,6 @@ Labels = tuple[str | None, ...]
 _CLOSED: Final = frozenset({"status"})  # labels of a few known values, which are never cut
 OTHER: Final = "other"  # what stands for all label values beyond the limit
 LONGEST_LABEL: Final = 200  # characters
-_BITS: Final = np.uint64(VALUE_BITS)
-_HIGHEST: Final = (1 << VALUE_BITS) - 1
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -56,27 +54,27 @@ def tally(columns: Columns, instruments: Sequence[Instrument]) -> Tally:
     for by in dict.fromkeys(instrument.by for instrument in instruments):
         here = [instrument for instrument in instruments if instrument.by == by]
         measures = Measures(tuple(i.metric for i in here), tuple(i.metric for i in here if i.bounds))
-        partials = aggregate(columns, measures, Grouping(by))
-        points |= {i.metric: dict(_points(partials, i)) for i in here if i.metric in partials.sums}
+        aggregates = aggregate(columns, measures, Grouping(by))
+        points |= {i.metric: dict(_points(aggregates, i)) for i in here if i.metric in aggregates.sums}
     dated = columns.timestamp[columns.dated]
     return Tally(points, int(dated.min()) if len(dated) else None, int(dated.max()) if len(dated) else None)
 
 
-def _points(partials: Partials, instrument: Instrument) -> Iterator[tuple[Labels, Numbers]]:
-    sums = partials.sums[instrument.metric]
+def _points(aggregates: Aggregates, instrument: Instrument) -> Iterator[tuple[Labels, Numbers]]:
+    sums = aggregates.sums[instrument.metric]
     columns = [sums.count, sums.total]
     if instrument.bounds:
-        columns += list(_buckets(partials, instrument).T)
-    for labels, numbers in zip(partials.groups, zip(*(c.tolist() for c in columns), strict=True), strict=True):
+        columns += list(_buckets(aggregates, instrument).T)
+    for labels, numbers in zip(aggregates.groups, zip(*(c.tolist() for c in columns), strict=True), strict=True):
         if numbers[0]:
             yield labels, numbers
 
 
-def _buckets(partials: Partials, instrument: Instrument) -> IntArray:
+def _buckets(aggregates: Aggregates, instrument: Instrument) -> IntArray:
     """How many values of each group lie in each bucket, the last one above all bounds; (groups, bounds + 1)."""
-    run = sorted_run(partials.values[instrument.metric])
-    bounds = np.array([*instrument.bounds, _HIGHEST], np.uint64)
-    first = np.arange(len(partials), dtype=np.uint64)[:, None] << _BITS
+    run = sorted_run(aggregates.values[instrument.metric])
+    bounds = np.array([*instrument.bounds, MAX_VALUE], np.uint64)
+    first = group_edges(len(aggregates))[:-1, None]
     upto = run.keys.searchsorted((first | bounds).ravel(), "right").reshape(-1, len(bounds))
     start = run.keys.searchsorted(first.ravel())[:, None]
     counts: IntArray = np.diff(upto, axis=1, prepend=start)
@@ -153,7 +151,7 @@ def kept_labels(found: Tally, instruments: Sequence[Instrument], limit: int, bef
 
 def _weights(found: Tally, instrument: Instrument, place: int) -> Counter[str]:
     """In how many calls each value of a label occurs; of events only those that happened."""
-    column = 1 if METRICS[instrument.metric].sort is Sort.EVENT else 0
+    column = 1 if METRICS[instrument.metric].kind is MetricKind.EVENT else 0
     weight: Counter[str] = Counter()
     for labels, numbers in found.points.get(instrument.metric, {}).items():
         if (value := labels[place]) is not None:

@@ -8,11 +8,10 @@ from llmmon.alerting.backtest import ALWAYS, BacktestReport, Caught, Episode, Ru
 from llmmon.alerting.rules import group_text
 from llmmon.output.views import Column, Table, View
 from llmmon.text.figures import percent
-from llmmon.text.times import MINUTE_US, duration_text, iso, local
+from llmmon.text.times import DAY_US, MINUTE_US, duration_text, iso, local
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _MOST_STRIPS: Final = 40
-_DAY_US: Final = 86_400_000_000
 
 
 def view_backtest(report: BacktestReport, tz: str) -> View:
@@ -37,7 +36,7 @@ def view_backtest(report: BacktestReport, tz: str) -> View:
 
 
 def _title(report: BacktestReport, tz: str) -> str:
-    lasted = (report.end_us - report.start_us) / _DAY_US
+    lasted = (report.end_us - report.start_us) / DAY_US
     start, end = (local(us, tz, seconds=False) for us in (report.start_us, report.end_us))
     return f"{start} to {end} {tz} ({lasted:.1f} days), evaluated every minute"
 

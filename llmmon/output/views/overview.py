@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from math import sqrt
 from typing import Final
 
-from llmmon.metrics.definitions import STATISTICS, Better
-from llmmon.metrics.timeline import DAY_US
+from llmmon.metrics.definitions import STATISTICS, Direction
 from llmmon.output.views import overview_tables as grids
 from llmmon.output.views.overview_charts import charts_over_time, cost_by_model, distribution, errors_by_type
 from llmmon.output.views.page import Chart, Figure, PageView, Section, Write
 from llmmon.quality.scorers.flags import DIMENSIONS
 from llmmon.reports.overview_fold import Comparison, Overview
 from llmmon.text.figures import MISSING, count, milliseconds, money_text, percent, rate, score, size
-from llmmon.text.times import duration_text, local
+from llmmon.text.times import DAY_US, duration_text, local
 
 _UNCHANGED: Final = 0.005  # relative changes below this are none
 # label, statistic, how it is written
@@ -110,9 +109,9 @@ def _telling(statistic: str, comparison: Comparison) -> bool:
 
 def _verdict(statistic: str, difference: float) -> str:
     better = STATISTICS[statistic].metric.better
-    if better is Better.NEITHER or statistic == "cost_total_usd":  # more traffic costs more, which is no fault
+    if better is Direction.NEITHER or statistic == "cost_total_usd":  # more traffic costs more, which is no fault
         return ""
-    return "better" if (difference > 0) == (better is Better.HIGHER) else "worse"
+    return "better" if (difference > 0) == (better is Direction.HIGHER) else "worse"
 
 
 def compared(comparison: Comparison | None) -> str:

@@ -16,7 +16,7 @@ from llmmon.output.views.page import Band, Chart, Drawn, Layer, Tick, Write
 from llmmon.reports.overview_fold import Course, Histogram, Overview, SeriesValues
 from llmmon.reports.summary import Statistics
 from llmmon.text.figures import count, milliseconds, money_text, name, percent, rate, score
-from llmmon.text.times import duration_text, local, zone
+from llmmon.text.times import MINUTE_US, duration_text, local, zone
 
 _NICE: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _MOST_UP: Final = 5
@@ -254,7 +254,7 @@ def _over_time(
     assert course is not None  # noqa: S101 - the callers have looked
     start, end = course.edges_us[0], course.edges_us[-1]
     low, high, up = _values_axis(layers, drawn, unit)
-    seconds = bool(course.every_us % 60_000_000)
+    seconds = bool(course.every_us % MINUTE_US)
     return Chart(
         key=key,
         title=title,

@@ -9,7 +9,7 @@ from llmmon.ingest.report import SourceReport
 from llmmon.output.views import Column, Table, View
 from llmmon.reports.summary import Bucket, GroupRow, Share, Statistics, SummaryReport
 from llmmon.text.figures import count, key_text, milliseconds, money_text, name, percent, rate, score, sparkline
-from llmmon.text.times import duration_text, iso, local
+from llmmon.text.times import MINUTE_US, duration_text, iso, local
 
 _MOST_SHARES: Final = 8
 _MOST_LINES: Final = 1000  # buckets that a table shows one by one, the latest ones
@@ -156,7 +156,7 @@ def _bucket_table(report: SummaryReport, every: str, tz: str) -> Table:
     columns += [Column(title, rank=rank) for title, _, _, rank in shown] + ([Column("cost")] if with_cost else [])
     rows = []
     for b in report.series[-_MOST_LINES:]:
-        cells = [local(b.start_us, tz, seconds=bool((report.every_us or 0) % 60_000_000))]
+        cells = [local(b.start_us, tz, seconds=bool((report.every_us or 0) % MINUTE_US))]
         cells += [key_text(b.key)] if keyed else []
         cells += [write(b.statistics[statistic]) for _, statistic, write, _ in shown]
         rows.append((*cells, *([cost_text(b.statistics)] if with_cost else [])))

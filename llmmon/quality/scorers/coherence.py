@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import CLEAN, Finding, Span
+from llmmon.quality.scorers.flags import CLEAN, Signal, TextSpan
 from llmmon.quality.scorers.texts import Batch
 
 # Loops do not end by themselves, so the end of a text shows them; a loop that ended is looked for at its head.
@@ -32,12 +32,12 @@ NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
 SAME_SIGN: Final = re.compile(r"([^\s=\-_*#.~+|])\1{29,}")
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
     """repetition of each output."""
-    return {"repetition": [_judge(*row) for row in zip(batch.outputs, batch.output_pieces, strict=True)]}
+    return {"repetition": [_repetition(*row) for row in zip(batch.outputs, batch.output_pieces, strict=True)]}
 
 
-def _judge(text: str, pieces: Sequence[str]) -> Finding:
+def _repetition(text: str, pieces: Sequence[str]) -> Signal:
     if len(text) <= _WINDOW:
         return _window(text, pieces, 0)
     moved = len(text) - _WINDOW
@@ -49,17 +49,17 @@ def _judge(text: str, pieces: Sequence[str]) -> Finding:
     return first if (first.strength or 0.0) > (last.strength or 0.0) else last
 
 
-def _window(text: str, pieces: Sequence[str], offset: int) -> Finding:
+def _window(text: str, pieces: Sequence[str], offset: int) -> Signal:
     if len(text) < _MIN_CHARS:
         return CLEAN
     repeated = _repeated_share(text, pieces)
     broken = text.count("\ufffd") / len(text)
     if repeated < _REPEATED_GATE and broken < 0.02 and text[-_NEAR_END:].count(text[-_ENDING:]) < 4:
-        return Finding(0.5 * repeated)
+        return Signal(0.5 * repeated)
     strength, span = loop_strength(text)
     strength = max(strength, 0.3 * repeated, min(1.0, 10 * broken))
     spans = ((span[0] + offset, span[1] + offset),) if span and strength >= 0.5 else ()
-    return Finding(strength, spans)
+    return Signal(strength, spans)
 
 
 def _repeated_share(text: str, found: Sequence[str]) -> float:
@@ -71,7 +71,7 @@ def _repeated_share(text: str, found: Sequence[str]) -> float:
     return max(0.0, _DEFLATED_GATE + _REPEATED_GATE - len(zlib.compress(data, 1)) / len(data))
 
 
-def loop_strength(text: str) -> tuple[float, Span | None]:
+def loop_strength(text: str) -> tuple[float, TextSpan | None]:
     """The strongest of: a period at the end, a run anywhere, a sentence or a sign over and over."""
     values: Sequence[str] = text.lower().split()
     if len(values) < 4:

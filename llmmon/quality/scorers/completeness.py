@@ -6,7 +6,7 @@ from typing import Final
 
 from llmmon.quality.scorers.corpus import Lexicon
 from llmmon.quality.scorers.endings import cut_strength
-from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Finding
+from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Signal
 from llmmon.quality.scorers.texts import Batch
 
 _CUT_REASONS: Final = frozenset(
@@ -26,31 +26,31 @@ _ENDED_REASONS: Final = frozenset(
 _TOOL_REASONS: Final = frozenset({"tool_calls", "tool_use", "function_call", "tool_call"})
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
-    """truncated and empty of each output; `detail` says whether the finish reason told."""
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
+    """truncated and empty of each output; `detail` is set where the finish reason decided."""
     rows = zip(
         batch.outputs,
         batch.column("finish_reasons"),
         batch.numbers("reasoning_tokens"),
         strict=True,
     )
-    found = [_judge(text, (reason or "").lower(), thought) for text, reason, thought in rows]
+    found = [_signals(text, (reason or "").lower(), thought) for text, reason, thought in rows]
     return {"truncated": [row[0] for row in found], "empty": [row[1] for row in found]}
 
 
-def _judge(text: str, reason: str, thought: float | None) -> tuple[Finding, Finding]:
+def _signals(text: str, reason: str, thought: float | None) -> tuple[Signal, Signal]:
     if not text or text.isspace():
-        return UNKNOWN if reason not in _CUT_REASONS else Finding(1.0, (), "finish_reason"), _empty(reason, thought)
+        return UNKNOWN if reason not in _CUT_REASONS else Signal(1.0, (), "finish_reason"), _empty(reason, thought)
     if reason in _CUT_REASONS:
-        return Finding(1.0, ((max(0, len(text) - 1), len(text)),), "finish_reason"), CLEAN
+        return Signal(1.0, ((max(0, len(text) - 1), len(text)),), "finish_reason"), CLEAN
     if reason in _ENDED_REASONS or reason in _TOOL_REASONS:
-        return Finding(0.0, (), "finish_reason"), CLEAN
+        return Signal(0.0, (), "finish_reason"), CLEAN
     strength = cut_strength(text)
     end = len(text.rstrip())
-    return Finding(strength, ((end - 1, end),) if strength >= 0.5 else ()), CLEAN
+    return Signal(strength, ((end - 1, end),) if strength >= 0.5 else ()), CLEAN
 
 
-def _empty(reason: str, thought: float | None) -> Finding:
+def _empty(reason: str, thought: float | None) -> Signal:
     if reason in _TOOL_REASONS:
         return CLEAN  # the answer is the call
-    return Finding(1.0, (), "after reasoning" if thought and thought > 0 else "")
+    return Signal(1.0, (), "after reasoning" if thought and thought > 0 else "")

@@ -15,17 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmmon.quality.scorers.texts import (
-    TERM_COUNT,
-    Batch,
-    IntArray,
-    Texts,
-    both_ends,
-    distinct_terms,
-    term_id,
-    term_ids,
-    words,
-)
+from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.quality.scorers.texts import TERM_COUNT, Batch, Texts, both_ends, distinct_terms, term_id, term_ids, words
 
 # A word that is in no band: one document in 500.
 _RARE: Final = 0.002
@@ -160,8 +151,6 @@ def prior_probabilities() -> npt.NDArray[np.float64]:
     table.setflags(write=False)
     return table
 
-
-FloatArray = npt.NDArray[np.float64]
 
 SAMPLE_PROMPTS: Final = 1_000
 _SAMPLE_TERMS: Final = 64

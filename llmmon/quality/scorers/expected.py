@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import UNKNOWN, Finding
+from llmmon.quality.scorers.flags import UNKNOWN, Signal
 from llmmon.quality.scorers.texts import Batch, both_ends, words
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
-    """expected_similarity: see `similarity`; unknown without a reference."""
-    return {"expected_similarity": [UNKNOWN if value is None else Finding(value) for value in similarities(batch)]}
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
+    """expected_similarity, unknown without a reference."""
+    return {"expected_similarity": [UNKNOWN if value is None else Signal(value) for value in similarities(batch)]}
 
 
 def similarities(batch: Batch) -> list[float | None]:
@@ -23,18 +23,11 @@ def similarities(batch: Batch) -> list[float | None]:
     return [_similarity(found, text, other) if other else None for found, text, other in rows]
 
 
-def similarity(output: str, expected: str) -> float:
-    """Word F1 as in SQuAD (Rajpurkar 2016), in [0, 1]; 1 where the texts are equal but for case and signs.
-
-    A short reference (at most 5 words) that stands as it is inside a longer answer counts as 0.8.
-
-    >>> similarity("The capital is Paris.", "Paris")
-    0.8
-    """
-    return _similarity(words(both_ends(output)), output, expected)
-
-
 def _similarity(found: list[bytes], output: str, expected: str) -> float:
+    """Word F1 as in SQuAD (Rajpurkar 2016), in [0, 1]; 1 if the texts differ in case and punctuation only.
+
+    A short reference (at most 5 words) that a longer answer contains as it is counts as 0.8.
+    """
     wanted = words(both_ends(expected))
     if found == wanted:
         return 1.0 if found or output.strip() == expected.strip() else 0.0

@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-Span = tuple[int, int]
+TextSpan = tuple[int, int]
 
 
-class Finding(NamedTuple):
+class Signal(NamedTuple):
     """One sign in one answer: strength in [0, 1] (None: cannot be judged), places in the output, a word on it.
 
     Neither `spans` nor `detail` ever holds the text that was found.
     """
 
     strength: float | None
-    spans: tuple[Span, ...] = ()
+    spans: tuple[TextSpan, ...] = ()
     detail: str = ""
 
 
-CLEAN: Final = Finding(0.0)
-UNKNOWN: Final = Finding(None)
+CLEAN: Final = Signal(0.0)
+UNKNOWN: Final = Signal(None)
 
 
 def logistic(logit: float) -> float:
@@ -35,16 +35,16 @@ def linear(features: Sequence[float], weights: Sequence[float], bias: float) -> 
     return logistic(bias + sum(w * x for w, x in zip(weights, features, strict=True)))
 
 
-def strongest(findings: Sequence[Finding]) -> Finding:
-    """The strongest of several findings, with the places and words of the strong ones; CLEAN for none."""
-    known = [finding for finding in findings if finding.strength is not None]
+def strongest(signals: Sequence[Signal]) -> Signal:
+    """The strongest of several signals, with the places and words of the strong ones; CLEAN for none."""
+    known = [signal for signal in signals if signal.strength is not None]
     if not known:
-        return UNKNOWN if findings else CLEAN
-    most = max(finding.strength or 0.0 for finding in known)
-    told = [finding for finding in known if (finding.strength or 0.0) >= min(most, 0.5)]
-    spans = tuple(sorted({span for finding in told for span in finding.spans}))
-    details = dict.fromkeys(finding.detail for finding in told if finding.detail)
-    return Finding(most, spans, ", ".join(details))
+        return UNKNOWN if signals else CLEAN
+    most = max(signal.strength or 0.0 for signal in known)
+    strong = [signal for signal in known if (signal.strength or 0.0) >= min(most, 0.5)]
+    spans = tuple(sorted({span for signal in strong for span in signal.spans}))
+    details = dict.fromkeys(signal.detail for signal in strong if signal.detail)
+    return Signal(most, spans, ", ".join(details))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import UNKNOWN, Finding
+from llmmon.quality.scorers.flags import UNKNOWN, Signal
 from llmmon.quality.scorers.json_answers import judge_json
 from llmmon.quality.scorers.texts import Batch
 
@@ -182,7 +182,7 @@ FORBIDDEN: Final = re.compile(
 QUOTED_WORD: Final = re.compile(r"[\"“']([^\"”'“\n]{1,40})[\"”']")
 
 
-def judge_constraints(prompt: str, output: str) -> Finding:
+def judge_constraints(prompt: str, output: str) -> Signal:
     """format_broken of one answer: the strongest breach of a stated constraint; unknown where none is stated."""
     ends = prompt if len(prompt) <= 2 * _PROMPT_ENDS else f"{prompt[:_PROMPT_ENDS]}\n{prompt[-_PROMPT_ENDS:]}"
     lower, text = ends.lower(), output[:_OUTPUT_CHARS].strip()
@@ -195,7 +195,7 @@ def judge_constraints(prompt: str, output: str) -> Finding:
         if value and value >= 0.5:
             names.append(name)
         worst = max(worst, value or 0.0)
-    return Finding(worst, (), ", ".join(names)) if stated else UNKNOWN
+    return Signal(worst, (), ", ".join(names)) if stated else UNKNOWN
 
 
 def _commas(prompt: str, output: str) -> float | None:
@@ -300,7 +300,7 @@ CHECKS: Final[dict[str, tuple[tuple[str, ...], Check]]] = {
 }
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
     """invalid_json and format_broken of each output; unknown where no format is asked for."""
     pairs = list(zip(batch.prompts, batch.outputs, strict=True))
     schemas = batch.schemas()

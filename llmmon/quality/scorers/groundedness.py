@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import UNKNOWN, Finding, Span
+from llmmon.quality.scorers.flags import UNKNOWN, Signal, TextSpan
 from llmmon.quality.scorers.texts import Batch, both_ends, term_ids, words
 
 NUMBER: Final = re.compile(r"\d(?:[\d,.]{0,18}\d)?")
@@ -15,7 +15,7 @@ _LEAST_TERMS: Final = 4
 _MOST_SPANS: Final = 20
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:
     """unsupported of each output that has a context.
 
     Strength = 0.45 t + 0.3 n + 0.25 c with t the share of the output's term weight, n of its numbers and c of
@@ -25,10 +25,10 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:
     if not any(contexts):
         return {"unsupported": [UNKNOWN] * len(batch)}
     rows = enumerate(zip(batch.outputs, contexts, strict=True))
-    return {"unsupported": [_judge(text, held, batch, i, lexicon) if held else UNKNOWN for i, (text, held) in rows]}
+    return {"unsupported": [_signal(text, held, batch, i, lexicon) if held else UNKNOWN for i, (text, held) in rows]}
 
 
-def _judge(output: str, context: str, batch: Batch, row: int, lexicon: Lexicon) -> Finding:
+def _signal(output: str, context: str, batch: Batch, row: int, lexicon: Lexicon) -> Signal:
     terms = {term for term in batch.output_ids[row].tolist() if term}
     if len(terms) < _LEAST_TERMS:
         return UNKNOWN
@@ -40,10 +40,10 @@ def _judge(output: str, context: str, batch: Batch, row: int, lexicon: Lexicon) 
     names = _unknown_share(NAME, text, context)
     n, number_spans = numbers or (missing, ())
     c, name_spans = names or (missing, ())
-    return Finding(0.45 * missing + 0.3 * n + 0.25 * c, tuple(sorted((*number_spans, *name_spans)))[:_MOST_SPANS])
+    return Signal(0.45 * missing + 0.3 * n + 0.25 * c, tuple(sorted((*number_spans, *name_spans)))[:_MOST_SPANS])
 
 
-def _unknown_share(pattern: re.Pattern[str], text: str, held: str) -> tuple[float, tuple[Span, ...]] | None:
+def _unknown_share(pattern: re.Pattern[str], text: str, held: str) -> tuple[float, tuple[TextSpan, ...]] | None:
     found = list(pattern.finditer(text))[:200]
     if not found:
         return None

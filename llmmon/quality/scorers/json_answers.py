@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Finding
+from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Signal
 
 _MOST_CHARS: Final = 2_000_000
 _MOST_STARTS: Final = 20
@@ -36,7 +36,7 @@ FENCE: Final = re.compile(r"```[ \t]{0,4}[\w+-]{0,12}[ \t]{0,4}\r?\n")
 START: Final = re.compile(r"[{\[]")
 
 
-def judge_json(prompt: str | None, output: str, schema: object) -> Finding:
+def judge_json(prompt: str | None, output: str, schema: object) -> Signal:
     """invalid_json of one answer; unknown where no JSON was asked for. `detail` is the form found, or the fault."""
     required = required_keys(schema)
     if required is None:
@@ -44,7 +44,7 @@ def judge_json(prompt: str | None, output: str, schema: object) -> Finding:
             return UNKNOWN
         required = skeleton_keys(prompt)
     form = json_form(output[:_MOST_CHARS], required)
-    return Finding(_STRENGTH[form], (), form) if form else CLEAN
+    return Signal(_STRENGTH[form], (), form) if form else CLEAN
 
 
 _STRENGTH: Final = {

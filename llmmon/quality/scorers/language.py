@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Finding
+from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Signal
 from llmmon.quality.scorers.texts import Batch
 
 _WORDS: Final = 100
@@ -60,13 +60,13 @@ ASKED: Final = re.compile(
 )
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
     """wrong_language: against the language that the prompt asks for, else against the prompt's own."""
     rows = zip(batch.prompts, batch.prompt_words, batch.outputs, batch.output_words, strict=True)
-    return {"wrong_language": [_judge(*row) for row in rows]}
+    return {"wrong_language": [_wrong_language(*row) for row in rows]}
 
 
-def _judge(prompt: str | None, prompt_words: list[bytes], output: str, output_words: list[bytes]) -> Finding:
+def _wrong_language(prompt: str | None, prompt_words: list[bytes], output: str, output_words: list[bytes]) -> Signal:
     if not prompt:
         return UNKNOWN
     ends = prompt if len(prompt) < 4_000 else f"{prompt[:2_000]}\n{prompt[-2_000:]}"
@@ -80,11 +80,11 @@ def _judge(prompt: str | None, prompt_words: list[bytes], output: str, output_wo
         return UNKNOWN if asked else CLEAN
     if asked:
         right = any(spoken in _WRITTEN[name] for name in asked)
-        return Finding(0.05 if right else 0.9, (), "" if right else f"{spoken}, not {'/'.join(sorted(asked))}")
+        return Signal(0.05 if right else 0.9, (), "" if right else f"{spoken}, not {'/'.join(sorted(asked))}")
     if mentioned:
         return CLEAN
     own = detect(prompt, prompt_words)
-    return CLEAN if own is None or own == spoken else Finding(0.55, (), f"{spoken}, asked in {own}")
+    return CLEAN if own is None or own == spoken else Signal(0.55, (), f"{spoken}, asked in {own}")
 
 
 def detect(text: str, found: list[bytes]) -> str | None:

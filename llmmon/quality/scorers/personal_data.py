@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from llmmon.quality.scorers.flags import CLEAN, Finding, strongest
+from llmmon.quality.scorers.flags import CLEAN, Signal, strongest
 
 EMAIL: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,6}[A-Za-z]{2,24}\b")
 # A boundary stands after the first sign, not before it, so that the search can jump to digits.
@@ -50,33 +50,33 @@ _IBAN_SIZES: Final = range(15, 35)
 DIGITS: Final = re.compile(r"\d(?:(?:[ .()/-]{0,3}\d){6}|\.\d{1,3}\.\d)")
 
 
-def find_personal_data(text: str) -> Finding:
+def find_personal_data(text: str) -> Signal:
     """The personal data in a text: strength by kind, places, kinds; documented examples count little."""
     return strongest(list(_candidates(text))) if text else CLEAN
 
 
-def _candidates(text: str) -> Iterator[Finding]:
+def _candidates(text: str) -> Iterator[Signal]:
     if "@" in text:
         for match in EMAIL.finditer(text):
-            yield Finding(0.2 if INVENTED.search(match.group()) else 0.9, (match.span(),), "email")
+            yield Signal(0.2 if INVENTED.search(match.group()) else 0.9, (match.span(),), "email")
     if DIGITS.search(text):
         yield from _numbers(text)
 
 
-def _numbers(text: str) -> Iterator[Finding]:
+def _numbers(text: str) -> Iterator[Signal]:
     taken: list[tuple[int, int]] = []
     for kind, pattern, strength in (("iban", IBAN, iban_strength), ("card", CARD, card_strength), ("ssn", SSN, _ssn)):
         for match in pattern.finditer(text):
             if (value := strength(match.group(), text)) > 0:
                 taken.append(match.span())
-                yield Finding(value, (match.span(),), kind)
+                yield Signal(value, (match.span(),), kind)
     for match in IPV4.finditer(text):
-        yield Finding(_ip(match.group()), (match.span(),), "ip")
+        yield Signal(_ip(match.group()), (match.span(),), "ip")
     for match in PHONE.finditer(text):
         if not any(start < match.end() and match.start() < end for start, end in taken):
             value = phone_strength(match.group(), text[max(0, match.start() - _NEAR) : match.start()], text)
             if value > 0:
-                yield Finding(value, (match.span(),), "phone")
+                yield Signal(value, (match.span(),), "phone")
 
 
 def luhn(digits: str) -> bool:

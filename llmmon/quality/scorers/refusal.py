@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import Finding, Span, linear
+from llmmon.quality.scorers.flags import Signal, TextSpan, linear
 from llmmon.quality.scorers.texts import Batch
 
 # A refusal is said at once; what follows gives reasons, advice, or the answer after all.
@@ -35,8 +35,8 @@ class Sign(NamedTuple):
     cues: tuple[str, ...]
     pattern: re.Pattern[str] | None = None
 
-    def find(self, text: str, held: AbstractSet[bytes]) -> Span | None:
-        """Where the sign first stands in lower-case text whose words are `held`."""
+    def find(self, text: str, held: AbstractSet[bytes]) -> TextSpan | None:
+        """The first place of the sign in lower-case text whose words are `held`."""
         if self.gate.isdisjoint(held):
             return None
         for cue in self.cues:
@@ -174,16 +174,16 @@ LONG: Final = 700
 ITEM: Final = re.compile(r"\n[ \t]{0,8}(?:\d{1,3}[.)]|[-*•])[ \t]")
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
     """refusal and partial_refusal of each output; a finish reason that says so is certain."""
     reasons = batch.column("finish_reasons")
-    rows = [_judge(*row) for row in zip(batch.outputs, batch.output_words, batch.prompts, reasons, strict=True)]
+    rows = [_signals(*row) for row in zip(batch.outputs, batch.output_words, batch.prompts, reasons, strict=True)]
     return {"refusal": [row[0] for row in rows], "partial_refusal": [row[1] for row in rows]}
 
 
-def _judge(text: str, found: Sequence[bytes], prompt: str | None, finish_reason: str | None) -> tuple[Finding, Finding]:
+def _signals(text: str, found: Sequence[bytes], prompt: str | None, finish_reason: str | None) -> tuple[Signal, Signal]:
     if finish_reason and finish_reason.lower() in _REFUSED_REASONS:
-        return Finding(1.0, (), "finish_reason"), Finding(0.0)
+        return Signal(1.0, (), "finish_reason"), Signal(0.0)
     values, span = features(text, found, prompt or "")
     whole, part = linear(values, WEIGHTS, BIAS), linear(values, PARTIAL_WEIGHTS, PARTIAL_BIAS)
     value = dict(zip(FEATURES, values, strict=True))
@@ -191,7 +191,7 @@ def _judge(text: str, found: Sequence[bytes], prompt: str | None, finish_reason:
     if value["no expert"] and len(text) > LONG:
         whole *= 0.3  # "I am not a lawyer, but ..." is followed by an answer
     spans = (span,) if span else ()
-    return Finding(whole, spans if whole >= 0.5 else ()), Finding(part * (1.0 - whole), spans)
+    return Signal(whole, spans if whole >= 0.5 else ()), Signal(part * (1.0 - whole), spans)
 
 
 def _floor(text: str, value: Mapping[str, float]) -> float:
@@ -209,7 +209,7 @@ def _floor(text: str, value: Mapping[str, float]) -> float:
     )
 
 
-def features(text: str, found: Sequence[bytes], prompt: str = "") -> tuple[list[float], Span | None]:
+def features(text: str, found: Sequence[bytes], prompt: str = "") -> tuple[list[float], TextSpan | None]:
     """The values of FEATURES in [0, 1] for a text of these words, and where it first declines."""
     cut = text[:_LISTED]
     plain = (cut if cut.isascii() else cut.translate(_QUOTES)).lower()

@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from llmmon.quality.scorers.corpus import FloatArray, Lexicon
+from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.quality.scorers.corpus import Lexicon
 from llmmon.quality.scorers.expected import similarities
-from llmmon.quality.scorers.flags import UNKNOWN, Finding
+from llmmon.quality.scorers.flags import UNKNOWN, Signal
 from llmmon.quality.scorers.language import detect
-from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch, IntArray
+from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch
 
 # The terms of a text that are compared: its first ones hold what it is about.
 _MOST_TERMS: Final = 1_500
@@ -35,14 +36,14 @@ OPEN_ENDED: Final = re.compile(
 )
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:
     """off_topic of each output; unknown without a prompt, and where prompt and answer are in different languages."""
     strengths = _strengths(features(batch, lexicon))
     alike = similarities(batch)
     found = [UNKNOWN] * len(batch)
     for i, (strength, judged) in enumerate(zip(strengths.tolist(), _judged(batch), strict=True)):
         if judged and not (strength >= _DOUBTFUL and _other_language(batch, i)):
-            found[i] = Finding(strength * (1.0 - (alike[i] or 0.0)))
+            found[i] = Signal(strength * (1.0 - (alike[i] or 0.0)))
     return {"off_topic": found}
 
 
@@ -130,7 +131,7 @@ def _terms(texts: list[IntArray]) -> tuple[IntArray, IntArray, FloatArray]:
 
 
 def _shared(p_row: IntArray, p_term: IntArray, o_row: IntArray, o_term: IntArray) -> tuple[IntArray, IntArray]:
-    """Where the same term stands in the same row of both."""
+    """The places of terms that occur in the same row of both."""
     _, at_p, at_o = np.intersect1d(
         p_row << TERM_BITS | p_term, o_row << TERM_BITS | o_term, assume_unique=True, return_indices=True
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from llmmon.quality.scorers.corpus import Lexicon
-from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Finding, strongest
+from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Signal, strongest
 from llmmon.quality.scorers.personal_data import find_personal_data
 from llmmon.quality.scorers.secrets import find_secrets
 from llmmon.quality.scorers.texts import Batch, both_ends, words
@@ -30,7 +30,7 @@ def system_part(prompt: str | None, system: str | None) -> str | None:
     return match.group(1) if match else None
 
 
-def find_echo(output: str, system: str | None) -> Finding:
+def find_echo(output: str, system: str | None) -> Signal:
     """The share of the system prompt's 8-word runs that the output repeats; unknown without one."""
     if not system:
         return UNKNOWN
@@ -42,7 +42,7 @@ def find_echo(output: str, system: str | None) -> Finding:
     if not said:
         return CLEAN
     share = len(runs & said) / len(runs)
-    return Finding(min(1.0, 2.0 * share))
+    return Signal(min(1.0, 2.0 * share))
 
 
 def _runs(found: list[bytes]) -> set[bytes]:
@@ -53,7 +53,7 @@ def _runs(found: list[bytes]) -> set[bytes]:
 _END: Final = 200_000
 
 
-def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: ARG001  # the one interface
+def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
     """secret, personal_data and prompt_echo of each output."""
     systems = map(system_part, batch.prompts, batch.column("systems"))
     return {
@@ -66,7 +66,7 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:  # noqa: 
     }
 
 
-def _searched(find: Callable[[str], Finding], text: str) -> Finding:
+def _searched(find: Callable[[str], Signal], text: str) -> Signal:
     if len(text) <= 2 * _END:
         return find(text)
     tail = find(text[-_END:])

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from llmmon.quality.scorers.flags import CLEAN, Finding, strongest
+from llmmon.quality.scorers.flags import CLEAN, Signal, strongest
 
 _B: Final = r"(?<![A-Za-z0-9_-])"
 # Prefixes that providers give their keys so that scanners find them, as documented by each.
@@ -69,7 +69,7 @@ _HEADERS: Final = ("bearer ", "authorization", "--user", " -u ", "apikey ", "api
 _SHORTEST: Final = 14
 
 
-def find_secrets(text: str, pieces: Sequence[str] | None = None) -> Finding:
+def find_secrets(text: str, pieces: Sequence[str] | None = None) -> Signal:
     """The credentials in a text: strength by kind, places, kinds; placeholders are not counted.
 
     `pieces` are those of `text.split()`, where the caller has them.
@@ -77,14 +77,14 @@ def find_secrets(text: str, pieces: Sequence[str] | None = None) -> Finding:
     return strongest(list(_candidates(text, text.split() if pieces is None else pieces))) if text else CLEAN
 
 
-def _candidates(text: str, pieces: Sequence[str]) -> Iterator[Finding]:
+def _candidates(text: str, pieces: Sequence[str]) -> Iterator[Signal]:
     # No key holds a blank: only the few long pieces of a text need to be searched for prefixes.
     long = " ".join([piece for piece in pieces if len(piece) >= _SHORTEST])
     if any(prefix in long for prefix in _PREFIXES):
         yield from _known(text)
     if "PRIVATE KEY" in text:
         for match in PRIVATE_KEY.finditer(text):
-            yield Finding(1.0, (match.span(),), "private key")
+            yield Signal(1.0, (match.span(),), "private key")
     if "://" in long:
         yield from _in_urls(text)
     lower = text.lower()
@@ -94,22 +94,22 @@ def _candidates(text: str, pieces: Sequence[str]) -> Iterator[Finding]:
         yield from _in_headers(text)
 
 
-def _known(text: str) -> Iterator[Finding]:
+def _known(text: str) -> Iterator[Signal]:
     for match in PROVIDER_KEYS.finditer(text):
         value = match.group()
         varied = entropy(value[4:]) >= 2.5 and any(c.isdigit() for c in value[3:])
         if varied and not PLACEHOLDER.search(value):
-            yield Finding(0.98, (match.span(),), "provider key")
+            yield Signal(0.98, (match.span(),), "provider key")
 
 
-def _assigned(text: str, lower: str) -> Iterator[Finding]:
+def _assigned(text: str, lower: str) -> Iterator[Signal]:
     done = 0
     for at in sorted(_places(lower)):
         match = ASSIGNED.match(text, at) if at >= done else None
         if match:
             done = match.end()
             if (strength := randomness(match.group(1).rstrip(".*"))) > 0:
-                yield Finding(strength, (match.span(1),), "assignment")
+                yield Signal(strength, (match.span(1),), "assignment")
 
 
 def _places(lower: str) -> Iterator[int]:
@@ -122,23 +122,23 @@ def _places(lower: str) -> Iterator[int]:
             at = lower.find(name, at)
 
 
-def _in_urls(text: str) -> Iterator[Finding]:
+def _in_urls(text: str) -> Iterator[Signal]:
     for match in WEBHOOK.finditer(text):
         if entropy(match.group()[-24:]) >= 3.0 and not PLACEHOLDER.search(match.group()):
-            yield Finding(0.95, (match.span(),), "webhook")
+            yield Signal(0.95, (match.span(),), "webhook")
     if "@" not in text:
         return
     for match in URL_PASSWORD.finditer(text):
         value = match.group(1)
         if not PLACEHOLDER.search(value) and value.lower() not in _WEAK and not value.isdigit():
-            yield Finding(0.85, (match.span(1),), "password in a URL")
+            yield Signal(0.85, (match.span(1),), "password in a URL")
 
 
-def _in_headers(text: str) -> Iterator[Finding]:
+def _in_headers(text: str) -> Iterator[Signal]:
     for match in HEADER.finditer(text):
         group = 1 if match.group(1) else 2
         if (strength := randomness(match.group(group))) > 0:
-            yield Finding(strength, (match.span(group),), "authorization")
+            yield Signal(strength, (match.span(group),), "authorization")
 
 
 _WEAK: Final = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "user", "username", "port", "pw"})

@@ -10,10 +10,9 @@ from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import snowballstemmer  # type: ignore[import-untyped]  # ships no types
 
-IntArray = npt.NDArray[np.int64]
+from llmmon.metrics.columns import IntArray
 
 TERM_BITS: Final = 18
 TERM_COUNT: Final = 1 << TERM_BITS
@@ -148,7 +147,7 @@ class Batch:
 
     @cached_property
     def output_pieces(self) -> list[list[str]]:
-        """What stands between the blanks of each output, whole."""
+        """The pieces of each output between blanks."""
         return [text.split() for text in self.outputs]
 
     @cached_property

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmmon.anomaly.detectors import judge_samples
+from llmmon.anomaly.detectors import detect_in_samples
 from llmmon.anomaly.detectors.cycles import BLOCK, Surprise, period_of
 from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.detectors.novelty import Ranks
 from llmmon.anomaly.incidents import incidents
-from llmmon.anomaly.series import FloatArray, samples
+from llmmon.anomaly.series import samples
+from llmmon.metrics.columns import FloatArray
 from tests.support.synth import START_US
 
 STEP_US = 300_000_000
@@ -42,12 +43,12 @@ def beats(seed: int = 0) -> FloatArray:
 
 def scores(values: FloatArray) -> FloatArray:
     stamps = START_US + STEP_US * np.arange(len(values))
-    return judge_samples(samples("m", stamps, values)).score[:, 0]
+    return detect_in_samples(samples("m", stamps, values)).score[:, 0]
 
 
 def found(values: FloatArray) -> list[int]:
     stamps = START_US + STEP_US * np.arange(len(values))
-    every = incidents(judge_samples(samples("m", stamps, values)))
+    every = incidents(detect_in_samples(samples("m", stamps, values)))
     return [int(np.searchsorted(stamps, micros(a.timestamp))) for a in every]
 
 
@@ -93,7 +94,7 @@ def test_missing_samples_do_not_shift_the_cycle() -> None:
     kept = np.ones(3000, np.bool_)
     kept[2000:2100] = False
     series = samples("m", (START_US + STEP_US * np.arange(3000))[kept], values[kept])
-    assert incidents(judge_samples(series)) == []
+    assert incidents(detect_in_samples(series)) == []
 
 
 def test_the_cycle_of_a_series_is_found_or_not_there() -> None:

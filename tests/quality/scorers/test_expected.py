@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from llmmon.quality.scorers.expected import similarity
 from llmmon.quality.scores import QualityMonitor
+
+
+def similarity(output: str, expected: str | None) -> float | None:
+    return QualityMonitor().score("Capital?", output, expected=expected).signals["expected_similarity"]
 
 
 def test_equal_answers_are_alike_whatever_their_case_and_signs() -> None:
@@ -18,7 +21,5 @@ def test_a_short_reference_inside_a_sentence_counts() -> None:
     assert similarity("The capital is Paris.", "Paris") == 0.8
 
 
-def test_the_similarity_is_a_signal_and_unknown_without_a_reference() -> None:
-    monitor = QualityMonitor()
-    assert monitor.score("Capital?", "Paris.", expected="Paris").signals["expected_similarity"] == 1.0
-    assert monitor.score("Capital?", "Paris.").signals["expected_similarity"] is None
+def test_the_similarity_is_unknown_without_a_reference() -> None:
+    assert similarity("Paris.", None) is None
