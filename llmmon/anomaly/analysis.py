@@ -79,7 +79,7 @@ def find_anomalies(query: Query, plan: MonitorPlan, beside: Beside = ALONE) -> t
     partials, by_error = (merge(parts) for parts in zip(*(part for part, *_ in found.results), strict=True))
     calls, partials, by_error = len(partials.groups), of_late(partials, MOST_BUCKETS), of_late(by_error, MOST_BUCKETS)
     if len(partials.groups) < calls:
-        query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // 86_400_000_000} days back")
+        query.say(f"history older than {MOST_BUCKETS * STEP_US // 86_400_000_000} days is not used for learning")
     whole = panel(()) if plan.thresholds else panel_of(partials, grouping, MOST_GROUPS, by_error)
     watched = _selected(whole, plan)
     sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)
@@ -232,4 +232,4 @@ def parse_threshold(text: str) -> tuple[str, str, float]:
                 return statistic_called(name.strip()).name, sign, float(number.strip().removeprefix("="))
             except ValueError:
                 break
-    raise UsageError(f"--threshold {text!r} is no limit", hint="for example --threshold 'latency_p95_ms>5000'")
+    raise UsageError(f"--threshold {text!r} is not a limit", hint="for example --threshold 'latency_p95_ms>5000'")

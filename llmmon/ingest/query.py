@@ -33,6 +33,7 @@ from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order
 from llmmon.metrics.filters import Filter
 from llmmon.metrics.record import TAG_PREFIX
 from llmmon.pricing.cost_modes import CostMode, pricing, pricing_fields
+from llmmon.text.figures import counted
 
 _LEAST_SPAN: Final = 512 << 10  # bytes
 
@@ -193,7 +194,7 @@ class Logs:
             self.query.say(f"{path}: {why}")
         if found.ignored:
             self.query.say(
-                f"{len(found.ignored):,} ignored that are no logs by their names, such as {found.ignored[0]}"
+                f"skipped {counted(len(found.ignored), 'file')} not named like a log, e.g. {found.ignored[0]}"
             )
         for path in found.repeated:
             self.query.say(f"{path}: read once (the same content was named before)")
@@ -304,7 +305,7 @@ def _done(query: Query, logs: Logs, times: TimeRange, scanned: Scanned[Any], res
 def nothing_usable(report: SourceReport) -> InputError:
     """The error for logs without a single usable row: what was seen, and what to try."""
     counts = f"{report.blank:,} blank, {report.skipped:,} without a call, {report.rejected:,} unreadable"
-    seen = f"{report.lines:,} line{'s' * (report.lines != 1)}: {counts}"
+    seen = f"{counted(report.lines, 'line')}: {counts}"
     first = f"\n  first: {report.rejects[0].place}: {report.rejects[0].reason}" if report.rejects else ""
     kinds = f"\n  read as: {', '.join(report.dialects)}" if report.dialects else ""
     files = report.files[0] if len(report.files) == 1 else f"{len(report.files)} files"

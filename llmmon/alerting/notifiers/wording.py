@@ -77,7 +77,7 @@ def sentence(notification: Notification, most: int = 1500) -> str:
         return found
     lasted = duration_us(alert)
     after = "" if lasted is None else f" after {duration_text(lasted // 1_000_000 * 1_000_000)}"
-    return f"{'Fired and is over' if notification.event == 'trigger' else 'Over'}{after}. {found}"
+    return f"{'Fired and resolved' if notification.event == 'trigger' else 'Resolved'}{after}. {found}"
 
 
 def since_us(alert: Alert) -> int:
