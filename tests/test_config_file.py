@@ -102,7 +102,7 @@ def test_a_fault_is_named(table: dict[str, Any], fault: str) -> None:
 
 
 def test_all_faults_are_named_at_once() -> None:
-    with pytest.raises(ConfigError, match="3 faults"):
+    with pytest.raises(ConfigError, match="3 errors"):
         parse({"logs": 3, "timezone": "Mars", "late": "soon"}, Path("llmmon.toml"))
 
 
