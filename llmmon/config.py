@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule
+from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
 from llmmon.errors import ConfigError, reason_of
-from llmmon.text.names import unknown
+from llmmon.text.names import lookup, unknown
 from llmmon.text.tables import TomlTable, parse_toml
 from llmmon.text.times import zone
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset(
-    {"logs", "timezone", "naive_timezone", "state", "late", "prices", "score", "notify", "rules", "serve", "tests"}
-    | {"slos", "budgets"}
+    (
+        "logs map root dialect timezone naive_timezone state late prices score notify rules serve tests slos budgets"
+        " name labels"
+    ).split()
 )
 
 
@@ -43,10 +46,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path | None = None
     logs: tuple[str, ...] = ()
+    map: Mapping[str, str] = msgspec.field(default_factory=dict)  # field -> path[:unit], as `--map`
+    root: str | None = None  # as `--root`
+    dialect: str | None = None  # as `--dialect`
     timezone: str = "UTC"
     naive_timezone: str = "UTC"
     state: Path | None = None
     late_us: int = LATE_US
+    name: str = ""  # of this installation; default: the host's
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)  # of every alert
     prices: Mapping[str, Any] = msgspec.field(default_factory=dict)
     score_thresholds: Mapping[str, float] = msgspec.field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
@@ -57,13 +65,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> str:
-        """Distinguishes the alerts of this configuration from those of another."""
+        """The path of the configuration, which older versions made part of the ids of alerts."""
         return str(self.path.resolve()) if self.path is not None else ""
 
     @property
     def active_rules(self) -> tuple[AlertRule, ...]:
-        """The configured rules, or the default ones if there are none."""
-        return self.rules or DEFAULT_RULES
+        """The configured rules, or the default ones if there are none, with the labels of all alerts."""
+        return tuple(with_labels(rule, self.labels) for rule in self.rules or DEFAULT_RULES)
+
+    @property
+    def instance(self) -> str:
+        """The name of this installation."""
+        import socket
+
+        return self.name or socket.gethostname()
 
     def state_path(self, chosen: Path | None, environment: Mapping[str, str]) -> Path | None:
         """The state file: as chosen, as configured, else one for each configuration; None without a configuration."""
@@ -73,7 +88,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             return None
         from hashlib import sha256
 
-        return state_home(environment) / f"{sha256(self.identity.encode()).hexdigest()[:16]}.db"
+        home = state_home(environment)
+        named = self.name or str(self._logical_path(environment))
+        found, legacy = (
+            home / f"{sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.db"
+            for text in (named, self.identity)
+        )
+        return legacy if legacy.exists() and not found.exists() else found
+
+    def _logical_path(self, environment: Mapping[str, str]) -> Path:
+        """The path by which the file was found: a link such as `current` stays the same when its target changes."""
+        path = self.path or Path()
+        here, shell = Path.cwd(), Path(environment.get("PWD", ""))
+        try:
+            logical = shell if shell.is_absolute() and shell.samefile(here) else here
+        except OSError:
+            logical = here
+        absolute = path if path.is_absolute() else here / path
+        return logical / absolute.relative_to(here) if absolute.is_relative_to(here) else absolute
 
     def check_plan(self, state: Path | None, environment: Mapping[str, str], **more: Any) -> CheckPlan:
         """What `check` does with this configuration; `state` is the file that the user chose, if any."""
@@ -85,6 +117,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             channels=self.channels,
             late_us=self.late_us,
             identity=self.identity,
+            name=self.instance,
+            labels=self.labels,
             state=self.state_path(state, environment),
             environment=environment,
             **more,
@@ -151,10 +185,15 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
     config = Config(
         path=path,
         logs=tuple(str(folder / log) if _is_relative(log) else log for log in read.texts("logs", "paths")),
+        map=_map(read),
+        root=read.text("root") or None,
+        dialect=_dialect(read),
         timezone=_zone(read, "timezone"),
         naive_timezone=_zone(read, "naive_timezone"),
         state=folder / state if (state := read.text("state")) else None,
         late_us=read.duration("late", "2m"),
+        name=read.text("name"),
+        labels=read.named_texts("labels"),
         prices=read.table("prices").items,
         score_thresholds=_thresholds(read.table("score")),
         channels=_channels(read.table("notify"), folder),
@@ -177,6 +216,27 @@ def _is_relative(log: str) -> bool:
 def _zone(read: TomlTable, key: str) -> str:
     name = read.text(key) or "UTC"
     return name if read.check(key, lambda: zone(name)) else "UTC"
+
+
+def _map(read: TomlTable) -> dict[str, str]:
+    """`[map]`: a path for each field, as in `--map FIELD=PATH[:UNIT]`."""
+    table = read.table("map")
+    found = {field: table.text(field) for field in table.items}
+    if found:
+        from llmmon.formats.mapping import parse_override  # needs numpy
+
+        for field, path in found.items():
+            table.check(field, partial(parse_override, f"{field}={path}"))
+    return found
+
+
+def _dialect(read: TomlTable) -> str | None:
+    name = read.text("dialect")
+    if name:
+        from llmmon.formats import DIALECTS
+
+        read.check("dialect", lambda: lookup({**DIALECTS, "generic": None, "llmmon": None}, name, "dialect"))
+    return name or None
 
 
 def _thresholds(score: TomlTable) -> dict[str, float]:

@@ -17,6 +17,9 @@ def cost(
     query: "Query",
     output: "Output",
     by: By = None,
+    every: Annotated[
+        str | None, typer.Option(help="A bill: what was spent in each month, week, day or 1h.", metavar="WIDTH")
+    ] = None,
     as_model: Annotated[
         list[str] | None,
         typer.Option("--as", help="Show what the same calls would cost with this model; repeatable.", metavar="MODEL"),
@@ -39,11 +42,14 @@ def cost(
     from llmmon.metrics.filters import any_met
     from llmmon.output.views.costs import view_costs
     from llmmon.reports.costs import audit_costs
+    from llmmon.text.times import width_us
 
     if prices:
         return _prices(query, output, prices)
     fields = fields_of(by, "model")
-    report, found = audit_costs(query, by=fields, as_models=tuple(as_model or ()))
+    report, found = audit_costs(
+        query, by=fields, as_models=tuple(as_model or ()), every_us=width_us(every) if every else 0
+    )
     figures = {k: v for k, v in msgspec.to_builtins(report.totals).items() if k != "key"}
     failed = any_met(fail_on or (), figures, {})
     return output.finish("cost", view_costs(report), found.source, {found.exit_code}, failed)

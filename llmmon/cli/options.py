@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -64,6 +64,7 @@ READING: Final = (
     Shared("where", _option("Only calls such as 'model=gpt-4o* and latency_ms>2000'.", kind=_MANY, metavar="COND")),
     Shared("dialect", _option("Read the logs as this dialect.", metavar="NAME")),
     Shared("map", _option("Read a field from this key: latency_ms=took:s.", kind=_MANY, metavar="FIELD=PATH[:UNIT]")),
+    Shared("root", _option("The object that is the call, such as call or data.llm.", "--root", metavar="PATH")),
     Shared("cost", _option("auto, logged, calculated or none. Default: auto.", metavar="MODE")),
     Shared("dedup", _option("Count calls with the same request id once.", "--dedup", kind=bool), False),
     Shared("jobs", _option("Worker processes. Default: one per processor.", kind=int | None, min=1, metavar="N")),
@@ -136,6 +137,7 @@ class ReadingOptions(NamedTuple):
     where: list[str] | None
     dialect: str | None
     map: list[str] | None
+    root: str | None
     cost: str | None
     dedup: bool
     jobs: int | None
@@ -172,8 +174,9 @@ class ReadingOptions(NamedTuple):
             prices=config.prices,
             tz=tz,
             naive_tz=naive_tz,
-            dialect=_dialect(self.dialect),
-            overrides=tuple(parse_override(text) for text in self.map or ()),
+            dialect=_dialect(self.dialect or config.dialect),
+            overrides=tuple(parse_override(text) for text in (*(self.map or ()), *_configured(config.map, self.map))),
+            root=self.root or config.root,
             cost=lookup({mode.value: mode for mode in CostMode}, self.cost or "auto", "cost mode"),
             jobs=self.jobs,
             engine=self._scheduler(),
@@ -194,6 +197,12 @@ class ReadingOptions(NamedTuple):
         if self.rejects:
             raise UsageError("--rejects needs --engine local: the files of the workers are on other machines")
         return engine.removeprefix("dask://")
+
+
+def _configured(configured: Mapping[str, str], given: list[str] | None) -> list[str]:
+    """The entries of `[map]` for fields that `--map` does not name."""
+    named = {text.partition("=")[0] for text in given or ()}
+    return [f"{field}={path}" for field, path in configured.items() if field not in named]
 
 
 def _output(given: dict[str, Any]) -> "Output":

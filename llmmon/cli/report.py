@@ -29,7 +29,7 @@ def report(
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(help="Width of the charts' buckets. Default: chosen by the time range.", metavar="DURATION"),
+        typer.Option(help="Width of the charts' buckets: 1h, day, month. Default: by the time range.", metavar="WIDTH"),
     ] = None,
     state: StateOption = None,
     score: Annotated[bool, typer.Option("--score", help="Also score the answers' texts.")] = False,
@@ -41,15 +41,14 @@ def report(
     from llmmon import __version__
     from llmmon.ingest.reread import rereadable
     from llmmon.reports.overview import ReportPlan, make_report
-    from llmmon.reports.summary import check_every
-    from llmmon.text.times import duration_us
+    from llmmon.text.times import width_us
 
     _check(output)
     plan = ReportPlan(
         command=shlex.join(["llmmon", *sys.argv[1:]]),
         version=__version__,
         by=fields_of(by, "model", "user", "feature"),
-        every_us=check_every(duration_us(every, plain="m")) if every else None,
+        every_us=width_us(every) if every else None,
         score=score,
         thresholds=_thresholds(config) if score else {},
         slos=config.slos,

@@ -19,7 +19,8 @@ def summarize(
     config: "Config",
     by: By = None,
     every: Annotated[
-        str | None, typer.Option(help="Add a time series with buckets of this width, such as 1h.", metavar="DURATION")
+        str | None,
+        typer.Option(help="Add a time series with this bucket width: 1h, day, week, month.", metavar="WIDTH"),
     ] = None,
     sort: Annotated[str, typer.Option(help="Sort groups by this metric.", metavar="METRIC")] = "request_count",
     limit: Annotated[int, typer.Option(help="Number of groups to show; 0 shows all.", min=0)] = 20,
@@ -36,12 +37,11 @@ def summarize(
     """
     from llmmon.metrics.filters import any_met
     from llmmon.output.views.summary import view_summary
-    from llmmon.reports.summary import check_every
     from llmmon.reports.summary import summarize as run
-    from llmmon.text.times import duration_us
+    from llmmon.text.times import width_us
 
     fields = fields_of(by, "model")
-    every_us = check_every(duration_us(every, plain="m")) if every else None
+    every_us = width_us(every) if every else None
     if score:
         from llmmon.quality.scoring import checked_thresholds, with_quality
 

@@ -103,6 +103,7 @@ _ALIASES: Final[dict[str, str]] = {
     "prompt_version": "promptversion templateversion promptid prompttemplateversion",
     "quality_score": "qualityscore quality score rating",
     "role": "role author.role message.role",
+    "grouped": "nrequests numrequests requestcount nummodelrequests requests ncalls numcalls callcount calls",
     "prompt": "prompt messages input request query question usermessage promptpreview inputtext prompttext",
     "output": (
         "output response completion content answer text result responsepreview outputtext responsetext reply "

@@ -78,6 +78,11 @@ class BoundSlots:
                 break
         return found
 
+    def without(self, slot: str) -> BoundSlots:
+        """The same rows without the values of a slot."""
+        values = {binding: column for binding, column in self.raw.values.items() if binding.slot != slot}
+        return BoundSlots(msgspec.structs.replace(self.raw, values=values), self.interners, self.doubts)
+
     def counts(self, slot: str, scale: int = 1) -> FloatArray | None:
         """Numbers of tokens, NaN for missing, as -1 and other negative ones are; None where no row has one."""
         found = self.numbers(slot, None if scale == 1 else lambda _: scale)

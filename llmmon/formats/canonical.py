@@ -15,7 +15,7 @@ from llmmon.formats import outcomes, values
 from llmmon.formats.bound import BoundSlots, Interners, RawCalls
 from llmmon.formats.counts import billed_apart, token_counts
 from llmmon.formats.doubts import Doubts, add_doubts, doubts_of
-from llmmon.formats.mapping import CALL_KEYS, RESULTS, Binding, Slot
+from llmmon.formats.mapping import CALL_KEYS, JOIN_KEY, RESULTS, Binding, Slot
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
@@ -37,6 +37,7 @@ class CallRule(msgspec.Struct, frozen=True):
 
     weak: bool = True
     lone: bool = True
+    halves: bool = False  # lines with a key that joins them to others count whatever little they show
 
 
 class Evidence(Enum):
@@ -112,7 +113,11 @@ def first_token(slots: BoundSlots, start: IntArray | None, latency: FloatArray |
 
 
 __all__ = ["Interners", "RawCalls", "canonical"]  # both halves of one step
-_MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 100, "usd_ticks": 0.1}
+_MONEY: Final = {
+    **dict.fromkeys(("", "usd", "usd_if_any"), NANO_DOLLARS),
+    "cents": NANO_DOLLARS / 100,
+    "usd_ticks": 0.1,
+}
 _WEAK: Final = ("latency_ms", "quality_score")
 
 
@@ -180,6 +185,12 @@ def _written(slots: BoundSlots) -> BoolArray:
 
 def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallRule) -> BoolArray:
     counted = _any_there(found, _COUNTS)
+    grouped = slots.numbers("grouped")
+    if grouped is not None:
+        buckets = ~np.isnan(grouped) & (grouped != 1)
+        add_doubts(slots.doubts, {"grouped": int(np.count_nonzero(buckets))})
+        kept: BoolArray = ~buckets & _is_call(slots.without("grouped"), found, answered, rule)
+        return kept
     if counted.all():
         return counted
     named = _is_named(found, "model")
@@ -187,6 +198,9 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
     keep: BoolArray = counted | named | prompted | _written(slots)
     if rule.weak and not keep.all():
         keep |= answered | _any_there(found, _WEAK)
+    if rule.halves and not keep.all():
+        joined = slots.codes(JOIN_KEY) != MISSING_CODE
+        keep |= joined & (answered | _any_there(found, _WEAK) | _is_over(slots))
     if not rule.lone and not counted.all():
         ended = answered | _any_there(found, ("latency_ms", "cost_usd")) | _is_over(slots)
         lone = keep & ~(counted | ended)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,9 +18,10 @@ from llmmon.formats.envelopes import Claimed, objects_in
 from llmmon.formats.home_made import (
     GENERIC,
     TAG_PLACES,
-    Units,
     bindings_in,
+    has_moments,
     holder_of,
+    like_times,
     reply_in,
     reply_keys,
     resolve,
@@ -32,6 +33,7 @@ from llmmon.formats.mapping import (
     CALL_KEYS,
     COMPLETENESS,
     EVIDENCE,
+    JOIN_KEY,
     RESULTS,
     Binding,
     FieldMapping,
@@ -46,9 +48,7 @@ from llmmon.formats.mapping import (
     steps_of,
     value_at,
 )
-from llmmon.formats.timestamps import moments
-from llmmon.formats.written_times import looks_like_time
-from llmmon.metrics.columns import MISSING_TIME
+from llmmon.formats.units import Units
 from llmmon.metrics.record import TAG_PREFIX
 
 _COMPLETENESS: Final = sources_of(frozenset(COMPLETENESS))
@@ -75,6 +75,7 @@ class ReadPlan(msgspec.Struct, frozen=True):
     repeats: bool = False  # True: calls may stand in it more than once (`ingest.selection` keeps one of each)
     nests: bool = False  # True: calls may stand around others, which is looked for when all is read
     rule: CallRule = CallRule()
+    joins: bool = False  # True: a call is two home-made lines, its request and its response, with the same id
     root: Path = ()  # `--root`: where the call is in home-made objects
     guessed: tuple[Binding, ...] = ()  # lengths of time whose unit only their size speaks for
     unmatched: tuple[Binding, ...] = ()  # of `--map`: nothing stands there in the samples
@@ -89,7 +90,7 @@ class ReadPlan(msgspec.Struct, frozen=True):
 
         Home-made objects must show that they are calls, repeated calls which of them is the most complete.
         """
-        needed = sources_of(self.fields) | {*CALL_KEYS}
+        needed = sources_of(self.fields) | {*CALL_KEYS, JOIN_KEY}
         if dialect == GENERIC:
             return needed | sources_of(frozenset(EVIDENCE)) | (frozenset() if self.rule.lone else frozenset(RESULTS))
         once = bool(dialect) and not DIALECTS[dialect].repeats and not DIALECTS[dialect].nests
@@ -162,6 +163,12 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         found.append(resolve([], wanted.overrides, wanted.tags, wanted.naive))
     generic = next(mapping for mapping in found if mapping.dialect == GENERIC)
     label = label_of(rows.get(GENERIC, []))
+    rule = CallRule() if label == "llmmon" else _rule(generic, rows)
+    joins = not rule.lone and _are_halves(generic, rows[GENERIC])
+    if joins:
+        rule = CallRule(weak=False, lone=True, halves=True)
+        keys = (Binding(JOIN_KEY, b.rank, b.path) for b in generic.bindings if b.slot == "request_id")
+        found = [one if one is not generic else _with_bindings(one, keys) for one in found]
     plan = ReadPlan(
         mappings=tuple(found),
         fields=wanted.fields | {TAG_PREFIX + tag for tag in wanted.tags},
@@ -171,9 +178,10 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         splittable=layout.splittable and all(name == GENERIC or DIALECTS[name].splittable for name in rows),
         layout=layout,
         extra=(*wanted.overrides, *tag_bindings(wanted.tags)),
-        repeats=any(name != GENERIC and DIALECTS[name].repeats for name in rows),
+        repeats=joins or any(name != GENERIC and DIALECTS[name].repeats for name in rows),
         nests=any(name != GENERIC and DIALECTS[name].nests for name in rows),
-        rule=CallRule() if label == "llmmon" else _rule(generic, rows),
+        joins=joins,
+        rule=rule,
         root=root,
         guessed=_guessed(generic, rows.get(GENERIC, [])),
         unmatched=unmatched,
@@ -229,21 +237,11 @@ def _guessed(mapping: FieldMapping, rows: Sequence[Object]) -> tuple[Binding, ..
 
 
 def _unread_times(mapping: FieldMapping, rows: Sequence[Object], naive: str) -> tuple[str, ...]:
-    """The keys of home-made rows that look like times, where none of what is bound to a time can be read."""
-    for binding in mapping.bindings:
-        if binding.slot in ("start", "end"):
-            found = [value for row in rows if (value := value_at(row, binding.path)) is not None]
-            if (moments(found, binding.unit, naive) != MISSING_TIME).any():
-                return ()
-    return tuple(dict.fromkeys(".".join(path) for row in rows for path in _like_times(row)))[:3]
-
-
-def _like_times(row: Object) -> Iterator[Path]:
-    holder = holder_of(row)
-    for depth in range(len(holder) + 1):
-        for key, value in value_at(row, holder[:depth]).items():
-            if looks_like_time(key, value):
-                yield (*holder[:depth], key)
+    """The keys of home-made rows that look like times, where none of them can be read."""
+    times = [binding for binding in mapping.bindings if binding.slot in ("start", "end")]
+    if any(has_moments(binding, rows, naive) for binding in times):
+        return ()
+    return tuple(dict.fromkeys(".".join(path) for row in rows for path in like_times(row)))[:3]
 
 
 def _names_unit(binding: Binding) -> bool:
@@ -261,6 +259,28 @@ def _rule(mapping: FieldMapping, rows: dict[str, list[Object]]) -> CallRule:
         weak=not others and not any(each in (Evidence.RESULT, Evidence.STRONG) for each in found),
         lone=not (results and any(each is Evidence.STRONG for each in found)),
     )
+
+
+def _are_halves(mapping: FieldMapping, rows: Sequence[Object]) -> bool:
+    """Whether most lines that only begin a call share their id with a line without a model that ends one."""
+    keys: Keys = {}
+    pick = Picker(mapping.bindings, keys)
+    begun, ended = set[Any](), set[Any]()
+    for row in rows:
+        values = [(keys[key], value) for key, value in pick(row).items()]
+        slots = {binding.slot: value for binding, value in values if binding is not None}
+        if "request_id" in slots:
+            named = "model" in slots or "model_requested" in slots
+            shown = evidence_of(iter(values))
+            if named and shown is Evidence.STRONG:
+                begun.add(slots["request_id"])
+            elif not named and shown in (Evidence.WEAK, Evidence.RESULT):
+                ended.add(slots["request_id"])
+    return len(begun & ended) > len(begun) / 2
+
+
+def _with_bindings(mapping: FieldMapping, more: Iterable[Binding]) -> FieldMapping:
+    return msgspec.structs.replace(mapping, bindings=tuple(sorted((*mapping.bindings, *more))))
 
 
 def _typed(plan: ReadPlan, samples: Sampled) -> int:

@@ -81,6 +81,8 @@ def warnings_of(
         )
     if (count := counts.get("passed", 0)) > calls:  # fewer are the lines with which the calls begin
         yield f"{count:,} line{_s(count)} that name a model but no result were not counted as calls; {_NEXT}"
+    if count := counts.get("grouped", 0):
+        yield f"{count:,} line{_s(count)} that sum up several calls each (by a number of requests) were not counted"
     if count := counts.get("long", 0):
         yield f"{_calls(count)} longer than 1 hour: the unit of the latency may be wrong (--map latency_ms=PATH:UNIT)"
     if timed and counts.get("fast", 0) > _SHARE * timed:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.dialect import Dialect, Object
-from llmmon.formats.home_made import is_extended
+from llmmon.formats.home_made import holds, is_extended
 from llmmon.formats.json_text import UnreadableError, object_of, stamped, text_object
 from llmmon.formats.mapping import OPENED_TEXTS
 
@@ -42,7 +42,7 @@ def objects_in(found: Object, forced: str | None = None, depth: int = _DEEPEST) 
             return [(None if is_extended(found, dialect) else dialect, found)]
     elif (named := DIALECTS.get(forced)) is not None and named.claims(found):
         return [(named, found)]
-    inner = opened(found) if depth else None
+    inner = (opened(found) or _calls_listed(found)) if depth else None
     if inner is not None:
         return [each for one in inner for each in objects_in(one, forced, depth - 1)]
     return [(None if forced is None else DIALECTS.get(forced), found)]
@@ -72,6 +72,19 @@ def _listed(found: Object) -> list[Object] | None:
         inner = found.get(key)
         if isinstance(inner, list) and inner and all(isinstance(each, dict) for each in inner):
             return inner
+    return None
+
+
+def _calls_listed(found: Object) -> list[Object] | None:
+    """Calls in a list under any key of an object that is none itself; what stands around the list completes them."""
+    if holds(found):
+        return None
+    for key, value in found.items():
+        if type(value) is list and value and type(value[0]) is dict and key not in _LISTS:
+            calls = [each for each in value if type(each) is dict and holds(each)]
+            if calls:
+                around = {name: each for name, each in found.items() if not isinstance(each, (list, dict))}
+                return [{**around, **each} for each in calls]
     return None
 
 

@@ -8,6 +8,7 @@ reply; what stands around it completes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,6 @@ from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_m
 from llmmon.formats.dialect import Dialect, Object, below
 from llmmon.formats.dialects.bodies import BODY_KEYS, RAW, body_of, raw_dialect
 from llmmon.formats.dialects.openai import API_ERROR
-from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.formats.mapping import (
     SLOTS,
     Binding,
@@ -29,11 +29,14 @@ from llmmon.formats.mapping import (
     shape_of,
     value_at,
 )
-from llmmon.formats.written_times import date_order
+from llmmon.formats.timestamps import moments
+from llmmon.formats.units import Units
+from llmmon.formats.written_times import looks_like_time
+from llmmon.metrics.columns import MISSING_TIME
 from llmmon.metrics.record import TAG_PREFIX
 
 GENERIC: Final = "generic"
-_DEEPEST: Final = 4  # levels of objects that are looked at
+_DEEPEST: Final = 6  # levels of objects that are looked at
 _MOST_NODES: Final = 64  # objects of one row that are looked at
 # what these hold is never the call itself, whatever its keys are called
 _CLOSED: Final = frozenset(
@@ -54,7 +57,6 @@ _COUNT_WORDS: Final = frozenset("input output prompt completion total in out".sp
 _HOLDER, _AROUND, _NESTED, _UNNAMED, _BESIDE = 100, 300, 1000, 500, 4000  # added to the ranks of what stands there
 _BEHIND: Final = 5000  # added to the rank of what the writer of the log knows better than the reply in it
 _TIMES: Final = frozenset({"start", "end", "latency", "latency_part", "ttft", "first_output_at", "request_id"})
-_HUGE: Final = 1e300  # an integer beyond is no number of anything
 
 # where tags stand: in an object named for them, at the top, or in the other usual objects
 TAG_PLACES: Final[tuple[Path, ...]] = (("tags",), (), ("metadata",), ("labels",), ("properties",), ("extra",))
@@ -107,7 +109,7 @@ def holder_of(row: Object) -> Path:
     for path, node in _nodes(row):
         if found and len(path) > len(found[0]):
             break
-        if _holds(node):
+        if holds(node):
             found.append(path)
     if not found:
         return ()
@@ -119,7 +121,7 @@ def holder_of(row: Object) -> Path:
     return holder
 
 
-def _holds(node: Object) -> bool:
+def holds(node: Object) -> bool:
     """Whether an object names a model, or counts tokens, also in an object of counts such as `usage`."""
     for key, value in node.items():
         folded = fold(key)
@@ -208,7 +210,7 @@ class Parts:
         if (*at, *relative) == self._reply_at or len(relative) >= _DEEPEST:
             return
         named = fold(relative[-1]) in CONTAINERS
-        if not named and (rank >= _BESIDE or fold(relative[-1]) in _CLOSED or not _holds(node)):
+        if not named and (rank >= _BESIDE or fold(relative[-1]) in _CLOSED or not holds(node)):
             return
         added = rank + (0 if named else _UNNAMED) + _NESTED * len(relative)
         for key, value in node.items():
@@ -292,6 +294,7 @@ def resolve(
             holders.update(dict.fromkeys(parts.holder[:depth] for depth in range(len(parts.holder), 0, -1)))
         named.update(dict.fromkeys(binding for binding in found if binding.path not in taken))
     fitting = [b for b in named if any(admit(b, value_at(row, b.path)) is not None for row in rows)]
+    fitting += _likely_start([*overrides, *fitting], rows, naive)
     units = Units(rows, fitting)
     bindings = [
         *overrides,
@@ -301,103 +304,49 @@ def resolve(
     return FieldMapping(GENERIC, tuple(sorted(bindings)), shape_of(rows), closed=True, naive=naive)
 
 
+def _likely_start(bindings: Sequence[Binding], rows: Sequence[Object], naive: str) -> list[Binding]:
+    """Where no key that is named for a time holds one that can be read: the first key that looks like one and does."""
+    for binding in bindings:
+        if binding.slot in ("start", "end") and has_moments(binding, rows, naive):
+            return []
+    places = dict.fromkeys(path for row in rows for path in like_times(row))
+    readable = (b for path in places if has_moments(b := Binding("start", _UNNAMED, path), rows, naive))
+    return list(islice(readable, 1))
+
+
+def has_moments(binding: Binding, rows: Sequence[Object], naive: str) -> bool:
+    """Whether a time that can be read stands at a binding's path in any of the rows."""
+    found = [value for row in rows if (value := value_at(row, binding.path)) is not None]
+    return bool((moments(found, binding.unit, naive) != MISSING_TIME).any())
+
+
+def like_times(row: Object) -> Iterator[Path]:
+    """The keys of an object, and of those around its call, that look like times."""
+    holder = holder_of(row)
+    for depth in range(len(holder) + 1):
+        for key, value in value_at(row, holder[:depth]).items():
+            if looks_like_time(key, value):
+                yield (*holder[:depth], key)
+
+
 def _telling(parts: Sequence[Parts]) -> list[tuple[Parts, list[Binding]]]:
     """The objects that say what keys mean, with their bindings: those with evidence of a call, all where none has."""
     found = [(each, list(each.bindings())) for each in parts]
     slots = [{binding.slot for binding in bindings} for _, bindings in found]
-    telling = [
-        one for one, there in zip(found, slots, strict=True) if there & _EVIDENT or {"prompt", "output"} <= there
-    ]
-    return telling or found
+    telling = [bool(there & _EVIDENT) or {"prompt", "output"} <= there for there in slots]
+    if not any(telling):
+        return found
+    ids = {each for one, tells in zip(found, telling, strict=True) if tells for each in _ids(*one)}
+    return [one for one, tells in zip(found, telling, strict=True) if tells or not ids.isdisjoint(_ids(*one))]
+
+
+def _ids(parts: Parts, bindings: Iterable[Binding]) -> set[Any]:
+    """What an object calls its request: another line with the same may hold the rest of the call."""
+    values = (value_at(parts.row, binding.path) for binding in bindings if binding.slot == "request_id")
+    return {value for value in values if isinstance(value, (str, int)) and value}
 
 
 _EVIDENT: Final = frozenset({"model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens"})
-
-
-class Units:
-    """The units of lengths of time whose keys name none, guessed from the objects of a file's head."""
-
-    def __init__(self, rows: Sequence[Object], bindings: Iterable[Binding]) -> None:
-        self._rows = rows
-        self._tokens = sorted(binding for binding in bindings if binding.slot == "completion_tokens")
-        self.guessed: list[Binding] = []  # those that nothing but their size speaks for
-
-    def settled(self, binding: Binding) -> Binding:
-        """The binding with a unit."""
-        if binding.kind is Slot.TIME and not binding.unit:
-            order = date_order(value_at(row, binding.path) for row in self._rows)
-            return msgspec.structs.replace(binding, unit=order) if order == "dmy" else binding
-        if binding.kind is not Slot.DURATION or binding.unit:
-            return binding
-        pairs = [(_length(value_at(row, binding.path)), row) for row in self._rows]
-        known = [(length, self._completion(row)) for length, row in pairs if 0 < length < _HUGE]
-        unit, sure = unit_of(known)
-        found = Binding(binding.slot, binding.rank, binding.path, unit)
-        if not sure:
-            self.guessed.append(found)
-        return found
-
-    def _completion(self, row: Object) -> float:
-        for binding in self._tokens:
-            value = admit(binding, value_at(row, binding.path))
-            if type(value) in (int, float) and abs(value) < _HUGE:
-                return float(value)
-        return 0.0
-
-
-def _length(value: Any) -> float:
-    """A length of time without a unit of its own, 0 for any other value."""
-    if type(value) in (int, float):
-        return float(value) if abs(value) < _HUGE else 0.0
-    if type(value) is str:
-        try:
-            return float(value)
-        except ValueError:
-            return 0.0
-    return 0.0
-
-
-_CANDIDATES: Final = ("ms", "s", "us", "ns")  # the likeliest first
-_SLOWEST, _FASTEST = 1.0, 2000.0  # tokens a second
-
-
-def unit_of(lengths: Sequence[tuple[float, float]]) -> tuple[str, bool]:
-    """The unit of unsuffixed lengths of time, from pairs (length, completion tokens of the same call); is it sure?
-
-    The unit that implies 1 to 2,000 output tokens a second at the median; where several do or none, the one in
-    which the median is the likeliest length of a call: whole numbers from 50 and fractions from 120 on are
-    milliseconds, unless that is more than 20 minutes.
-    """
-    if not lengths:
-        return "ms", True
-    middle = _median(length for length, _ in lengths)
-    speeds = [tokens / length for length, tokens in lengths if tokens > 0]
-    plausible: list[str] = []
-    if speeds:
-        speed = _median(speeds) * 1e6  # per unit -> a second, for units in microseconds
-        plausible = [unit for unit in _CANDIDATES if _SLOWEST <= speed / DURATION_UNITS_US[unit] <= _FASTEST]
-        if len(plausible) == 1:
-            return plausible[0], True
-    likely = _likely(middle, all(length == int(length) for length, _ in lengths))
-    if not plausible or likely in plausible:
-        return likely, bool(plausible)
-    return plausible[0], False
-
-
-def _likely(middle: float, whole: bool) -> str:
-    if middle < (50 if whole else 120):
-        return "s"
-    if middle * DURATION_UNITS_US["ms"] <= _LONGEST_US:
-        return "ms"
-    return "us" if middle <= _LONGEST_US else "ns"
-
-
-_LONGEST_US: Final = 20 * 60 * 1e6
-
-
-def _median(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 class HomeMadeRows:

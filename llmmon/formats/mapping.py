@@ -16,6 +16,7 @@ from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS, USAGE
 from llmmon.text.names import unknown
 
+JOIN_KEY: Final = "join_key"  # of lines that each hold a part of a call, how it began and how it ended: what joins them
 CALL_KEY: Final = "call_key"  # of the calls that a log may repeat: what tells them apart
 CALL_PARENT: Final = "call_parent"  # the key of the call around this one, which counts the same tokens again
 CALL_COPY: Final = "call_copy"  # 1 where the row may be a copy that another file has in its original
@@ -63,6 +64,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "written": Slot.FLAG,  # llmmon wrote the row, as a call that carries nothing which would show that it is one
     "outcome": Slot.OUTCOME,  # a status word, a status code, or an object with either
     "error": Slot.OUTCOME,  # the error itself: text, an object, or true
+    "grouped": Slot.NUMBER,  # how many calls the line sums up: a bucket of usage is no call
     "role": Slot.NAME,  # who speaks on the line: only what an assistant says is the result of a call
     CALL_KEY: Slot.KEY,
     CALL_PARENT: Slot.KEY,
@@ -110,7 +112,7 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
 # a home-made row is a call if it carries one of these; they are read whatever the command needs
 EVIDENCE: Final = (
     *("model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score"),
-    *("written", "role"),
+    *("written", "role", "grouped"),
 )
 # what a call has beside its model once it is over
 RESULTS: Final = ("cost", "finish_reason", "success", "failed", "outcome", "error", "error_type", "status_code")
@@ -227,7 +229,10 @@ class Selector(msgspec.Struct, frozen=True):
 
     def admits(self, element: Any) -> bool:
         """Whether an element is selected."""
-        return all((value_at(element, path) in words) is not without for path, words, without in self.tests)
+        return all(
+            (isinstance(found := value_at(element, path), str) and found in words) is not without
+            for path, words, without in self.tests
+        )
 
 
 def is_selector(step: str) -> bool:

@@ -152,7 +152,7 @@ def _by_width(values: Sequence[Any], unit: str, naive: str) -> IntArray:
     """Texts of several layouts: those of one width together, what is no text one by one."""
     widths = np.array([len(value) if type(value) is str else 0 for value in values], np.int64)
     result = np.empty(len(values), np.int64)
-    for width in np.unique(widths).tolist():
+    for width in sorted(set(widths.tolist())):  # `np.unique` would import numpy.ma
         places = np.flatnonzero(widths == width)
         found = [values[row] for row in places.tolist()]
         joined = "".join(found) if width else ""

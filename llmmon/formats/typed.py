@@ -55,6 +55,7 @@ _USUAL: Final[dict[Slot, frozenset[str]]] = {
     Slot.DURATION: frozenset({"int", "float", "NoneType"}),
     Slot.FLAG: frozenset({"bool", "NoneType"}),
 }
+_SCALARS: Final = frozenset({"str", "int", "float", "bool", "NoneType"})
 _TEXTUAL: Final = frozenset({"str", "NoneType"})
 _STRUCTURES: Final = frozenset({"dict", "list"})
 _STRUCTURED: Final = frozenset({Slot.TIME, Slot.DURATION})  # moments and lengths of time may be objects
@@ -274,7 +275,8 @@ def leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
     """The JSON type of the values at a path, and what makes columns of them; `seen` are the types in the head."""
     kinds = {binding.kind for binding in bindings}
     if len(kinds) > 1 or any(binding.unit == "count" for binding in bindings):
-        return Any, _admitted(bindings)
+        plain = bool(seen) and seen <= _SCALARS  # an object where the head had none may hold fields of its own
+        return float | str | bool | None if plain else Any, _admitted(bindings)
     kind = kinds.pop()
     if (kind is Slot.TEXT and not seen <= _TEXTUAL) or (kind in _STRUCTURED and seen & _STRUCTURES):
         return Any, _admitted(bindings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,12 @@ def numbers(values: Sequence[Any]) -> FloatArray:
     """Finite numbers (numeric text too) as float64, NaN for anything else; no booleans; shape (n,)."""
     found = as_floats(values)
     return np.array([_number(value) for value in values], np.float64) if found is None else found
+
+
+def amounts(values: Sequence[Any]) -> FloatArray:
+    """Numbers, NaN where they are 0, which means that none was noted; shape (n,)."""
+    found = numbers(values)
+    return np.where(found == 0, np.nan, found)
 
 
 def as_floats(values: Sequence[Any]) -> FloatArray | None:
@@ -55,7 +62,13 @@ def _number(value: Any) -> float:
     try:
         return float(value)
     except (ValueError, OverflowError):
-        return np.nan
+        pass
+    if isinstance(value, str) and _THOUSANDS.fullmatch(value.strip()):
+        return float(value.replace(",", ""))
+    return np.nan
+
+
+_THOUSANDS: Final = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:[.][0-9]*)?")
 
 
 def durations(values: Sequence[Any], unit: str) -> FloatArray:

@@ -25,20 +25,17 @@ _ZONE: Final = rf"(?:\s*{_ZONE_NAME})?"
 _AFTER: Final = r"(?:\s+[a-z]{2,5}|\s+[+-]\d{2,4})?(?:\s+m=[+-][\d.]+)?(?:\s*[(\[](?P<named>[^)\]]*)[)\]])?"
 _AT: Final = r"(?:t|\s*,\s*|\s+at\s+|\s+)"
 _Y: Final = r"(?P<y>\d{4})"
-_LAYOUTS: Final = tuple(
-    re.compile(rf"[\[(]?{layout}[\])]?\Z", re.IGNORECASE | re.ASCII)
-    for layout in (
-        rf"{_Y}[-/.](?P<m>\d\d?)[-/.](?P<d>\d\d?)(?:{_AT}{_CLOCK}{_ZONE}{_AFTER})?",  # ISO, Go, slashes
-        rf"{_Y}(?P<m>\d\d)(?P<d>\d\d)(?:t|\s)(?P<h>\d\d)(?P<mi>\d\d)(?:(?P<s>\d\d)(?:[.,](?P<f>\d{{1,9}}))?)?{_ZONE}",
-        r"(?P<y>19[7-9]\d|20\d\d)(?P<m>\d\d)(?P<d>\d\d)(?P<h>\d\d)(?P<mi>\d\d)(?:(?P<s>\d\d)(?P<f>\d{3}|\d{6})?)?",
-        rf"{_Y}(?P<m>\d\d)(?P<d>\d\d)(?:t|\s+){_CLOCK}{_ZONE}",
-        r"(?P<y>19[7-9]\d|20\d\d)(?P<m>\d\d)(?P<d>\d\d)",
-        rf"{_Y}-?(?P<day>\d\d\d)t{_CLOCK}{_ZONE}",  # day of the year
-        rf"{_DAY}{_MONTH}\s+(?P<d>\d\d?)\s+{_CLOCK}(?:\s+{_ZONE_NAME})?\s+{_Y}",  # ctime
-        rf"{_DAY}{_MONTH}\s+(?P<d>\d\d?)(?:st|nd|rd|th)?,?\s+{_Y}(?:{_AT}{_CLOCK}{_ZONE}{_AFTER})?",  # JavaScript, US
-        rf"{_DAY}(?P<d>\d\d?)[\s/.-]+{_MONTH}[\s/.-]+(?P<y>\d{{4}}|\d\d)(?:(?::|{_AT}){_CLOCK}{_ZONE}{_AFTER})?",  # CLF
-        rf"(?P<a>\d\d?)(?P<sep>[/.-])(?P<b>\d\d?)(?P=sep)(?P<y>\d{{4}}|\d\d)(?:{_AT}{_CLOCK}{_ZONE}{_AFTER})?",
-    )
+_LAYOUTS: Final = (
+    rf"{_Y}[-/.](?P<m>\d\d?)[-/.](?P<d>\d\d?)(?:{_AT}{_CLOCK}{_ZONE}{_AFTER})?",  # ISO, Go, slashes
+    rf"{_Y}(?P<m>\d\d)(?P<d>\d\d)(?:t|\s)(?P<h>\d\d)(?P<mi>\d\d)(?:(?P<s>\d\d)(?:[.,](?P<f>\d{{1,9}}))?)?{_ZONE}",
+    r"(?P<y>19[7-9]\d|20\d\d)(?P<m>\d\d)(?P<d>\d\d)(?P<h>\d\d)(?P<mi>\d\d)(?:(?P<s>\d\d)(?P<f>\d{3}|\d{6})?)?",
+    rf"{_Y}(?P<m>\d\d)(?P<d>\d\d)(?:t|\s+){_CLOCK}{_ZONE}",
+    r"(?P<y>19[7-9]\d|20\d\d)(?P<m>\d\d)(?P<d>\d\d)",
+    rf"{_Y}-?(?P<day>\d\d\d)t{_CLOCK}{_ZONE}",  # day of the year
+    rf"{_DAY}{_MONTH}\s+(?P<d>\d\d?)\s+{_CLOCK}(?:\s+{_ZONE_NAME})?\s+{_Y}",  # ctime
+    rf"{_DAY}{_MONTH}\s+(?P<d>\d\d?)(?:st|nd|rd|th)?,?\s+{_Y}(?:{_AT}{_CLOCK}{_ZONE}{_AFTER})?",  # JavaScript, US
+    rf"{_DAY}(?P<d>\d\d?)[\s/.-]+{_MONTH}[\s/.-]+(?P<y>\d{{4}}|\d\d)(?:(?::|{_AT}){_CLOCK}{_ZONE}{_AFTER})?",  # CLF
+    rf"(?P<a>\d\d?)(?P<sep>[/.-])(?P<b>\d\d?)(?P=sep)(?P<y>\d{{4}}|\d\d)(?:{_AT}{_CLOCK}{_ZONE}{_AFTER})?",
 )
 # zone names that mean one thing (RFC 822 and the central European ones)
 _NAMED: Final = {
@@ -48,6 +45,12 @@ _NAMED: Final = {
 }  # fmt: skip
 _LONGEST: Final = 100
 _BLANKS: Final = {0x202F: " ", 0xA0: " "}  # between a time and AM or PM
+
+
+@lru_cache(maxsize=1)
+def _layouts() -> tuple[re.Pattern[str], ...]:
+    """Compiled when first needed: few logs have such times, and every run would wait for it."""
+    return tuple(re.compile(rf"[\[(]?{layout}[\])]?\Z", re.IGNORECASE | re.ASCII) for layout in _LAYOUTS)
 
 
 @lru_cache(maxsize=8192)  # stamps without fractions come again and again
@@ -65,7 +68,7 @@ def moment_of_text(text: str, order: str = "", naive: str = "UTC") -> int | None
             return _to_utc(datetime.fromisoformat(cleaned), naive)  # also weeks
         except (ValueError, OverflowError):
             pass
-    for layout in _LAYOUTS:
+    for layout in _layouts():
         if found := layout.match(cleaned):
             return _moment(found.groupdict(), order, naive)
     return None

@@ -11,7 +11,9 @@ import numpy as np
 
 from llmmon.errors import EXIT_INPUT, EXIT_OK, NO_CALLS, NO_LOGS, InputError
 from llmmon.formats.detection import ReadPlan, Wanted
+from llmmon.formats.home_made import GENERIC
 from llmmon.formats.mapping import Binding
+from llmmon.formats.suggestions import keys_seen, keys_text, map_options
 from llmmon.ingest import parallel, sources
 from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
@@ -23,6 +25,7 @@ from llmmon.ingest.selection import (
     Selection,
     any_repeated,
     codes_of,
+    joined_halves,
     keep_most_complete,
     keep_once,
 )
@@ -66,6 +69,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     naive_tz: str = "UTC"
     dialect: str | None = None
     overrides: tuple[Binding, ...] = ()  # where fields are read from, before what the dialect says
+    root: str | None = None  # the object of a home-made line that is the call
     cost: str = CostMode.AUTO
     jobs: int | None = None
     engine: str | None = None  # HOST:PORT of a Dask scheduler
@@ -175,7 +179,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
     """Each call once: in dialects that log a call more than once, or by its id in any."""
-    single = keep_once(columns)
+    single = keep_once(joined_halves(columns))
     return keep_most_complete(single, codes_of(single.name("request_id")))[0] if any_dialect else single
 
 
@@ -214,6 +218,7 @@ def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
         fields=own | pricing_fields(query.cost, needed),
         tags=tags,
         overrides=query.overrides,
+        root=query.root,
         dialect=query.dialect,
         naive=query.naive_tz,
     )
@@ -294,7 +299,7 @@ def _done(query: Query, logs: Logs, times: TimeRange, scanned: Scanned[Any], res
     for path, why in report.failed:
         query.say(f"{path}: {why}")
     if report.used == 0 and report.samples == 0:
-        raise nothing_usable(report)
+        raise nothing_usable(report, logs.plans)
     window = times.window(report.start_us, report.end_us)
     report = msgspec.structs.replace(
         report, failed=failed, timezone=query.tz, now_us=times.now_us if times.now_us is not None else window.end_us
@@ -302,15 +307,20 @@ def _done(query: Query, logs: Logs, times: TimeRange, scanned: Scanned[Any], res
     return Read(results, report, window, EXIT_INPUT if failed else EXIT_OK, scanned)
 
 
-def nothing_usable(report: SourceReport) -> InputError:
+def nothing_usable(report: SourceReport, plans: Sequence[ReadPlan] = ()) -> InputError:
     """The error for logs without a single usable row: what was seen, and what to try."""
+    seen_keys = keys_seen(mapping.shape for plan in plans for mapping in plan.mappings if mapping.dialect == GENERIC)
+    keys = f"\n  keys in these lines: {keys_text(seen_keys)}" if seen_keys else ""
+    options = map_options(seen_keys)
     counts = f"{report.blank:,} blank, {report.skipped:,} without a call, {report.rejected:,} unreadable"
     seen = f"{counted(report.lines, 'line')}: {counts}"
     first = f"\n  first: {report.rejects[0].place}: {report.rejects[0].reason}" if report.rejects else ""
     kinds = f"\n  read as: {', '.join(report.dialects)}" if report.dialects else ""
     files = report.files[0] if len(report.files) == 1 else f"{len(report.files)} files"
     return InputError(
-        f"no LLM call found in {files} ({seen}){kinds}{first}",
-        hint="`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
+        f"no LLM call found in {files} ({seen}){kinds}{keys}{first}",
+        hint=" ".join(options)
+        if options
+        else "`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",
         code=NO_CALLS,
     )

@@ -18,7 +18,7 @@ from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, 
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import ReadPlan, Wanted, plan_for
 from llmmon.formats.doubts import add_doubts, warnings_of
-from llmmon.formats.mapping import CALL_KEYS, COMPLETENESS
+from llmmon.formats.mapping import CALL_KEYS, COMPLETENESS, JOIN_KEY
 from llmmon.formats.reader import Block, SpanReader, uniform_reader
 from llmmon.formats.tabular.reader import UniformReader
 from llmmon.ingest import dask, parallel
@@ -212,7 +212,8 @@ class SpanWorker:
 
 def _fields_of(plan: ReadPlan) -> frozenset[str]:
     """What is taken of the calls: what was asked for (other columns are by-products), and what tells repeats apart."""
-    return plan.fields | {*CALL_KEYS, *(COMPLETENESS if plan.repeats or plan.nests else ())}
+    once = COMPLETENESS if plan.repeats or plan.nests else ()
+    return plan.fields | {*CALL_KEYS, *once, *((JOIN_KEY, "model") if plan.joins else ())}
 
 
 def bytes_of(request: ScanRequest, span: Span) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.formats.mapping import CALL_COPY, CALL_KEY, CALL_KEYS, CALL_PARENT
+from llmmon.formats.mapping import CALL_COPY, CALL_KEY, CALL_KEYS, CALL_PARENT, JOIN_KEY
 from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, BoolArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.filters import Filter
 
@@ -136,6 +136,60 @@ def keep_most_complete(columns: Columns, codes: IntArray) -> tuple[Columns, int]
     kept = np.ones(columns.size, np.bool_)
     kept[dropped] = False
     return columns.take(kept), len(dropped)
+
+
+def joined_halves(columns: Columns) -> Columns:
+    """The calls with those that were logged as a request line and a response line put together.
+
+    A call begins with its earliest line; what one line does not say is taken from the other, and without a logged
+    latency it lasts from the first line to the last. What then names no model and counts no tokens is no call.
+    """
+    names = columns.names.get(JOIN_KEY)
+    if names is None:
+        return columns
+    columns = msgspec.structs.replace(columns, names={k: v for k, v in columns.names.items() if k != JOIN_KEY})
+    keyed = np.flatnonzero(names.codes != MISSING_CODE)
+    if not len(keyed):
+        return columns
+    codes = codes_of(names)[keyed]
+    order = keyed[np.lexsort((keyed, columns.timestamp[keyed], codes))]
+    codes = np.sort(codes)
+    starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+    sizes = np.diff(np.append(starts, len(order)))
+    kept = order[starts + sizes - 1]
+    joined = columns.take(np.arange(columns.size))
+
+    def last_known(known: BoolArray) -> IntArray:
+        """For each call the row that says something last, its kept row where none does."""
+        places = np.maximum.reduceat(np.where(known[order], np.arange(len(order)), -1), starts)
+        return np.where(places >= 0, order[np.maximum(places, 0)], kept)
+
+    first, end = columns.timestamp[order[starts]], columns.timestamp[kept]
+    for field, values in joined.numbers.items():
+        values[kept] = columns.numbers[field][last_known(~np.isnan(columns.numbers[field]))]
+    for field, column in joined.names.items():
+        column.codes[kept] = columns.names[field].codes[last_known(columns.names[field].codes != MISSING_CODE)]
+    for field, texts in joined.texts.items():
+        known = last_known(np.array([text is not None for text in columns.texts[field]], np.bool_))
+        for row, source in zip(kept.tolist(), known.tolist(), strict=True):
+            texts[row] = columns.texts[field][source]
+    lasted = (sizes > 1) & (first != MISSING_TIME) & (end > first)
+    if "latency_ms" in joined.numbers:
+        latency = joined.numbers["latency_ms"]
+        gaps = kept[lasted & np.isnan(latency[kept])]
+        latency[gaps] = (end - first)[lasted & np.isnan(latency[kept])]
+    joined.timestamp[kept[first != MISSING_TIME]] = first[first != MISSING_TIME]
+    stays: BoolArray = np.ones(columns.size, np.bool_)
+    stays[np.setdiff1d(order, kept)] = False
+    stays &= _has_evidence(joined)
+    return joined.take(stays)
+
+
+def _has_evidence(columns: Columns) -> BoolArray:
+    shown: BoolArray = ~np.isnan(columns.number("total_tokens"))
+    if "model" in columns.names:
+        shown |= columns.names["model"].codes != MISSING_CODE
+    return shown
 
 
 def codes_of(names: Names) -> IntArray:

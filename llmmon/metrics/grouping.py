@@ -14,6 +14,7 @@ from llmmon.metrics.aggregates import Group, GroupIndex
 from llmmon.metrics.columns import Columns, IntArray, Names
 from llmmon.metrics.record import FIELDS, TAG_PREFIX, Kind
 from llmmon.text.names import unknown
+from llmmon.text.times import MONTH_US
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -58,7 +59,8 @@ class Grouping(msgspec.Struct, frozen=True):
 
     A group is a tuple: the bucket's number where there are buckets, then one name per field, None where a
     call has none. Undated calls have no bucket and are left out of a grouping with buckets. Buckets of whole
-    days begin at midnight in `tz` (weeks on Monday), shorter ones at multiples of their width.
+    days begin at midnight in `tz` (weeks on Monday), those of months (`MONTH_US`) on the first of one, shorter ones at
+    multiples of their width.
     """
 
     by: tuple[str, ...] = ()
@@ -86,15 +88,27 @@ class Grouping(msgspec.Struct, frozen=True):
 
     def numbers(self, times: IntArray) -> IntArray:
         """The number of the bucket of each time, microseconds UTC; shape as given."""
+        if months := self._months:
+            wall = to_wall(times, self.tz).astype("datetime64[us]").astype("datetime64[M]")
+            numbers: IntArray = wall.astype(np.int64) // months
+            return numbers
         if self.every_us % _DAY_US:
             return times // self.every_us
         return (to_wall(times, self.tz) - _MONDAY_US) // self.every_us
 
     def bucket_start(self, number: int) -> int:
         """When a bucket begins, microseconds UTC."""
+        if months := self._months:
+            first = np.array([number * months]).astype("datetime64[M]").astype("datetime64[us]")
+            return int(from_wall(first.astype(np.int64), self.tz)[0])
         if self.every_us % _DAY_US:
             return number * self.every_us
         return int(from_wall(np.array([number * self.every_us + _MONDAY_US]), self.tz)[0])
+
+    @property
+    def _months(self) -> int:
+        """How many months a bucket has, 0 if its width is no number of months."""
+        return 0 if self.every_us % MONTH_US else self.every_us // MONTH_US
 
     def _group(self, row: Sequence[int], columns: Columns) -> Group:
         names = [columns.name(name) for name in self.by]

@@ -47,6 +47,8 @@ class CostPlan(msgspec.Struct, frozen=True):
     as_models: tuple[str, ...] = ()
     undated_us: int | None = None
     largest: int = 10
+    every_us: int = 0  # width of the periods that are told apart; 0: none
+    tz: str = "UTC"  # in which they begin
 
 
 class Block(msgspec.Struct, frozen=True, eq=False):
@@ -225,6 +227,7 @@ class CostTally(msgspec.Struct, frozen=True, eq=False):
     """Everything the report needs of some calls; `merge_tallies` adds them up in any order."""
 
     groups: Mapping[Group, Sums] = {}  # FIGURES
+    periods: Mapping[Group, Sums] = {}  # FIGURES, by number of the period and group; only of calls with a time
     causes: Mapping[Cause, Sums] = {}  # calls, logged, recalculated
     largest: tuple[Disagreement, ...] = ()
     doubts: Mapping[Doubt, Sums] = {}  # calls, tokens, cost
@@ -243,8 +246,10 @@ def tally(columns: Columns, plan: CostPlan) -> CostTally:
     block = block_of(columns, plan)
     cost, known = block.cost, ~np.isnan(block.cost)
     causes, largest = _causes(block)
+    groups, periods = _groups(block)
     return CostTally(
-        groups=_groups(block),
+        groups=groups,
+        periods=periods,
         causes=causes,
         largest=largest,
         doubts=_doubts(block),
@@ -270,6 +275,7 @@ def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
     rows = sorted((row for part in parts for row in part.largest), key=lambda row: row.rank)
     return CostTally(
         groups=_added(part.groups for part in parts),
+        periods=_added(part.periods for part in parts),
         causes=_added(part.causes for part in parts),
         largest=tuple(rows[:largest]),
         doubts=_added(part.doubts for part in parts),
@@ -304,9 +310,12 @@ def _bounded(values: Values) -> Values:
     return Values((sorted_run(values),)) if values.runs else values
 
 
-def _groups(block: Block) -> dict[Group, Sums]:
-    columns = dict(figures(block))
-    return _by_names(block.columns, block.plan.by, *(columns[name] for name in FIGURES))
+def _groups(block: Block) -> tuple[dict[Group, Sums], dict[Group, Sums]]:
+    """The figures by group, and by period and group."""
+    plan, found = block.plan, dict(figures(block))
+    columns = [found[name] for name in FIGURES]
+    whole = _by(block.columns, Grouping(plan.by), *columns)
+    return whole, _by(block.columns, Grouping(plan.by, plan.every_us, plan.tz), *columns) if plan.every_us else {}
 
 
 def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> FloatArray:
@@ -382,11 +391,16 @@ def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray |
 
 def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Sums]:
     """Sums of values (NaN as 0), by names."""
+    return _by(columns, Grouping(names), *values)
+
+
+def _by(columns: Columns, grouping: Grouping, *values: FloatArray | BoolArray) -> dict[Any, Sums]:
+    """Sums of values (NaN as 0), by group."""
     if not columns.size:
         return {}
     index = GroupIndex()
-    numbers, _ = Grouping(names).rows(columns, index)
-    sums = [_summed(numbers, column, len(index)) for column in values]
+    numbers, kept = grouping.rows(columns, index)
+    sums = [_summed(numbers, column if kept is None else column[kept], len(index)) for column in values]
     return {group: tuple(int(column[i]) for column in sums) for group, i in index.items()}
 
 

@@ -20,6 +20,7 @@ from llmmon.pricing.disagreements import EXPLANATIONS, Cause
 from llmmon.pricing.doubts import REASONS, Doubt
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.what_if import SPREAD, Alternative, check_models
+from llmmon.reports.bill import Bill, bill_of
 
 
 class CostRow(msgspec.Struct, frozen=True):
@@ -178,6 +179,7 @@ class CostReport(msgspec.Struct, frozen=True):
     per_user: Spread
     exact: bool  # whether the quantiles per request are
     what_if: tuple[WhatIfRow, ...]
+    bill: Bill | None = None
 
 
 __all__ = ("CostPlan", "CostReport", "check_models", "duplicates_of", "merge_tallies", "report")
@@ -218,6 +220,7 @@ def report(tallied: CostTally, plan: CostPlan, duplicates: DuplicateRow | None =
         per_request=_per_request(tallied),
         per_user=_per_user(tallied),
         exact=tallied.costs.exact,
+        bill=bill_of(tallied, plan) if plan.every_us else None,
         what_if=tuple(_what_if(model, sums_of) for model, sums_of in tallied.alternatives.items()),
     )
 
@@ -368,14 +371,23 @@ _FIELDS: Final = PRICED_BY | {"user", "request_id"}
 
 
 def audit_costs(
-    query: Query, *, by: tuple[str, ...], as_models: tuple[str, ...] = (), largest: int = 10
+    query: Query, *, by: tuple[str, ...], as_models: tuple[str, ...] = (), largest: int = 10, every_us: int = 0
 ) -> tuple[CostReport, Read]:
     """What the calls cost and how sure that is; raises `UsageError` for models or fields that do not exist."""
     Grouping(by)  # checks the fields
     table = PriceTable.of(query.prices)
     check_models(as_models, table)
-    plan = CostPlan(table=table, by=by, as_models=as_models, largest=largest, undated_us=query.wall_us)
+    plan = CostPlan(
+        table=table,
+        by=by,
+        as_models=as_models,
+        largest=largest,
+        undated_us=query.wall_us,
+        every_us=every_us,
+        tz=query.tz,
+    )
     as_logged = msgspec.structs.replace(query, cost=AS_READ)  # the fold does the pricing
-    found = read(as_logged, _FIELDS | set(by), lambda: CostFold(plan))
+    timed = {"timestamp"} if every_us else set()
+    found = read(as_logged, _FIELDS | set(by) | timed, lambda: CostFold(plan))
     repeated = duplicates_of(found.repeated, plan) if found.repeated.size else None
     return report(merge_tallies(found.results, largest), plan, repeated), found

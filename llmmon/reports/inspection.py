@@ -10,21 +10,33 @@ import msgspec
 import numpy as np
 
 from llmmon.errors import EXIT_INPUT, EXIT_OK
-from llmmon.formats import DIALECTS
+from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import ReadPlan, head_objects
 from llmmon.formats.dialect import Dialect
 from llmmon.formats.home_made import GENERIC
+from llmmon.formats.json_text import UnreadableError
 from llmmon.formats.mapping import SLOTS, Binding, FieldMapping, Slot
 from llmmon.formats.reader import SpanReader
+from llmmon.formats.suggestions import keys_seen, keys_text, map_options, toml_of
 from llmmon.ingest.query import Logs, Query, wanted_of
 from llmmon.ingest.rejects import RejectsFile, keep_rejects
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.scan import ScanRequest, scan
 from llmmon.ingest.selection import Selection
+from llmmon.ingest.spans import Source, head
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.record import FIELDS
+
+
+class ShapeCount(msgspec.Struct, frozen=True):
+    """Lines with the same keys: the dialect or `generic`, how many there are, and how many of them are calls."""
+
+    dialect: str
+    keys: tuple[str, ...]
+    lines: int
+    calls: int
 
 
 class FileInspection(msgspec.Struct, frozen=True):
@@ -37,6 +49,8 @@ class FileInspection(msgspec.Struct, frozen=True):
     rejected: int
     missing: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    shapes: tuple[ShapeCount, ...] = ()  # of the first lines, the commonest first
+    config: str = ""  # the lines of llmmon.toml that read the file in this way, where options were needed
 
 
 class InspectReport(msgspec.Struct, frozen=True):
@@ -136,14 +150,14 @@ def sources(plan: ReadPlan) -> Iterator[FieldSource]:
 
 def _why(binding: Binding, mapping: FieldMapping) -> str:
     if binding.rank < 0:
-        return "you said so"
+        return "set by --map"
     if binding.slot not in SLOTS:
         return "the tag that was asked for"
     if mapping.dialect != GENERIC:
         return f"{mapping.dialect} defines it"
     if binding.kind is Slot.DURATION:
         return _why_unit(binding)
-    return "the name of the key"
+    return "matched by key name"
 
 
 def _why_unit(binding: Binding) -> str:
@@ -195,9 +209,35 @@ def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[File
         coverage={field: count / calls for field, count in coverage.items()} if calls else {},
         rejected=report.rejected,
         missing=tuple(_missing(coverage)) if calls else (),
-        notes=tuple(_notes(report, calls)),
+        notes=tuple(_notes(report, calls, plan)),
+        shapes=_shapes(logs.sources[number], plan),
+        config="\n".join(toml_of(logs.query.dialect, logs.query.root, _overrides(plan))),
     )
     return inspection, report
+
+
+def _shapes(source: Source, plan: ReadPlan) -> tuple[ShapeCount, ...]:
+    """The shapes of the first lines of a file; none of what is read once, or is not one object a line."""
+    if not source.seekable or plan.layout.kind != "lines":
+        return ()
+    first = head(source)
+    reader = SpanReader(plan, Interners())
+    reader.feed(first)
+    columns = reader.flush().columns
+    called = set(() if columns.positions is None else columns.positions.tolist())
+    found: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for number, line in enumerate(first.split(b"\n")):
+        try:
+            objects = plan.layout.objects_of(line) if line.strip() else []
+        except UnreadableError:
+            continue
+        for each in objects:
+            dialect = claimant(each)
+            counts = found.setdefault((dialect.name if dialect else plan.label, tuple(sorted(each))), [0, 0])
+            counts[0] += 1
+            counts[1] += number in called
+    ranked = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
+    return tuple(ShapeCount(dialect, keys, *counts) for (dialect, keys), counts in ranked)
 
 
 class _CoverageFold(ColumnsFold):
@@ -249,10 +289,20 @@ def _missing(coverage: Mapping[str, int]) -> list[dict[str, str]]:
     return [{"field": field, "unlocks": unlocks} for field, unlocks in UNLOCKS.items() if field not in coverage]
 
 
-def _notes(report: SourceReport, calls: int) -> list[str]:
+def _overrides(plan: ReadPlan) -> list[Binding]:
+    """What `--map` says, with the units that were found."""
+    return [binding for binding in plan.extra if binding.rank < 0]
+
+
+def _notes(report: SourceReport, calls: int, plan: ReadPlan) -> list[str]:
     notes = [f"{DIALECTS[name].title}: {DIALECTS[name].lacks}" for name in report.dialects if _lacks(name)]
     if not calls and not report.samples and not notes:
-        notes.append("no calls: --map names your own keys, --dialect forces a dialect")
+        seen = keys_seen(mapping.shape for mapping in plan.mappings if mapping.dialect == GENERIC)
+        options = " ".join(map_options(seen))
+        notes += [f"keys: {keys_text(seen)}"] if seen else []
+        tried = f"try {options}" if options else "--map names your own keys"
+        notes.append(f"no calls: {tried}, --dialect forces a dialect")
+    notes += [f"warning: {warning}" for warning in report.warnings]
     return notes
 
 

@@ -9,7 +9,6 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.errors import UsageError
 from llmmon.ingest.parallel import cpu_count
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
@@ -182,10 +181,3 @@ def _shares(partials: Partials, metric: str) -> tuple[Share, ...]:
     counted = [(group[0], int(n)) for group, n in zip(partials.groups, sums.total, strict=True) if n]
     ranked = sorted(counted, key=lambda item: (-item[1], item[0] or ""))
     return tuple(Share(name, count, count / whole) for name, count in ranked)
-
-
-def check_every(every_us: int) -> int:
-    """A bucket width that makes sense; raises `UsageError`."""
-    if every_us < 1_000_000:
-        raise UsageError("--every must be at least 1s")
-    return every_us

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmmon.errors import UsageError
+from llmmon.text.names import unknown
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -25,6 +26,17 @@ SECOND_US: Final = 1_000_000
 MINUTE_US: Final = 60 * SECOND_US
 HOUR_US: Final = 60 * MINUTE_US
 DAY_US: Final = 24 * HOUR_US
+# as a width of buckets: months of the calendar; as a length of time, the mean month
+MONTH_US: Final = round(365.2425 / 12 * DAY_US)
+CALENDAR_US: Final = {
+    "hour": HOUR_US,
+    "day": DAY_US,
+    "week": 7 * DAY_US,
+    "month": MONTH_US,
+    "quarter": 3 * MONTH_US,
+    "year": 12 * MONTH_US,
+}
+_CALENDAR_TEXTS: Final = {MONTH_US: "month", 3 * MONTH_US: "quarter", 12 * MONTH_US: "year"}
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LONGEST_S: Final = 100 * 366 * 86400.0
 _YEARS: Final = range(1970, 2201)  # in which a time can lie
@@ -48,8 +60,25 @@ def duration_us(text: str, *, plain: str | None = None) -> int:
     return round(seconds * SECOND_US)
 
 
+def width_us(text: str) -> int:
+    """A width of time buckets: `month`, `week`, `day` of the calendar, or a duration (of minutes, if it is bare).
+
+    Raises `UsageError`.
+    """
+    word = text.strip().lower()
+    named = CALENDAR_US.get(word) or CALENDAR_US.get(word.removesuffix("s"))
+    if named is None and not re.search(r"\d", word):
+        raise UsageError("--every: " + unknown("width", text, CALENDAR_US), hint="or a duration such as 5m, 2h or 7d")
+    width = named or duration_us(word, plain="m")
+    if width < SECOND_US:
+        raise UsageError("--every must be at least 1s")
+    return width
+
+
 def duration_text(us: int) -> str:
-    """Microseconds as the shortest duration that says them: `90s`, `5m`, `1h30m`."""
+    """Microseconds as the shortest duration that says them: `90s`, `5m`, `1h30m`, `month`."""
+    if us in _CALENDAR_TEXTS:
+        return _CALENDAR_TEXTS[us]
     seconds, rest = divmod(us, SECOND_US)
     if rest:
         return f"{us // 1000}ms"

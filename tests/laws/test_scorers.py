@@ -107,10 +107,10 @@ def test_the_corpus_merges_in_any_split_and_order(split: int) -> None:
 
 
 def test_the_prompt_sample_is_bounded_and_free_of_order() -> None:
-    prompts = [f"prompt number {i} about subject {i * 7}" for i in range(500)]
-    forward = Corpus.of(Texts(outputs=["x"] * 500, prompts=prompts))
-    backward = Corpus.of(Texts(outputs=["x"] * 500, prompts=prompts[::-1]))
-    assert len(forward.sample) == 200
+    prompts = [f"prompt number {i} about subject {i * 7}" for i in range(1_500)]
+    forward = Corpus.of(Texts(outputs=["x"] * 1_500, prompts=prompts))
+    backward = Corpus.of(Texts(outputs=["x"] * 1_500, prompts=prompts[::-1]))
+    assert len(forward.sample) == 1_000
     assert forward == backward
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.output.views import Column, Table, View
+from llmmon.output.views.bill import bill_data, bill_rows, bill_tables
 from llmmon.reports.costs import CostReport, CostRow, Spread
 from llmmon.reports.prices import ModelPrices
 from llmmon.text.figures import count, key_text, money_text, name, percent
@@ -18,7 +19,9 @@ _MOST_ROWS: Final = 10
 
 def view_costs(report: CostReport) -> View:
     """Totals and how certain they are; groups, disagreements by cause, what has no price, what-if."""
-    tables = [_groups(report)]
+    bill = report.bill
+    tables = [*bill_tables(bill)] if bill is not None else []
+    tables += [_groups(report)]
     tables += [_uncertain(report)] if report.uncertain else []
     tables += [_causes(report), _disagreements(report)] if report.causes else []
     tables += [_unpriced(report)] if report.unpriced else []
@@ -26,7 +29,7 @@ def view_costs(report: CostReport) -> View:
     tables += [_what_if(report)] if report.what_if else []
     return View(
         data=_data(report),
-        rows=[_group_row(row) for row in report.models],
+        rows=bill_rows(bill) if bill is not None else [_group_row(row) for row in report.models],
         title=f"cost, by {report.price_table}",
         headline=_headline(report),
         tables=tuple(tables),
@@ -38,6 +41,7 @@ def _data(report: CostReport) -> dict[str, Any]:
     for row in plain["disagreements"]:
         row["timestamp"] = iso(row.pop("timestamp_us"))
         row.pop("position")
+    plain["bill"] = None if report.bill is None else bill_data(report.bill)
     return plain
 
 

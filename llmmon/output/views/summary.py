@@ -12,7 +12,7 @@ from llmmon.text.figures import count, key_text, milliseconds, money_text, name,
 from llmmon.text.times import duration_text, iso, local
 
 _MOST_SHARES: Final = 8
-_MOST_LINES: Final = 60  # buckets that a table shows one by one
+_MOST_LINES: Final = 1000  # buckets that a table shows one by one, the latest ones
 # title, statistic, how it is written, rank (the highest goes first where the terminal is narrow)
 _COLUMNS: Final = (
     ("requests", "request_count", count, 0),
@@ -135,17 +135,15 @@ def _series(report: SummaryReport, tz: str) -> list[Table]:
     lines = Table(
         f"over time, one bar is {every} or more",
         (Column("", right=False), Column("requests", right=False), Column("errors", right=False, rank=1),
-         Column("p95 latency", right=False, rank=2)),
+         Column("p95 latency", right=False, rank=2), Column("cost", right=False, rank=3)),
         tuple(_sparks(report, key) for key in keys[:20]),
     )  # fmt: skip
-    if len(report.series) > _MOST_LINES:
-        return [lines]
     return [lines, _bucket_table(report, every, tz)]
 
 
 def _sparks(report: SummaryReport, key: tuple[str | None, ...]) -> tuple[str, ...]:
     mine = [bucket.statistics for bucket in report.series if tuple(bucket.key.values()) == key]
-    names = ("request_count", "error_count", "latency_p95_ms")
+    names = ("request_count", "error_count", "latency_p95_ms", "cost_total_usd")
     label = " / ".join(map(name, key)) or "all"
     return (label, *(sparkline([s[statistic] for s in mine], 24) for statistic in names))
 
@@ -157,12 +155,14 @@ def _bucket_table(report: SummaryReport, every: str, tz: str) -> Table:
     columns = [Column("start", right=False), *([Column("group", right=False)] if keyed else [])]
     columns += [Column(title, rank=rank) for title, _, _, rank in shown] + ([Column("cost")] if with_cost else [])
     rows = []
-    for b in report.series:
+    for b in report.series[-_MOST_LINES:]:
         cells = [local(b.start_us, tz, seconds=bool((report.every_us or 0) % 60_000_000))]
         cells += [key_text(b.key)] if keyed else []
         cells += [write(b.statistics[statistic]) for _, statistic, write, _ in shown]
         rows.append((*cells, *([cost_text(b.statistics)] if with_cost else [])))
-    return Table(f"every {every}", tuple(columns), tuple(rows))
+    more = len(report.series) - len(rows)
+    note = f"and {more:,} earlier ones (all with -f csv)" if more > 0 else ""
+    return Table(f"every {every}", tuple(columns), tuple(rows), note)
 
 
 def _shares(title: str, what: str, shares: Sequence[Share]) -> Table:

@@ -163,7 +163,7 @@ def prior_probabilities() -> npt.NDArray[np.float64]:
 
 FloatArray = npt.NDArray[np.float64]
 
-SAMPLE_PROMPTS: Final = 200
+SAMPLE_PROMPTS: Final = 1_000
 _SAMPLE_TERMS: Final = 64
 _PROMPT_HEAD, _PROMPT_TAIL = 3_000, 1_000
 _OUTPUT_HEAD: Final = 4_000
@@ -236,18 +236,56 @@ def _sample_terms(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(i for i in ids if i))[:_SAMPLE_TERMS]
 
 
+# What models say of themselves in any answer: no sign that it answers a question on them.
+_SELF_TERMS: Final = frozenset(map(term_id, b"ai assistant chatbot chatgpt openai anthropic claude gpt model".split()))
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """Which of the sampled prompts hold a term: entries `starts[term]` to `starts[term + 1]` of the other arrays.
+
+    `prompts`: the number of the prompt; `unit`: the term's idf in the prompt's vector of length 1; `share`: its
+    part of the prompt's total idf. `size`: how many prompts were sampled.
+    """
+
+    size: int
+    starts: IntArray
+    prompts: IntArray
+    unit: FloatArray
+    share: FloatArray
+
+    @classmethod
+    def of(cls, weights: FloatArray, sample: Sequence[Sequence[int]]) -> Postings:
+        """Inverts the sampled prompts, given the idf of each term."""
+        sizes = [len(terms) for terms in sample]
+        term = np.array([number for terms in sample for number in terms], dtype=np.int64)
+        prompt = np.repeat(np.arange(len(sample), dtype=np.int64), sizes)
+        weight = weights[term]
+        length = np.sqrt(np.bincount(prompt, weight**2, len(sample)))
+        total = np.bincount(prompt, weight, len(sample))
+        telling = ~np.isin(term, list(_SELF_TERMS))
+        order = np.flatnonzero(telling)[np.argsort(term[telling], kind="stable")]
+        counts = np.bincount(term[order], minlength=TERM_COUNT)
+        prompt, weight = prompt[order], weight[order]
+        return cls(
+            size=len(sample),
+            starts=np.concatenate([[0], np.cumsum(counts)]),
+            prompts=prompt,
+            unit=weight / np.maximum(length[prompt], 1e-9),
+            share=weight / np.maximum(total[prompt], 1e-9),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Lexicon:
     """A corpus made ready for scoring.
 
     `weights`: idf of each term, ln((N + P) / (n + P p)), with n of N documents of the corpus and the shipped
-    probability p counted as P documents; 0 for function words. `columns`: the row of `sample` that holds a
-    term, or -1. `sample`: terms by sampled prompts, each prompt's idf vector of length 1.
+    probability p counted as P documents; 0 for function words. `sample`: prompts of the corpus by their terms.
     """
 
     weights: FloatArray
-    columns: IntArray
-    sample: npt.NDArray[np.float32]
+    sample: Postings
 
     @classmethod
     def of(cls, corpus: Corpus) -> Lexicon:
@@ -256,16 +294,4 @@ class Lexicon:
         share = (corpus.frequencies + _PRIOR_DOCUMENTS * prior) / (corpus.documents + _PRIOR_DOCUMENTS)
         weights = -np.log(np.clip(share, 1e-9, 1.0))
         weights[0] = 0.0
-        return cls(weights, *_sample_matrix(weights, [terms for _, terms in corpus.sample]))
-
-
-def _sample_matrix(weights: FloatArray, sample: list[tuple[int, ...]]) -> tuple[IntArray, npt.NDArray[np.float32]]:
-    vocabulary = np.array(sorted({term for terms in sample for term in terms}), dtype=np.int64)
-    columns = np.full(TERM_COUNT, -1, dtype=np.int64)
-    columns[vocabulary] = np.arange(len(vocabulary))
-    matrix = np.zeros((len(vocabulary), len(sample)))
-    for k, terms in enumerate(sample):
-        chosen = list(terms)
-        matrix[columns[chosen], k] = weights[chosen]
-    norms = np.sqrt((matrix**2).sum(axis=0))
-    return columns, (matrix / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+        return cls(weights, Postings.of(weights, [terms for _, terms in corpus.sample]))

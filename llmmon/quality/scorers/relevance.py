@@ -1,34 +1,56 @@
-"""Relevance: does the answer concern the prompt? Stemmed TF-IDF, and rank among prompts of the same file."""
+"""Relevance: does the answer concern the prompt? Shared words, and whether it answers another prompt of the log.
+
+Two signs, the stronger of which counts. `STRAY`: the answer shares far more with another prompt of the log than with
+its own, which is what a mixed-up answer does. `ALONE`: it shares nothing with its own prompt, however many words both
+have; that alone says less, since a poem, a list of names or a paraphrase shares nothing either.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from llmmon.quality.scorers.corpus import FloatArray, Lexicon
 from llmmon.quality.scorers.expected import similarities
 from llmmon.quality.scorers.flags import UNKNOWN, Finding
+from llmmon.quality.scorers.language import detect
 from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch, IntArray
 
 # The terms of a text that are compared: its first ones hold what it is about.
 _MOST_TERMS: Final = 1_500
 _ROWS_AT_ONCE: Final = 32
-_SHORT_WORDS: Final = 15
+_READ: Final = 1_500  # characters of a prompt in which it is asked for
+_TELLING: Final = 1.0  # idf from which a shared term says something
+_DOUBTFUL: Final = 0.3
+
+# What is asked for is made up rather than answered, so that few of the prompt's words come back.
+OPEN_ENDED: Final = re.compile(
+    r"(?i)\b(?:poems?|poetry|stor(?:y|ies)|songs?|lyrics|rap|verses?|haikus?|limericks?|rhym\w+|antonyms?|synonyms?"
+    r"|captions?|tweets?|hashtags?|paraphras\w+|rewrit\w+|rephrase|expand|pretend|act as|act like|role ?play"
+    r"|play the role|imagine you|emojis?|ascii|jokes?|puns?|title|headline|slogan|names?|ideas?|suggest\w*|lists?"
+    r"|come up with|think of|words?|adjectives?|quotes?|monologue|plot|characters?|funny|examples?|queries"
+    r"|recommend\w*|something|topics?|activities)\b"
+)
 
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Finding]]:
-    """off_topic: a logistic model of `features`; shrunk for very short answers, which share few words anyway."""
-    table = features(batch, lexicon)
-    logits = table @ np.array(WEIGHTS) + BIAS
-    strengths = 1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0)))
-    strengths *= 0.4 + 0.6 * np.minimum(1.0, batch.word_counts / _SHORT_WORDS)
+    """off_topic of each output; unknown without a prompt, and where prompt and answer are in different languages."""
+    strengths = _strengths(features(batch, lexicon))
     alike = similarities(batch)
     found = [UNKNOWN] * len(batch)
     for i, (strength, judged) in enumerate(zip(strengths.tolist(), _judged(batch), strict=True)):
-        if judged:
+        if judged and not (strength >= _DOUBTFUL and _other_language(batch, i)):
             found[i] = Finding(strength * (1.0 - (alike[i] or 0.0)))
     return {"off_topic": found}
+
+
+def _strengths(table: Table) -> FloatArray:
+    stray = table.stray @ np.array(STRAY_WEIGHTS) + STRAY_BIAS
+    alone = table.alone @ np.array(ALONE_WEIGHTS) + ALONE_BIAS
+    strengths: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(np.maximum(stray, alone), -30.0, 30.0)))
+    return strengths
 
 
 def _judged(batch: Batch) -> list[bool]:
@@ -36,35 +58,66 @@ def _judged(batch: Batch) -> list[bool]:
     return [bool(len(prompt) and prompt.any() and words) for prompt, words in pairs]
 
 
-def features(batch: Batch, lexicon: Lexicon) -> FloatArray:
-    """One row of FEATURES per text, 0 where there is nothing to compare."""
+def _other_language(batch: Batch, row: int) -> bool:
+    """Whether the answer is known to be in another language than the prompt, and so shares no words with it."""
+    asked = detect(batch.prompts[row] or "", batch.prompt_words[row])
+    answered = detect(batch.outputs[row], batch.output_words[row])
+    return asked != answered and answered is not None and (asked is not None or answered != "english")
+
+
+class Table(NamedTuple):
+    """One row of STRAY and one of ALONE per text."""
+
+    stray: FloatArray
+    alone: FloatArray
+
+
+def features(batch: Batch, lexicon: Lexicon) -> Table:
+    """The values of STRAY and ALONE of each text, 0 where there is nothing to compare."""
+    open_ended = [OPEN_ENDED.search((prompt or "")[:_READ]) is not None for prompt in batch.prompts]
     blocks = [
         _block(
             batch.prompt_ids[i : i + _ROWS_AT_ONCE],
             batch.output_ids[i : i + _ROWS_AT_ONCE],
+            np.array(open_ended[i : i + _ROWS_AT_ONCE], np.float64),
             lexicon,
         )
         for i in range(0, len(batch), _ROWS_AT_ONCE)
     ]
-    return np.concatenate(blocks) if blocks else np.zeros((0, len(FEATURES)))
+    if not blocks:
+        return Table(np.zeros((0, len(STRAY))), np.zeros((0, len(ALONE))))
+    return Table(np.concatenate([block.stray for block in blocks]), np.concatenate([block.alone for block in blocks]))
 
 
-def _block(prompts: list[IntArray], outputs: list[IntArray], lexicon: Lexicon) -> FloatArray:
+def _block(prompts: list[IntArray], outputs: list[IntArray], open_ended: FloatArray, lexicon: Lexicon) -> Table:
     rows = len(outputs)
     p_row, p_term, _ = _terms(prompts)
     o_row, o_term, o_count = _terms(outputs)
     p_weight = lexicon.weights[p_term]
     o_weight = lexicon.weights[o_term] * (1.0 + np.log(o_count))
     p_norm = np.sqrt(np.bincount(p_row, p_weight**2, rows))
-    o_norm = np.sqrt(np.bincount(o_row, o_weight**2, rows))
-    shared_p, shared_o = _shared(p_row, p_term, o_row, o_term)
-    dot = np.bincount(p_row[shared_p], p_weight[shared_p] * o_weight[shared_o], rows)
+    o_norm = np.maximum(np.sqrt(np.bincount(o_row, o_weight**2, rows)), 1e-9)
+    at_p, at_o = _shared(p_row, p_term, o_row, o_term)
+    dot = np.bincount(p_row[at_p], p_weight[at_p] * o_weight[at_o], rows)
+    covered = np.bincount(p_row[at_p], p_weight[at_p], rows) / np.maximum(np.bincount(p_row, p_weight, rows), 1e-9)
+    shared = np.bincount(p_row[at_p], p_weight[at_p] > _TELLING, rows)
     own = dot / np.maximum(p_norm * o_norm, 1e-9)
-    covered = np.bincount(p_row[shared_p], p_weight[shared_p], rows) / np.maximum(
-        np.bincount(p_row, p_weight, rows), 1e-9
-    )
-    others = _sample_cosines(o_row, o_term, o_weight, o_norm, lexicon)
-    return np.column_stack([own, np.sqrt(own), covered, own > 0, *_standing(own, others), np.minimum(1, p_norm / 20)])
+    of_own = own * shared / (shared + 1.0)  # one word in common may be chance
+    other = _nearest(o_row, o_term, o_weight, o_norm, lexicon)
+    words = np.array([len(ids) for ids in outputs], np.float64)
+    lead = np.maximum(0.0, other.likeness - of_own) * words / (words + 8.0)
+    stray = (
+        np.sqrt(of_own), covered, lead, lead / (other.likeness + of_own + 0.05), np.sqrt(other.likeness),
+        np.clip(other.covered - covered, 0.0, 1.0), np.minimum(1.0, p_norm / 20.0), of_own > 0,
+        np.log1p(other.shared), 8.0 / (words + 8.0), open_ended,
+    )  # fmt: skip
+    nothing, asked = own == 0, np.log1p(np.minimum(np.bincount(p_row, minlength=rows), 20))
+    length = np.log1p(np.minimum(words, 400.0)) / 6.0
+    alone = (
+        covered, np.sqrt(of_own), nothing, nothing * asked, nothing * length, (1.0 - covered) * asked, open_ended,
+        length, np.log1p(shared),
+    )  # fmt: skip
+    return Table(np.column_stack(stray).astype(np.float64), np.column_stack(alone).astype(np.float64))
 
 
 def _terms(texts: list[IntArray]) -> tuple[IntArray, IntArray, FloatArray]:
@@ -84,33 +137,40 @@ def _shared(p_row: IntArray, p_term: IntArray, o_row: IntArray, o_term: IntArray
     return at_p, at_o
 
 
-def _sample_cosines(
-    row: IntArray, term: IntArray, weight: FloatArray, norm: FloatArray, lexicon: Lexicon
-) -> FloatArray:
-    """The cosine of each output with each sampled prompt."""
-    total = np.zeros((len(norm), lexicon.sample.shape[1]))
-    if total.size == 0:
-        return total
-    column = lexicon.columns[term]
-    known = np.flatnonzero(column >= 0)
-    starts = np.flatnonzero(np.diff(row[known], prepend=-1))
-    if len(starts):
-        products = lexicon.sample[column[known]] * weight[known, None].astype(np.float32)
-        total[row[known[starts]]] = np.add.reduceat(products, starts, axis=0)
-    return total / np.maximum(norm, 1e-9)[:, None]
+class Nearest(NamedTuple):
+    """Of the sampled prompt that each output is nearest to: cosine, covered share of it, telling terms in common."""
+
+    likeness: FloatArray
+    covered: FloatArray
+    shared: FloatArray
 
 
-def _standing(own: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The share of sampled prompts that the output is nearer to than to its own, and how far the nearest leads."""
-    if others.shape[1] < 5:
-        return np.zeros_like(own), np.zeros_like(own)
-    nearer = (others > own[:, None] + 1e-9).mean(axis=1)
-    lead = others.max(axis=1) - own
-    return nearer, np.clip(lead, 0.0, 1.0)
+def _nearest(row: IntArray, term: IntArray, weight: FloatArray, norm: FloatArray, lexicon: Lexicon) -> Nearest:
+    rows, sample = len(norm), lexicon.sample
+    if not sample.size:
+        return Nearest(np.zeros(rows), np.zeros(rows), np.zeros(rows))
+    start, size = sample.starts[term], sample.starts[term + 1] - sample.starts[term]
+    source = np.repeat(np.arange(len(term)), size)
+    entry = np.arange(len(source)) + np.repeat(start - np.cumsum(size) + size, size)
+    cell, cells = row[source] * sample.size + sample.prompts[entry], rows * sample.size
+    telling = lexicon.weights[term] > _TELLING
+    likeness = np.bincount(cell, sample.unit[entry] * weight[source], cells)
+    shared = np.bincount(cell, telling[source], cells)
+    likeness = likeness * (shared / (shared + 1.0))
+    best = likeness.reshape(rows, -1).argmax(axis=1) + np.arange(rows) * sample.size
+    covered = np.bincount(cell, sample.share[entry], cells)
+    return Nearest(likeness[best] / norm, covered[best], shared[best])
 
 
-FEATURES: Final = ("cosine", "root of it", "covered", "any shared", "nearer", "lead", "prompt size")
-WEIGHTS: Final = (
-    -6.88, -11.29, -0.19, 1.14, -3.15, 22.36, 0.00,
+STRAY: Final = (
+    "root of the cosine", "covered", "lead of another prompt", "lead as a share", "root of the other's cosine",
+    "covered more of the other", "prompt size", "any shared", "terms shared with the other", "short", "open-ended",
 )  # fmt: skip
-BIAS: Final = 3.23
+STRAY_WEIGHTS: Final = (-4.73, -0.23, 4.73, 7.84, 1.00, 5.63, -3.57, 1.00, -0.32, 0.46, -2.20)
+STRAY_BIAS: Final = -3.22
+ALONE: Final = (
+    "covered", "root of the cosine", "nothing shared", "terms asked", "nothing shared by length", "terms left out",
+    "open-ended", "length", "terms shared",
+)  # fmt: skip
+ALONE_WEIGHTS: Final = (-2.51, -3.36, 1.10, -1.12, 1.23, 1.45, -1.06, 3.54, -1.79)
+ALONE_BIAS: Final = -5.38

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from llmmon.quality.scorers.corpus import Corpus
 from llmmon.quality.scorers.flags import FLAGS
+from llmmon.quality.scorers.texts import Texts
 from llmmon.quality.scores import QualityMonitor, QualityScore
 
 MONITOR = QualityMonitor()
@@ -39,7 +41,6 @@ RAISED = [
     ("repetition", QUESTION, PARAGRAPH + " done." * 60),
     ("repetition", QUESTION, PARAGRAPH + " and then we all rest" * 20 + " and th"),
     ("repetition", QUESTION, "".join(f"{i}. Feed the starter with flour and water again.\n" for i in range(30))),
-    ("off_topic", "Which vaccines do I need for a trip to Kenya?", PARAGRAPH),
     ("secret", None, "Use AKIA2E7QXN5TJWLB4KZP with region eu-west-1."),
     ("secret", None, "The database is at postgres://svc:h7Kq2mZ9pw@db.internal:5432/app."),
     ("secret", None, "export STRIPE=sk_" + "live_4eC39HqLyjWDarjtT1zdp7dc"),
@@ -75,6 +76,17 @@ SILENT = [
     ("repetition", "Draw a line.", "Title\n" + "-" * 80 + "\nText under the line.\n" + "=" * 80),
     ("off_topic", QUESTION, PARAGRAPH),
     ("off_topic", "What is the capital of France?", "Paris."),
+    ("off_topic", "Name five parts of a game.", "1. Rules\n2. Look\n3. Plot\n4. Sound\n5. Trade"),
+    ("off_topic", "Write a poem as an old sailor would.", "The tide goes out, the tide comes in,\nand all is salt."),
+    ("off_topic", "Whose novel is it?", "It was written by Mary Shelley."),
+    ("truncated", "Which musicians do you like?", "A few of them:\n\n1. Cesária Évora\n2. Ali Farka Touré\n3. Björk"),
+    ("truncated", "Write a post.", "Join us on Friday and bring a friend! #OpenSource #Community"),
+    ("truncated", "Write a post.", "We made it, thanks to all of you 🎉🚀"),
+    ("truncated", "Quote him.", '"A loaf is a letter from the past." - Anton Weber'),
+    ("truncated", "Write a letter.", "Thank you for the years we had together.\n\nKind regards,\nAnn Miller"),
+    ("truncated", "Tell a tale.", "And so they all went home before it rained.\n\nThe End"),
+    ("truncated", "Write a song.", "The night is young\nThe road is long\nThe day is done\nWe sing a song"),
+    ("truncated", "Write a note.", "All of it is done by now.\n\n---"),
     ("secret", None, "Never share your password, token, secret or API key with anyone."),
     ("secret", None, "Set password=os.environ['DB_PASSWORD'] and api_key = settings.api_key first."),
     ("secret", None, "Use the header Authorization: Bearer YOUR_ACCESS_TOKEN_HERE."),
@@ -107,6 +119,15 @@ def test_a_defect_raises_its_flag(flag: str, prompt: str | None, output: str) ->
 @pytest.mark.parametrize(("flag", "prompt", "output"), SILENT)
 def test_a_mere_likeness_raises_no_flag(flag: str, prompt: str | None, output: str) -> None:
     assert flag not in score(output, prompt).flags
+
+
+def test_an_answer_to_another_prompt_of_the_log_is_off_topic() -> None:
+    asked = "Which vaccines do I need for a trip to Kenya?"
+    log = Corpus.of(Texts(outputs=[PARAGRAPH, "Yellow fever, typhoid and hepatitis A."], prompts=[QUESTION, asked]))
+    mixed_up = QualityMonitor(log).score(asked, PARAGRAPH)
+    assert "off_topic" in mixed_up.flags, mixed_up.signals
+    alone = score(PARAGRAPH, asked)
+    assert (alone.signals["off_topic"] or 0.0) > 0.2  # few words are no proof, and yet a doubt
 
 
 def test_every_flag_that_is_raised_here_is_in_the_table() -> None:
