@@ -141,7 +141,7 @@ def load(chosen: str | None, environment: Mapping[str, str], here: Path) -> Conf
     try:
         table = parse_toml(path.read_bytes())
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}", hint="see `llmmon init` for a file that works") from None
+        raise ConfigError(f"{path}: {error}", hint="`llmmon init` writes a valid example") from None
     except OSError as error:
         raise ConfigError(f"{path}: {reason_of(error)}") from None
     return parse(table, path)

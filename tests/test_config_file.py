@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llmmon.alerting.rules import DEFAULT_RULES
-from llmmon.cli.init import TEMPLATE
+from llmmon.cli.init import template
 from llmmon.config import find, load, parse
 from llmmon.errors import ConfigError
 
@@ -102,7 +102,7 @@ def test_a_fault_is_named(table: dict[str, Any], fault: str) -> None:
 
 
 def test_all_faults_are_named_at_once() -> None:
-    with pytest.raises(ConfigError, match="3 faults"):
+    with pytest.raises(ConfigError, match="3 errors"):
         parse({"logs": 3, "timezone": "Mars", "late": "soon"}, Path("llmmon.toml"))
 
 
@@ -111,7 +111,7 @@ def test_one_path_is_as_good_as_a_list_of_one() -> None:
 
 
 def test_the_template_is_valid_and_has_the_two_default_rules(tmp_path: Path) -> None:
-    config = parse(tomllib.loads(TEMPLATE), tmp_path / "llmmon.toml")
+    config = parse(tomllib.loads(template()), tmp_path / "llmmon.toml")
     assert (str(tmp_path / "logs/*.jsonl"),) == config.logs
     assert config.timezone == "UTC"
     assert [(rule.name, rule.threshold) for rule in config.rules] == [
@@ -125,7 +125,7 @@ def uncommented(line: str) -> str:
 
 
 def test_the_template_is_valid_with_every_line_uncommented(tmp_path: Path) -> None:
-    text = "\n".join(uncommented(line) for line in TEMPLATE.splitlines())
+    text = "\n".join(uncommented(line) for line in template().splitlines())
     config = parse(tomllib.loads(text), tmp_path / "llmmon.toml")
     assert {"my-model"} == config.prices.keys()
     assert {"oncall", "pager", "mail"} == {channel.name for channel in config.channels}

@@ -156,7 +156,7 @@ class _ChannelDelivery:
             async with asyncio.timeout(max(0.0, self._sender.left_s) + _GRACE_S):
                 await self._send(messages)
         except TimeoutError:
-            self._fail(range(len(self._notifications)), DeliveryError("no time was left"))
+            self._fail(range(len(self._notifications)), DeliveryError("the time limit was reached"))
 
     async def _send(self, messages: Sequence[Outgoing]) -> None:
         gap = NOTIFIERS[self.channel.type].GAP_S

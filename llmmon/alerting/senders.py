@@ -233,7 +233,7 @@ async def run_program(program: Program) -> None:
             async with asyncio.timeout(program.timeout_s):
                 code = await process.wait()
         except TimeoutError:
-            raise DeliveryError(f"{program.name} did not end within {program.timeout_s:g} s") from None
+            raise DeliveryError(f"{program.name} did not finish within {program.timeout_s:g} s") from None
         finally:
             await _end(process)
         if code != 0:

@@ -58,7 +58,7 @@ def _locked(path: Path, ending: str, wait_s: float, busy: str) -> Iterator[None]
         handle = os.open(path.with_name(path.name + ending), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         why = reason_of(error)
-        raise InputError(f"state file {path}: {why}", hint="--state FILE names another") from None
+        raise InputError(f"state file {path}: {why}", hint="name another with --state FILE") from None
     try:
         until = time.monotonic() + wait_s
         while True:
@@ -110,7 +110,7 @@ class StateFile:
             self._db = sqlite3.connect(":memory:", isolation_level=None) if path is None else _opened(path, say)
             _migrate(self._db)
         except (OSError, sqlite3.OperationalError) as error:
-            raise InputError(f"state file {path}: {error}", hint="--state FILE names another") from None
+            raise InputError(f"state file {path}: {error}", hint="name another with --state FILE") from None
         self.outbox = Outbox(self._db)
 
     def copied(self) -> StateFile:

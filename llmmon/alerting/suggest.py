@@ -371,7 +371,7 @@ def suggestions(
     done = read_for(query, rules)
     cut = round(len(done.ends) * first)
     if not cut:
-        raise InputError("no call in the logs has a time, so nothing can be chosen", hint="see `llmmon inspect`")
+        raise InputError("no call in the logs has a time, so there is nothing to tune on", hint="see `llmmon inspect`")
     parts = Parts(done.histories, done.ends[:cut], done.ends[cut:], incidents or ())
     return suggest(rules, parts, budget, labelled=incidents is not None), done
 

@@ -91,7 +91,7 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
         of_late(by_error, MOST_BUCKETS),
     )
     if len(aggregates.groups) < calls:
-        query.say(f"nothing is learned from what lies more than {MOST_BUCKETS * STEP_US // DAY_US} days back")
+        query.say(f"history older than {MOST_BUCKETS * STEP_US // DAY_US} days is not used for learning")
     whole = panel(()) if plan.thresholds else panel_of(aggregates, grouping, MOST_GROUPS, by_error)
     watched = _selected(whole, plan)
     sampled = _selected_samples(_sample_series([s for _, s, *_ in found.results], query.naive_tz), plan)
@@ -244,4 +244,4 @@ def parse_threshold(text: str) -> tuple[str, str, float]:
                 return statistic_called(name.strip()).name, sign, float(number.strip().removeprefix("="))
             except ValueError:
                 break
-    raise UsageError(f"--threshold {text!r} is no limit", hint="for example --threshold 'latency_p95_ms>5000'")
+    raise UsageError(f"--threshold {text!r} is not a limit", hint="for example --threshold 'latency_p95_ms>5000'")

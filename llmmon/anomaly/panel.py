@@ -119,7 +119,7 @@ def parse_range(text: str, tz: str, wall_us: int) -> tuple[int, int]:
     """`START/END` from `--exclude`; raises `UsageError`."""
     start, slash, end = text.partition("/")
     if not slash:
-        raise UsageError(f"--exclude {text!r} is no START/END", hint="2026-01-31T08:00/2026-01-31T09:00")
+        raise UsageError(f"--exclude {text!r} is not START/END", hint="2026-01-31T08:00/2026-01-31T09:00")
     first, last = moment_us(start, wall_us, tz), moment_us(end, wall_us, tz)
     if last <= first:
         raise UsageError(f"--exclude {text!r} ends before it begins", hint="START/END")

@@ -105,7 +105,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     """The command line that can run these arguments; all of it where they name no command."""
     app = typer.Typer(
         name="llmmon",
-        help="Read the request logs of LLM applications: what they spent, how fast and how broken they were.",
+        help="Analyze the request logs of LLM applications: cost, latency, errors and quality.",
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -176,7 +176,7 @@ def _as_plugin() -> int:
         from llmmon.text.figures import plain
 
         said = error.format_message() if hasattr(error, "format_message") else str(error) or type(error).__name__
-        said = said if ended_by_signal() is None else "it was ended before it was done"
+        said = said if ended_by_signal() is None else "interrupted before it finished"
         typer.echo(plain(f"LLMMON UNKNOWN - {said}").replace("|", "/"))
         return 3
 

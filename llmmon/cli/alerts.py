@@ -1,4 +1,4 @@
-"""`llmmon alerts`: the alerts that `check` and `serve` remember, and what people do with them."""
+"""`llmmon alerts`: list the alerts of `check` and `serve`, and act on them."""
 
 import os
 import time
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 alerts: Final = typer.Typer(
     name="alerts",
-    help="List the remembered alerts; acknowledge, resolve or silence them.\n\nExample: llmmon alerts list",
+    help="List alerts; acknowledge, resolve or silence them.\n\nExample: llmmon alerts list",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 ConfigFile = Annotated[str | None, typer.Option("--config", help="Configuration file.", metavar="FILE")]
-Ids = Annotated[list[str], typer.Argument(help="Alert ids, or their beginnings.", metavar="ID...")]
-Why = Annotated[str, typer.Option("--why", help="The reason, kept with it.", metavar="TEXT")]
+Ids = Annotated[list[str], typer.Argument(help="Alert ids, or prefixes of them.", metavar="ID...")]
+Why = Annotated[str, typer.Option("--why", help="The reason, stored with it.", metavar="TEXT")]
 Format = Annotated[
     str | None, typer.Option("--format", "-f", help="table, json, jsonl, csv or markdown.", metavar="FORMAT")
 ]
@@ -36,9 +36,9 @@ Format = Annotated[
 
 @alerts.command("list")
 def list_alerts(
-    every: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Also show resolved alerts.")] = False,
     output_format: Format = None,
-    tz: Annotated[str | None, typer.Option("--tz", help="Time zone of what is shown.", metavar="ZONE")] = None,
+    tz: Annotated[str | None, typer.Option("--tz", help="Time zone of the output.", metavar="ZONE")] = None,
     state: StateOption = None,
     config: ConfigFile = None,
 ) -> None:
@@ -60,7 +60,7 @@ def list_alerts(
 
 @alerts.command()
 def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile = None) -> None:
-    """Acknowledge: it is seen, so that it is not repeated.
+    """Acknowledge alerts, so that they are not repeated.
 
     Example: llmmon alerts ack 3f2a --why 'looking into it'
     """
@@ -73,7 +73,7 @@ def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile =
 
 @alerts.command()
 def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile = None) -> None:
-    """Resolve by hand; it stays so until the condition has cleared.
+    """Resolve alerts by hand until their condition has cleared.
 
     Example: llmmon alerts resolve 3f2a --why 'known, fixed in the next release'
     """
@@ -88,7 +88,9 @@ def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFi
 def silence(
     matchers: Annotated[
         list[str],
-        typer.Argument(help="rule, severity, metric, a group field or label; * and ? fit.", metavar="NAME=VALUE..."),
+        typer.Argument(
+            help="rule, severity, metric, a group field or label; * and ? are wildcards.", metavar="NAME=VALUE..."
+        ),
     ],
     until: Annotated[str, typer.Option("--for", help="How long: 2h, 3d.", metavar="DURATION")] = "2h",
     start: Annotated[
@@ -99,7 +101,7 @@ def silence(
     state: StateOption = None,
     config: ConfigFile = None,
 ) -> None:
-    """Silence alerts that match, for a while.
+    """Silence matching alerts for a while.
 
     Example: llmmon alerts silence rule=slow model='gpt-4*' --for 2h --why deploy
     """
@@ -108,7 +110,7 @@ def silence(
 
     pairs = [text.partition("=") for text in matchers]
     if bad := next((text for text, (name, sign, _) in zip(matchers, pairs, strict=True) if not sign or not name), None):
-        raise UsageError(f"{bad!r} is no NAME=VALUE", hint="for example rule=slow, severity=warning or model='gpt-4*'")
+        raise UsageError(f"{bad!r} is not NAME=VALUE", hint="for example rule=slow, severity=warning or model='gpt-4*'")
     now_us = _now_us()
     with _open(config, state) as (store, found):
         wanted = {name: value for name, _, value in pairs}
@@ -126,7 +128,7 @@ def silence(
 
 @alerts.command()
 def unsilence(ids: Ids, state: StateOption = None, config: ConfigFile = None) -> None:
-    """Take silences back.
+    """Remove silences.
 
     Example: llmmon alerts unsilence 1b9c
     """
@@ -134,7 +136,7 @@ def unsilence(ids: Ids, state: StateOption = None, config: ConfigFile = None) ->
 
     with _open(config, state) as (store, _):
         for silence_id in drop_silences(store, ids):
-            typer.echo(f"no longer silenced: {silence_id}")
+            typer.echo(f"silence removed: {silence_id}")
 
 
 @contextmanager
@@ -150,7 +152,9 @@ def _open(
     found = load_config(chosen, output)
     path = found.state_path(state, os.environ)
     if path is None:
-        raise UsageError("no configuration, so no alerts are remembered", hint="--config FILE or --state FILE names it")
+        raise UsageError(
+            "no configuration, so there is no state file", hint="name one with --config FILE or --state FILE"
+        )
     with StateFile(path, say=output.say) as store:
         yield store, found
 

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
 Texts = list[str] | None
 By = Annotated[
-    Texts, typer.Option(help="Watch each group of this field too; repeatable. Default: model.", metavar="FIELD")
+    Texts, typer.Option(help="Also monitor each group of this field; repeatable. Default: model.", metavar="FIELD")
 ]
-Metrics = Annotated[Texts, typer.Option(help="Watch only this metric; repeatable.", metavar="METRIC")]
+Metrics = Annotated[Texts, typer.Option(help="Monitor only this metric; repeatable.", metavar="METRIC")]
 Level = Annotated[
-    str, typer.Option(help="low, medium or high: meant for 0.25, 1 or 5 false alarms a week.", metavar="LEVEL")
+    str, typer.Option(help="low, medium or high: about 0.25, 1 or 5 false alarms per week.", metavar="LEVEL")
 ]
-Methods = Annotated[Texts, typer.Option(help="Detectors instead of the default monitor.", metavar="NAME")]
-Limits = Annotated[Texts, typer.Option(help="A hard limit: 'latency_p95_ms>5000'.", metavar="COND")]
-Ranges = Annotated[Texts, typer.Option(help="Ignore this time: a deploy, a known incident.", metavar="START/END")]
+Methods = Annotated[
+    Texts, typer.Option(help="Use these detectors instead of the default monitor; repeatable.", metavar="NAME")
+]
+Limits = Annotated[Texts, typer.Option(help="Fixed limit, such as 'latency_p95_ms>5000'.", metavar="COND")]
+Ranges = Annotated[Texts, typer.Option(help="Ignore this time range: a deploy, a known incident.", metavar="START/END")]
 Explain = Annotated[str | None, typer.Option(help="Show one incident bucket by bucket.", metavar="ID")]
-Scores = Annotated[bool, typer.Option("--scores", help="Rows are every bucket with its score.")]
+Scores = Annotated[bool, typer.Option("--scores", help="Output a row for every bucket with its score.")]
 FailOn = Annotated[Texts, typer.Option(help="Exit 1 if this holds: 'severity>=high'.", metavar="COND")]
 
 
@@ -41,7 +43,9 @@ def anomalies(
     scores: Scores = False,
     fail_on: FailOn = None,
 ) -> int:
-    """Find what broke: learns from the whole history, reports incidents of the window.
+    """Find incidents: what broke, when, and what contributed.
+
+    Learns from the whole history and reports the incidents of the time range.
 
     Example: llmmon anomalies sample_logs/ --window 1d
     """

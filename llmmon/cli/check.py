@@ -22,17 +22,19 @@ def check(
     output: "Output",
     config: "Config",
     state: StateOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the messages; send and remember nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the notifications; send and store nothing.")] = False,
     explain: Annotated[
-        str | None, typer.Option(help="What this rule saw in the last hour, and why it fires or not.", metavar="RULE")
+        str | None, typer.Option(help="Show the last hour of this rule, and why it fires or not.", metavar="RULE")
     ] = None,
-    nagios: Annotated[bool, typer.Option("--nagios", help="One plugin line; exit 0, 1, 2, or 3.")] = False,
+    nagios: Annotated[bool, typer.Option("--nagios", help="Print one line for Nagios; exit 0, 1, 2 or 3.")] = False,
     heartbeat: Annotated[
-        str | None, typer.Option(help="Ping this address when all is done: a dead man's switch.", metavar="URL")
+        str | None, typer.Option(help="URL to ping after each run: a dead man's switch.", metavar="URL")
     ] = None,
-    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 while alerts fire.")] = False,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 even while alerts fire.")] = False,
 ) -> int:
-    """Evaluate the alert rules, move the alerts, notify; made for cron.
+    """Evaluate alert rules, update alerts, send notifications.
+
+    Made for cron; each run evaluates every minute since the last one.
 
     Example: llmmon check --now log sample_logs/
     """
@@ -79,7 +81,7 @@ def _checked(query: "Query", output: "Output", plan: "CheckPlan", config: "Confi
     from llmmon.ingest.time_range import Now
 
     if query.time.now is not Now.LOG and plan.state is None and config.path is None:
-        output.say("without a configuration no state is kept and nobody is told")
+        output.say("without a configuration, no state is kept and no notifications are sent")
     return check(query, plan)
 
 
@@ -102,7 +104,9 @@ def _shown(report: "CheckReport", query: "Query", output: "Output", codes: set[i
         output.say(f"{path}: {why}")
     view = view_check(report, query.tz)
     if output.format == "table" and not (view.lines or view.tables or view.notes):
-        output.say(f"{report.minutes:,} minutes evaluated, nothing changed")
+        from llmmon.text.figures import counted
+
+        output.say(f"{counted(report.minutes, 'minute')} evaluated, nothing changed")
         for standing in report.slos:
             output.say(standing.sentence)
         return first_exit_code(codes)

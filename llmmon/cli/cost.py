@@ -29,7 +29,7 @@ def cost(
     ] = None,
     as_model: Annotated[
         list[str] | None,
-        typer.Option("--as", help="What the same calls would have cost with this model; repeatable.", metavar="MODEL"),
+        typer.Option("--as", help="Show what the same calls would cost with this model; repeatable.", metavar="MODEL"),
     ] = None,
     prices: Annotated[
         str | None, typer.Option(help="Show what a call of this model costs now; reads no logs.", metavar="MODEL")
@@ -38,7 +38,9 @@ def cost(
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'certain_share<0.9'.", metavar="COND")
     ] = None,
 ) -> int:
-    """Check what was spent: logged against recalculated, and how certain the total is.
+    """Check spending: logged against recalculated cost.
+
+    Shows how certain the total is, and why logged and recalculated costs disagree.
 
     Example: llmmon cost sample_logs/ --as gpt-4o-mini
     """

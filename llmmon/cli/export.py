@@ -21,32 +21,34 @@ if TYPE_CHECKING:
 
 To = Annotated[
     str | None,
-    typer.Option(help="prometheus, openmetrics, otlp, csv or jsonl. Default: by the ending of -o.", metavar="FORMAT"),
+    typer.Option(help="prometheus, openmetrics, otlp, csv or jsonl. Default: by the suffix of -o.", metavar="FORMAT"),
 ]
 Endpoint = Annotated[
     str | None,
     typer.Option(
-        help="SEND the metrics by OTLP/HTTP to this address, or to that of $OTEL_EXPORTER_OTLP_ENDPOINT: env.",
+        help="SEND the metrics by OTLP/HTTP to this URL; `env` takes it from $OTEL_EXPORTER_OTLP_ENDPOINT.",
         metavar="URL",
     ),
 ]
 LabelLimit = Annotated[
-    int, typer.Option(help="Most values of a label, such as models; the rest is `other`.", min=1, metavar="N")
+    int, typer.Option(help="Maximum values per label, such as models; the rest become `other`.", min=1, metavar="N")
 ]
 
 
-KeepText = Annotated[bool, typer.Option("--keep-text", help="csv, jsonl: prompts and outputs, too.")]
+KeepText = Annotated[bool, typer.Option("--keep-text", help="csv, jsonl: include prompts and outputs.")]
 Tag = Annotated[
     list[str] | None,
     typer.Option(
-        help="csv, jsonl: this tag, too, where the head of the logs does not show it; repeatable.", metavar="TAG"
+        help="csv, jsonl: include this tag even if it is not in the head of the logs; repeatable.", metavar="TAG"
     ),
 ]
-FillCosts = Annotated[bool, typer.Option("--fill-costs", help="csv, jsonl: costs from prices where none is logged.")]
+FillCosts = Annotated[
+    bool, typer.Option("--fill-costs", help="csv, jsonl: calculate costs from prices where none is logged.")
+]
 
 
 Cumulative = Annotated[
-    bool, typer.Option("--cumulative", help="Add what was appended since the last run to the state's counters.")
+    bool, typer.Option("--cumulative", help="Add new calls since the last run to the counters in the state file.")
 ]
 
 
@@ -64,7 +66,9 @@ def export(
     cumulative: Cumulative = False,
     state: StateOption = None,
 ) -> int:
-    """Export metrics for Prometheus or OpenTelemetry, or the calls themselves as CSV or JSON lines.
+    """Export metrics (Prometheus, OpenTelemetry) or calls (CSV).
+
+    Calls can be exported as CSV or JSON lines.
 
     Example: llmmon export logs/ -o /var/lib/node_exporter/llmmon.prom
     """
@@ -77,7 +81,7 @@ def export(
     of_metrics = {"--cumulative": cumulative, "--state": state}
     _check_meaning(kind, of_metrics if kind in ROW_FORMATS else of_rows)
     if endpoint is not None and output.file is not None:
-        raise UsageError("--endpoint sends and -o writes", hint="one run for each")
+        raise UsageError("--endpoint and -o cannot be combined", hint="run llmmon export once for each")
     if kind in ROW_FORMATS:
         return _rows(query, output, kind, Wanted(keep_text, tuple(tag or ()), fill_costs))
     request = None if endpoint is None else otlp.endpoint(endpoint, os.environ)
@@ -94,10 +98,10 @@ def export(
 
 
 def _check_meaning(kind: str, options: "Mapping[str, object]") -> None:
-    """Raises `UsageError` for an option that says nothing of this format."""
+    """Raise `UsageError` for an option that does not apply to this format."""
     for name, given in options.items():
         if given:
-            raise UsageError(f"{name} says nothing of {kind}", hint=f"leave {name} away")
+            raise UsageError(f"{name} does not apply to {kind}", hint=f"remove {name}")
 
 
 def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *, cumulative: bool) -> "Made":
@@ -105,13 +109,16 @@ def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *,
 
     if not cumulative:
         if kind != "otlp" and query.time.has_start:
-            query.say("counters are of this time only and fall as it moves on: --cumulative keeps them growing")
+            query.say("counters cover only this time range and can decrease between runs; --cumulative prevents that")
         return metrics.export_metrics(query, kind, label_limit)
     for name, given in {"window": query.time.window_us, "since": query.time.since, "until": query.time.until}.items():
         if given is not None:
-            raise UsageError(f"--cumulative counts all calls, --{name} only some", hint=f"leave --{name} away")
+            raise UsageError(f"--cumulative counts all calls, so --{name} does not apply", hint=f"remove --{name}")
     if state is None:
-        raise UsageError("--cumulative needs a state file", hint="--state llmmon-state.db, or a configuration")
+        raise UsageError(
+            "--cumulative needs a state file",
+            hint="name one with --state FILE, or create a configuration (`llmmon init`)",
+        )
     return metrics.export_cumulative(query, kind, label_limit, state)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @with_logs
 def inspect(query: "Query", output: "Output") -> int:
-    """Show what each file is, how it is read, what is missing.
+    """Show what each file is, how it is read and what is missing.
 
     Example: llmmon inspect sample_logs/
     """

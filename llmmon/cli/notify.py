@@ -1,4 +1,4 @@
-"""`llmmon notify`: the channels, and proof that they work."""
+"""`llmmon notify`: list and test the notification channels."""
 
 import os
 import time
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 notify: Final = typer.Typer(
     name="notify",
-    help="List the channels that alerts are told to, and send a test alert.\n\nExample: llmmon notify test oncall",
+    help="List notification channels and send test notifications.\n\nExample: llmmon notify test oncall",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -27,11 +27,11 @@ ConfigFile = Annotated[str | None, typer.Option("--config", help="Configuration 
 @notify.command("test")
 def prove(
     channel: Annotated[str, typer.Argument(help="The NAME of [notify.NAME] in the configuration.")],
-    resolve: Annotated[bool, typer.Option(help="Also tell that it is over, so that nothing stays open.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the messages, send nothing.")] = False,
+    resolve: Annotated[bool, typer.Option(help="Also send the resolution, so that nothing stays open.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the messages; send nothing.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Send a test alert to a channel, and that it is over.
+    """Send a test alert to a channel, then its resolution.
 
     Example: llmmon notify test oncall
     """
@@ -46,7 +46,7 @@ def prove(
                 raise ConfigError(shown.reason)
             typer.echo(shown.text)
         return
-    build(found, os.environ)  # a missing secret is a fault of the configuration, not of the service
+    build(found, os.environ)  # a missing secret is a configuration error, not a delivery error
     for number, one in enumerate(ends):
         _send(found, one, first=number == 0)
 
@@ -61,21 +61,19 @@ def _send(channel: "Channel", notification: "Notification", *, first: bool) -> N
     started = time.monotonic()
     result = deliver({channel: [notification]}, os.environ)[channel.name][0]
     took_ms = (time.monotonic() - started) * 1000
-    what = "a test alert" if notification.status == "firing" else "that it is over"
+    what = "test alert" if notification.status == "firing" else "resolution"
     if not result.delivered:
         raise DeliveryError(
-            f"channel {channel.name!r} ({channel.type}) was not told {'of ' * first}{what}: {result.reason}",
+            f"channel {channel.name!r} ({channel.type}): the {what} was not sent: {result.reason}",
             hint=f"check [notify.{channel.name}]; --dry-run shows the message",
         )
-    told = f"{channel.name} ({channel.type}): told {result.place} {'of ' * first}{what} in {took_ms:,.0f} ms"
-    if result.reason:
-        told += f" ({result.reason})"
-    typer.echo(plain(told))
+    note = f" ({result.reason})" if result.reason else ""
+    typer.echo(plain(f"{channel.name} ({channel.type}): {what} sent to {result.place} in {took_ms:,.0f} ms{note}"))
 
 
 @notify.command("list")
 def list_channels(config: ConfigFile = None) -> None:
-    """Show the configured channels, and whether each could send.
+    """Show the configured channels and whether each is ready.
 
     Example: llmmon notify list
     """

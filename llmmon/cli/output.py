@@ -1,4 +1,4 @@
-"""Where a command's result goes: format, file, width, colour; and the talk on stderr."""
+"""Write a command's result: format, file, width, colour; and the notes on stderr."""
 
 import atexit
 import contextlib
@@ -20,7 +20,7 @@ from llmmon.ingest.report import SourceReport
 from llmmon.output.renderers import ENDINGS, RENDERERS, Page, renderer
 from llmmon.output.renderers.json import dumps
 from llmmon.output.views import View
-from llmmon.text.figures import plain_lines
+from llmmon.text.figures import counted, plain_lines
 from llmmon.text.names import lookup
 
 _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
@@ -42,12 +42,12 @@ class Output(msgspec.Struct, frozen=True):
         if name is not None:
             lookup(RENDERERS, name, "format")
         if file is not None and is_url(file):
-            raise UsageError(f"-o {file}: files are written on this machine only", hint="-o - into a pipe, or copy it")
+            raise UsageError(f"-o {file}: output files must be local", hint="-o - writes to a pipe")
         path = Path(file) if file not in (None, "-") else None
         return cls(name or ENDINGS.get(path.suffix.lower() if path else "", "table"), path, quiet)
 
     def say(self, text: str) -> None:
-        """One line of talk."""
+        """Write a note to stderr, unless quiet."""
         if not self.quiet:
             typer.echo(plain_lines(text), err=True)
 
@@ -182,7 +182,7 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
 
 def accounting(source: SourceReport) -> str:
     """The line that accounts for everything that was read, and one for each thing that looks wrong in it."""
-    parts = [_many(source.requests, "call")]
+    parts = [counted(source.requests, "call")]
     for number, what in (
         (source.outside, "outside the time range"),
         (source.filtered, "filtered out"),
@@ -197,13 +197,9 @@ def accounting(source: SourceReport) -> str:
         (source.blank, "blank line", ""),
     ):
         if number:
-            parts.append(_many(number, what) + more)
-    text = f"{_many(source.lines, 'line')} of {_many(len(source.files), 'file')}: {', '.join(parts)}"
+            parts.append(counted(number, what) + more)
+    text = f"{counted(source.lines, 'line')} of {counted(len(source.files), 'file')}: {', '.join(parts)}"
     if source.rejected and source.rejects:
         first = source.rejects[0]
         text += f", {source.rejected:,} unreadable (first {first.place}: {first.reason})"
     return "\n".join((text, *(f"warning: {warning}" for warning in source.warnings)))
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -29,12 +29,12 @@ def report(
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(help="Width of the charts' buckets: 1h, day, month. Default: as suits the time.", metavar="WIDTH"),
+        typer.Option(help="Width of the charts' buckets: 1h, day, month. Default: by the time range.", metavar="WIDTH"),
     ] = None,
     state: StateOption = None,
-    score: Annotated[bool, typer.Option("--score", help="Score the answers' texts too.")] = False,
+    score: Annotated[bool, typer.Option("--score", help="Also score the answers' texts.")] = False,
 ) -> int:
-    """Write one HTML page with charts, tables and incidents that needs no network.
+    """Write a self-contained HTML page with charts and incidents.
 
     Example: llmmon report sample_logs/ -o report.html
     """
@@ -79,16 +79,16 @@ def _thresholds(config: "Config") -> "Mapping[str, float]":
 
 
 def _state(config: "Config", chosen: Path | None) -> Path | None:
-    """Where alerts are remembered, if anywhere; raises `UsageError` for a file that was named and is not there."""
+    """The state file with the alerts, if any; raises `UsageError` if a named one does not exist."""
     from llmmon.errors import UsageError
 
     if chosen is not None and not chosen.exists():
-        raise UsageError(f"--state {chosen}: no such file", hint="`llmmon check` makes one")
+        raise UsageError(f"--state {chosen}: no such file", hint="`llmmon check` creates one")
     return config.state_path(chosen, os.environ)
 
 
 def _check(output: "Output") -> None:
-    """Raises `UsageError` where the page would go to a terminal, or as something that is no page."""
+    """Raise `UsageError` where the page would go to a terminal, or in a format other than HTML."""
     from llmmon.errors import UsageError
 
     if output.format != "table":

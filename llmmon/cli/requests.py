@@ -16,13 +16,14 @@ def requests(
     query: "Query",
     output: "Output",
     sort: Annotated[
-        str | None, typer.Option(help="Largest first by a metric, such as latency_ms. Default: time.", metavar="METRIC")
+        str | None,
+        typer.Option(help="Largest first by this metric, such as latency_ms. Default: time.", metavar="METRIC"),
     ] = None,
     ascending: Annotated[bool, typer.Option("--ascending", help="Smallest first.")] = False,
-    limit: Annotated[int, typer.Option(help="Calls shown; 0 shows all.", min=0)] = 20,
-    show_text: Annotated[bool, typer.Option("--show-text", help="Show prompts and outputs too.")] = False,
+    limit: Annotated[int, typer.Option(help="Number of calls to show; 0 shows all.", min=0)] = 20,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Also show prompts and outputs.")] = False,
 ) -> int:
-    """List the calls themselves, each with its file and line.
+    """List individual calls with their file and line.
 
     Example: llmmon requests sample_logs/ --where error --sort latency_ms
     """

@@ -1,4 +1,4 @@
-"""`llmmon rules`: rules that are linted, tested, replayed over the past, and tuned."""
+"""`llmmon rules`: lint, test, backtest and tune the alert rules."""
 
 import os
 import time
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 rules: Final = typer.Typer(
     name="rules",
-    help="Lint, test and replay the alert rules, and find their thresholds.\n\nExample: llmmon rules check",
+    help="Lint, test, backtest and tune the alert rules.\n\nExample: llmmon rules check",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 RulesFile = Annotated[
-    Path | None, typer.Option("--rules", help="Rules of this file instead of the configuration's.", metavar="FILE")
+    Path | None,
+    typer.Option("--rules", help="Use the rules of this file instead of the configuration's.", metavar="FILE"),
 ]
 
 Labels = Annotated[
-    Path | None, typer.Option(help="Labelled incidents. Default: labels.toml beside the logs.", metavar="FILE")
+    Path | None, typer.Option(help="Labelled incidents. Default: labels.toml next to the logs.", metavar="FILE")
 ]
 
 
@@ -39,7 +40,7 @@ def _check(
     rules_file: RulesFile = None,
     step: Annotated[str, typer.Option(help="Time between two runs of `check`.", metavar="DURATION")] = "5m",
 ) -> int:
-    """Say what is doubtful about the rules; with LOGS also which never or always hold.
+    """Lint the rules; with LOGS also find those that never or always hold.
 
     Example: llmmon rules check sample_logs/
     """
@@ -72,11 +73,13 @@ def prove(
     output_format: Annotated[
         str | None, typer.Option("--format", "-f", help="table, json, jsonl, csv or markdown.", metavar="FORMAT")
     ] = None,
-    output_file: Annotated[str | None, typer.Option("-o", "--output", help="Write here.", metavar="FILE")] = None,
+    output_file: Annotated[
+        str | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")
+    ] = None,
     config: Annotated[str | None, typer.Option("--config", help="Configuration file.", metavar="FILE")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress or notes on stderr.")] = False,
 ) -> None:
-    """Run the `[[tests]]` of the rules; what differs is shown side by side.
+    """Run the `[[tests]]` of the rules and show the differences.
 
     Example: llmmon rules test
     """
@@ -107,7 +110,9 @@ def _backtest(
     rules_file: RulesFile = None,
     labels: Labels = None,
 ) -> int:
-    """Replay the rules over past logs: when they would have fired, who would have been told, what they missed.
+    """Replay the rules over past logs.
+
+    Shows when they would have fired, who would have been notified, and which incidents they missed.
 
     Example: llmmon rules backtest sample_logs/
     """
@@ -129,15 +134,19 @@ def _suggest(
     output: "Output",
     config: "Config",
     budget: Annotated[
-        str, typer.Option(help="How many messages are bearable, such as 1/day.", metavar="N/PERIOD")
+        str, typer.Option(help="Acceptable number of notifications, such as 1/day.", metavar="N/PERIOD")
     ] = "2/week",
     rules_file: RulesFile = None,
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule; repeatable.", metavar="NAME")] = None,
     labels: Labels = None,
-    first: Annotated[float, typer.Option(help="Share of the time to choose on.", min=0.1, max=0.95)] = 0.7,
-    write: Annotated[Path | None, typer.Option("--write", help="Write the rules as TOML here.", metavar="FILE")] = None,
+    first: Annotated[float, typer.Option(help="Share of the time used for tuning.", min=0.1, max=0.95)] = 0.7,
+    write: Annotated[
+        Path | None, typer.Option("--write", help="Write the proposed rules to this file as TOML.", metavar="FILE")
+    ] = None,
 ) -> int:
-    """Propose threshold, for and min_count for a noise budget: chosen on the first part of the logs, shown on the rest.
+    """Propose threshold, for and min_count for a noise budget.
+
+    Tunes on the first part of the logs and checks the result on the rest.
 
     Example: llmmon rules suggest sample_logs/ --budget 2/week
     """
@@ -152,7 +161,7 @@ def _suggest(
     report, done = suggestions(query, chosen, bearable, labels, first)
     if write is not None:
         write_whole(write, toml_of(report).encode())
-        output.say(f"written: {write}")
+        output.say(f"wrote {write}")
     code = output.finish("rules suggest", view_suggestions(report, query.tz), done.source, {done.exit_code})
     if output.file is None and output.format == "table":
         output.write(f"\n{toml_of(report)}")

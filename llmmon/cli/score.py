@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from llmmon.quality.scoring import JudgeOptions
 
 
-Overall = Annotated[str, typer.Option(help="How the overall score is made: defects or weighted.", metavar="FORMULA")]
-Limit = Annotated[int, typer.Option(help="Worst answers shown; 0 shows all that have a flag.", min=0)]
-ShowText = Annotated[bool, typer.Option("--show-text", help="Show the worst ones' prompts and outputs.")]
+Overall = Annotated[str, typer.Option(help="Formula of the overall score: defects or weighted.", metavar="FORMULA")]
+Limit = Annotated[int, typer.Option(help="Number of worst answers to show; 0 shows all flagged ones.", min=0)]
+ShowText = Annotated[bool, typer.Option("--show-text", help="Show their prompts and outputs.")]
 FailOn = Annotated[
     list[str] | None,
     typer.Option(help="Exit 1 if this holds: 'overall_avg<0.8', 'refusal_rate>0.02', flag=secret.", metavar="COND"),
@@ -30,23 +30,24 @@ Show = Annotated[
 ]
 Share = Annotated[str, typer.Option("--sample", help="Score only about this share of the answers.", metavar="PERCENT")]
 Asked = Annotated[
-    bool, typer.Option("--judge", help="Also ask a model: SENDS texts, with secrets taken out, to --judge-url.")
+    bool, typer.Option("--judge", help="Also ask an LLM judge: SENDS texts, with secrets removed, to --judge-url.")
 ]
 Url = Annotated[
     str | None,
-    typer.Option(help="An OpenAI-compatible endpoint; its key is $LLMMON_JUDGE_KEY or $OPENAI_API_KEY.", metavar="URL"),
+    typer.Option(help="OpenAI-compatible endpoint; the key is $LLMMON_JUDGE_KEY or $OPENAI_API_KEY.", metavar="URL"),
 ]
-Model = Annotated[str | None, typer.Option(help="The judging model.", metavar="MODEL")]
+Model = Annotated[str | None, typer.Option(help="Model of the judge.", metavar="MODEL")]
 Criteria = Annotated[
     list[str] | None,
-    typer.Option(help="What it judges; repeatable. Default: relevance, accuracy, helpfulness.", metavar="NAME"),
+    typer.Option(help="Criterion to judge; repeatable. Default: relevance, accuracy, helpfulness.", metavar="NAME"),
 ]
-SampleSize = Annotated[str, typer.Option(help="How many answers it judges: 100, or 5%.", metavar="N")]
+SampleSize = Annotated[str, typer.Option(help="Answers to judge: 100, or 5%.", metavar="N")]
 MaxCalls = Annotated[
-    int | None, typer.Option(help="Most questions sent to it; those answered before cost none.", min=0, metavar="N")
+    int | None,
+    typer.Option(help="Maximum number of requests to the judge; cached verdicts are free.", min=0, metavar="N"),
 ]
-MaxUsd = Annotated[float | None, typer.Option(help="Most money spent on it, in USD.", min=0, metavar="USD")]
-Concurrency = Annotated[int, typer.Option(help="Questions at a time.", min=1, max=64, metavar="N")]
+MaxUsd = Annotated[float | None, typer.Option(help="Maximum spend on the judge, in USD.", min=0, metavar="USD")]
+Concurrency = Annotated[int, typer.Option(help="Concurrent requests to the judge.", min=1, max=64, metavar="N")]
 
 
 @with_logs
@@ -71,7 +72,9 @@ def score(
     judge_max_usd: MaxUsd = None,
     judge_concurrency: Concurrency = 4,
 ) -> int:
-    """Score each answer from its text: refused, cut off, looping, leaking, off-topic, broken; with -o, all rows.
+    """Score answers by their text and flag the defective ones.
+
+    Flags include refused, cut off, looping, leaking, off-topic and broken. With -o, all rows are written.
 
     Example: llmmon score sample_logs/prompts.jsonl -o scored.jsonl
     """

@@ -21,15 +21,19 @@ _LEFT_OUT: Final = frozenset(
 )
 _PORT: Final = 8080
 
-Host = Annotated[str | None, typer.Option(help="Where to listen. Default: 127.0.0.1.", metavar="ADDRESS")]
-Port = Annotated[int | None, typer.Option(help="Default: 8080; 0 takes a free one.", min=0, max=65535, metavar="N")]
-Token = Annotated[
-    str | None, typer.Option(help="env:NAME or file:PATH of the token to ask for. Default: $LLMMON_TOKEN.")
+Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.", metavar="ADDRESS")]
+Port = Annotated[
+    int | None,
+    typer.Option(help="Port to listen on. Default: 8080; 0 picks a free one.", min=0, max=65535, metavar="N"),
 ]
-Log = Annotated[Path | None, typer.Option("--log", help="The log to write. Default: beside the state.", metavar="FILE")]
+Token = Annotated[str | None, typer.Option(help="Required token, as env:NAME or file:PATH. Default: $LLMMON_TOKEN.")]
+Log = Annotated[
+    Path | None,
+    typer.Option("--log", help="Log file for received records. Default: next to the state file.", metavar="FILE"),
+]
 Every = Annotated[str, typer.Option(help="How often rules are evaluated.", metavar="DURATION")]
-KeepText = Annotated[bool, typer.Option("--keep-text", help="Record prompts and outputs, too.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be served, and end.")]
+KeepText = Annotated[bool, typer.Option("--keep-text", help="Also record prompts and outputs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the settings and exit.")]
 
 
 def _serve(
@@ -45,7 +49,9 @@ def _serve(
     keep_text: KeepText = False,
     dry_run: DryRun = False,
 ) -> int:
-    """Serve over HTTP: take records in durably, tell figures, alerts and anomalies.
+    """Run an HTTP service: receive records, serve metrics and alerts.
+
+    Records are written durably before they are confirmed.
 
     Example: llmmon serve --dry-run --state state.db
     """
@@ -80,7 +86,7 @@ def _serve(
 
 def _need_extra() -> None:
     try:
-        import llmmon.live.server.app  # noqa: F401 - what it stands on may be missing
+        import llmmon.live.server.app  # noqa: F401 - its dependencies may be missing
     except ModuleNotFoundError as error:
         if error.name not in {"fastapi", "uvicorn", "starlette"}:
             raise
@@ -88,7 +94,7 @@ def _need_extra() -> None:
 
 
 def _following(query: "Query", config: "Config") -> "Query":
-    """The query with the logs that are followed beside the one that is written."""
+    """The query with the logs that are followed in addition to the service's own."""
     import msgspec
 
     logs = query.logs or config.logs or tuple(filter(None, os.environ.get("LLMMON_LOGS", "").split(os.pathsep)))
@@ -103,11 +109,11 @@ def _described(plan: "ServePlan", every: str) -> str:
 
     check(plan)
     rows = {
-        "listen": f"{address(plan.host, plan.port)}, {'a token is asked' if plan.token else 'no token is asked'}",
-        "record": f"{plan.journal}, {'with' if plan.keep_text else 'without'} texts",
-        "follow": ", ".join(plan.query.logs) or "no other log",
+        "listen": f"{address(plan.host, plan.port)}, {'token required' if plan.token else 'no token required'}",
+        "record": f"{plan.journal}, {'with' if plan.keep_text else 'without'} prompts and outputs",
+        "follow": ", ".join(plan.query.logs) or "no other logs",
         "rules": f"{', '.join(rule.name for rule in plan.check.rules)}; every {every}",
-        "tell": ", ".join(channel.name for channel in plan.check.channels) or "nobody: no channel is configured",
+        "notify": ", ".join(channel.name for channel in plan.check.channels) or "no channel is configured",
         "state": str(plan.state),
     }
     return "".join(f"{name:<8}{plain(text)}\n" for name, text in rows.items())
@@ -120,7 +126,9 @@ def _token(named: str) -> str | None:
     if not named:
         return os.environ.get("LLMMON_TOKEN") or None
     if not is_reference(named):
-        raise UsageError("--token names where the token is, not the token", hint="--token env:NAME or file:PATH")
+        raise UsageError(
+            "--token takes a reference to the token, not the token itself", hint="--token env:NAME or file:PATH"
+        )
     return resolve_secret(named, os.environ, "--token")
 
 

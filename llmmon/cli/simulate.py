@@ -7,14 +7,14 @@ import typer
 
 
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="Where to write one file a day.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder to write to, one file per day.", show_default=False)],
     days: Annotated[int, typer.Option(help="Days of traffic.", min=1, max=3650)] = 9,
-    per_day: Annotated[int, typer.Option(help="Calls on a working day.", min=1, max=10_000_000)] = 2000,
+    per_day: Annotated[int, typer.Option(help="Calls per working day.", min=1, max=10_000_000)] = 2000,
     quiet_days: Annotated[int, typer.Option(help="Days before the first incident.", min=0)] = 3,
     start: Annotated[str, typer.Option(help="First day.", metavar="DATE")] = "2026-03-02",
     seed: Annotated[int, typer.Option(help="The same seed gives the same logs.")] = 1,
 ) -> None:
-    """Write synthetic logs with labelled incidents: a fire drill.
+    """Write synthetic logs with labelled incidents (a fire drill).
 
     Example: llmmon simulate /tmp/drill --days 14
     """
@@ -22,6 +22,7 @@ def simulate(
     from llmmon.anomaly.simulation import simulate as run
     from llmmon.cli.output import write_whole
     from llmmon.errors import InputError, reason_of
+    from llmmon.text.figures import counted
     from llmmon.text.times import moment_us
 
     start_s = moment_us(start, 0, "UTC") // 1_000_000
@@ -35,7 +36,8 @@ def simulate(
         write_whole(folder / f"{_date(start_s + number * DAY_S)}.jsonl", jsonl(records))
         total += len(records)
     write_whole(folder / "labels.toml", labels_toml(incidents).encode())
-    typer.echo(f"wrote {total:,} calls of {days} days and {len(incidents)} labelled incidents to {folder}")
+    amount = f"{counted(total, 'call')} over {counted(days, 'day')}"
+    typer.echo(f"wrote {amount} and {counted(len(incidents), 'labelled incident')} to {folder}")
 
 
 def _date(seconds: int) -> str:

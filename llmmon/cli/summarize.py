@@ -19,15 +19,16 @@ def summarize(
     config: "Config",
     by: By = None,
     every: Annotated[
-        str | None, typer.Option(help="A time series in buckets of this width: 1h, day, week, month.", metavar="WIDTH")
+        str | None,
+        typer.Option(help="Add a time series with this bucket width: 1h, day, week, month.", metavar="WIDTH"),
     ] = None,
-    sort: Annotated[str, typer.Option(help="Order of the groups.", metavar="METRIC")] = "request_count",
-    limit: Annotated[int, typer.Option(help="Groups shown; 0 shows all.", min=0)] = 20,
+    sort: Annotated[str, typer.Option(help="Sort groups by this metric.", metavar="METRIC")] = "request_count",
+    limit: Annotated[int, typer.Option(help="Number of groups to show; 0 shows all.", min=0)] = 20,
     fail_on: Annotated[
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'error_rate>0.05'.", metavar="COND")
     ] = None,
     score: Annotated[
-        bool, typer.Option("--score", help="Judge answers by their texts where no quality is logged.")
+        bool, typer.Option("--score", help="Score answers by their texts where no quality is logged.")
     ] = False,
 ) -> int:
     """Show totals, a table by model, errors, and a time series.

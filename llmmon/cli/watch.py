@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 Sort = Annotated[
-    str, typer.Option(help="request_count, error_rate, latency_p95_ms or cost_total_usd.", metavar="METRIC")
+    str, typer.Option(help="Sort by request_count, error_rate, latency_p95_ms or cost_total_usd.", metavar="METRIC")
 ]
 Interval = Annotated[
-    str | None, typer.Option(help="Between two updates. Default: 1s, 10s where stdout is no terminal.", metavar="D")
+    str | None, typer.Option(help="Time between updates. Default: 1s, or 10s if stdout is not a terminal.", metavar="D")
 ]
-Count = Annotated[int | None, typer.Option(help="End after this many updates.", min=1, metavar="N")]
+Count = Annotated[int | None, typer.Option(help="Exit after this many updates.", min=1, metavar="N")]
 State = Annotated[Path | None, typer.Option(help="State file of `check`, for its alerts.", metavar="FILE")]
-NoAnomalies = Annotated[bool, typer.Option("--no-anomalies", help="Do not look for anomalies beside.")]
+NoAnomalies = Annotated[bool, typer.Option("--no-anomalies", help="Skip anomaly detection.")]
 _SHORTEST_S = 0.1
 
 
-@partial(with_logs, without={"engine"})  # what is new is read here
+@partial(with_logs, without={"engine"})  # only new lines are read
 def watch(
     query: "Query",
     output: "Output",
@@ -44,7 +44,7 @@ def watch(
     state: State = None,
     no_anomalies: NoAnomalies = False,
 ) -> int:
-    """Show growing logs live: rates, quantiles, cost, errors, alerts.
+    """Show growing logs live: rates, latency, cost and alerts.
 
     Example: llmmon watch sample_logs/ --count 1
     """
@@ -63,7 +63,7 @@ def watch(
         watcher.poll()
         if not live:
             if watcher.is_waiting:
-                output.say(f"no log there yet, waiting for {', '.join(query.logs)}")
+                output.say(f"no log yet, waiting for {', '.join(query.logs)}")
             _print(watcher, output, every_s, count)
             return 0
         from llmmon.live.screen import LiveScreen
@@ -95,19 +95,24 @@ def _plan(
     if query.time.since is not None or query.time.until is not None:
         raise UsageError("watch shows the last --window; --since and --until do not apply")
     if isinstance(query.time.now, int):
-        raise UsageError("watch: --now is wall or log")
+        raise UsageError("watch: --now must be wall or log")
     if query.rejects is not None:
-        raise UsageError("watch keeps no rejected lines", hint="llmmon inspect LOGS --rejects FILE")
+        raise UsageError("watch does not keep rejected lines", hint="llmmon inspect LOGS --rejects FILE")
     if remote := next((name for name in query.logs if "://" in name), None):
-        raise UsageError(f"{remote}: only logs on this machine can be followed", hint="llmmon summarize shows it once")
+        raise UsageError(
+            f"{remote}: only logs on this machine can be followed", hint="`llmmon summarize` reads it once"
+        )
     if "-" in query.logs:
-        raise UsageError("watch follows files", hint="llmmon watch LOGS...; a stream can be kept by `tee app.jsonl`")
+        raise UsageError(
+            "watch follows files, not standard input",
+            hint="save the stream with `tee app.jsonl`, then llmmon watch app.jsonl",
+        )
     if output.format not in ("table", "json", "jsonl") or output.file is not None:
-        raise UsageError("watch writes its screen, or with -f jsonl one object a line")
+        raise UsageError("watch writes to the screen, or one JSON object per line with -f jsonl")
     lookup({name: name for name in SORTS}, sort, "sort column")
     window_us = WatchPlan().window_us if query.time.window_us is None else query.time.window_us
     if not 10 * SECOND_US <= window_us <= LONGEST_US:
-        raise UsageError("--window of watch is from 10s to 24h")
+        raise UsageError("--window of watch must be from 10s to 24h")
     return WatchPlan(
         window_us=window_us,
         by=fields_of(by, "model"),
@@ -118,7 +123,7 @@ def _plan(
 
 
 def _print(watcher: "Watcher", output: "Output", every_s: float, count: int | None) -> None:
-    """One line every so often, until the reader is gone."""
+    """Print one line per update, until nobody reads any more."""
     from llmmon.live.display import line_of, row_of
     from llmmon.output.renderers.json import dumps
     from llmmon.text.figures import plain

@@ -36,6 +36,7 @@ from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order
 from llmmon.metrics.filters import Filter
 from llmmon.metrics.record import TAG_PREFIX
 from llmmon.pricing.cost_modes import CostMode, pricing, pricing_fields
+from llmmon.text.figures import counted
 
 _LEAST_SPAN: Final = 512 << 10  # bytes
 
@@ -197,7 +198,7 @@ class Logs:
             self.query.say(f"{path}: {why}")
         if found.ignored:
             self.query.say(
-                f"{len(found.ignored):,} ignored that are no logs by their names, such as {found.ignored[0]}"
+                f"skipped {counted(len(found.ignored), 'file')} not named like a log, e.g. {found.ignored[0]}"
             )
         for path in found.repeated:
             self.query.say(f"{path}: read once (the same content was named before)")
@@ -312,7 +313,7 @@ def nothing_usable(report: SourceReport, plans: Sequence[ReadPlan] = ()) -> Inpu
     keys = f"\n  keys in these lines: {keys_text(seen_keys)}" if seen_keys else ""
     options = map_options(seen_keys)
     counts = f"{report.blank:,} blank, {report.skipped:,} without a call, {report.rejected:,} unreadable"
-    seen = f"{report.lines:,} line{'s' * (report.lines != 1)}: {counts}"
+    seen = f"{counted(report.lines, 'line')}: {counts}"
     first = f"\n  first: {report.rejects[0].place}: {report.rejects[0].reason}" if report.rejects else ""
     kinds = f"\n  read as: {', '.join(report.dialects)}" if report.dialects else ""
     files = report.files[0] if len(report.files) == 1 else f"{len(report.files)} files"

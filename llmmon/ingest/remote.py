@@ -148,9 +148,11 @@ def _system(url: str) -> tuple[Any, str]:
     if not rest.strip("/"):
         raise UsageError(f"{url} names no bucket", hint=f"{kind}://BUCKET/logs/*.jsonl")
     if "@" in rest.split("/")[0]:
-        raise UsageError("a URL with a user or password in it", hint="credentials come from the environment")
+        raise UsageError("a URL must not contain a user or password", hint="credentials come from the environment")
     if kind.startswith("http") and "?" in rest:
-        raise UsageError("a signed URL is a password that would be shown", hint="use s3:// or gs:// with credentials")
+        raise UsageError(
+            "a signed URL contains a secret that would be shown", hint="use s3:// or gs:// with credentials"
+        )
     try:
         import fsspec
     except ImportError:
@@ -162,7 +164,7 @@ def _system(url: str) -> tuple[Any, str]:
         except ImportError as error:
             raise _not_installed(kind, error) from None
         except ValueError:
-            raise UsageError(f"{kind}:// is no kind of storage that is known", hint="s3://, gs://, https://") from None
+            raise UsageError(f"{kind}:// is not a supported storage", hint="s3://, gs://, https://") from None
         if hasattr(_opened[key], "retries"):
             _opened[key].retries = _TRIES
         import logging  # only needed with the libraries below

@@ -218,7 +218,7 @@ class TimeRange:
 
     def __init__(self, asked: TimeRequest, wall_us: int, tz: str, say: Callable[[str], None]) -> None:
         if asked.window_us is not None and (asked.since is not None or asked.until is not None):
-            raise UsageError("--window does not go together with --since or --until")
+            raise UsageError("--window cannot be combined with --since or --until")
         self._asked = asked
         self._wall_us = wall_us
         self._tz = tz
@@ -265,7 +265,7 @@ class TimeRange:
         indexes = [TimeIndex(source, plan) for source, plan in zip(sources, plans, strict=True)]
         for index, source in zip(indexes, sources, strict=True):
             if not index.in_order():
-                self._say(f"{source.path}: not in order of time, so all of it is read")
+                self._say(f"{source.path}: not sorted by time, so the whole file is read")
                 return None
         return indexes
 

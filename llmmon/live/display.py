@@ -138,10 +138,10 @@ def _group_cost(row: GroupRow) -> str:
 
 KEYS: Final = (
     ("g", "group by the next field"),
-    ("w +", "a longer window"),
-    ("-", "a shorter window"),
+    ("w +", "longer window"),
+    ("-", "shorter window"),
     ("s", "sort by the next column"),
-    ("p", "pause and go on"),
+    ("p", "pause or resume"),
     ("?", "this help"),
     ("q", "quit"),
 )
@@ -206,7 +206,7 @@ def _pairs(*pairs: tuple[str, str, str]) -> Line:
 
 def _last(report: LiveReport) -> Line:
     if report.last_us is None:
-        return [(" no such log yet: waiting for it" if report.waiting else " no calls yet", "yellow")]
+        return [(" no log yet: waiting for it" if report.waiting else " no calls yet", "yellow")]
     past = max(0, report.now_us - report.last_us)
     return [(f" last event {age(past)} ago  ", "yellow" if past > _STALE_US else "dim")]
 
@@ -275,7 +275,7 @@ def _errors(report: LiveReport, width: int) -> list[Line]:
 def _alerts(report: LiveReport, most: int) -> list[Line]:
     label = " alerts     "
     if report.alerts is None:
-        return [[(label, "dim"), ("no state of `llmmon check` yet", "dim")]]
+        return [[(label, "dim"), ("`llmmon check` has not run yet", "dim")]]
     if not report.alerts:
         return [[(label, "dim"), ("none open", "")]]
     texts = [
@@ -315,14 +315,14 @@ def _accounting(report: LiveReport) -> Line:
     for number, what in (
         (source.filtered, "filtered out"),
         (source.undated, "without a time"),
-        (report.ahead, "of the future"),
+        (report.ahead, "in the future"),
         (source.duplicates, "duplicates"),
         (source.skipped, "without a call"),
     ):
         if number:
             parts.append(f"{count(number)} {what}")
     if report.pending:
-        parts.append(f"{count(report.pending)} bytes wait for their newline")
+        parts.append(f"{count(report.pending)} bytes without a newline yet")
     line: Line = [(" " + ", ".join(parts), "dim")]
     if source.rejected:
         line.append((f", {count(source.rejected)} unreadable", "yellow"))
@@ -332,7 +332,7 @@ def _accounting(report: LiveReport) -> Line:
 
 
 def _keys(report: LiveReport) -> Line:
-    parts = (("g", "group"), ("w +/-", "window"), ("s", "sort"), ("p", "go on" if report.paused else "pause"))
+    parts = (("g", "group"), ("w +/-", "window"), ("s", "sort"), ("p", "resume" if report.paused else "pause"))
     found: Line = [(" ", "")]
     for key, what in (*parts, ("?", "help"), ("q", "quit")):
         found += [(key, "bold"), (f" {what}   ", "dim")]
@@ -344,7 +344,7 @@ def _help() -> list[Line]:
     notes = (
         "",
         "Now is the wall clock; a call counts when it started.",
-        "Figures are of the whole window; beside a line stands its last full bar.",
+        "Figures cover the whole window; next to each line is its last complete bar.",
         "~ before a quantile: within 1 %. Before a cost: some calls have no price.",
         "Alerts are those of `llmmon check`. Anomalies are looked for every 5 min,",
         "as by `llmmon anomalies`, with what the logs hold of the last 28 days.",

@@ -135,7 +135,7 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
 
 def _detected(parts: Sequence[Aggregates], now_us: int) -> Found:
     if not parts or not parts[0].groups:
-        return Found((), "there are no calls yet")
+        return Found((), "no calls yet")
     results = detect(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
     reports = [incident_report(anomaly, [results]) for anomaly in merged(incidents(results))]
     shown = sorted((r for r in reports if r.end_us > now_us - _SHOWN_US), key=lambda r: -r.timestamp_us)

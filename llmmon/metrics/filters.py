@@ -46,7 +46,7 @@ def any_met(conditions: Sequence[str], figures: Mapping[str, Any], scales: Mappi
 def _met(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> bool:
     form = _FORM.match(condition)
     if form is None:
-        raise UsageError(f"--fail-on {condition!r} is no condition", hint="for example --fail-on 'error_rate>0.05'")
+        raise UsageError(f"--fail-on {condition!r} is not a condition", hint="for example --fail-on 'error_rate>0.05'")
     name, sign, text = form.groups()
     if name not in figures:
         raise UsageError("--fail-on: " + unknown("figure", name, figures))

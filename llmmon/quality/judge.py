@@ -201,7 +201,9 @@ class JudgeSample(msgspec.Struct, frozen=True):
         except ValueError:
             value = -1.0
         if rest or not (0 < value <= 100 if percent else value >= 1 and value.is_integer()):
-            raise UsageError(f"--judge-sample {text!r} is no sample", hint="--judge-sample 100, or --judge-sample 5%")
+            raise UsageError(
+                f"--judge-sample {text!r} is not a sample", hint="--judge-sample 100, or --judge-sample 5%"
+            )
         return cls(_MOST, value / 100) if percent else cls(min(int(value), _MOST))
 
 

@@ -258,7 +258,7 @@ def read_reply(reply: Reply) -> tuple[str, Mapping[str, Any]]:
         content = found["choices"][0]["message"]["content"]
         usage = found.get("usage")
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        raise DeliveryError("the judge's reply is no chat completion", retryable=False) from None
+        raise DeliveryError("the judge's reply is not a chat completion", retryable=False) from None
     if isinstance(content, list):
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else "", usage if isinstance(usage, dict) else {}

@@ -336,7 +336,7 @@ def checked_thresholds(
         elif not 0 <= value <= 1:
             faults.append(f"  score.thresholds.{name}: must lie between 0 and 1")
     if faults:
-        raise ConfigError(f"{path}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(faults))
+        raise ConfigError(f"{path}: {len(faults)} error{'s' * (len(faults) > 1)}\n" + "\n".join(faults))
     return {**assumed_thresholds(assumed), **thresholds} if assumed != ASSUMED_RATE else thresholds
 
 

@@ -321,7 +321,7 @@ class OverviewFigures:
         if last - first >= _MOST_GIVEN:
             raise UsageError(
                 f"--every: {last - first + 1:,} buckets are more than a page can show ({_MOST_GIVEN:,})",
-                hint="a longer --every, or a shorter time with --window or --since",
+                hint="a longer --every, or a shorter time range with --window or --since",
             )
         wide = [
             widened(part, by, every, width, self._request.tz) for part, by in zip(self._times.parts, _BYS, strict=True)

@@ -79,6 +79,11 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}"
 
 
+def counted(number: int, what: str) -> str:
+    """A number with its noun: `1 call`, `2 calls`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage."""
     if share is None:

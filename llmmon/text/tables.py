@@ -45,7 +45,7 @@ class TomlTable:
     def faults_text(self, where: object) -> str:
         """All faults as one message about the file `where`."""
         count = len(self.faults)
-        return "\n  ".join([f"{where}: {count} fault{'s' * (count > 1)}", *self.faults])
+        return "\n  ".join([f"{where}: {count} error{'s' * (count > 1)}", *self.faults])
 
     def _path(self, key: str) -> str:
         return f"{self._place}.{key}" if self._place else key

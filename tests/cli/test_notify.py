@@ -33,8 +33,8 @@ def test_a_test_alert_is_sent_and_closed(run: Run, configured: Callable[[str], N
     assert "TEST" in bodies[0]["payload"]["summary"]
     host = server.url.removesuffix("/v1")
     first, last = ran.stdout.splitlines()
-    assert first.startswith(f"pager (pagerduty): told {host} of a test alert in ")
-    assert last.startswith(f"pager (pagerduty): told {host} that it is over in ")
+    assert first.startswith(f"pager (pagerduty): test alert sent to {host} in ")
+    assert last.startswith(f"pager (pagerduty): resolution sent to {host} in ")
     assert SECRET not in ran.stdout + ran.stderr
 
 
@@ -50,7 +50,7 @@ def test_a_failure_is_exit_5_with_its_reason(run: Run, configured: Callable[[str
         configured(pager(server.url))
         ran = run("notify", "test", "pager", env={"KEY": SECRET})
     assert 5 == ran.code
-    assert f"was not told of a test alert: {server.url.removesuffix('/v1')} answered 403" in ran.stderr
+    assert f"the test alert was not sent: {server.url.removesuffix('/v1')} answered 403" in ran.stderr
     assert "try: " in ran.stderr
     assert SECRET not in ran.stdout + ran.stderr
 

@@ -51,7 +51,7 @@ def configured(tmp_path: Path) -> Callable[[str], None]:
 def test_a_clean_set_of_rules_is_exit_0(run: Run, configured: Callable[[str], None]) -> None:
     configured(RULES)
     ran = run("rules", "check")
-    assert (0, "1 rule, 0 channels: nothing found\n") == (ran.code, ran.stdout)
+    assert (0, "1 rule, 0 channels: no findings\n") == (ran.code, ran.stdout)
 
 
 def test_findings_are_exit_1_and_say_why(run: Run, configured: Callable[[str], None]) -> None:

@@ -198,7 +198,7 @@ def test_a_line_that_is_half_written_waits(log: Path, terminals: list[Terminal])
     text = call(1)
     log.write_text(text[:30])
     terminals.append(terminal := Terminal(log.parent, "app.jsonl"))
-    terminal.wait_for("30 bytes wait for their newline")
+    terminal.wait_for("30 bytes without a newline yet")
     with log.open("a") as file:
         file.write(text[30:] + "\n")
     assert "unreadable" not in terminal.wait_for("1 lines read")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import zstandard
 
-from llmmon.cli.init import TEMPLATE
+from llmmon.cli.init import template
 
 SAMPLES: Final = Path(__file__).parents[1] / "samples"
 Mutation = Callable[[bytes, Random], bytes]
@@ -37,9 +37,9 @@ def samples() -> dict[str, bytes]:
 def configurations() -> dict[str, bytes]:
     """The configurations to begin with, by name: what `init` writes, all of it in use, and that of the sample logs."""
     commented = re.compile(r"# (?=[a-z_]+ = |\[)")
-    every = "\n".join(commented.sub("", line) for line in TEMPLATE.splitlines())
+    every = "\n".join(commented.sub("", line) for line in template().splitlines())
     sample = (SAMPLES.parents[1] / "sample_logs" / "llmmon.toml").read_bytes()
-    return {"llmmon.toml": TEMPLATE.encode(), "every.toml": every.encode(), "sample.toml": sample}
+    return {"llmmon.toml": template().encode(), "every.toml": every.encode(), "sample.toml": sample}
 
 
 def _first_lines(content: bytes, most: int = 24_000) -> bytes:

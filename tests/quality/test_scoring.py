@@ -245,7 +245,7 @@ def test_thresholds_come_from_the_configuration(run: Run, write: Write, tmp_path
 
 
 def test_thresholds_that_are_none_are_all_told_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)2 faults.*refusl.*'refusal'.*secret.*between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"(?s)2 errors.*refusl.*'refusal'.*secret.*between 0 and 1"):
         checked_thresholds({"refusl": 0.5, "secret": 1.5, "empty": 0.5}, None)
 
 

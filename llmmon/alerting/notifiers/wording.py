@@ -81,7 +81,7 @@ def sentence(notification: Notification, most: int = 1500) -> str:
         return found
     lasted = duration_us(alert)
     after = "" if lasted is None else f" after {duration_text(lasted // 1_000_000 * 1_000_000)}"
-    what = "Fired and is over" if notification.event == "trigger" else _ENDS.get(alert.ended, "Over")
+    what = "Fired and resolved" if notification.event == "trigger" else _ENDS.get(alert.ended, "Resolved")
     return clamped(f"{what}{after}{_end_reason(notification)}. It was: {found}", most)
 
 
@@ -96,7 +96,9 @@ def _end_reason(notification: Notification) -> str:
     reason = plain(alert.ended_reason)
     if notification.event != "trigger" and alert.ended == Ended.BY_HAND.value:
         reason = reason.removeprefix("resolved by hand").removeprefix(": ")
-    return f": {reason}, which is no recovery" if alert.ended == Ended.NO_DATA.value else f": {reason}" * bool(reason)
+    return (
+        f": {reason}, which is not a recovery" if alert.ended == Ended.NO_DATA.value else f": {reason}" * bool(reason)
+    )
 
 
 def since_us(alert: Alert) -> int:

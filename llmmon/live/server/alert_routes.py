@@ -166,7 +166,7 @@ def _table(body: bytes) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         raise RefusedError(422, f"the rule was not added: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedError(400, f"the body is no JSON: {error}") from None
+        raise RefusedError(400, f"the body is not JSON: {error}") from None
     if "metric_name" in table:
         table["metric"] = table.pop("metric_name")
     return {name: value for name, value in table.items() if value is not None}

@@ -73,11 +73,11 @@ class RequestBodies:
         try:
             found = unpack.decompress(data, self._limits.body + 1)
         except zlib.error as error:
-            raise RefusedError(400, f"the body is no gzip: {error}") from None
+            raise RefusedError(400, f"the body is not gzip: {error}") from None
         if len(found) > self._limits.body:
             raise self._too_large()
         if not unpack.eof:
-            raise RefusedError(400, "the body is no gzip: it is cut off")
+            raise RefusedError(400, "the body is not gzip: it is cut off")
         return found
 
     def _too_large(self) -> RefusedError:
@@ -228,7 +228,7 @@ def _time_fault(stamp: datetime | float, now: datetime) -> str | None:
         try:
             stamp = (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
         except (OverflowError, ValueError):
-            return "timestamp: is no time of this age"
+            return "timestamp: out of range"
     if 0 < stamp <= now.timestamp() + _AHEAD_S:
         return None
     return "timestamp: lies more than an hour ahead" if stamp > 0 else "timestamp: lies before 1970"
@@ -254,7 +254,7 @@ def taken(body: bytes, shape: Shape, *, lines: bool, keep_text: bool = False) ->
     except msgspec.ValidationError:
         found = _each(body, shape, lines=lines)
     except _MALFORMED as error:
-        raise RefusedError(400, f"the body is no JSON: {error}") from None
+        raise RefusedError(400, f"the body is not JSON: {error}") from None
     items = found if isinstance(found, list) else [found]
     now = datetime.now(UTC)
     faults = [(at, fault) for at, item in enumerate(items) if (fault := shape.settle(item, now)) is not None]
@@ -283,7 +283,7 @@ def _each(body: bytes, shape: Shape, *, lines: bool) -> list[Any]:
         try:
             raw = msgspec.json.decode(body, type=list[msgspec.Raw])
         except _MALFORMED as error:
-            raise RefusedError(400, f"the body is no JSON: {error}") from None
+            raise RefusedError(400, f"the body is not JSON: {error}") from None
     found, faults = [], []
     for at, one in enumerate(raw):
         try:

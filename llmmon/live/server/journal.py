@@ -32,7 +32,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._open()
         except OSError as error:
-            raise InputError(f"cannot write {path}: {reason_of(error)}", hint="--log FILE names another") from None
+            raise InputError(f"cannot write {path}: {reason_of(error)}", hint="name another with --log FILE") from None
 
     def _open(self) -> None:
         self._file = os.open(self.path, _FRESH, 0o600)
@@ -120,7 +120,7 @@ class Writer:
     async def record(self, data: bytes) -> None:
         """Write whole lines; raises `RefusedError` 429 where too much waits, 503 where they cannot be written."""
         if self.queued_bytes + len(data) > self._most_bytes or self._closing:
-            raise RefusedError(429, "too much waits to be written", hint="send it again later", retry_after="1")
+            raise RefusedError(429, "too much is waiting to be written", hint="send it again later", retry_after="1")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.queued_bytes += len(data)
         self._waiting.append((data, done))

@@ -135,7 +135,7 @@ def format_called(to: str | None, file: Path | None, rows: str, *, sending: bool
     if kind not in EXPORTS:
         raise UsageError("--to is missing", hint=f"--to {', '.join(EXPORTS[:-1])} or {EXPORTS[-1]}; or -o metrics.prom")
     if sending and kind != "otlp":
-        raise UsageError(f"--endpoint takes metrics in OTLP, not {kind}", hint="leave --to away")
+        raise UsageError(f"--endpoint takes metrics in OTLP, not {kind}", hint="remove --to")
     return kind
 
 
@@ -218,7 +218,7 @@ def _prometheus(
 
 
 def _interval(tally: Tally, done: Read, *, asked: bool) -> Interval:
-    """A time that was asked for is told as such; otherwise the numbers are of all since the first call."""
+    """The time range if one was given; otherwise all calls since the first."""
     window = done.window
     if asked and window.start_us is not None and window.end_us is not None:
         return Interval(window.start_us, window.end_us, delta=True)

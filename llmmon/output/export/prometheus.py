@@ -87,7 +87,7 @@ FIELDS: Final = frozenset(name for i in INSTRUMENTS for name in (*i.by, *METRICS
 
 
 def families(found: Tally, moment: Moment, latest: Tally | None = None) -> list[Family]:
-    """Everything that can be told, in the order of `METRICS`; what has no value is left out, never 0.
+    """All families that have values, in the order of `METRICS`; a missing value is left out, never 0.
 
     Gauges are of the calls in `latest`, where these are not all.
     """

@@ -24,6 +24,7 @@ from llmmon.metrics.columns import Columns
 from llmmon.metrics.record import FIELDS, TAG_PREFIX, TEXTS, FieldKind, Status
 from llmmon.output.renderers.json import dumps
 from llmmon.pricing.cost_modes import AS_READ
+from llmmon.text.figures import counted
 from llmmon.text.times import SECOND_US
 
 Lists = dict[str, Sequence[Any]]
@@ -190,7 +191,7 @@ def _tags(query: Query, asked: Sequence[str]) -> tuple[str, ...]:
         except (OSError, EOFError, ValueError):
             continue  # reading it says why
     if len(found) > MOST_TAGS:
-        query.say(f"{len(found) - MOST_TAGS:,} tags beyond the first {MOST_TAGS} are left out")
+        query.say(f"{counted(len(found) - MOST_TAGS, 'tag')} beyond the first {MOST_TAGS} not exported")
     return tuple(found)[:MOST_TAGS]
 
 
@@ -222,7 +223,7 @@ class _RowsFold:
             self.samples += len(samples)
 
     def result(self) -> None:
-        """Nothing is left to tell."""
+        """Write what is still pending."""
 
 
 Names = Sequence[str]

@@ -24,7 +24,7 @@ Numbers = tuple[int, ...]  # calls with a value, the total of its stored units, 
 Labels = tuple[str | None, ...]
 
 _CLOSED: Final = frozenset({"status"})  # labels of a few known values, which are never cut
-OTHER: Final = "other"  # what stands for all label values beyond the limit
+OTHER: Final = "other"  # replaces all label values beyond the limit
 LONGEST_LABEL: Final = 200  # characters
 
 
@@ -128,7 +128,7 @@ class TallyFold:
 
 
 def _series_of(sample: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """What tells the samples of a series from others of the name: the tags, but for that of a single request."""
+    """The labels of a series of samples: its tags, except the one of a single request."""
     return frozenset((str(tag), str(value)) for tag, value in sample["tags"].items() if tag != "request_id")
 
 

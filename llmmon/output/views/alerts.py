@@ -1,4 +1,4 @@
-"""What is shown of `check` and `alerts list`: alerts, what happened to them, and who was told."""
+"""Views of `check` and `alerts list`: alerts, their transitions, notifications, and the Nagios line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def nagios_line(report: CheckReport, failures: set[int]) -> str:
     what = f"{len(firing)} firing: {named}{more}" if firing else "nothing fires"
     if failures - {0}:
         failed = "; ".join(f"{path}: {why}" for path, why in report.source.failed) or report.fault
-        failed = failed or "a notification is not delivered"
+        failed = failed or "a notification was not delivered"
         what = f"{failed}; {what}"
     pending = sum(alert.state is State.PENDING for alert in report.alerts)
     queued = sum(row.status == "queued" for row in report.notifications)
@@ -92,7 +92,7 @@ def view_alerts(alerts: Sequence[Alert], silences: Sequence[dict[str, Any]], tz:
     columns = (
         *(Column("id", right=False), Column("state", right=False), Column("severity", right=False, rank=1)),
         *(Column("alert", right=False), Column("value"), Column("threshold", rank=2)),
-        *(Column("since", right=False), Column("told", right=False, rank=3)),
+        *(Column("since", right=False), Column("notified", right=False, rank=3)),
     )
     rows = tuple(_alert_cells(alert, tz) for alert in alerts)
     tables = [Table("alerts", columns, rows)] if rows else []
@@ -104,17 +104,17 @@ def view_alerts(alerts: Sequence[Alert], silences: Sequence[dict[str, Any]], tz:
         )
         tables.append(Table("silences", (*titles, Column("why", right=False)), cells))
     rows_of = [alert_row(alert) for alert in alerts]
-    note = () if tables else ("no alert is known",)
+    note = () if tables else ("no alerts",)
     return View(data={"alerts": rows_of, "silences": list(silences)}, rows=rows_of, tables=tuple(tables), notes=note)
 
 
 def _alert_cells(alert: Alert, tz: str) -> tuple[str, ...]:
     state = alert.state.value
     state += " (ack)" * alert.acknowledged + " (silenced)" * alert.silenced + " (held)" * alert.held
-    told = "-" if alert.notified_us is None else local(alert.notified_us, tz, seconds=False)
+    notified = "-" if alert.notified_us is None else local(alert.notified_us, tz, seconds=False)
     value, threshold = number_text(alert.value), number_text(alert.threshold)
     since = local(alert.since_us, tz, seconds=False)
-    return alert.alert_id, state, alert.severity.value, alert.title, value, threshold, since, told
+    return alert.alert_id, state, alert.severity.value, alert.title, value, threshold, since, notified
 
 
 def alert_row(alert: Alert) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _notifications(report: CheckReport) -> Table:
         for row in report.notifications
         if row.status != "sent" and not row.text
     )
-    return Table("not told", columns, rows)
+    return Table("notifications not sent", columns, rows)
 
 
 def _explained(rows: Sequence[ExplainedRow], tz: str) -> Table:
@@ -224,7 +224,7 @@ def _explained(rows: Sequence[ExplainedRow], tz: str) -> Table:
         )
         for row in rows
     )
-    return Table(f"what the rule saw ({tz})", columns, cells)
+    return Table(f"evaluations of the rule ({tz})", columns, cells)
 
 
 def _explained_row(row: ExplainedRow) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from llmmon.anomaly.incidents import AnomaliesReport, IncidentReport
 from llmmon.ingest.report import SourceReport
 from llmmon.output.views import Column, Table, View
-from llmmon.text.figures import MISSING, count, key_text, milliseconds, percent, sparkline
+from llmmon.text.figures import MISSING, count, counted, key_text, milliseconds, percent, sparkline
 from llmmon.text.times import iso, local
 
 _MOST_SENTENCES: Final = 6
@@ -75,7 +75,7 @@ def _incident(row: IncidentReport) -> dict[str, Any]:
 
 def _title(report: AnomaliesReport, tz: str) -> str:
     number = len(report.incidents)
-    what = "no incident" if not number else f"{number} incident{'s' * (number > 1)}"
+    what = counted(number, "incident") if number else "no incidents"
     window = report.window
     if window.start_us is None or window.end_us is None:
         return what
@@ -110,7 +110,7 @@ def _list(report: AnomaliesReport, tz: str) -> Table:
         )
         for row in report.incidents
     )
-    return Table("incidents", columns, rows, "--explain ID shows one bucket by bucket")
+    return Table("incidents", columns, rows, "details of one incident: --explain ID")
 
 
 def figure(metric: str, value: float | None) -> str:
@@ -137,7 +137,7 @@ def _sentences(report: AnomaliesReport) -> list[str]:
 
 
 def _examples(part: Mapping[str, Any]) -> str:
-    return f"; such as {', '.join(part['examples'])}" if part["examples"] else ""
+    return f"; e.g. {', '.join(part['examples'])}" if part["examples"] else ""
 
 
 def _contributed(row: IncidentReport) -> str:
@@ -197,4 +197,4 @@ def nothing_judged(report: AnomaliesReport) -> str | None:
     if any(row.judged for row in report.monitored):
         return None
     reasons = sorted((row.reason for row in report.monitored), key=lambda reason: reason == "no values")
-    return f"nothing could be judged: {reasons[0] if reasons else 'there are no calls with a time'}"
+    return f"nothing could be judged: {reasons[0] if reasons else 'no calls with a time'}"

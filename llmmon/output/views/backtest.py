@@ -44,13 +44,13 @@ def _title(report: BacktestReport, tz: str) -> str:
 def _rules(report: BacktestReport, tz: str) -> Table:
     labelled = report.incidents is not None
     columns = (
-        *(Column("rule", right=False), Column("severity", right=False, rank=3), Column("told")),
+        *(Column("rule", right=False), Column("severity", right=False, rank=3), Column("notified")),
         *(Column("by week", rank=1), Column("episodes", rank=2), Column("firing"), Column("share", rank=2)),
         Column("longest", rank=1),
         *((Column("caught"), Column("delay")) if labelled else ()),
     )
     first = local(report.rules[0].weeks[0].start_us, tz)[:10] if report.rules and report.rules[0].weeks else ""
-    note = f"told: messages that it fires; by week from Monday {first}"
+    note = f"notified: notifications that the rule fires; by week from Monday {first}"
     if labelled:
         note += "; caught: labelled incidents of the rule's metric, with the median delay"
     return Table("rules", columns, tuple(_rule_cells(row, labelled=labelled) for row in report.rules), note)
@@ -82,9 +82,9 @@ def _timeline(report: BacktestReport, tz: str) -> Table:
     each = duration_text(round((end - start) / cells / MINUTE_US) * MINUTE_US)
     most = sorted(report.strips, key=lambda strip: -sum(strip.shares))[:_MOST_STRIPS]
     rows = tuple((_whom(strip), _drawn(strip)) for strip in report.strips if strip in most)
-    note = f"each sign is {each}; its height is the share of the time in which the alert fired"
+    note = f"each character is {each}; its height is the share of that time during which the alert fired"
     if len(report.strips) > len(rows):
-        note += f"; {len(report.strips) - len(rows):,} alerts that fired for less are left out"
+        note += f"; {len(report.strips) - len(rows):,} alerts that fired for less time are not shown"
     return Table("when they fired", (Column("alert", right=False), Column(title)), rows, note)
 
 
@@ -122,7 +122,7 @@ def _notes(report: BacktestReport) -> list[str]:
         notes.append(f"always fired: {', '.join(always)}")
     sent = [f"{name} {count:,}" for name, count in report.messages.items() if name]
     if sent:
-        notes.append(f"messages that channels would have got, ends too: {', '.join(sent)}")
+        notes.append(f"notifications per channel, resolutions included: {', '.join(sent)}")
     return notes
 
 

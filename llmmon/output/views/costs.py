@@ -71,7 +71,7 @@ def _headline(report: CostReport) -> tuple[tuple[str, str], ...]:
         pairs.append(("saved by the gateway", hits))
     if report.duplicates is not None and report.duplicates.calls:
         left_out = f"{count(report.duplicates.calls)} calls, {money_text(report.duplicates.cost_usd)}"
-        pairs.append(("duplicates left out", left_out))
+        pairs.append(("duplicates excluded", left_out))
     return tuple((label, text) for label, text in pairs if text != "-")
 
 
@@ -133,7 +133,7 @@ def _causes(report: CostReport) -> Table:
     rows = [
         (row.cause.value, count(row.calls), money_text(row.difference_usd), row.explanation) for row in report.causes
     ]
-    heads = ("likely cause", "calls", "logged too much", "explanation")
+    heads = ("likely cause", "calls", "overcharged", "explanation")
     return _table("logged and recalculated cost disagree", heads, rows, frozenset({0, 3}))
 
 
@@ -171,8 +171,8 @@ def _what_if(report: CostReport) -> Table:
          f"{money_text(row.low_usd)} to {money_text(row.high_usd)}", count(row.left_out))
         for row in report.what_if
     ]  # fmt: skip
-    heads = ("as model", "calls", "as it was", "would be", "range (tokenizers differ)", "left out")
-    return _table("the same calls elsewhere", heads, rows, frozenset({0}))
+    heads = ("model", "calls", "actual", "estimate", "range (tokenizers differ)", "excluded")
+    return _table("what if", heads, rows, frozenset({0}))
 
 
 def view_prices(found: ModelPrices, tz: str) -> View:

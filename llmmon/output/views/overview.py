@@ -1,4 +1,4 @@
-"""What is shown of `report`: headline figures, and sections of charts and tables."""
+"""View of `report`: headline figures, and sections of charts and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmmon.output.views.overview_charts import charts_over_time, cost_by_model,
 from llmmon.output.views.page import Chart, Figure, PageView, Section, Write
 from llmmon.quality.scorers.flags import DIMENSIONS
 from llmmon.reports.overview_fold import Comparison, Overview
-from llmmon.text.figures import MISSING, count, milliseconds, money_text, percent, rate, score, size
+from llmmon.text.figures import MISSING, count, counted, milliseconds, money_text, percent, rate, score, size
 from llmmon.text.times import DAY_US, duration_text, local
 
 _UNCHANGED: Final = 0.005  # relative changes below this are none
@@ -32,8 +32,8 @@ FIGURES: Final[tuple[tuple[str, str, Write], ...]] = (
     ("Quality", "quality_avg", score),
 )
 _SMALL: Final = 0.05
-_MANIFOLD: Final = 10.0  # growth by more than this is told as a factor
-# statistics whose change is told in points: the size of a point, the least change worth telling
+_MANIFOLD: Final = 10.0  # growth by more than this is shown as a factor
+# statistics whose change is shown in points: the size of a point, the smallest change worth showing
 _POINTS: Final = {"error_rate": (0.01, 0.001), "truncated_rate": (0.01, 0.001), "quality_avg": (1.0, 0.005)}
 
 
@@ -57,7 +57,7 @@ def _figure(label: str, statistic: str, write: Write, overview: Overview) -> Fig
 def _note(statistic: str, overview: Overview) -> str:
     totals = overview.totals
     notes: dict[str, tuple[str, Callable[[float | None], str], str]] = {
-        "request_count": ("requests_per_minute", rate, "{} a minute"),
+        "request_count": ("requests_per_minute", rate, "{}/min"),
         "error_rate": ("error_count", count, "{} failed"),
         "cost_total_usd": ("unpriced_requests", count, "{} calls without a price"),
         "prompt_tokens": ("cached_tokens", count, "{} from cache"),
@@ -93,11 +93,11 @@ def _change(statistic: str, write: Write, comparison: Comparison | None) -> tupl
         unchanged, amount = not difference, ""
     if unchanged:
         return "unchanged", was, ""
-    told = _verdict(statistic, difference) if _telling(statistic, comparison) else ""
-    return f"{'▲' if difference > 0 else '▼'} {amount}".strip(), was, told
+    verdict = _verdict(statistic, difference) if _significant(statistic, comparison) else ""
+    return f"{'▲' if difference > 0 else '▼'} {amount}".strip(), was, verdict
 
 
-def _telling(statistic: str, comparison: Comparison) -> bool:
+def _significant(statistic: str, comparison: Comparison) -> bool:
     """Whether a change is more than chance: two proportions beyond two standard errors, other figures beyond 5 %."""
     later, before = comparison.later[statistic] or 0.0, comparison.before[statistic] or 0.0
     if not statistic.endswith("_rate"):
@@ -117,13 +117,13 @@ def _verdict(statistic: str, difference: float) -> str:
 def compared(comparison: Comparison | None) -> str:
     """What the changes compare."""
     if comparison is None:
-        return "There is no earlier period in the log to compare with."
+        return "The log has no earlier period to compare with."
     length = _length(comparison.length_us)
     if comparison.whole:
-        return f"Changes are against the {length} before."
+        return f"Changes are relative to the {length} before."
     if comparison.length_us % DAY_US:
-        return "Figures are of the whole time; changes compare its second half with its first."
-    return f"Figures are of the whole time; changes compare its last {length} with the {length} before."
+        return "Totals cover the whole period; changes compare its second half with its first."
+    return f"Totals cover the whole period; changes compare the last {length} with the {length} before."
 
 
 def _length(us: int) -> str:
@@ -153,7 +153,7 @@ def view_report(overview: Overview) -> PageView:
 def _subtitle(overview: Overview) -> str:
     window, tz = overview.window, overview.source.timezone
     requests = overview.source.requests
-    calls = f"{requests:,} request{'s' * (requests != 1)}"
+    calls = counted(requests, "request")
     files = overview.source.files
     where = files[0] if len(files) == 1 else f"{len(files)} files"
     if window.start_us is None or window.end_us is None:
@@ -170,11 +170,7 @@ def _sections(overview: Overview) -> Iterator[Section]:
         yield Section("objectives", "Objectives", tuple(f"{one.sentence}." for one in overview.slos))
     if charts := charts_over_time(overview):
         shaded = any(chart.bands for chart in charts)
-        words = (
-            ("Shaded stretches are incidents, under their numbers in the table above; red ones are high or critical.",)
-            if shaded
-            else ()
-        )
+        words = ("Shaded: incidents, numbered as above. Red: high or critical.",) if shaded else ()
         yield Section("over-time", "Over time", words, charts)
     if overview.breakdowns:
         found = tuple(grids.groups(one, overview.totals) for one in overview.breakdowns)
@@ -201,15 +197,13 @@ def _incidents(overview: Overview) -> Section:
     reasons = sorted({one.reason for one in monitored if not one.judged and one.reason})
     words = []
     if not judged:
-        words.append(
-            f"Nothing could be judged: {'; '.join(reasons[:_MOST_REASONS]) or 'there are no calls with a time'}."
-        )
+        words.append(f"Nothing could be judged: {'; '.join(reasons[:_MOST_REASONS]) or 'no calls with a time'}.")
     elif not found:
-        words.append(f"None found in {len(judged)} series of metrics.")
+        words.append(f"No incidents ({len(judged)} series monitored).")
     else:
         metrics = sorted({one.metric_name for one in found})
-        many = f"{len(found)} incident{'s' * (len(found) > 1)}"
-        words.append(f"{many} in {', '.join(metrics)}; {len(judged)} series were watched.")
+        many = counted(len(found), "incident")
+        words.append(f"{many} in {', '.join(metrics)}; {len(judged)} series were monitored.")
     left = len(monitored) - len(judged)
     if judged and left:
         words.append(f"{left} more could not be judged: {'; '.join(reasons[:_MOST_REASONS])}.")
@@ -226,7 +220,7 @@ def _certainty(overview: Overview) -> tuple[str, ...]:
         if totals[statistic]
     ]
     if totals["unpriced_requests"]:
-        parts.append(f"{count(totals['unpriced_requests'])} requests without a price, which the sum leaves out")
+        parts.append(f"{count(totals['unpriced_requests'])} requests without a price are not included")
     return (f"{', '.join(parts)}.",) if parts else ()
 
 
@@ -236,7 +230,7 @@ def _calls(overview: Overview) -> Iterator[Section]:
         grids.calls(title, rows, key, tz)
         for title, rows, key in (
             ("Slowest", overview.slowest, "latency_ms"),
-            ("Dearest", overview.most_expensive, "cost_usd"),
+            ("Most expensive", overview.most_expensive, "cost_usd"),
         )
         if rows
     )
@@ -280,7 +274,7 @@ def _source(overview: Overview) -> Section:
         ("requests", source.requests),
         ("metric samples", source.samples),
         ("duplicates", source.duplicates),
-        ("outside the time", source.outside),
+        ("outside the time range", source.outside),
         ("filtered out", source.filtered),
         ("without a time", source.undated),
     )
@@ -296,7 +290,7 @@ def _source(overview: Overview) -> Section:
     return Section(
         "source",
         "Source",
-        ("This page was made by:",),
+        ("This page was created by:",),
         pairs=(*pairs, *files, *rejects, *failed),
         code=overview.command,
     )

@@ -62,7 +62,7 @@ def _unit(high: float, unit: str) -> tuple[float, str]:
 
 
 def _digits(step: float) -> int:
-    """How many decimals tell multiples of a step apart."""
+    """How many decimals distinguish multiples of a step."""
     for digits in range(_MOST_DIGITS):
         scaled = step * 10**digits
         if round(scaled) and abs(scaled - round(scaled)) < 1e-6:
@@ -341,7 +341,7 @@ def distribution(histogram: Histogram, totals: Statistics) -> Chart:
         if value := totals[f"{stem}_{q}_ms"]:
             marks[value] = f"{marks[value]}, {q}" if value in marks else q
     places = tuple(f"{milliseconds(a)} to {milliseconds(b)}" for a, b in pairwise(edges))
-    told = ", ".join(f"{q} {milliseconds(value)}" for value, q in marks.items())
+    quantile_text = ", ".join(f"{q} {milliseconds(value)}" for value, q in marks.items())
     return Chart(
         key=key,
         title=title,
@@ -356,7 +356,7 @@ def distribution(histogram: Histogram, totals: Statistics) -> Chart:
         up=up,
         marks=bin_ticks(edges, marks),
         note="logarithmic scale",
-        summary=f"{title}: {told}; from {milliseconds(edges[0])} to {milliseconds(edges[-1])}.",
+        summary=f"{title}: {quantile_text}; from {milliseconds(edges[0])} to {milliseconds(edges[-1])}.",
     )
 
 

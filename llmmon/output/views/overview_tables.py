@@ -26,7 +26,7 @@ _GROUPS: Final[tuple[_Column, ...]] = (
     (Head("p95", explained="95 % of calls took at most this long"), "latency_p95_ms", milliseconds),
     (Head("p99", explained="99 % of calls took at most this long"), "latency_p99_ms", milliseconds),
     (Head("TTFT", explained="median time to the first token"), "ttft_p50_ms", milliseconds),
-    (Head("tok/s", explained="median output tokens a second"), "output_tokens_per_second_p50", rate),
+    (Head("tok/s", explained="median output tokens per second"), "output_tokens_per_second_p50", rate),
     (Head("tokens in"), "prompt_tokens", count),
     (Head("tokens out"), "completion_tokens", count),
     (Head("cut off"), "truncated_rate", percent),
@@ -51,7 +51,7 @@ def groups(breakdown: Breakdown, totals: Statistics) -> Grid:
         for row in breakdown.groups
     )
     heads = (Head(breakdown.by, number=False), *(head for head, _, _ in shown), share)
-    note = f"The {len(rows)} with most requests; {breakdown.more:,} more are not shown." if breakdown.more else ""
+    note = f"The {len(rows)} with the most requests; {breakdown.more:,} more are not shown." if breakdown.more else ""
     return Grid(f"By {breakdown.by}", heads, cells, 1, note)
 
 

@@ -1,4 +1,4 @@
-"""What is shown of `inspect`."""
+"""Views of `requests` and `inspect`."""
 
 from __future__ import annotations
 

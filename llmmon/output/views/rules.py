@@ -1,4 +1,4 @@
-"""What is shown of `rules suggest`: what each rule is and could be, the trade-off, and the TOML to paste."""
+"""Views of `rules check`, `rules test` and `rules suggest`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from llmmon.alerting.rule_tests import Compared, ExpectedAlert, OpenAlert, RuleT
 from llmmon.alerting.rules import AlertRule, Change, number_text
 from llmmon.alerting.suggest import Outcome, Point, Suggestion, SuggestReport
 from llmmon.output.views import Column, Table, View
+from llmmon.text.figures import counted
 from llmmon.text.times import MINUTE_US, duration_text, iso, local
 
 
 def view_lint(rules: Sequence[AlertRule], channels: Sequence[Any], findings: Sequence[Finding]) -> View:
     """Findings, each with its reason."""
-    counted = f"{_many(len(rules), 'rule')}, {_many(len(channels), 'channel')}"
+    total = f"{counted(len(rules), 'rule')}, {counted(len(channels), 'channel')}"
     rows = [{"code": one.code, "about": one.about, "message": one.message, "reason": one.reason} for one in findings]
     return View(
         data={"rules": len(rules), "channels": len(channels), "findings": rows},
         rows=rows,
-        title=f"{counted}: {_many(len(findings), 'finding') if findings else 'nothing found'}",
+        title=f"{total}: {counted(len(findings), 'finding') if findings else 'no findings'}",
         notes=tuple(f"{one.about}: {one.message} ({one.code}): {one.reason}" for one in findings),
     )
 
@@ -32,7 +33,7 @@ def view_tests(results: Sequence[RuleTestResult]) -> View:
     return View(
         data={"tests": [_test(result) for result in results]},
         rows=[_test(result) for result in results],
-        title=f"{_many(len(results), 'test')}: {len(results) - len(failed)} passed, {len(failed)} failed",
+        title=f"{counted(len(results), 'test')}: {len(results) - len(failed)} passed, {len(failed)} failed",
         tables=tuple(_difference(result, time) for result in failed for time in result.times if not time.passed),
     )
 
@@ -93,10 +94,6 @@ def _wanted_row(wanted: ExpectedAlert) -> Iterator[dict[str, Any]]:
     yield {"rule": wanted.rule, "state": wanted.state, "group": group, "severity": wanted.severity}
 
 
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
 def view_suggestions(report: SuggestReport, tz: str) -> View:
     """One table of all rules, one of the trade-off of each; the rules as TOML are data."""
     curves = [_curve(one, labelled=report.labelled) for one in report.suggestions if one.curve]
@@ -120,8 +117,8 @@ def view_suggestions(report: SuggestReport, tz: str) -> View:
 def _title(report: SuggestReport, tz: str) -> str:
     first, rest = (minutes / 1440 for minutes in (report.first_minutes, report.rest_minutes))
     return (
-        f"{report.budget.text}: {report.allowed} in the first {first:.1f} days, on which is chosen; "
-        f"shown on the {rest:.1f} days from {local(report.split_us, tz, seconds=False)} {tz}, too"
+        f"tuned on the first {first:.1f} days (budget {report.budget.text}: {report.allowed}), "
+        f"checked on the last {rest:.1f} days, from {local(report.split_us, tz, seconds=False)} {tz}"
     )
 
 
@@ -132,8 +129,8 @@ def toml_of(report: SuggestReport) -> str:
         if one.proposed is None or one.then is None:
             continue
         first, rest = one.then.first.notifications, one.then.rest.notifications
-        told = f"told {first} times in the first part of the log, {rest} times in the rest"
-        found.append(f"# {told}\n{rule_toml(one.proposed)}\n")
+        noise = f"{counted(first, 'notification')} in the tuning period, {rest:,} after it"
+        found.append(f"# {noise}\n{rule_toml(one.proposed)}\n")
     return "\n".join(found)
 
 
@@ -153,8 +150,12 @@ def _rules(report: SuggestReport) -> Table:
             rows.append(_cells(one.rule, "now", one.now, labelled=report.labelled))
         if one.proposed is not None and one.then is not None:
             rows.append(_cells(one.proposed, "then", one.then, labelled=report.labelled))
-    note = "first, rest: messages in each part of the log"
-    note += "; noise: but for the first of an incident; caught: incidents of its metric" if report.labelled else ""
+    note = "first, rest: notifications in the tuning period and after it"
+    note += (
+        "; noise: those that are not the first of an incident; caught: labelled incidents of the rule's metric"
+        if report.labelled
+        else ""
+    )
     return Table("rules", columns, tuple(rows), note)
 
 
@@ -195,7 +196,7 @@ def _curve(one: Suggestion, *, labelled: bool) -> Table:
         )
         for point in one.curve
     )
-    return Table(f"{rule.name}: threshold against messages, for {duration_text(rule.for_us)}", columns, rows)
+    return Table(f"{rule.name}: threshold against notifications, for {duration_text(rule.for_us)}", columns, rows)
 
 
 def _row(one: Suggestion) -> dict[str, Any]:

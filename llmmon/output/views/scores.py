@@ -12,7 +12,7 @@ from llmmon.output.views import Column, Table, View
 from llmmon.quality.rates import FlagRate
 from llmmon.quality.report import ScoreReport, WorstRow
 from llmmon.quality.scorers.flags import DEFAULT_THRESHOLDS, DIMENSIONS, FLAGS
-from llmmon.text.figures import MISSING, count, money_text, percent, score
+from llmmon.text.figures import MISSING, count, counted, money_text, percent, score
 
 _LONGEST_TEXT: Final = 200
 
@@ -47,7 +47,7 @@ def _data(report: ScoreReport) -> dict[str, Any]:
 
 def _unscored(report: ScoreReport) -> list[str]:
     reasons = {} if report.judge is None else report.judge["unscored_reasons"]
-    return [f"not judged: {number:,}, because {reason}" for reason, number in reasons.items()]
+    return [f"not judged: {counted(number, 'answer')}, because {reason}" for reason, number in reasons.items()]
 
 
 def _judge(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -55,7 +55,10 @@ def _judge(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
     alike = agreed["spearman"]
     cost = [("judge's cost", money_text(judge["cost_usd"]))] if judge["cost_usd"] is not None else []
     return [
-        ("judge", f"{score(judge['overall_avg'])} over {judge['scored']:,} ({judge['cached']:,} known)"),
+        (
+            "judge",
+            f"{score(judge['overall_avg'])} for {counted(judge['scored'], 'answer')} ({judge['cached']:,} cached)",
+        ),
         ("judge agrees", f"{percent(agreed['same_side'])}, rank correlation {score(alike)}"),
         *cost,
     ]
@@ -63,7 +66,7 @@ def _judge(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _answers(report: ScoreReport) -> str:
     number = int(report.summary["scored"] or 0)
-    return f"{number:,} answer{'s' * (number != 1)}"
+    return counted(number, "answer")
 
 
 def _headline(report: ScoreReport) -> tuple[tuple[str, str], ...]:

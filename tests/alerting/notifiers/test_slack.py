@@ -79,7 +79,7 @@ def test_an_end_is_grey_and_says_how_long_and_how_bad() -> None:
 
 def test_what_fired_and_is_over_is_one_attachment_with_both_ends() -> None:
     (attachment,) = body(both())["attachments"]
-    assert "Fired and is over after 12m30s." in attachment["blocks"][0]["text"]["text"]
+    assert "Fired and resolved after 12m30s." in attachment["blocks"][0]["text"]["text"]
 
 
 def test_a_reminder_says_that_it_is_one() -> None:

@@ -254,7 +254,7 @@ def render(page: PageView, style: str, script: str) -> str:
         el("main", _figures(page), *(_section(section) for section in page.sections)),
         el("footer", page.footer),
         el("div", class_="tip", hidden="", aria_hidden="true"),
-        el("p", class_="told", role="status", aria_live="polite"),
+        el("p", class_="status", role="status", aria_live="polite"),
         el("script", Html(script)),
     )
     return f"<!DOCTYPE html>\n{el('html', el('head', head), el('body', body), lang='en')}\n"

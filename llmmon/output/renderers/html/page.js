@@ -1,6 +1,6 @@
 (() => {
   "use strict";
-  const told = document.querySelector(".told");
+  const status = document.querySelector(".status");
   const tip = document.querySelector(".tip");
 
   // Tables: a click on a head sorts, a second one turns the order; rows without a value stay last.
@@ -22,7 +22,7 @@
     body.append(...keyed.map((entry) => entry[2]));
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", order);
-    told.textContent = `${table.caption.textContent} sorted by ${head.textContent}, ${order}`;
+    status.textContent = `${table.caption.textContent} sorted by ${head.textContent}, ${order}`;
   };
   for (const table of document.querySelectorAll("table.sortable")) {
     [...table.tHead.rows[0].cells].forEach((head, column) => {
@@ -88,7 +88,7 @@
       if (event.key === "Escape") hide();
       if (!(event.key in steps)) return;
       event.preventDefault();
-      told.textContent = show(place < 0 ? (steps[event.key] < 0 ? rows.length - 1 : 0) : place + steps[event.key]);
+      status.textContent = show(place < 0 ? (steps[event.key] < 0 ? rows.length - 1 : 0) : place + steps[event.key]);
     });
   }
 })();
