@@ -9,24 +9,32 @@ from typing import Any, Final
 
 from llmmon.formats.dialect import Dialect
 from llmmon.formats.dialects.aider import AIDER
+from llmmon.formats.dialects.amp import AMP
 from llmmon.formats.dialects.anthropic import ANTHROPIC_EVENT
 from llmmon.formats.dialects.anthropic_batch import ANTHROPIC_BATCH
 from llmmon.formats.dialects.azure import AZURE_APIM_GATEWAY, AZURE_APIM_LLM, AZURE_OPENAI
 from llmmon.formats.dialects.bedrock import BEDROCK
 from llmmon.formats.dialects.bedrock_batch import BEDROCK_BATCH
 from llmmon.formats.dialects.bodies import RAW
+from llmmon.formats.dialects.braintrust import BRAINTRUST
 from llmmon.formats.dialects.claude_cli import CLAUDE_CLI
 from llmmon.formats.dialects.claude_code import CLAUDE_CODE, CLAUDE_CODE_ERROR
+from llmmon.formats.dialects.cline import CLINE
 from llmmon.formats.dialects.cloudflare import CLOUDFLARE, CLOUDFLARE_LOGPUSH
-from llmmon.formats.dialects.codex import CODEX
+from llmmon.formats.dialects.codex import CODEX, CODEX_EXEC
+from llmmon.formats.dialects.copilot_cli import COPILOT_CLI
 from llmmon.formats.dialects.cursor import CURSOR
+from llmmon.formats.dialects.gateways import APISIX, HIGRESS, KONG
 from llmmon.formats.dialects.gemini_cli import GEMINI_CLI, QWEN_CODE
 from llmmon.formats.dialects.google import GOOGLE_EVENT, GOOGLE_INTERACTION
 from llmmon.formats.dialects.helicone import HELICONE
+from llmmon.formats.dialects.inspect_ai import INSPECT
+from llmmon.formats.dialects.langchain import LANGCHAIN
 from llmmon.formats.dialects.langfuse import LANGFUSE, LANGFUSE_TRACE
 from llmmon.formats.dialects.langsmith import LANGSMITH
 from llmmon.formats.dialects.litellm import LITELLM, LITELLM_SPEND
 from llmmon.formats.dialects.llm_cli import LLM_CLI
+from llmmon.formats.dialects.lm_eval import LM_EVAL
 from llmmon.formats.dialects.mlflow import MLFLOW
 from llmmon.formats.dialects.native import METRIC_SAMPLES
 from llmmon.formats.dialects.ollama import OLLAMA, OLLAMA_EMBEDDING
@@ -53,6 +61,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
     for dialect in (
         *(BEDROCK, OTLP, OTLP_LOGS, OTLP_METRICS, LITELLM, LITELLM_SPEND, WEAVE),
         *(CODEX, CLAUDE_CODE_ERROR, QWEN_CODE, CLAUDE_CODE, CLAUDE_CLI, GEMINI_CLI, PI),
+        *(CODEX_EXEC, CLINE, COPILOT_CLI, AMP, INSPECT, LM_EVAL, LANGCHAIN, BRAINTRUST, KONG, APISIX, HIGRESS),
         *(OPENCODE, OPENCODE_EXPORT, OPENCODE_EVENT, OPENCODE_PART, PROMPTFOO, MLFLOW, BEDROCK_BATCH),
         *(JAEGER, ZIPKIN, LOGFIRE, OTEL_JAVASCRIPT),
         *(OPENAI_BATCH, ANTHROPIC_BATCH, SGLANG, SGLANG_METRICS, TGI, VERTEX),

@@ -9,6 +9,7 @@ from llmmon.formats.mapping import CALL_KEY, Binding, admit, value_at
 
 # every step of a reply is billed, but the sums beside the steps leave those of compaction out;
 # an advisor is another model
+_ADVISOR: Final = "usage.iterations.[type=advisor_message]"
 _STEPS: Final = "usage.iterations.[type!=advisor_message]"
 # cache reads and writes are not in input_tokens
 USAGE: Final[tuple[Binding, ...]] = bind(
@@ -22,6 +23,11 @@ USAGE: Final[tuple[Binding, ...]] = bind(
     ),
     reasoning_tokens="usage.output_tokens_details.thinking_tokens",
     web_searches="usage.server_tool_use.web_search_requests",
+    advisor_model=f"{_ADVISOR}.model",
+    advisor_input_tokens=f"{_ADVISOR}.input_tokens",
+    advisor_cached_tokens=f"{_ADVISOR}.cache_read_input_tokens",
+    advisor_cache_write_tokens=f"{_ADVISOR}.cache_creation_input_tokens",
+    advisor_output_tokens=f"{_ADVISOR}.output_tokens",
     service_tier="usage.service_tier",
     speed="usage.speed",
 )

@@ -11,6 +11,7 @@ from llmmon.formats.dialect import Dialect, Object, Row, bind, marks
 from llmmon.formats.dialects.anthropic import USAGE
 from llmmon.formats.dialects.bodies import object_in, row_of
 from llmmon.formats.mapping import CALL_KEY
+from llmmon.formats.values import name
 
 _BY_MODEL: Final = bind(
     prompt_tokens="inputTokens:exclusive",
@@ -37,8 +38,8 @@ class _Run:
             return _completed(found, list(known.values())) if known else _results(found)
         if found.get("type") != "assistant" or not isinstance(message.get("usage"), dict):
             return []
-        identity = message.get("id")
-        row = {
+        identity = name(message.get("id"))
+        row: Row = {
             **row_of(USAGE, message),
             "request_id": identity,
             CALL_KEY: identity,
@@ -63,17 +64,17 @@ def _completed(found: Object, calls: list[Row]) -> list[Row]:
 
 
 def _results(found: Object) -> list[Row]:
-    shared = {
+    shared: Row = {
         "provider": "anthropic",
         "session": found.get("session_id"),
         "failed": found.get("is_error") is True,
         "error_type": found.get("subtype") if found.get("is_error") is True else None,
         "output": found.get("result"),
     }
-    models = [(name, used) for name, used in object_in(found, "modelUsage").items() if isinstance(used, dict)]
+    models = [(model, used) for model, used in object_in(found, "modelUsage").items() if isinstance(used, dict)]
     if len(models) == 1:
         shared["latency:ms"] = found.get("duration_api_ms")
-    rows = [{**shared, **row_of(_BY_MODEL, used), "model": name} for name, used in models]
+    rows = [{**shared, **row_of(_BY_MODEL, used), "model": model} for model, used in models]
     if not rows:
         latency, cost = found.get("duration_api_ms"), found.get("total_cost_usd")
         rows = [{**shared, **row_of(USAGE, found), "latency:ms": latency, "cost:usd": cost}]

@@ -22,7 +22,6 @@ OLLAMA: Final = Dialect(
             completion_tokens="eval_count",
             finish_reason="done_reason",
             output=("message.content:filled", "response:filled"),
-            success="model:present",
         ),
     ),
     lacks="no user; the answer's text only where it was not streamed",
@@ -33,7 +32,7 @@ OLLAMA_EMBEDDING: Final = Dialect(
     marks=marks("model embeddings total_duration"),
     bindings=(
         *_LENGTHS,
-        *bind(model="model", operation="model:*=embedding", prompt_tokens="prompt_eval_count", success="model:present"),
+        *bind(model="model", operation="model:*=embedding", prompt_tokens="prompt_eval_count"),
     ),
     lacks="no time",
 )
