@@ -24,7 +24,7 @@ from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.outbox import NotificationRow, enqueue, enqueue_missing
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
-from llmmon.alerting.state import HOUR, BusyError, StateFile, sole_evaluator
+from llmmon.alerting.state import HOUR, BusyError, StateFile, installation_of, sole_evaluator
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, read_known, read_new
@@ -48,7 +48,6 @@ _KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
 _EVALUATED: Final = "evaluated_minute"
 _LAST_EVENT: Final = "last_event_us"
 _EVALUATED_BEFORE: Final = "evaluated_before_minute"  # by the run before the last
-_INSTALLATION: Final = "installation"
 _EXPLAINED: Final = 60  # minutes
 _PIECE: Final = 4 * 1440  # minutes that are evaluated at once, so that a long gap needs little memory
 _PIECE_CELLS: Final = 400_000  # minutes times groups
@@ -449,24 +448,6 @@ class _Run:
         ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
         evaluation = self._evaluation(rule, ends, everywhere=True)
         return tuple(explained(evaluation, after, self.identity))
-
-
-def installation_of(state: StateFile, legacy: str) -> str:
-    """The random id of an installation, which is part of its alerts' ids; it is made at its first evaluation.
-
-    Alerts that an older version opened keep their ids, which were made of the path of the configuration, until none of
-    them is open.
-    """
-    known = state.fact(_INSTALLATION)
-    if known is not None:
-        return known
-    if any(not alert.resolved or alert.held for alert in state.alerts().values()):
-        return legacy
-    from secrets import token_hex
-
-    made = token_hex(8)
-    state.set_fact(_INSTALLATION, made)
-    return made
 
 
 def _not_after(alerts: Mapping[str, Alert], now_us: int) -> dict[str, Alert]:
