@@ -342,7 +342,7 @@ DUCKDB: Final = """
 import duckdb, json, sys
 path, columns, calls = sys.argv[1:]
 db = duckdb.connect()
-db.execute("set threads = 2")
+db.execute("set threads = 2; set enable_progress_bar = false")
 db.execute(f"create temp view lines as select * from read_json('{path}', format='newline_delimited', "
            f"maximum_object_size=67108864, columns={columns})")
 rows = db.execute(f"select m, count(*), sum(p), sum(c), avg(l), quantile_cont(l, [0.5, 0.9, 0.95, 0.99]), max(l) "
