@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -31,6 +32,7 @@ class Side(NamedTuple):
     counted: Callable[[bytes], Counts] | None = None
     before: Callable[[], object] | None = None  # not measured
     folder: Path | None = None
+    is_said: bool = False  # what is counted stands in what it says on stderr
 
 
 class Comparison(NamedTuple):
@@ -75,13 +77,19 @@ def summary_counts(output: bytes) -> Counts:
     return {ours: int(totals[theirs] or 0) for ours, theirs in names.items()}
 
 
+def said_counts(errors: bytes) -> Counts:
+    """The calls that a command says it has read."""
+    found = re.search(r"([\d,]+) calls", errors.decode())
+    return {"calls": int(found[1].replace(",", "")) if found else 0}
+
+
 def object_counts(output: bytes) -> Counts:
     """Calls and tokens of a peer that prints them as one JSON object."""
     return {name: int(value) for name, value in json.loads(output).items()}
 
 
 def start(side: Side) -> tuple[Times, bytes]:
-    """Run one side: its times and what it printed."""
+    """Run one side: its times, and what it printed (or said)."""
     if side.before:
         side.before()
     # compiled modules, as an installed package has them
@@ -99,16 +107,16 @@ def start(side: Side) -> tuple[Times, bytes]:
     wall_s = time.perf_counter() - begun
     if process.returncode:
         raise SystemExit(f"{' '.join(side.command)[:200]} ended with {process.returncode}: {errors.decode()[-500:]}")
-    return Times(used.ru_utime + used.ru_stime, wall_s), output
+    return Times(used.ru_utime + used.ru_stime, wall_s), errors if side.is_said else output
 
 
-def check_counts(comparison: Comparison, printed: Mapping[str, bytes]) -> None:
+def check_counts(comparison: Comparison, ours: bytes, peer: bytes) -> None:
     """End the run where the sides disagree with each other or with the truth."""
-    sides = (comparison.ours, comparison.peer)
-    found = {side.tool: dict(side.counted(printed[side.tool])) for side in sides if side.counted}
+    printed = ((comparison.ours, ours), (comparison.peer, peer))
+    found = [(side.tool, dict(side.counted(output))) for side, output in printed if side.counted]
     if comparison.truth is not None:
-        found["the generator"] = dict(comparison.truth)
-    if len({json.dumps(counts, sort_keys=True) for counts in found.values()}) > 1:
+        found.append(("the generator", dict(comparison.truth)))
+    if any(counts != found[0][1] for _, counts in found):
         raise SystemExit(f"{comparison.job}: the sides count differently: {found}")
 
 
@@ -120,7 +128,7 @@ def measure(comparisons: Iterable[Comparison], rounds: int) -> list[Result]:
             times, output = start(comparison.ours)
             peer_times, peer_output = start(comparison.peer)
             if number == 0:
-                check_counts(comparison, {comparison.ours.tool: output, comparison.peer.tool: peer_output})
+                check_counts(comparison, output, peer_output)
                 continue
             ours.append(times)  # type: ignore[attr-defined]
             peer.append(peer_times)  # type: ignore[attr-defined]

@@ -275,7 +275,7 @@ _SPAN: Final = (
 
 
 def _attribute(name: str) -> str:
-    return f"list_filter(s.attributes, lambda a: a.\"key\" = '{name}')[1].\"value\""
+    return f'list_filter(s.attributes, lambda a: a."key" = \'{name}\')[1]."value"'
 
 
 KINDS: Final = {
