@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule
+from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
 from llmmon.errors import ConfigError, reason_of
 from llmmon.text.names import lookup, unknown
 from llmmon.text.tables import TomlTable, parse_toml
@@ -27,6 +27,7 @@ FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset(
     (
         "logs map root dialect timezone naive_timezone state late prices score notify rules serve tests slos budgets"
+        " name labels"
     ).split()
 )
 
@@ -52,6 +53,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     naive_timezone: str = "UTC"
     state: Path | None = None
     late_us: int = LATE_US
+    name: str = ""  # of this installation; default: the host's
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)  # of every alert
     prices: Mapping[str, Any] = msgspec.field(default_factory=dict)
     score_thresholds: Mapping[str, float] = msgspec.field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
@@ -62,13 +65,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> str:
-        """Distinguishes the alerts of this configuration from those of another."""
+        """The path of the configuration, which older versions made part of the ids of alerts."""
         return str(self.path.resolve()) if self.path is not None else ""
 
     @property
     def active_rules(self) -> tuple[AlertRule, ...]:
-        """The configured rules, or the default ones if there are none."""
-        return self.rules or DEFAULT_RULES
+        """The configured rules, or the default ones if there are none, with the labels of all alerts."""
+        return tuple(with_labels(rule, self.labels) for rule in self.rules or DEFAULT_RULES)
+
+    @property
+    def instance(self) -> str:
+        """The name of this installation."""
+        import socket
+
+        return self.name or socket.gethostname()
 
     def state_path(self, chosen: Path | None, environment: Mapping[str, str]) -> Path | None:
         """The state file: as chosen, as configured, else one for each configuration; None without a configuration."""
@@ -78,7 +88,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             return None
         from hashlib import sha256
 
-        return state_home(environment) / f"{sha256(self.identity.encode()).hexdigest()[:16]}.db"
+        home = state_home(environment)
+        named = self.name or str(self._logical_path(environment))
+        found, legacy = (
+            home / f"{sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.db"
+            for text in (named, self.identity)
+        )
+        return legacy if legacy.exists() and not found.exists() else found
+
+    def _logical_path(self, environment: Mapping[str, str]) -> Path:
+        """The path by which the file was found: a link such as `current` stays the same when its target changes."""
+        path = self.path or Path()
+        here, shell = Path.cwd(), Path(environment.get("PWD", ""))
+        try:
+            logical = shell if shell.is_absolute() and shell.samefile(here) else here
+        except OSError:
+            logical = here
+        absolute = path if path.is_absolute() else here / path
+        return logical / absolute.relative_to(here) if absolute.is_relative_to(here) else absolute
 
     def check_plan(self, state: Path | None, environment: Mapping[str, str], **more: Any) -> CheckPlan:
         """What `check` does with this configuration; `state` is the file that the user chose, if any."""
@@ -90,6 +117,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             channels=self.channels,
             late_us=self.late_us,
             identity=self.identity,
+            name=self.instance,
+            labels=self.labels,
             state=self.state_path(state, environment),
             environment=environment,
             **more,
@@ -163,6 +192,8 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
         naive_timezone=_zone(read, "naive_timezone"),
         state=folder / state if (state := read.text("state")) else None,
         late_us=read.duration("late", "2m"),
+        name=read.text("name"),
+        labels=read.named_texts("labels"),
         prices=read.table("prices").items,
         score_thresholds=_thresholds(read.table("score")),
         channels=_channels(read.table("notify"), folder),

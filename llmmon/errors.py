@@ -17,6 +17,7 @@ EXIT_USAGE: Final = 2
 EXIT_INPUT: Final = 3
 EXIT_CONFIG: Final = 4
 EXIT_DELIVERY: Final = 5
+EXIT_BUSY: Final = 75  # another run holds the state; try again (EX_TEMPFAIL of sysexits.h)
 EXIT_INTERRUPTED: Final = 130
 
 # Several may apply to one run: the first of these is the exit code.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Silence, State, Transition
+from llmmon.alerting.alert import Alert, Ended, Silence, State, Transition, matches
+from llmmon.alerting.dispatch import send_due
 from llmmon.alerting.lifecycle import acknowledged, resolved
-from llmmon.alerting.outbox import enqueue, send_due
+from llmmon.alerting.outbox import enqueue
 from llmmon.alerting.rule_config import rules_of
-from llmmon.alerting.rules import AlertRule
+from llmmon.alerting.rules import AlertRule, AlertSeverity
 from llmmon.alerting.state import StateFile
 from llmmon.errors import ConfigError, UsageError
 from llmmon.text.names import lookup, unknown
@@ -106,31 +108,59 @@ def open_alerts(state: StateFile, now_us: int, *, every: bool) -> tuple[list[Ale
     known.sort(key=lambda a: (a.resolved, -a.severity.rank, -a.since_us, a.alert_id))
     held = [one for one in state.silences() if one.until_us > now_us]
     return known, [
-        {**msgspec.to_builtins(one), "until": iso(one.until_us), "created": iso(one.created_us)} for one in held
+        {
+            **msgspec.to_builtins(one),
+            "start": iso(one.start_us or one.created_us),
+            "until": iso(one.until_us),
+            "created": iso(one.created_us),
+        }
+        for one in held
     ]
 
 
 def acknowledge(
-    state: StateFile, ids: Iterable[str], why: str, now_us: int, channels: Sequence[Channel], env: Mapping[str, str]
+    state: StateFile,
+    ids: Iterable[str],
+    why: str,
+    now_us: int,
+    channels: Sequence[Channel],
+    env: Mapping[str, str],
+    by: str = "",
 ) -> list[Alert]:
-    """Acknowledge open alerts, and notify services that support it; raises `UsageError` for unknown ids."""
+    """Acknowledge open alerts, and notify services that support it; raises `UsageError` for unknown or ended ones."""
     reason = f"acknowledged{': ' * bool(why)}{why}"
-    return _changed(state, ids, lambda alert: acknowledged(alert, now_us, reason), now_us, channels, env)
+
+    def acknowledge_one(alert: Alert) -> tuple[Alert, list[Transition]]:
+        if alert.resolved:
+            raise UsageError(f"alert {alert.alert_id} is over, so that there is nothing to acknowledge")
+        return acknowledged(alert, now_us, reason, by=by, why=why)
+
+    return _changed(state, ids, acknowledge_one, now_us, channels, env, ("acknowledged", by, why))
 
 
 def resolve(
-    state: StateFile, ids: Iterable[str], why: str, now_us: int, channels: Sequence[Channel], env: Mapping[str, str]
+    state: StateFile,
+    ids: Iterable[str],
+    why: str,
+    now_us: int,
+    channels: Sequence[Channel],
+    env: Mapping[str, str],
+    by: str = "",
 ) -> list[Alert]:
-    """Resolve open alerts by hand until their condition has cleared; raises `UsageError` for unknown ids."""
+    """Resolve open alerts by hand until their condition has cleared; raises `UsageError` for unknown or ended ones."""
 
     def resolve_one(alert: Alert) -> tuple[Alert, list[Transition]]:
+        if alert.resolved:
+            raise UsageError(f"alert {alert.alert_id} is over already")
         if alert.state is not State.FIRING:
             held = msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, held=True)
-            return (alert if alert.resolved else held), []
+            return held, []
         found: list[Transition] = []
-        return resolved(alert, now_us, f"resolved by hand{': ' * bool(why)}{why}", found, held=True), found
+        whom = f" by {by}" if by else ""
+        reason = f"resolved by hand{whom}{': ' * bool(why)}{why}"
+        return resolved(alert, now_us, reason, found, ended=Ended.BY_HAND, held=True), found
 
-    return _changed(state, ids, resolve_one, now_us, channels, env)
+    return _changed(state, ids, resolve_one, now_us, channels, env, ("resolved", by, why))
 
 
 def _changed(
@@ -140,6 +170,7 @@ def _changed(
     now_us: int,
     channels: Sequence[Channel],
     env: Mapping[str, str],
+    action: tuple[str, str, str],
 ) -> list[Alert]:
     by_name = {channel.name: channel for channel in channels}
     with state.transaction():
@@ -150,9 +181,10 @@ def _changed(
         for alert in chosen:
             after[alert.alert_id], found = change(after[alert.alert_id])
             transitions += found
+            state.add_action(now_us, after[alert.alert_id], *action)
         state.save_alerts(before, after)
         enqueue(state.outbox, transitions, by_name, now_us)
-    send_due(state.outbox, by_name, [], now_us, env)
+    send_due(state, by_name, [], now_us, env)
     return [after[alert.alert_id] for alert in chosen]
 
 
@@ -167,13 +199,56 @@ def _called(known: Mapping[str, Alert], text: str) -> Alert:
     raise UsageError(unknown("alert", text, open_ids) if open_ids else f"no alert {text!r}: none is open")
 
 
-def add_silence(state: StateFile, matchers: Mapping[str, str], until_us: int, why: str, now_us: int) -> Silence:
-    """Silence matching alerts until a time."""
+def add_silence(
+    state: StateFile,
+    matchers: Mapping[str, str],
+    until_us: int,
+    why: str,
+    now_us: int,
+    *,
+    start_us: int = 0,
+    by: str = "",
+) -> Silence:
+    """Silence matching alerts from a time (0: now) until another; raises `UsageError` for one that never applies."""
+    if until_us <= max(start_us, now_us):
+        raise UsageError("the silence would be over before it begins", hint="--for 2h gives it two hours")
     text = "\x1f".join([str(now_us), *(f"{k}={v}" for k, v in sorted(matchers.items()))])
-    made = Silence(sha256(text.encode()).hexdigest()[:8], dict(matchers), until_us, why, now_us)
+    made = Silence(sha256(text.encode()).hexdigest()[:8], dict(matchers), until_us, why, now_us, start_us, by)
     with state.transaction():
         state.save_silence(made)
     return made
+
+
+_MATCHED: Final = ("rule", "severity", "metric", "alert_id")
+
+
+def check_matchers(state: StateFile, matchers: Mapping[str, str], rules: Sequence[AlertRule]) -> None:
+    """Check that matchers can match an alert of these rules or one that is stored; raises `UsageError`."""
+    alerts = list(state.alerts().values())
+    fields = {field for rule in rules for field in rule.by} | {field for one in alerts for field, _ in one.group}
+    labels = {name for rule in rules for name in rule.labels} | {name for one in alerts for name in one.labels}
+    anomalous = {"model"} if any(rule.anomaly for rule in rules) else set()
+    known = {
+        "rule": {rule.name for rule in rules} | {one.rule for one in alerts},
+        "severity": {severity.value for severity in AlertSeverity},
+        "metric": {rule.metric_name for rule in rules} | {one.metric_name for one in alerts},
+        "alert_id": {one.alert_id for one in alerts},
+    }
+    for name, wanted in matchers.items():
+        if name not in {*_MATCHED, *fields, *labels, *anomalous}:
+            raise UsageError(
+                unknown("matcher", name, {*_MATCHED, *fields, *labels}),
+                hint="an alert has a rule, a severity, a metric, the fields its rule groups by, and labels",
+            )
+        if not wanted:
+            raise UsageError(f"{name}= matches no alert", hint=f"{name}='*' matches every alert with a {name}")
+        if name in {"rule", "severity"} and not any(fnmatchcase(one, wanted) for one in known[name]):
+            raise UsageError(unknown(name, wanted, known[name]))
+
+
+def covered(state: StateFile, matchers: Mapping[str, str]) -> list[Alert]:
+    """The open alerts that matchers match."""
+    return [alert for alert in state.alerts().values() if not alert.resolved and matches(alert, matchers)]
 
 
 def drop_silences(state: StateFile, ids: Iterable[str]) -> list[str]:

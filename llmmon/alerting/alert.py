@@ -37,6 +37,16 @@ class Event(StrEnum):
     ACKNOWLEDGED = "acknowledged"
 
 
+class Ended(StrEnum):
+    """Why an episode ended."""
+
+    RECOVERED = "recovered"  # the condition no longer holds
+    NO_DATA = "no_data"
+    GROUP_GONE = "group_gone"  # no calls of this group for a day
+    RULE_REMOVED = "rule_removed"
+    BY_HAND = "by_hand"
+
+
 class NotificationEvent(StrEnum):
     """What a notification is about."""
 
@@ -57,7 +67,8 @@ class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
     last held; when the alert fired, was resolved, and was last notified as firing (None: not yet); and
     `last_resolved_notified_us`, when the last notified episode ended. `peak` is the most extreme value of the
     episode, `episode` counts how often the alert has fired. `held` means that it was resolved by hand while its
-    condition still holds.
+    condition still holds. `ended` says why the episode is over, `ended_reason` in a sentence; `acknowledged_by` and
+    `acknowledged_why` are of the person who acknowledged it.
     """
 
     alert_id: str
@@ -85,6 +96,10 @@ class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
     last_resolved_notified_us: int | None = None
     silenced: bool = False
     held: bool = False
+    ended: str = ""
+    ended_reason: str = ""
+    acknowledged_by: str = ""
+    acknowledged_why: str = ""
 
     @property
     def state(self) -> State:
@@ -103,7 +118,8 @@ class Observation(msgspec.Struct, frozen=True):
     """The result of a rule for one group at one minute; `met` None leaves the alert unchanged.
 
     `threshold` is the limit that applied, where it is not the rule's own. `note` gives the reason where the value
-    does not: no data, a group that is gone, the sentence of an incident.
+    does not: no data, a group that is gone, the sentence of an incident. `ended` is why an alert ends here, if not
+    because it recovered.
     """
 
     rule: AlertRule
@@ -113,17 +129,19 @@ class Observation(msgspec.Struct, frozen=True):
     threshold: float | None = None
     count: int | None = None
     note: str = ""
+    ended: Ended = Ended.RECOVERED
 
 
 def matches(alert: Alert, matchers: Mapping[str, str]) -> bool:
     """Whether an alert matches all matchers; their values may use `*` and `?`.
 
-    They name rule, severity, metric, alert_id, fields of the group, and labels.
+    They name rule, severity, metric, alert_id, fields of the group, and labels. What the alert does not have matches
+    nothing, not even `*`.
     """
     known = {**alert.labels, **{k: v or "" for k, v in alert.group}}
     known |= {"rule": alert.rule, "severity": alert.severity.value, "metric": alert.metric_name}
     known |= {"alert_id": alert.alert_id}
-    return all(fnmatchcase(known.get(name, ""), wanted) for name, wanted in matchers.items())
+    return all(name in known and fnmatchcase(known[name], wanted) for name, wanted in matchers.items())
 
 
 class Receiver(Protocol):
@@ -145,17 +163,19 @@ def routes_to(alert: Alert, channel: Receiver) -> bool:
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Suppresses the notifications of alerts that match all `matchers`, until `until_us`."""
+    """Suppresses the notifications of alerts that match all `matchers`, from `start_us` until `until_us`."""
 
     silence_id: str
     matchers: Mapping[str, str]
     until_us: int
     why: str = ""
     created_us: int = 0
+    start_us: int = 0
+    by: str = ""
 
     def covers(self, alert: Alert, now_us: int) -> bool:
         """Whether it silences an alert now."""
-        return now_us < self.until_us and matches(alert, self.matchers)
+        return self.start_us <= now_us < self.until_us and matches(alert, self.matchers)
 
 
 class Transition(msgspec.Struct, frozen=True):

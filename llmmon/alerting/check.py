@@ -15,14 +15,15 @@ import numpy as np
 
 from llmmon.alerting.actions import all_rules
 from llmmon.alerting.alert import Alert, State, Transition, alert_id
+from llmmon.alerting.dispatch import send_due
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStatus
-from llmmon.alerting.outbox import NotificationRow, enqueue, send_due
-from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule
-from llmmon.alerting.state import HOUR, StateFile, sole_evaluator
+from llmmon.alerting.outbox import NotificationRow, enqueue, enqueue_missing
+from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
+from llmmon.alerting.state import HOUR, BusyError, StateFile, sole_evaluator
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, read_known, read_new
@@ -45,7 +46,13 @@ FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
 _KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
 _EVALUATED: Final = "evaluated_minute"
 _LAST_EVENT: Final = "last_event_us"
+_EVALUATED_BEFORE: Final = "evaluated_before_minute"  # by the run before the last
+_INSTALLATION: Final = "installation"
 _EXPLAINED: Final = 60  # minutes
+_PIECE: Final = 4 * 1440  # minutes that are evaluated at once, so that a long gap needs little memory
+_CLOCK_SLACK: Final = 5  # minutes by which a clock may step back unnoticed
+_STALE_US: Final = 15 * MINUTE_US  # age of the last event that is worth a note
+_FUTURE_US: Final = DAY_US  # events further ahead than this say nothing about the end of a log
 _SPARE: Final = 2 * HOUR  # minutes of history kept beyond what rules need
 
 
@@ -73,6 +80,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     last_event_us: int | None
     source: SourceReport
     exit_code: int = 0
+    fault: str = ""  # why the run cannot be trusted: a clock that jumped
     explained: tuple[ExplainedRow, ...] = ()
     slos: tuple[SloStatus, ...] = ()
 
@@ -152,7 +160,9 @@ class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
     slos: tuple[Slo, ...] = ()
     channels: tuple[Channel, ...] = ()
     late_us: int = LATE_US  # how long lines of a minute may take to arrive
-    identity: str = ""  # sets these alerts apart from those of another configuration
+    identity: str = ""  # sets alerts that are not kept in a state apart; those of older states have it as well
+    name: str = ""  # of the installation, as every message shows it
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)  # of every alert
     state: Path | None = None
     dry_run: bool = False
     explain: str | None = None
@@ -167,8 +177,29 @@ def check(query: Query, plan: CheckPlan) -> CheckReport:
     if path is None:
         with StateFile(None) as state:
             return _Run(query, plan, state, live=False).done()
-    with sole_evaluator(path), _state(path, plan, query) as state:
-        return _Run(query, plan, state, live=True).done()
+    with contextlib.ExitStack() as opened:
+        with sole_evaluator(path):
+            state = opened.enter_context(_state(path, plan, query))
+            run = _Run(query, plan, state, live=True)
+            report = run.done()
+        return run.delivered(report)  # others may evaluate while receivers take their time
+
+
+def remembered(query: Query, plan: CheckPlan) -> CheckReport:
+    """What the last evaluation found, without evaluating or sending anything; raises `BusyError` without a state."""
+    if plan.state is None or not plan.state.exists():
+        raise BusyError("another evaluation is running for the first time")
+    with StateFile(plan.state, say=query.say) as state:
+        last_event = state.fact(_LAST_EVENT)
+        return CheckReport(
+            alerts=tuple(alert for alert in state.alerts().values() if not alert.resolved),
+            transitions=(),
+            notifications=(),
+            minutes=0,
+            until_us=None,
+            last_event_us=int(last_event) if last_event else None,
+            source=SourceReport(),
+        )
 
 
 @contextlib.contextmanager
@@ -189,7 +220,10 @@ def _state(path: Path, plan: CheckPlan, query: Query) -> Iterator[StateFile]:
 class _Run:
     def __init__(self, query: Query, plan: CheckPlan, state: StateFile, *, live: bool) -> None:
         self.query, self.plan, self.state, self.live = query, plan, state, live
-        self.rules = all_rules(plan.rules, state)
+        self.identity = installation_of(state, plan.identity) if live else plan.identity
+        labels = {**plan.labels, **({"instance": plan.name} if live and plan.name else {})}
+        self.rules = tuple(with_labels(rule, labels) for rule in all_rules(plan.rules, state))
+        self.fault = ""  # why this run cannot be trusted
         self.replay = query.time.now is Now.LOG
         self.now_us = query.wall_us if isinstance(query.time.now, Now) else query.time.now
         self.keep = _furthest(streams_of(self.rules), *(slo.streams for slo in plan.slos))
@@ -199,15 +233,13 @@ class _Run:
     def done(self) -> CheckReport:
         update = read_update(self.query, self.streams, self.state, self._since_us())
         with self.state.transaction():
-            report = self._evaluated(update)
-        if not self.live:
-            return report
-        return self._delivered(report)
+            return self._evaluated(update)
 
-    def _delivered(self, report: CheckReport) -> CheckReport:
+    def delivered(self, report: CheckReport) -> CheckReport:
+        """Send what is due, and add it to the report."""
         firing = [alert for alert in report.alerts if alert.state is State.FIRING]
         sent = send_due(
-            self.state.outbox, self.channels, firing, self.now_us, self.plan.environment, dry_run=self.plan.dry_run
+            self.state, self.channels, firing, self.now_us, self.plan.environment, dry_run=self.plan.dry_run
         )
         return msgspec.structs.replace(report, notifications=(*report.notifications, *sent))
 
@@ -224,19 +256,31 @@ class _Run:
         store(self.state, update, self.streams, self.keep, min(now_minute, int(ends[0])) if len(ends) else now_minute)
         self._remember_last_event(source)
         before = self.state.alerts()
-        silences = self.state.silences()
-        kept, removed = without_rules(before, [rule.name for rule in self.rules], self.now_us)
-        evaluations = [self._evaluation(rule, ends) for rule in self.rules] if len(ends) else []
-        after, found = evaluate_minutes(kept, evaluations, configuration=self.plan.identity, silences=silences)
+        kept, removed = without_rules(_not_after(before, self.now_us), [rule.name for rule in self.rules], self.now_us)
+        after, found = self._stepped(kept, ends)
         transitions = [*removed, *found]
         for transition in transitions:
             self.state.save_episode(transition.alert)
         self.state.save_alerts(before, after)  # after those, because an alert's peak grows after it fired
         suppressed = enqueue(self.state.outbox, transitions, self.channels, self.now_us)
+        firing = [alert for alert in after.values() if alert.state is State.FIRING]
+        enqueue_missing(self.state.outbox, firing, self.channels, self.now_us)
         if len(ends):
+            self.state.set_fact(_EVALUATED_BEFORE, str(int(ends[0]) - 1))
             self.state.set_fact(_EVALUATED, str(int(ends[-1])))
-        self._forget()
+        self._forget(after)
         return self._report(update, ends, after, transitions, suppressed)
+
+    def _stepped(self, alerts: Mapping[str, Alert], ends: IntArray) -> tuple[Mapping[str, Alert], list[Transition]]:
+        """Step alerts through the minutes, some days at a time."""
+        silences = self.state.silences()
+        found: list[Transition] = []
+        for at in range(0, len(ends), _PIECE):
+            piece = ends[at : at + _PIECE]
+            evaluations = [self._evaluation(rule, piece) for rule in self.rules]
+            alerts, more = evaluate_minutes(alerts, evaluations, configuration=self.identity, silences=silences)
+            found += more
+        return alerts, found
 
     def _ends(self, source: SourceReport) -> IntArray:
         """The minutes to evaluate: all since the last run that have ended, and for which late lines have arrived."""
@@ -245,15 +289,42 @@ class _Run:
         last = (self.now_us - self.plan.late_us) // MINUTE_US
         evaluated = self.state.fact(_EVALUATED)
         if evaluated is not None:
-            if int(evaluated) > last + 5:
-                self.query.say(f"the clock is {age_text((int(evaluated) - last) * MINUTE_US)} behind the last run")
-            return np.arange(int(evaluated) + 1, last + 1)
+            begun = int(evaluated)
+            if begun > last + _CLOCK_SLACK:
+                begun = self._after_a_jump(begun, last)
+            if last - begun > MOST_REPLAYED:
+                gap = age_text((last - begun) * MINUTE_US)
+                self.query.say(f"the last run was {gap} ago: only the last day is evaluated")
+                begun = last - FIRST_LOOK
+            return np.arange(begun + 1, last + 1)
         first = last if source.start_us is None else min(source.start_us // MINUTE_US + 1, last)
         return np.arange(max(first, last - FIRST_LOOK + 1), last + 1)
 
+    def _after_a_jump(self, evaluated: int, last: int) -> int:
+        """The minute after which to go on where the last run was in the future: its clock or this one is wrong.
+
+        A log that has later events than now shows that this clock is wrong; then nothing is evaluated.
+        """
+        behind = age_text((evaluated - last) * MINUTE_US)
+        if (int(self.state.fact(_LAST_EVENT) or 0)) > self.now_us + _CLOCK_SLACK * MINUTE_US:
+            self.fault = f"the clock is {behind} behind the last run and behind the log: nothing is evaluated"
+            begun = evaluated
+        else:
+            before = int(self.state.fact(_EVALUATED_BEFORE) or last)
+            begun = before if before < last else last - HOUR
+            self.fault = f"the clock was {behind} ahead in the last run: its minutes are evaluated again"
+        self.query.say(self.fault)
+        return begun
+
     def _remember_last_event(self, source: SourceReport) -> None:
         known = int(self.state.fact(_LAST_EVENT) or 0)
-        if source.end_us is not None and source.end_us > known:
+        if not self.replay and known > self.now_us + _FUTURE_US:
+            known = 0
+        if (
+            source.end_us is not None
+            and known < source.end_us
+            and (self.replay or source.end_us <= self.now_us + _FUTURE_US)
+        ):
             self.state.set_fact(_LAST_EVENT, str(source.end_us))
 
     def _evaluation(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
@@ -268,9 +339,11 @@ class _Run:
         width = stream.every_us // MINUTE_US
         return self.state.history(stream.name, first // width, last // width)
 
-    def _forget(self) -> None:
+    def _forget(self, alerts: Mapping[str, Alert]) -> None:
         self.state.forget_episodes(self.now_us - _KEPT_US)
-        self.state.outbox.forget(self.now_us - _KEPT_US)
+        self.state.forget_silences(self.now_us - _KEPT_US)
+        active = {name for name, alert in alerts.items() if not alert.resolved}
+        self.state.outbox.forget(self.now_us - _KEPT_US, active)
 
     def _report(
         self,
@@ -291,7 +364,8 @@ class _Run:
             until_us=int(ends[-1]) * MINUTE_US if len(ends) else None,
             last_event_us=int(last_event) if last_event else None,
             source=msgspec.structs.replace(update.new_calls.source, now_us=self.now_us),
-            exit_code=EXIT_INPUT if update.new_calls.failed else EXIT_OK,
+            exit_code=EXIT_INPUT if update.new_calls.failed or self.fault else EXIT_OK,
+            fault=self.fault,
             explained=self._explained(after) if self.plan.explain else (),
             slos=self._slo_statuses(ends),
         )
@@ -316,7 +390,35 @@ class _Run:
             return ()
         ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
         evaluation = self._evaluation(rule, ends, everywhere=True)
-        return tuple(explained(evaluation, after, self.plan.identity))
+        return tuple(explained(evaluation, after, self.identity))
+
+
+def installation_of(state: StateFile, legacy: str) -> str:
+    """The random id of an installation, which is part of its alerts' ids; it is made at its first evaluation.
+
+    Alerts that an older version opened keep their ids, which were made of the path of the configuration, until none of
+    them is open.
+    """
+    known = state.fact(_INSTALLATION)
+    if known is not None:
+        return known
+    if any(not alert.resolved or alert.held for alert in state.alerts().values()):
+        return legacy
+    from secrets import token_hex
+
+    made = token_hex(8)
+    state.set_fact(_INSTALLATION, made)
+    return made
+
+
+def _not_after(alerts: Mapping[str, Alert], now_us: int) -> dict[str, Alert]:
+    """The alerts without times after now, which a clock that was ahead has left."""
+    names = ("since_us", "met_us", "fired_us", "resolved_us", "notified_us", "last_resolved_notified_us")
+    found = {}
+    for name, alert in alerts.items():
+        late = {field: now_us for field in names if (getattr(alert, field) or 0) > now_us}
+        found[name] = msgspec.structs.replace(alert, **late) if late else alert
+    return found
 
 
 def _furthest(*lookbacks: Mapping[Stream, int]) -> dict[Stream, int]:

@@ -16,6 +16,7 @@ import msgspec
 from llmmon.alerting.alert import (
     Alert,
     Alerts,
+    Ended,
     Event,
     NotificationEvent,
     Observation,
@@ -180,7 +181,7 @@ def _cleared(alert: Alert, observation: Observation, now_us: int, found: list[Tr
     if now_us - alert.met_us < observation.rule.keep_firing_for_us:
         return alert
     alert = msgspec.structs.replace(alert, value=alert.value if observation.value is None else observation.value)
-    return resolved(alert, now_us, observation.note or "no longer holds", found)
+    return resolved(alert, now_us, observation.note or "no longer holds", found, ended=observation.ended)
 
 
 def _last_episode(alert: Alert, now_us: int) -> Alert | None:
@@ -190,7 +191,9 @@ def _last_episode(alert: Alert, now_us: int) -> Alert | None:
     return msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, notified_us=None)
 
 
-def resolved(alert: Alert, now_us: int, reason: str, found: list[Transition], *, held: bool = False) -> Alert:
+def resolved(
+    alert: Alert, now_us: int, reason: str, found: list[Transition], *, ended: Ended, held: bool = False
+) -> Alert:
     """Resolve a firing alert; the end is notified if the beginning was."""
     was_notified = alert.notified_us is not None
     alert = msgspec.structs.replace(
@@ -199,10 +202,12 @@ def resolved(alert: Alert, now_us: int, reason: str, found: list[Transition], *,
         resolved_us=now_us,
         silenced=False,
         held=held,
+        ended=ended.value,
+        ended_reason=reason,
         last_resolved_notified_us=now_us if was_notified else alert.last_resolved_notified_us,
     )
     found.append(Transition(alert, Event.RESOLVED, now_us, reason, NotificationEvent.RESOLVE if was_notified else None))
-    return msgspec.structs.replace(alert, acknowledged=False)
+    return alert
 
 
 def without_rules(state: Alerts, rules: Iterable[str], now_us: int) -> tuple[dict[str, Alert], list[Transition]]:
@@ -214,17 +219,19 @@ def without_rules(state: Alerts, rules: Iterable[str], now_us: int) -> tuple[dic
         if alert.rule in known:
             after[name] = alert
         elif alert.state is State.FIRING:
-            after[name] = resolved(alert, now_us, "rule removed", found)
+            after[name] = resolved(alert, now_us, "rule removed", found, ended=Ended.RULE_REMOVED)
         elif alert.resolved:
             after[name] = alert
     return after, found
 
 
-def acknowledged(alert: Alert, now_us: int, reason: str) -> tuple[Alert, list[Transition]]:
+def acknowledged(
+    alert: Alert, now_us: int, reason: str, *, by: str = "", why: str = ""
+) -> tuple[Alert, list[Transition]]:
     """Acknowledge an open alert, so that it is not repeated; a second time changes nothing."""
     if alert.resolved or alert.acknowledged:
         return alert, []
-    alert = msgspec.structs.replace(alert, acknowledged=True)
+    alert = msgspec.structs.replace(alert, acknowledged=True, acknowledged_by=by, acknowledged_why=why)
     notification = NotificationEvent.ACKNOWLEDGE if alert.notified_us is not None else None
     return alert, [Transition(alert, Event.ACKNOWLEDGED, now_us, reason, notification)]
 

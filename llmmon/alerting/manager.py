@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final
 
-from llmmon.alerting.alert import Alert, GroupLabels, NotificationEvent, Observation, State, Transition
+from llmmon.alerting.alert import Alert, Ended, GroupLabels, NotificationEvent, Observation, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step
 from llmmon.alerting.rules import AlertRule
 from llmmon.metrics.collector import to_us
@@ -76,7 +76,9 @@ class AlertManager:
         alert = self._state.get(alert_id)
         if alert is not None and alert.state is State.FIRING:
             found: list[Transition] = []
-            self._state[alert_id] = resolved(alert, self._now_us(None), "resolved by hand", found, held=True)
+            self._state[alert_id] = resolved(
+                alert, self._now_us(None), "resolved by hand", found, ended=Ended.BY_HAND, held=True
+            )
             self._note(found)
 
     def get_active_alerts(self) -> list[Alert]:

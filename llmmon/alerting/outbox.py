@@ -1,4 +1,4 @@
-"""The notification queue: transitions become one notification a channel, which are sent, retried and remembered.
+"""The notification queue: transitions become one notification a channel, which `dispatch` sends.
 
 What a channel has already been sent about an episode decides what follows: a resolve only after a trigger, a trigger
 that was never sent is updated rather than followed.
@@ -7,23 +7,22 @@ that was never sent is updated rather than followed.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from llmmon.alerting.alert import Alert, Event, NotificationEvent, Transition, routes_to
-from llmmon.text.times import HOUR_US, MINUTE_US
 
 if TYPE_CHECKING:
-    from llmmon.alerting.delivery import Delivery
-    from llmmon.alerting.notifiers import Channel, Notification
+    from llmmon.alerting.notifiers import Channel
 
 
 class NotificationRow(msgspec.Struct, frozen=True):
-    """A notification to one channel: event trigger, acknowledge or resolve; status sent, queued or suppressed.
+    """A notification to one channel: event trigger, acknowledge or resolve.
 
-    `text` is the message itself in a dry run.
+    Its status is sent, queued, suppressed (by a silence or cooldown), expired (over, and older than the channel's
+    `max_age`) or dropped (by hand, or because its channel is gone). `text` is the message itself in a dry run.
     """
 
     alert_id: str
@@ -41,7 +40,7 @@ class QueuedNotification(msgspec.Struct, frozen=True):
     channel: str
     alert: Alert
     event: str
-    status: str = "queued"  # queued, sent
+    status: str = "queued"  # queued, sending, sent, expired, suppressed, superseded, dropped
     tries: int = 0
     due_us: int = 0
     created_us: int = 0
@@ -63,6 +62,17 @@ class Outbox:
         """All notifications that are not sent yet, oldest first."""
         return self._selected("status = 'queued'", ())
 
+    def listed(self) -> list[QueuedNotification]:
+        """All notifications that wait or were given up, oldest first."""
+        return self._selected("status NOT IN ('sent', 'superseded')", ())
+
+    def channels_of(self, alert_id: str, episode: int) -> set[str]:
+        """The channels that have a notification of an episode, whatever its status."""
+        rows = self._db.execute(
+            "SELECT DISTINCT channel FROM outbox WHERE alert_id = ? AND episode = ?", (alert_id, episode)
+        )
+        return {channel for (channel,) in rows}
+
     def _selected(self, condition: str, values: Sequence[Any]) -> list[QueuedNotification]:
         columns = "id, channel, data, event, status, tries, due_us, created_us, sent_us, error"
         rows = self._db.execute(f"SELECT {columns} FROM outbox WHERE {condition} ORDER BY id", values).fetchall()  # noqa: S608
@@ -77,35 +87,71 @@ class Outbox:
         )
         return int(found.lastrowid or 0)
 
-    def change(self, notification_id: int, alert: Alert) -> None:
-        """Update the alert of a queued notification."""
-        self._db.execute("UPDATE outbox SET data = ? WHERE id = ?", (msgspec.msgpack.encode(alert), notification_id))
+    def change(self, notification_id: int, alert: Alert, now_us: int) -> None:
+        """Update the alert of a queued notification, which is news and therefore due."""
+        row = (msgspec.msgpack.encode(alert), now_us, notification_id)
+        self._db.execute("UPDATE outbox SET data = ?, due_us = ? WHERE id = ?", row)
 
     def drop(self, notification_id: int) -> None:
         """Remove a queued notification that another one replaces."""
         self._db.execute("DELETE FROM outbox WHERE id = ?", (notification_id,))
 
-    def sent(self, notification_id: int, now_us: int) -> None:
-        """Mark a notification as sent."""
+    def taken(self, ids: Sequence[int]) -> None:
+        """Mark notifications as being sent, so that what happens meanwhile follows them."""
+        rows = [(one,) for one in ids]
+        self._db.executemany("UPDATE outbox SET status = 'sending' WHERE id = ?", rows)
+
+    def requeue(self) -> None:
+        """Queue again what was being sent when its sender was killed."""
+        self._db.execute("UPDATE outbox SET status = 'queued' WHERE status = 'sending'")
+
+    def sent(self, one: QueuedNotification, now_us: int) -> None:
+        """Mark a notification as sent; older ones of the same alert that still wait must not follow it."""
+        self._db.execute("UPDATE outbox SET status = 'sent', sent_us = ?, error = '' WHERE id = ?", (now_us, one.id))
         self._db.execute(
-            "UPDATE outbox SET status = 'sent', sent_us = ?, error = '' WHERE id = ?", (now_us, notification_id)
+            "UPDATE outbox SET status = 'superseded', sent_us = ? WHERE channel = ? AND alert_id = ? AND id < ?"
+            " AND status IN ('queued', 'sending')",
+            (now_us, one.channel, one.alert.alert_id, one.id),
         )
 
     def failed(self, notification_id: int, due_us: int, error: str) -> None:
         """Record a failed try; the next one is due at `due_us`."""
         self._db.execute(
-            "UPDATE outbox SET tries = tries + 1, due_us = ?, error = ? WHERE id = ?", (due_us, error, notification_id)
+            "UPDATE outbox SET status = 'queued', tries = tries + 1, due_us = ?, error = ?"
+            " WHERE id = ? AND status = 'sending'",
+            (due_us, error, notification_id),
         )
 
-    def forget(self, before_us: int) -> None:
-        """Delete notifications that were sent before `before_us`."""
-        self._db.execute("DELETE FROM outbox WHERE status = 'sent' AND sent_us < ?", (before_us,))
+    def give_up(self, notification_id: int, status: str, reason: str, now_us: int) -> None:
+        """Take a notification out of the queue unsent, as expired, suppressed or dropped."""
+        row = (status, reason, now_us, notification_id)
+        self._db.execute("UPDATE outbox SET status = ?, error = ?, sent_us = ? WHERE id = ?", row)
+
+    def retry(self, now_us: int) -> int:
+        """Make everything that waits due; returns how many that are."""
+        self._db.execute("DELETE FROM facts WHERE name LIKE 'paused:%'")
+        return self._db.execute("UPDATE outbox SET due_us = ? WHERE status = 'queued'", (now_us,)).rowcount
+
+    def paused_until_us(self, channel: str) -> int:
+        """Until when a channel's service asked to be left alone; 0 if it did not."""
+        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (f"paused:{channel}",)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def pause(self, channel: str, until_us: int) -> None:
+        """Leave a channel alone until a time."""
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (f"paused:{channel}", str(until_us)))
+
+    def forget(self, before_us: int, active: Collection[str] = ()) -> None:
+        """Delete what was sent or given up before `before_us`, but for alerts that are still `active`."""
+        rows = self._db.execute("SELECT DISTINCT alert_id FROM outbox WHERE sent_us < ?", (before_us,)).fetchall()
+        self._db.executemany(
+            "DELETE FROM outbox WHERE status NOT IN ('queued', 'sending') AND sent_us < ? AND alert_id = ?",
+            [(before_us, name) for (name,) in rows if name not in active],
+        )
 
 
 REPEAT: Final = "repeat"  # event of a queued notification: a trigger that was sent before
-_FIRST_RETRY_US: Final = MINUTE_US
-_LONGEST_RETRY_US: Final = HOUR_US
-_MOST_DOUBLINGS: Final = 10
+_GONE: Final = frozenset({"sent", "sending"})  # a receiver has it, or may have it
 
 
 def enqueue(
@@ -146,7 +192,7 @@ def _trigger(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_
             continue
         before = sent_before.get(channel.name)
         if before is not None and before.status == "queued":
-            outbox.change(before.id, alert)
+            outbox.change(before.id, alert, now_us)
         else:
             outbox.add(channel.name, alert, NotificationEvent.TRIGGER if before is None else REPEAT, now_us)
 
@@ -160,129 +206,30 @@ def _resolve(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_
         if name not in channels or any(one.event == "resolve" for one in queued):
             continue
         waiting = [one for one in queued if one.status == "queued"]
-        sent = any(one.status == "sent" and one.event != "acknowledge" for one in queued)
+        sent = any(one.status in _GONE and one.event != "acknowledge" for one in queued)
         for one in waiting[:-1] if not sent else waiting:
             outbox.drop(one.id)
         if sent:
             outbox.add(name, alert, NotificationEvent.RESOLVE, now_us)
         elif waiting:
-            outbox.change(waiting[-1].id, alert)
+            outbox.change(waiting[-1].id, alert, now_us)
 
 
 def _acknowledge(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_us: int) -> None:
     for one in outbox.of_episode(alert.alert_id, alert.episode):
-        if one.event == "trigger" and one.status == "sent" and one.channel in channels:
+        if one.event == "trigger" and one.status in _GONE and one.channel in channels:
             from llmmon.alerting.notifiers import NOTIFIERS
 
             if NOTIFIERS[channels[one.channel].type].acknowledges:
                 outbox.add(one.channel, alert, NotificationEvent.ACKNOWLEDGE, now_us)
 
 
-def send_due(
-    outbox: Outbox,
-    channels: Mapping[str, Channel],
-    firing: Sequence[Alert],
-    now_us: int,
-    environment: Mapping[str, str],
-    *,
-    dry_run: bool = False,
-) -> list[NotificationRow]:
-    """Send what is due, and record at once what was sent or has to be retried; returns a row for each.
-
-    Services that need to be sent a firing alert in every run (Alertmanager) get those of `firing` too.
-    """
-    waiting = outbox.queued()
-    due: dict[str, list[QueuedNotification]] = {}
-    for one in waiting:
-        if one.channel in channels and one.due_us <= now_us:
-            due.setdefault(one.channel, []).append(one)
-    batches = {name: (queued, [_notification(one) for one in queued]) for name, queued in due.items()}
-    for name, reminders in _reminders(channels, firing, due).items():
-        batches[name] = (due.get(name, []), [*batches.get(name, ([], []))[1], *reminders])
-    rows = _sent(outbox, channels, batches, now_us, environment, dry_run=dry_run) if batches else []
-    tried = {one.id for queued in due.values() for one in queued}
-    return [*rows, *(_row(one, "queued", one.error) for one in waiting if one.id not in tried)]
-
-
-def _reminders(
-    channels: Mapping[str, Channel], firing: Sequence[Alert], due: Mapping[str, Sequence[QueuedNotification]]
-) -> dict[str, list[Notification]]:
-    if not firing or not channels:
-        return {}
-    from llmmon.alerting.notifiers import NOTIFIERS, Notification
-
-    found: dict[str, list[Notification]] = {}
-    for name, channel in channels.items():
-        if not NOTIFIERS[channel.type].resends:
+def enqueue_missing(outbox: Outbox, firing: Sequence[Alert], channels: Mapping[str, Channel], now_us: int) -> None:
+    """Queue the alerts that fire for channels to which they go only now: added, or reached by a higher severity."""
+    for alert in firing:
+        if alert.notified_us is None or alert.silenced or alert.acknowledged:
             continue
-        included = {one.alert.alert_id for one in due.get(name, ())}
-        again = [
-            a for a in firing if a.notified_us is not None and a.alert_id not in included and routes_to(a, channel)
-        ]
-        if again:
-            found[name] = [Notification(NotificationEvent.TRIGGER, alert, repeated=True) for alert in again]
-    return found
-
-
-def _sent(
-    outbox: Outbox,
-    channels: Mapping[str, Channel],
-    batches: Mapping[str, tuple[Sequence[QueuedNotification], Sequence[Notification]]],
-    now_us: int,
-    environment: Mapping[str, str],
-    *,
-    dry_run: bool,
-) -> list[NotificationRow]:
-    from llmmon.alerting.delivery import deliver
-
-    def record(done: Sequence[Delivery]) -> None:
-        for one in done:
-            queued = batches[one.channel][0]
-            if one.index < len(queued):
-                outbox.sent(queued[one.index].id, now_us)
-
-    due = {channels[name]: notifications for name, (_, notifications) in batches.items()}
-    outcome = deliver(due, environment, record=record, dry_run=dry_run)
-    return [
-        _settled(outbox, queued, notifications, delivery, now_us, dry_run=dry_run)
-        for name, (queued, notifications) in batches.items()
-        for delivery in outcome[name]
-    ]
-
-
-def _settled(
-    outbox: Outbox,
-    queued: Sequence[QueuedNotification],
-    notifications: Sequence[Notification],
-    delivery: Delivery,
-    now_us: int,
-    *,
-    dry_run: bool,
-) -> NotificationRow:
-    """The row of one notification; a failed one is scheduled to be sent again."""
-    notification = notifications[delivery.index]
-    status = "sent" if delivery.delivered else "queued"
-    row = NotificationRow(
-        notification.alert.alert_id, delivery.channel, notification.event, status, delivery.reason, delivery.text
-    )
-    if not delivery.delivered and not dry_run and delivery.index < len(queued):
-        one = queued[delivery.index]
-        wait = min(_FIRST_RETRY_US << min(one.tries, _MOST_DOUBLINGS), _LONGEST_RETRY_US)
-        if delivery.retry_after_s is not None:
-            wait = max(wait, round(delivery.retry_after_s * 1_000_000))
-        outbox.failed(one.id, now_us + wait, delivery.reason)
-    return row
-
-
-def _notification(queued: QueuedNotification) -> Notification:
-    from llmmon.alerting.notifiers import Notification
-
-    repeated = queued.event == REPEAT
-    return Notification(
-        NotificationEvent.TRIGGER if repeated else NotificationEvent(queued.event), queued.alert, repeated=repeated
-    )
-
-
-def _row(queued: QueuedNotification, status: str, reason: str) -> NotificationRow:
-    event = NotificationEvent.TRIGGER if queued.event == REPEAT else NotificationEvent(queued.event)
-    return NotificationRow(queued.alert.alert_id, queued.channel, event, status, reason)
+        known = outbox.channels_of(alert.alert_id, alert.episode)
+        for channel in channels.values():
+            if channel.name not in known and routes_to(alert, channel):
+                outbox.add(channel.name, alert, NotificationEvent.TRIGGER, now_us)

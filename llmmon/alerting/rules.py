@@ -151,6 +151,11 @@ DEFAULT_RULES: Final = (
 )
 
 
+def with_labels(rule: AlertRule, labels: Mapping[str, str]) -> AlertRule:
+    """The rule with labels of all alerts, over which its own take precedence."""
+    return msgspec.structs.replace(rule, labels={**labels, **rule.labels}) if labels else rule
+
+
 def title_of(rule: AlertRule, group: Sequence[tuple[str, str | None]]) -> str:
     """`slow: model gpt-4o`."""
     return f"{rule.name}: {group_text(group)}" if group else rule.name

@@ -20,16 +20,17 @@ import msgspec
 from llmmon.alerting.alert import Alert, Silence
 from llmmon.alerting.history import Key, packed, split, unpacked
 from llmmon.alerting.outbox import Outbox
-from llmmon.errors import InputError, LlmmonError, reason_of
+from llmmon.errors import EXIT_BUSY, InputError, LlmmonError, reason_of
 from llmmon.metrics.aggregates import EMPTY, Partials, merge
 
 _WAIT_S: Final = 5.0
+_WRITE_WAIT_S: Final = 30.0  # for a transaction of another process
 
 
 class BusyError(LlmmonError):
     """Another evaluation with the same state file is running."""
 
-    exit_code = 0
+    exit_code = EXIT_BUSY
 
 
 @contextlib.contextmanager
@@ -39,9 +40,22 @@ def sole_evaluator(path: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
     Raises `BusyError` if another evaluation does not end within `wait_s` seconds, `InputError` if the lock file cannot
     be made.
     """
+    with _locked(path, ".lock", wait_s, f"another evaluation of {path} is running"):
+        yield
+
+
+@contextlib.contextmanager
+def sole_sender(path: Path) -> Iterator[None]:
+    """Hold the lock of sending, which takes as long as the receivers do; raises `BusyError` if another holds it."""
+    with _locked(path, ".sending", 0.0, f"another run with {path} is sending"):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, ending: str, wait_s: float, busy: str) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(path.with_name(path.name + ending), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         why = reason_of(error)
         raise InputError(f"state file {path}: {why}", hint="--state FILE names another") from None
@@ -53,7 +67,7 @@ def sole_evaluator(path: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() >= until:
-                    raise BusyError(f"another evaluation of {path} is running, which covers this one") from None
+                    raise BusyError(busy) from None
                 time.sleep(0.05)
         yield
     finally:
@@ -78,6 +92,10 @@ _MIGRATIONS: Final = (
         error TEXT NOT NULL DEFAULT '');
     CREATE INDEX outbox_of_episode ON outbox (alert_id, episode, channel);
     CREATE INDEX outbox_due ON outbox (status, due_us);
+    """,
+    """
+    CREATE TABLE actions (at_us INTEGER NOT NULL, alert_id TEXT NOT NULL, episode INTEGER NOT NULL,
+        action TEXT NOT NULL, by TEXT NOT NULL, why TEXT NOT NULL)
     """,
 )
 
@@ -222,8 +240,25 @@ class StateFile:
     def forget_episodes(self, before_us: int) -> None:
         """Delete episodes that fired before `before_us`."""
         self._db.execute("DELETE FROM episodes WHERE fired_us < ?", (before_us,))
+        self._db.execute("DELETE FROM actions WHERE at_us < ?", (before_us,))
+
+    def add_action(self, at_us: int, alert: Alert, action: str, by: str, why: str) -> None:
+        """Record what a person did with an alert."""
+        row = (at_us, alert.alert_id, alert.episode, action, by, why)
+        self._db.execute("INSERT INTO actions VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def actions(self, since_us: int = 0) -> list[tuple[int, str, int, str, str, str]]:
+        """What people did, oldest first: time, alert, episode, action, by whom, why."""
+        found = self._db.execute("SELECT * FROM actions WHERE at_us >= ? ORDER BY at_us, rowid", (since_us,))
+        return list(found.fetchall())
 
     # silences
+
+    def forget_silences(self, before_us: int) -> None:
+        """Delete silences that ended before a time."""
+        for silence in self.silences():
+            if silence.until_us < before_us:
+                self.drop_silence(silence.silence_id)
 
     def silences(self) -> list[Silence]:
         """All silences, newest last."""
@@ -260,7 +295,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     """Connect to a file that is readable only by its owner, and check that it is intact."""
     if not path.exists():
         path.touch(0o600)
-    db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
+    db = sqlite3.connect(path, timeout=_WRITE_WAIT_S, isolation_level=None)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
@@ -281,8 +316,13 @@ def _migrate(db: sqlite3.Connection) -> None:
             f"the state file was written by a newer llmmon (schema {version}, known {len(_MIGRATIONS)})",
             hint="update llmmon, or name another with --state",
         )
-    for number in range(version, len(_MIGRATIONS)):
-        db.executescript(f"BEGIN; {_MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
+    if version < len(_MIGRATIONS):
+        db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at the same time
+        for number in range(int(db.execute("PRAGMA user_version").fetchone()[0]), len(_MIGRATIONS)):
+            for statement in _MIGRATIONS[number].split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number + 1}")
+        db.execute("COMMIT")
 
 
 def _signed(number: int) -> int:

@@ -67,7 +67,7 @@ def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile =
     from llmmon.alerting.actions import acknowledge
 
     with _open(config, state) as (store, found):
-        for alert in acknowledge(store, ids, why, _now_us(), found.channels, os.environ):
+        for alert in acknowledge(store, ids, why, _now_us(), found.channels, os.environ, _person()):
             _said("acknowledged", alert)
 
 
@@ -80,7 +80,7 @@ def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFi
     from llmmon.alerting.actions import resolve as resolve_by_hand
 
     with _open(config, state) as (store, found):
-        for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ):
+        for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ, _person()):
             _said("resolved", alert)
 
 
@@ -91,6 +91,10 @@ def silence(
         typer.Argument(help="rule, severity, metric, a group field or label; * and ? fit.", metavar="NAME=VALUE..."),
     ],
     until: Annotated[str, typer.Option("--for", help="How long: 2h, 3d.", metavar="DURATION")] = "2h",
+    start: Annotated[
+        str | None,
+        typer.Option("--start", help="When it begins: 2h (from now) or a time; default now.", metavar="TIME"),
+    ] = None,
     why: Why = "",
     state: StateOption = None,
     config: ConfigFile = None,
@@ -99,7 +103,7 @@ def silence(
 
     Example: llmmon alerts silence rule=slow model='gpt-4*' --for 2h --why deploy
     """
-    from llmmon.alerting.actions import add_silence
+    from llmmon.alerting.actions import add_silence, all_rules, check_matchers, covered
     from llmmon.text.times import duration_us, local
 
     pairs = [text.partition("=") for text in matchers]
@@ -107,8 +111,17 @@ def silence(
         raise UsageError(f"{bad!r} is no NAME=VALUE", hint="for example rule=slow, severity=warning or model='gpt-4*'")
     now_us = _now_us()
     with _open(config, state) as (store, found):
-        made = add_silence(store, {name: value for name, _, value in pairs}, now_us + duration_us(until), why, now_us)
-        typer.echo(f"silence {made.silence_id} until {local(made.until_us, found.timezone)} {found.timezone}")
+        wanted = {name: value for name, _, value in pairs}
+        check_matchers(store, wanted, all_rules(found.active_rules, store))
+        start_us = 0 if start is None else _start_us(start, now_us, found.timezone)
+        end_us = (start_us or now_us) + duration_us(until)
+        made = add_silence(store, wanted, end_us, why, now_us, start_us=start_us, by=_person())
+        begins = f" from {local(start_us, found.timezone)}" if start_us else ""
+        open_now = len(covered(store, wanted))
+        typer.echo(
+            f"silence {made.silence_id}{begins} until {local(made.until_us, found.timezone)} {found.timezone},"
+            f" covers {open_now} open alert{'s' * (open_now != 1)} now"
+        )
 
 
 @alerts.command()
@@ -128,8 +141,8 @@ def unsilence(ids: Ids, state: StateOption = None, config: ConfigFile = None) ->
 def _open(
     chosen: str | None, state: Path | None, output: "Output | None" = None
 ) -> "Iterator[tuple[StateFile, Config]]":
-    """The state file of the configuration, while no evaluation runs."""
-    from llmmon.alerting.state import StateFile, sole_evaluator
+    """The state file of the configuration."""
+    from llmmon.alerting.state import StateFile
     from llmmon.cli.options import load_config
     from llmmon.cli.output import Output
 
@@ -138,8 +151,28 @@ def _open(
     path = found.state_path(state, os.environ)
     if path is None:
         raise UsageError("no configuration, so no alerts are remembered", hint="--config FILE or --state FILE names it")
-    with sole_evaluator(path), StateFile(path, say=output.say) as store:
+    with StateFile(path, say=output.say) as store:
         yield store, found
+
+
+def _start_us(text: str, now_us: int, tz: str) -> int:
+    """A duration from now, or a time."""
+    from llmmon.text.times import duration_us, moment_us
+
+    try:
+        return now_us + duration_us(text)
+    except UsageError:
+        return moment_us(text, now_us, tz)
+
+
+def _person() -> str:
+    """Who types this, as far as the system knows."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        return f"uid {os.getuid()}"
 
 
 def _now_us() -> int:

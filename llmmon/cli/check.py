@@ -36,42 +36,59 @@ def check(
 
     Example: llmmon check --now log sample_logs/
     """
+    from llmmon.alerting.check import remembered
+    from llmmon.alerting.state import BusyError
     from llmmon.output.views.alerts import nagios_line, nagios_status
 
     active_rules(config, output)
-    report = _checked(query, output, config.check_plan(state, os.environ, dry_run=dry_run, explain=explain))
-    if report is None:
-        return EXIT_OK
+    plan = config.check_plan(state, os.environ, dry_run=dry_run, explain=explain)
+    if state is None and plan.state is not None and (other := _other_calls(query, config)):
+        import msgspec
+
+        output.say(f"{other}: nothing is remembered or sent")
+        plan = msgspec.structs.replace(plan, state=None)
+    try:
+        report = _checked(query, output, plan, config)
+    except BusyError as error:
+        if not nagios:
+            raise
+        output.say(str(error))
+        report = remembered(query, plan)
     codes = _codes(report)
     if nagios:
         typer.echo(nagios_line(report, codes - {EXIT_FOUND}))
         code = 3 if codes - {EXIT_FOUND, EXIT_OK} else nagios_status(report)
     else:
         code = _shown(report, query, output, codes - ({EXIT_FOUND} if exit_zero else set()))
-    if heartbeat is not None and code != EXIT_INPUT:
-        code = _ping(heartbeat, output, code)
+    if heartbeat is not None and not dry_run:
+        code = _ping(heartbeat, output, code, failed=bool(codes & {EXIT_DELIVERY, EXIT_INPUT}))
     return code
 
 
-def _checked(query: "Query", output: "Output", plan: "CheckPlan") -> "CheckReport | None":
+def _other_calls(query: "Query", config: "Config") -> str:
+    """Why a run is not about the calls that the remembered alerts are about; empty if it is."""
+    if query.where is not None:
+        return "only some of the calls are read (--where)"
+    if config.logs and set(query.logs) != set(config.logs):
+        return f"other logs than those of {config.path} are read"
+    return ""
+
+
+def _checked(query: "Query", output: "Output", plan: "CheckPlan", config: "Config") -> "CheckReport":
     from llmmon.alerting.check import check
-    from llmmon.alerting.state import BusyError
     from llmmon.ingest.time_range import Now
 
-    if query.time.now is not Now.LOG and plan.state is None:
+    if query.time.now is not Now.LOG and plan.state is None and config.path is None:
         output.say("without a configuration no state is kept and nobody is told")
-    try:
-        return check(query, plan)
-    except BusyError as error:
-        output.say(str(error))
-        return None
+    return check(query, plan)
 
 
 def _codes(report: "CheckReport") -> set[int]:
     from llmmon.alerting.alert import State
+    from llmmon.alerting.dispatch import BEING_SENT
 
     codes = {report.exit_code}
-    if any(row.status == "queued" and row.reason != "dry run" for row in report.notifications):
+    if any(row.status == "queued" and row.reason not in {"dry run", BEING_SENT} for row in report.notifications):
         codes.add(EXIT_DELIVERY)
     if any(alert.state is State.FIRING for alert in report.alerts):
         codes.add(EXIT_FOUND)
@@ -92,12 +109,13 @@ def _shown(report: "CheckReport", query: "Query", output: "Output", codes: set[i
     return output.finish("check", view, report.source, codes)
 
 
-def _ping(url: str, output: "Output", code: int) -> int:
+def _ping(url: str, output: "Output", code: int, *, failed: bool) -> int:
+    """Ping the dead man's switch; a run that could not read the logs or reach a channel pings `/fail`."""
     from llmmon.errors import DeliveryError
     from llmmon.http_client import ping
 
     try:
-        ping(url)
+        ping(f"{url.rstrip('/')}/fail" if failed else url)
     except DeliveryError as error:
         output.say(f"heartbeat: {error}")
         return first_exit_code({code, EXIT_DELIVERY})

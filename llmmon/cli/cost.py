@@ -20,6 +20,13 @@ def cost(
     every: Annotated[
         str | None, typer.Option(help="A bill: what was spent in each month, week, day or 1h.", metavar="WIDTH")
     ] = None,
+    forecast: Annotated[
+        str | None,
+        typer.Option(help="What this month (week, quarter, year) will come to.", metavar="PERIOD"),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="With --forecast: the day on which these USD are spent.", min=0, metavar="USD")
+    ] = None,
     as_model: Annotated[
         list[str] | None,
         typer.Option("--as", help="What the same calls would have cost with this model; repeatable.", metavar="MODEL"),
@@ -45,6 +52,8 @@ def cost(
     if prices:
         return _prices(query, output, prices)
     fields = fields_of(by, "model")
+    if forecast or budget is not None:
+        return _forecast(query, output, fields, forecast or "month", budget)
     report, found = audit_costs(
         query, by=fields, as_models=tuple(as_model or ()), every_us=width_us(every) if every else 0
     )
@@ -60,3 +69,16 @@ def _prices(query: "Query", output: "Output", model: str) -> int:
 
     found = prices_of(model, query.prices, query.wall_us)
     return output.finish("cost", view_prices(found, query.tz), SourceReport(), set())
+
+
+def _forecast(query: "Query", output: "Output", by: tuple[str, ...], period: str, budget: float | None) -> int:
+    from llmmon.output.views.forecast import view_forecast
+    from llmmon.reports.costs import forecast_costs
+    from llmmon.text.names import lookup
+    from llmmon.text.times import CALENDAR_US
+
+    periods = {name: width for name, width in CALENDAR_US.items() if name not in ("hour", "day")}
+    width = lookup(periods, period, "period")
+    report, found, prices = forecast_costs(query, by=by, width_us=width, budget_usd=budget)
+    title = f"forecast of the {period}, cost by {prices}"
+    return output.finish("cost", view_forecast(report, by, query.tz, title), found.source, {found.exit_code})

@@ -138,6 +138,8 @@ def reader_of(binding: Binding, interner: Interner, naive: str) -> Callable[[Seq
             return lambda column: timestamps.moments(column, binding.unit, naive)
         case Slot.DURATION:
             return lambda column: values.durations(column, binding.unit)
+        case Slot.NUMBER if binding.unit == "usd_if_any":
+            return values.amounts
         case Slot.NUMBER:
             return values.numbers
         case Slot.FLAG:
@@ -149,6 +151,8 @@ def reader_of(binding: Binding, interner: Interner, naive: str) -> Callable[[Seq
             return lambda column: values.codes(words.of(column), interner)
         case Slot.NAME:
             return lambda column: values.codes(column, interner)
+        case Slot.TEXT if binding.unit == "filled":
+            return lambda column: [value or None for value in column]
         case Slot.TEXT if binding.unit == "json":
             return lambda column: [values.inner_text(value) for value in column]
         case Slot.OUTCOME | Slot.TEXT:

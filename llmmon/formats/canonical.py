@@ -113,7 +113,11 @@ def first_token(slots: BoundSlots, start: IntArray | None, latency: FloatArray |
 
 
 __all__ = ["Interners", "RawCalls", "canonical"]  # both halves of one step
-_MONEY: Final = {"": NANO_DOLLARS, "usd": NANO_DOLLARS, "cents": NANO_DOLLARS / 100, "usd_ticks": 0.1}
+_MONEY: Final = {
+    **dict.fromkeys(("", "usd", "usd_if_any"), NANO_DOLLARS),
+    "cents": NANO_DOLLARS / 100,
+    "usd_ticks": 0.1,
+}
 _WEAK: Final = ("latency_ms", "quality_score")
 
 

@@ -26,7 +26,7 @@ _LISTS: Final = (
     "rows",
 )
 _TEXTS: Final = OPENED_TEXTS
-_OBJECTS: Final = ("data", "jsonPayload", "record")
+_OBJECTS: Final = ("data", "jsonPayload", "record", "_source", "result", "hits", "streams", "line")
 _ALL: Final = frozenset({*_LISTS, *_TEXTS, *_OBJECTS})
 _TIMES: Final = ("time", "@timestamp", "timestamp", "ts")
 _DEEPEST: Final = 3
@@ -111,6 +111,8 @@ def _held(found: Object) -> list[Object] | None:
     """One object inside another: `data` of an API's reply, Google Cloud's `jsonPayload`, loguru's `record.extra`."""
     if isinstance(payload := found.get("jsonPayload"), dict):
         return [stamped(payload, _time_of(found))]
+    if (exported := _exported(found)) is not None:
+        return exported
     if isinstance(data := found.get("data"), dict) and len(found) <= 2 and claimant(data) is not None:
         return [data]
     record = found.get("record")
@@ -118,6 +120,33 @@ def _held(found: Object) -> list[Object] | None:
         time = record.get("time")
         return [stamped(extra, time.get("timestamp") if isinstance(time, dict) else None)]
     return None
+
+
+def _exported(found: Object) -> list[Object] | None:
+    """Hits of Elasticsearch (`_source`), results of Splunk (`_raw` in `result`), and streams of Loki."""
+    source, result, hits = found.get("_source"), found.get("result"), found.get("hits")
+    if isinstance(source, dict) and "_index" in found:
+        return [source]
+    if isinstance(hits, dict) and isinstance(listed := hits.get("hits"), list):
+        return [each for each in listed if isinstance(each, dict)]
+    if isinstance(result, dict) and (found.keys() & {"preview", "offset", "lastrow"} or "_raw" in result):
+        raw = result.get("_raw")
+        inner = list(_in_text({"time": result.get("_time")}, raw)) if isinstance(raw, str) and "{" in raw else []
+        return inner or [stamped(result, result.get("_time"))]
+    if isinstance(line := found.get("line"), str) and "labels" in found and "{" in line:
+        return list(_in_text(found, line)) or None  # as `logcli` prints it
+    streams = found.get("data") if isinstance(found.get("data"), dict) else found
+    listed = streams.get("result", streams.get("streams")) if isinstance(streams, dict) else None
+    if isinstance(listed, list) and listed and all(isinstance(each, dict) and "values" in each for each in listed):
+        return [one for stream in listed for one in _loki(stream.get("values"))]
+    return None
+
+
+def _loki(values: Any) -> Iterator[Object]:
+    """The lines of a stream: pairs of nanoseconds, as a text, and a text."""
+    for pair in values if isinstance(values, list) else ():
+        if isinstance(pair, list) and len(pair) >= 2 and isinstance(pair[1], str) and "{" in pair[1]:
+            yield from _in_text({"time": pair[0]}, pair[1])
 
 
 def _time_of(found: Object) -> Any:

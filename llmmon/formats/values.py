@@ -29,6 +29,12 @@ def numbers(values: Sequence[Any]) -> FloatArray:
     return np.array([_number(value) for value in values], np.float64) if found is None else found
 
 
+def amounts(values: Sequence[Any]) -> FloatArray:
+    """Numbers, NaN where they are 0, which means that none was noted; shape (n,)."""
+    found = numbers(values)
+    return np.where(found == 0, np.nan, found)
+
+
 def as_floats(values: Sequence[Any]) -> FloatArray | None:
     """The values as they are, None if some are no numbers (missing is NaN); shape (n,)."""
     try:
@@ -150,10 +156,12 @@ class Words(dict[Any, Any]):
 
     def of(self, values: Sequence[Any]) -> list[Any]:
         """The names of values; shape (n,)."""
-        try:
-            return list(map(self.__getitem__, values))
-        except TypeError:
-            return [self[value] if isinstance(value, (str, bool, int, float)) else self[None] for value in values]
+        if not set(map(type, values)) <= _PLAIN_NAMES:  # 1, 1.0 and True are one key of a dict, but not one name
+            values = [value if type(value) in _PLAIN_NAMES else name(value) for value in values]
+        return list(map(self.__getitem__, values))
+
+
+_PLAIN_NAMES: Final = frozenset({str, bool, type(None)})
 
 
 _WIDEST: Final = 2**64

@@ -70,6 +70,11 @@ _USAGE: Final = (
     Field("input_annotated_document_pages", _N, "those of the pages that were annotated"),
     Field("input_characters", _N, "characters of the input, where they are billed"),
     Field("input_text_messages", _N, "text messages, where they are billed"),
+    # what another model did for the one that answers
+    Field("advisor_input_tokens", _N, "prompt tokens of an advisor, without cached ones"),
+    Field("advisor_cached_tokens", _N, "prompt tokens that an advisor read from the cache"),
+    Field("advisor_cache_write_tokens", _N, "prompt tokens that an advisor wrote to the cache"),
+    Field("advisor_output_tokens", _N, "completion tokens of an advisor"),
 )
 
 FIELDS: Final[dict[str, Field]] = {
@@ -93,6 +98,7 @@ FIELDS: Final[dict[str, Field]] = {
         Field("time_to_first_token_ms", _N, "start to the first token", MICROSECONDS),
         Field("cost_usd", _N, "cost of the call", NANO_DOLLARS),
         Field("service_tier", _S, "default, flex, priority, batch"),
+        Field("advisor_model", _S, "model that was asked for advice within the call"),
         Field("speed", _S, "standard, or fast where that has a price of its own"),
         Field("cache_hit", _N, "1 if a gateway answered from its own cache"),
         Field("attempt", _N, "which attempt of the request this was"),

@@ -63,12 +63,18 @@ class Block(msgspec.Struct, frozen=True, eq=False):
     logged: FloatArray  # as the log has it
     recalculated: FloatArray
     priced: Columns
-    partial: BoolArray  # some of the usage has no price
+    beside: BoolArray  # something other than tokens has no price
 
     @property
     def cost(self) -> FloatArray:
         """What each call counts for in the total."""
         return self.priced.number("cost_usd")
+
+    @property
+    def partial(self) -> BoolArray:
+        """Calls of whose usage a part has no price."""
+        partial: BoolArray = self.beside | ((self.priced.number("unpriced") == 1) & ~np.isnan(self.cost))
+        return partial
 
     @property
     def compared(self) -> BoolArray:
@@ -133,7 +139,7 @@ def block_of(columns: Columns, plan: CostPlan) -> Block:
         columns=columns,
         usage=usage,
         quoted=quoted,
-        partial=without_price(usage, quoted),
+        beside=without_price(usage, quoted),
         hits=gateway_hits(columns),
         doubtful=doubtful_zeros(columns),
         logged=columns.number("cost_usd"),

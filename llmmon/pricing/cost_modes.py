@@ -18,7 +18,7 @@ from llmmon.metrics.record import USAGE, Status
 
 AS_READ: Final = "as read"  # for those who do the pricing themselves
 PRICED_BY: Final = frozenset(
-    {"model", "provider", "service_tier", "speed", "status", *USAGE, "cache_hit"}
+    {"model", "provider", "service_tier", "speed", "advisor_model", "status", *USAGE, "cache_hit"}
     | {
         "prompt_tokens",
         "completion_tokens",

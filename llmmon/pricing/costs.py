@@ -366,7 +366,7 @@ def for_pricing(columns: Columns) -> Columns:
     numbers = {name: values for name, values in columns.numbers.items() if name.endswith("_tokens") or name in USAGE}
     if "cache_hit" in columns.numbers:
         numbers["cache_hit"] = columns.numbers["cache_hit"]
-    names = {name: column for name, column in columns.names.items() if name in (*PRICED_BY, "status")}
+    names = {name: column for name, column in columns.names.items() if name in (*PRICED_BY, "advisor_model", "status")}
     return Columns(columns.size, columns.timestamp, numbers, names)
 
 
@@ -385,10 +385,30 @@ def calculate_known(columns: Columns, table: PriceTable, undated_us: int | None 
         return np.where(hits, 0.0, np.nan), np.zeros(columns.size, np.bool_)
     quoted = quote(columns, table, undated_us)
     costs, partial = charge(usage, quoted), without_price(usage, quoted)
+    if "advisor_model" in columns.names:
+        partial |= _add_advice(costs, columns, table, undated_us)
     costs[~usage.used] = np.nan
     costs[partial & (costs == 0)] = np.nan
     costs[hits] = 0.0
     return costs, partial & ~hits & ~np.isnan(costs)
+
+
+def _add_advice(costs: FloatArray, columns: Columns, table: PriceTable, undated_us: int | None) -> BoolArray:
+    """Add what the advisors of calls cost at their own models' prices; which calls' advisors have no price."""
+    tokens = {name: np.nan_to_num(columns.number(f"advisor_{name}_tokens")) for name in _ADVICE}
+    read, write = tokens["cached"], tokens["cache_write"]
+    prompt = tokens["input"] + read + write
+    numbers = {"prompt_tokens": prompt, "completion_tokens": tokens["output"], "cached_tokens": read}
+    numbers["cache_write_tokens"] = write
+    names = {name: column for name, column in columns.names.items() if name in PRICED_BY}
+    asked = Columns(columns.size, columns.timestamp, numbers, {**names, "model": columns.name("advisor_model")})
+    advice = calculate(asked, table, undated_us)
+    costs += np.nan_to_num(advice)
+    unpriced: BoolArray = np.isnan(advice) & (prompt + tokens["output"] > 0)
+    return unpriced
+
+
+_ADVICE: Final = ("input", "cached", "cache_write", "output")
 
 
 def charge(usage: Usage, quoted: Quoted) -> FloatArray:

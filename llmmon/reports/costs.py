@@ -21,6 +21,8 @@ from llmmon.pricing.doubts import REASONS, Doubt
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.what_if import SPREAD, Alternative, check_models
 from llmmon.reports.bill import Bill, bill_of
+from llmmon.reports.forecast import Forecast, forecast_of
+from llmmon.text.times import DAY_US
 
 
 class CostRow(msgspec.Struct, frozen=True):
@@ -391,3 +393,17 @@ def audit_costs(
     found = read(as_logged, _FIELDS | set(by) | timed, lambda: CostFold(plan))
     repeated = duplicates_of(found.repeated, plan) if found.repeated.size else None
     return report(merge_tallies(found.results, largest), plan, repeated), found
+
+
+def forecast_costs(
+    query: Query, *, by: tuple[str, ...], width_us: int, budget_usd: float | None = None
+) -> tuple[Forecast, Read, str]:
+    """What the period of `width_us` that the log ends in will come to; and the name of the price list."""
+    Grouping(by)  # checks the fields
+    plan = CostPlan(
+        table=PriceTable.of(query.prices), by=by, undated_us=query.wall_us, every_us=DAY_US, tz=query.tz, largest=0
+    )
+    as_logged = msgspec.structs.replace(query, cost=AS_READ)
+    found = read(as_logged, _FIELDS | set(by) | {"timestamp"}, lambda: CostFold(plan))
+    tallied = merge_tallies(found.results, 0)
+    return forecast_of(tallied, plan, width_us, found.window.end_us, budget_usd), found, plan.table.version

@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 
 from llmmon.errors import EXIT_INPUT, EXIT_OK
-from llmmon.formats import DIALECTS
+from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.canonical import Interners
 from llmmon.formats.detection import ReadPlan, head_objects
 from llmmon.formats.dialect import Dialect
 from llmmon.formats.home_made import GENERIC
+from llmmon.formats.json_text import UnreadableError
 from llmmon.formats.mapping import SLOTS, Binding, FieldMapping, Slot
 from llmmon.formats.reader import SpanReader
 from llmmon.formats.suggestions import keys_seen, keys_text, map_options, toml_of
@@ -23,9 +24,19 @@ from llmmon.ingest.rejects import RejectsFile, keep_rejects
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.scan import ScanRequest, scan
 from llmmon.ingest.selection import Selection
+from llmmon.ingest.spans import Source, head
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.record import FIELDS
+
+
+class ShapeCount(msgspec.Struct, frozen=True):
+    """Lines with the same keys: the dialect or `generic`, how many there are, and how many of them are calls."""
+
+    dialect: str
+    keys: tuple[str, ...]
+    lines: int
+    calls: int
 
 
 class FileInspection(msgspec.Struct, frozen=True):
@@ -38,6 +49,7 @@ class FileInspection(msgspec.Struct, frozen=True):
     rejected: int
     missing: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    shapes: tuple[ShapeCount, ...] = ()  # of the first lines, the commonest first
     config: str = ""  # the lines of llmmon.toml that read the file in this way, where options were needed
 
 
@@ -198,9 +210,34 @@ def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[File
         rejected=report.rejected,
         missing=tuple(_missing(coverage)) if calls else (),
         notes=tuple(_notes(report, calls, plan)),
+        shapes=_shapes(logs.sources[number], plan),
         config="\n".join(toml_of(logs.query.dialect, logs.query.root, _overrides(plan))),
     )
     return inspection, report
+
+
+def _shapes(source: Source, plan: ReadPlan) -> tuple[ShapeCount, ...]:
+    """The shapes of the first lines of a file; none of what is read once, or is not one object a line."""
+    if not source.seekable or plan.layout.kind != "lines":
+        return ()
+    first = head(source)
+    reader = SpanReader(plan, Interners())
+    reader.feed(first)
+    columns = reader.flush().columns
+    called = set(() if columns.positions is None else columns.positions.tolist())
+    found: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for number, line in enumerate(first.split(b"\n")):
+        try:
+            objects = plan.layout.objects_of(line) if line.strip() else []
+        except UnreadableError:
+            continue
+        for each in objects:
+            dialect = claimant(each)
+            counts = found.setdefault((dialect.name if dialect else plan.label, tuple(sorted(each))), [0, 0])
+            counts[0] += 1
+            counts[1] += number in called
+    ranked = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
+    return tuple(ShapeCount(dialect, keys, *counts) for (dialect, keys), counts in ranked)
 
 
 class _CoverageFold(ColumnsFold):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Event, NotificationEvent, Observation, Silence, State, Transition
+from llmmon.alerting.alert import Alert, Ended, Event, NotificationEvent, Observation, Silence, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step, without_rules
 from llmmon.alerting.rules import AlertRule, AlertSeverity, description_of, unknown_placeholders
 
@@ -87,7 +87,8 @@ def test_an_acknowledged_alert_is_not_repeated() -> None:
     life.state[name], found = acknowledged(life.alert, life.minute * MINUTE, "seen")
     assert [NotificationEvent.ACKNOWLEDGE] == [one.notification for one in found]
     assert [(0, "trigger"), (6, "resolve")] == life.live("+++++-").told
-    assert not life.alert.acknowledged
+    assert life.alert.acknowledged  # of the episode that is over; the next one begins without
+    assert not life.live("+" * 9).alert.acknowledged
 
 
 def test_acknowledging_twice_is_acknowledging_once() -> None:
@@ -118,7 +119,7 @@ def test_a_silence_that_does_not_fit_changes_nothing() -> None:
 def test_resolved_by_hand_holds_until_the_condition_has_cleared() -> None:
     life = Life().live("++")
     found: list[Transition] = []
-    life.state[life.alert.alert_id] = resolved(life.alert, 2 * MINUTE, "by hand", found, held=True)
+    life.state[life.alert.alert_id] = resolved(life.alert, 2 * MINUTE, "by hand", found, ended=Ended.BY_HAND, held=True)
     assert [NotificationEvent.RESOLVE] == [one.notification for one in found]
     life.minute = 10
     assert [(0, "trigger")] == life.live("+++").told

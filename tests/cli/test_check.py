@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import Run
 from tests.support.appending_log import Rotation, Service, at, episodes
+from tests.support.judge_server import Answer, JudgeServer, judge_server
 
 GONE = """
 [[rules]]
@@ -116,7 +118,7 @@ def test_a_clock_that_steps_back_does_no_harm(service: Service) -> None:
     service.write(0, 30)
     service.check(30)
     back = service.check(10)
-    assert (0, True) == (back.code, "behind the last run" in back.stderr)
+    assert (3, True) == (back.code, "behind the last run and behind the log" in back.stderr)
     service.write(30, 35, latency_ms=9000)
     assert 1 == service.check(35).code
     assert [("trigger", "firing")] == service.told
@@ -291,3 +293,153 @@ def test_a_silence_keeps_quiet_until_it_ends(run: Run, tmp_path: Path) -> None:
     service.write(9, 10, latency_ms=9000)
     service.check(10)
     assert [("trigger", "firing")] == service.told
+
+
+def _with_hook(service: Service, url: str, **rule: str) -> None:
+    """Replace the channel by a webhook."""
+    file = service.folder / "llmmon.toml"
+    text = file.read_text()
+    text = text[: text.index("[notify.desk]")] + "".join(f"{k} = {v}\n" for k, v in rule.items())
+    file.write_text(f'{text}\n[notify.hook]\ntype = "webhook"\nurl = "{url}"\n')
+
+
+def _told(server: JudgeServer) -> list[dict[str, Any]]:
+    return [one for _, _, body in server.seen if body for one in body["alerts"]]
+
+
+def test_a_clock_that_was_ahead_is_said_and_its_minutes_are_evaluated_again(service: Service) -> None:
+    service.write(0, 10)
+    service.check(10)
+    service.check(10 + 30 * 1440)
+    service.write(10, 20, latency_ms=9000)
+    ran = service.check(20, "-f", "json")
+    assert (3, True) == (ran.code, "ahead in the last run" in ran.stderr)
+    assert [("slow: model a", "firing", at(11))] == episodes([ran.json["data"]])
+    assert (1, 2) == (service.check(21).code, service.check(22, "--nagios", "-q").code)
+    assert [("trigger", "firing")] == service.told
+
+
+def test_a_clock_that_is_behind_the_log_evaluates_nothing(service: Service) -> None:
+    service.write(0, 60, latency_ms=9000)
+    service.check(60)
+    ran = service.check(20, "--nagios", "-q")
+    assert (3, True) == (ran.code, "behind the log" in ran.stdout)
+
+
+def test_after_years_without_a_run_only_the_last_day_is_evaluated(service: Service) -> None:
+    service.write(0, 10)
+    service.check(10)
+    ran = service.check(10 + 5 * 365 * 1440)
+    assert (0, True) == (ran.code, "only the last day is evaluated" in ran.stderr)
+
+
+@pytest.mark.parametrize("options", [["other.jsonl"], ["--where", "model=b"]])
+def test_a_look_at_other_calls_leaves_the_alerts_alone(service: Service, options: list[str]) -> None:
+    (service.folder / "other.jsonl").write_text("")
+    service.write(0, 10, latency_ms=9000)
+    service.check(10)
+    ran = service._run("check", "--now", at(20), *(str(service.folder / o) if "." in o else o for o in options))
+    assert "nothing is remembered or sent" in ran.stderr
+    service.write(10, 30, latency_ms=9000)
+    assert 1 == service.check(30).code
+    assert [("trigger", "firing")] == service.told
+
+
+def test_the_dead_man_s_switch_hears_of_what_cannot_be_delivered(service: Service) -> None:
+    answers = {"hook": Answer(404)}
+    with judge_server(lambda *_: answers["hook"]) as hook, judge_server(lambda *_: Answer()) as beat:
+        _with_hook(service, hook.url)
+        service.write(0, 10, latency_ms=9000)
+        codes = [service.check(10, "--heartbeat", f"{beat.url}/beat").code]
+        answers["hook"] = Answer()
+        codes.append(service.check(90, "--heartbeat", f"{beat.url}/beat").code)
+        assert [5, 0] == codes
+        assert ["/v1/beat/fail", "/v1/beat"] == [path for path, _, _ in beat.seen]
+
+
+def test_every_message_names_the_installation_and_its_labels(service: Service) -> None:
+    file = service.folder / "llmmon.toml"
+    file.write_text(f'name = "prod-eu"\nlabels = {{ team = "chat" }}\n{file.read_text()}')
+    with judge_server(lambda *_: Answer()) as hook:
+        _with_hook(service, hook.url)
+        service.write(0, 10, latency_ms=9000)
+        service.check(10)
+        assert [{"team": "chat", "instance": "prod-eu"}] == [one["labels"] for one in _told(hook)]
+
+
+def test_alerts_keep_their_ids_when_the_configuration_moves(service: Service, tmp_path: Path) -> None:
+    service.write(0, 10, latency_ms=9000)
+    first = service.json(10)["alerts"][0]["alert_id"]
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    text = (service.folder / "llmmon.toml").read_text()
+    text = text.replace('"logs/', f'"{service.folder}/logs/').replace('"state.db"', f'"{service.folder}/state.db"')
+    (moved / "llmmon.toml").write_text(text)
+    service.write(10, 20, latency_ms=9000)
+    ran = service._run("check", "--now", at(20), "-f", "json", "--config", str(moved / "llmmon.toml"))
+    assert [first] == [one["alert_id"] for one in ran.json["data"]["alerts"]]
+    assert [("trigger", "firing")] == service.told
+
+
+def test_two_installations_with_one_configuration_share_no_id(run: Run, tmp_path: Path) -> None:
+    found = []
+    for state in ("one.db", "two.db"):
+        service = Service(tmp_path, run)
+        file = tmp_path / "llmmon.toml"
+        file.write_text(file.read_text().replace("state.db", state))
+        if state == "one.db":
+            service.write(0, 10, latency_ms=9000)
+        found.append(service.json(10)["alerts"][0]["alert_id"])
+    assert found[0] != found[1]
+
+
+def test_a_message_says_why_it_is_over(service: Service) -> None:
+    with judge_server(lambda *_: Answer()) as hook:
+        _with_hook(service, hook.url)
+        service.write(0, 10, latency_ms=9000)
+        service.check(10)
+        service.check(30)
+        service.write(30, 40, latency_ms=9000)
+        service.check(40)
+        service.write(40, 60)
+        service.check(60)
+        ends = [(one["ended"], one["ended_reason"]) for one in _told(hook) if one["status"] == "resolved"]
+    assert [("no_data", "no data for 5m"), ("recovered", "no longer holds")] == ends
+
+
+@pytest.mark.parametrize(
+    ("matcher", "said"),
+    [
+        ("rul=slow", "did you mean 'rule'"),
+        ("modle=a", "did you mean 'model'"),
+        ("rule=slwo", "did you mean 'slow'"),
+        ("severity=crit", "did you mean 'critical'"),
+        ("user=*", "unknown matcher 'user'"),
+        ("model=", "matches no alert"),
+    ],
+)
+def test_a_silence_that_can_match_nothing_is_an_error(service: Service, matcher: str, said: str) -> None:
+    service.write(0, 10, latency_ms=9000)
+    service.check(10)
+    ran = service._run("alerts", "silence", matcher)
+    assert (2, True) == (ran.code, said in ran.stderr)
+
+
+def test_a_silence_says_how_much_it_covers(service: Service) -> None:
+    service.write(0, 10, latency_ms=9000)
+    service.check(10)
+    assert "covers 1 open alert now" in service._run("alerts", "silence", "model=a").stdout
+    assert "covers 0 open alerts now" in service._run("alerts", "silence", "model=b*", "--start", "2h").stdout
+    assert 2 == service._run("alerts", "silence", "model=a", "--for", "0s").code
+
+
+def test_the_reason_of_an_acknowledgement_is_kept_and_outlives_the_alert(service: Service) -> None:
+    service.write(0, 10, latency_ms=9000)
+    service.check(10)
+    (found,) = service._run("alerts", "list", "-f", "json").json["data"]["alerts"]
+    assert 0 == service._run("alerts", "ack", found["alert_id"], "--why", "looking").code
+    service.write(10, 30)
+    service.check(30)
+    (found,) = service._run("alerts", "list", "--all", "-f", "json").json["data"]["alerts"]
+    assert ("resolved", True, "looking") == (found["state"], found["acknowledged"], found["acknowledged_why"])
+    assert 2 == service._run("alerts", "ack", found["alert_id"]).code

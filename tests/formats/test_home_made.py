@@ -208,3 +208,10 @@ def test_the_configuration_holds_map_and_root(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"ts": "2026-03-14T09:17:00Z", "b": {"name": "m", "t": 2}}\n')
     found = json.loads(run("requests", "a.jsonl", "-f", "json", "--no-cache").stdout)
     assert (found["data"]["requests"][0]["model"], found["data"]["requests"][0]["latency_ms"]) == ("m", 2000)
+
+
+def test_inspect_accounts_for_the_shapes_of_a_log(run: Run, tmp_path: Path) -> None:
+    web = '{"ts": "2026-03-14T09:17:00Z", "path": "/", "duration_ms": 3}\n'
+    (tmp_path / "a.jsonl").write_text(web * 3 + '{"ts": "2026-03-14T09:17:00Z", "model": "m", "total_tokens": 3}\n')
+    file = json.loads(run("inspect", "a.jsonl", "-f", "json").stdout)["data"]["files"][0]
+    assert [(shape["lines"], shape["calls"]) for shape in file["shapes"]] == [(3, 0), (1, 1)]

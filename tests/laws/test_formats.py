@@ -22,6 +22,8 @@ JSON_SAMPLES = sorted(name for name, path in SAMPLES.items() if path.suffix != "
 LINE_SAMPLES = sorted(name for name, path in SAMPLES.items() if path.suffix == ".jsonl")
 # records that stand in a sample of another dialect: error replies of a provider, which say nothing of a log
 GUESTS = {
+    "codex_exec": {"codex_exec", "api_error"},
+    "qwen_code": {"qwen_code", "claude_code"},
     "claude_code_error": {"claude_code_error", "claude_code"},
     "anthropic": {"api_error"},
     "gemini": {"api_error"},

@@ -440,6 +440,22 @@ def test_a_reply_costs_what_its_vendor_charges(reply: Object, usd: float, partia
     assert found.number("unpriced")[0] == partial
 
 
+def test_an_advisor_is_billed_as_the_model_that_it_is() -> None:
+    steps = [
+        step("message", 400, 80),
+        step("advisor_message", 800, 1600, model="claude-opus-4-6"),
+        step("message", 600, 20),
+    ]
+    own, advice = (1000 * 1 + 100 * 5) / M, (800 * 5 + 1600 * 25) / M
+    found = priced(claude("claude-haiku-4-5", 1000, 100, iterations=steps))
+    assert found.public("cost_usd")[0] == pytest.approx(own + advice)
+    assert (found.number("prompt_tokens")[0], found.number("unpriced")[0]) == (1000, WHOLE)
+    steps[1]["model"] = "nobody-knows"
+    unknown = priced(claude("claude-haiku-4-5", 1000, 100, iterations=steps))
+    assert unknown.public("cost_usd")[0] == pytest.approx(own)
+    assert unknown.number("unpriced")[0] == PARTIAL
+
+
 def test_there_are_ten_replies_of_each_vendor() -> None:
     assert {vendor: len(cases) for vendor, cases in VENDORS.items()} == dict.fromkeys(VENDORS, 10)
 

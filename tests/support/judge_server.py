@@ -64,6 +64,9 @@ def judge_server(behave: Behaviour) -> Iterator[JudgeServer]:
                 found.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             self._answer(behave(number, body))
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def _answer(self, answer: Answer) -> None:
             time.sleep(answer.wait_s)
             if answer.reset:

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Alerts, Observation, Silence, Transition, alert_id
+from llmmon.alerting.alert import Alert, Alerts, Ended, Observation, Silence, Transition, alert_id
 from llmmon.alerting.evaluation.anomaly import AnomalyRuleType
 from llmmon.alerting.evaluation.burn import BurnRuleType
 from llmmon.alerting.evaluation.change import ChangeRuleType
@@ -121,5 +121,9 @@ class _Rows:
             evaluation, row = self._places[name]
             return evaluation.observation(row, at)
         return Observation(
-            self._evaluations[alert.rule].rule, alert.group, met=False, note="no calls of this group any more"
+            self._evaluations[alert.rule].rule,
+            alert.group,
+            met=False,
+            note="no calls of this group any more",
+            ended=Ended.GROUP_GONE,
         )

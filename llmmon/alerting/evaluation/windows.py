@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import GroupLabels, Observation
+from llmmon.alerting.alert import Ended, GroupLabels, Observation
 from llmmon.alerting.history import Key, statistic_of
 from llmmon.alerting.rules import AlertRule, NoData
 from llmmon.metrics.aggregates import VALUE_BITS, KeyArray, Partials, Run, Sums, Values, sorted_run
@@ -52,14 +52,16 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
         """The observation of one group at one minute."""
         met, value = int(self.met[row, at]), float(self.value[row, at])
         count = int(self.count[row, at])
-        note = self.notes.get((row, at), "")
+        note, ended = self.notes.get((row, at), ""), Ended.RECOVERED
         limit = None if self.threshold is None else float(self.threshold[row, at])
         if not note and self.gone[row, at]:
-            note = f"no calls for {duration_text(FORGOTTEN_AFTER * MINUTE_US)}"
+            note, ended = f"no calls for {duration_text(FORGOTTEN_AFTER * MINUTE_US)}", Ended.GROUP_GONE
         elif not note and count == 0 and np.isnan(value) and not self.rule.anomaly:
-            note = f"no data for {duration_text(self.rule.window_us)}"
+            note, ended = f"no data for {duration_text(self.rule.window_us)}", Ended.NO_DATA
         found = None if np.isnan(value) else value
-        return Observation(self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note)
+        return Observation(
+            self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note, ended
+        )
 
 
 def least_count(rule: AlertRule, statistic: Statistic) -> int:

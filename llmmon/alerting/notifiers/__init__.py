@@ -41,7 +41,7 @@ NOTIFIERS: Final[dict[str, type[Notifier]]] = {
     "alertmanager": AlertmanagerNotifier,
     "command": CommandNotifier,
 }
-SHARED_KEYS: Final = ("type", "min_severity", "match")
+SHARED_KEYS: Final = ("type", "min_severity", "match", "max_age")
 
 
 def channel_of(name: str, table: Any) -> tuple[Channel | None, list[str]]:
@@ -67,6 +67,7 @@ def channel_of(name: str, table: Any) -> tuple[Channel | None, list[str]]:
         },
         min_severity=read.one_of("min_severity", {one.value: one for one in AlertSeverity}, "info"),
         match=read.named_texts("match"),
+        max_age_us=read.duration("max_age", notifier.MAX_AGE or "0s"),
     )
     if not read.faults:
         for key, text in notifier.faults(channel.settings).items():

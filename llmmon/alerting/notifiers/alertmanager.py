@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Self
 from llmmon.alerting.alert import Alert
 from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
 from llmmon.alerting.notifiers.document import as_json
-from llmmon.alerting.notifiers.wording import clamped, figure, since_us
+from llmmon.alerting.notifiers.wording import clamped, figure, sentence, since_us
 from llmmon.alerting.senders import Outgoing
 from llmmon.http_client import Request
 from llmmon.text.figures import plain
@@ -77,7 +77,7 @@ class AlertmanagerNotifier(Notifier):
             "labels": labels(alert),
             "annotations": {
                 "summary": _value(alert.title),
-                "description": clamped(plain(alert.description), 2_000),
+                "description": sentence(notification, 2_000),
                 "value": figure(alert.metric_name, alert.value),
                 "threshold": figure(alert.metric_name, alert.threshold),
             },

@@ -177,6 +177,7 @@ class Channel(msgspec.Struct, frozen=True):
 
     `settings` are checked; secrets in them stay `env:NAME` or `file:PATH` until something is sent. Alerts are routed
     here from `min_severity` on if they match `match` (globs of group fields, labels, rule, metric and severity).
+    What is over for longer than `max_age_us` before it could be sent is not sent any more (0: always sent).
     """
 
     name: str
@@ -184,6 +185,7 @@ class Channel(msgspec.Struct, frozen=True):
     settings: Mapping[str, Any] = msgspec.field(default_factory=dict)
     min_severity: AlertSeverity = AlertSeverity.INFO
     match: Mapping[str, str] = msgspec.field(default_factory=dict)
+    max_age_us: int = 0
 
     def __hash__(self) -> int:
         return hash((self.name, self.type))
@@ -196,6 +198,7 @@ class Notifier(ABC):
     GAP_S: ClassVar[float] = 0.0  # least time between two messages
     acknowledges: ClassVar[bool] = False  # whether the service is notified of acknowledged alerts
     resends: ClassVar[bool] = False  # whether a firing alert has to be sent in every run
+    MAX_AGE: ClassVar[str] = ""  # of what is over and was never sent, unless configured
     one_each: ClassVar[bool] = False  # whether every alert is its own message, instead of one message for a run
 
     @classmethod

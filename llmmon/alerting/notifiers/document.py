@@ -53,6 +53,10 @@ def _entry(notification: Notification) -> dict[str, Any]:
         "start": iso(since_us(alert)),
         "fired": iso(alert.fired_us),
         "end": iso(alert.resolved_us),
+        "ended": alert.ended or None,
+        "ended_reason": alert.ended_reason or None,
+        "acknowledged_by": alert.acknowledged_by or None,
+        "acknowledged_why": alert.acknowledged_why or None,
         "duration_s": None if lasted is None else lasted / 1_000_000,
     }
 

@@ -30,6 +30,7 @@ class PagerDutyNotifier(Notifier):
         "url": Setting("url", default=EVENTS_URL, secret=True),
     }
     acknowledges: ClassVar[bool] = True
+    MAX_AGE: ClassVar[str] = "15m"  # nobody is woken for what is over
     one_each: ClassVar[bool] = True
 
     def __init__(self, routing_key: str, *, url: str = EVENTS_URL) -> None:
@@ -57,6 +58,8 @@ class PagerDutyNotifier(Notifier):
         }
         if action is NotificationEvent.TRIGGER:
             event["payload"] = _payload(alert)
+        elif reason := alert.ended_reason or alert.acknowledged_why:  # ignored by PagerDuty, kept by others
+            event["payload"] = {**_payload(alert), "custom_details": {"reason": clamped(plain(reason), 1_000)}}
         return Request(url=self.url, body=as_json(event), headers={"content-type": "application/json"})
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from llmmon.alerting.alert import Alert
+from llmmon.alerting.alert import Alert, Ended
 from llmmon.alerting.notifiers.channel import Notification
 from llmmon.alerting.rules import SIGNS, number_text
 from llmmon.errors import UsageError
@@ -56,6 +57,7 @@ def facts(notification: Notification) -> list[tuple[str, str]]:
     if alert.threshold is not None:
         found.append(("Threshold", f"{SIGNS.get(alert.condition, '')} {figure(name, alert.threshold)}".strip()))
     found.append(("Severity", alert.severity.value))
+    found += [(clamped(plain(key), 60), clamped(plain(text), 200)) for key, text in alert.labels.items()]
     found.append(("Since", f"{local(since_us(alert), 'UTC')} UTC"))
     lasted = duration_us(alert)
     if notification.over:
@@ -72,12 +74,29 @@ def sentence(notification: Notification, most: int = 1500) -> str:
     if notification.repeated and not notification.over:
         return f"Still firing. {found}"
     if notification.status == "acknowledged":
-        return f"Acknowledged. {found}"
+        by = f" by {plain(alert.acknowledged_by)}" if alert.acknowledged_by else ""
+        why = f": {plain(alert.acknowledged_why)}" if alert.acknowledged_why else ""
+        return clamped(f"Acknowledged{by}{why}. {found}", most)
     if not notification.over:
         return found
     lasted = duration_us(alert)
     after = "" if lasted is None else f" after {duration_text(lasted // 1_000_000 * 1_000_000)}"
-    return f"{'Fired and is over' if notification.event == 'trigger' else 'Over'}{after}. {found}"
+    what = "Fired and is over" if notification.event == "trigger" else _ENDS.get(alert.ended, "Over")
+    return clamped(f"{what}{after}{_end_reason(notification)}. It was: {found}", most)
+
+
+_ENDS: Final = {Ended.RECOVERED.value: "Recovered", Ended.BY_HAND.value: "Resolved by hand"}
+
+
+def _end_reason(notification: Notification) -> str:
+    """Why it ended, where that is no recovery: `: no data for 5m`."""
+    alert = notification.alert
+    if alert.ended in {"", Ended.RECOVERED.value} or not alert.ended_reason:
+        return ""
+    reason = plain(alert.ended_reason)
+    if notification.event != "trigger" and alert.ended == Ended.BY_HAND.value:
+        reason = reason.removeprefix("resolved by hand").removeprefix(": ")
+    return f": {reason}, which is no recovery" if alert.ended == Ended.NO_DATA.value else f": {reason}" * bool(reason)
 
 
 def since_us(alert: Alert) -> int:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
 from llmmon.formats.dialects.bodies import body_row, object_in
+from llmmon.formats.mapping import value_at
+from llmmon.metrics.record import USAGE
 
 _METRICS: Final = "amazon-bedrock-invocationMetrics"
 
@@ -49,7 +51,10 @@ def _either(first: Object, second: Object, key: str) -> Any:
 
 def _whole(body: Object) -> Row:
     reply = body_row(body)
+    hour = value_at(body, ("usage", "cacheDetails", "[ttl=1h]", "inputTokens"))
     return {
+        **{slot: count for slot, count in reply.items() if slot in USAGE or slot == "cache_write_1h_tokens"},
+        **({} if hour is None else {"cache_write_1h_tokens": hour}),
         "latency:ms": object_in(body, "metrics").get("latencyMs"),
         "finish_reason": body.get("stopReason") or reply.get("finish_reason"),
         "output": object_in(object_in(body, "output"), "message").get("content") or reply.get("output"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Object, Row, marks
+from llmmon.formats.dialect import Dialect, Object, Row, bind, marks
 from llmmon.formats.dialects.bodies import object_in
 from llmmon.formats.mapping import CALL_COPY, CALL_KEY, value_at
 from llmmon.formats.values import name
@@ -110,4 +110,27 @@ CODEX: Final = Dialect(
     splittable=False,
     repeats=True,
     lacks="no latency of single calls; times are when the answer was there",
+)
+# what `codex exec --json` prints: the usage of a whole turn
+CODEX_EXEC: Final = Dialect(
+    name="codex_exec",
+    title="Codex's printed events",
+    marks=marks(
+        "type=turn.completed usage",
+        "type=turn.started",
+        "type=thread.started thread_id",
+        "type=turn.failed error",
+        "type=item.started|item.updated|item.completed item",
+    ),
+    only=marks("type=turn.completed|turn.failed")[0],
+    bindings=bind(
+        prompt_tokens="usage.input_tokens",
+        cached_tokens="usage.cached_input_tokens",
+        cache_write_tokens="usage.cache_write_input_tokens",
+        completion_tokens="usage.output_tokens",
+        reasoning_tokens="usage.reasoning_output_tokens",
+        error="error",
+        provider="type:*=openai",
+    ),
+    lacks="no time, no model; a row is a whole turn",
 )

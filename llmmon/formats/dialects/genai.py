@@ -48,7 +48,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
         "llm.token_count.completion_details.reasoning",
     ),
     "ttft:s": ("gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token"),
-    "cost:usd": ("llm.cost.total", "gen_ai.usage.cost"),
+    "ttft:ms": ("ai.response.msToFirstChunk",),
+    "cost:usd": ("llm.cost.total", "gen_ai.usage.cost", "operation.cost"),
     "cost_input:usd": ("llm.cost.prompt",),
     "cost_output:usd": ("llm.cost.completion",),
     "service_tier": ("gen_ai.openai.response.service_tier", "openai.response.service_tier"),
@@ -65,8 +66,20 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "request_id": ("gen_ai.response.id",),
     "error_type": ("error.type", "exception.type"),
     "error_message": ("exception.message",),
-    "prompt:json": ("gen_ai.input.messages", "gen_ai.prompt", "input.value", "traceloop.entity.input"),
-    "output:json": ("gen_ai.output.messages", "gen_ai.completion", "output.value", "traceloop.entity.output"),
+    "prompt:json": (
+        "gen_ai.input.messages",
+        "gen_ai.prompt",
+        "input.value",
+        "traceloop.entity.input",
+        "ai.prompt.messages",
+    ),
+    "output:json": (
+        "gen_ai.output.messages",
+        "gen_ai.completion",
+        "output.value",
+        "traceloop.entity.output",
+        "ai.response.text",
+    ),
 }
 
 

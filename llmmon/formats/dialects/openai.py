@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmmon.formats.dialect import Dialect, Object, bind, marks
+from llmmon.formats.dialect import Dialect, Object, below, bind, marks
 
 _COMMON: Final = bind(
     request_id="id",
@@ -53,7 +53,7 @@ OPENAI_CHAT: Final = Dialect(
     name="openai_chat",
     title="OpenAI chat completions",
     marks=marks("object=chat.completion"),
-    bindings=(*_COMMON, *bind(output="choices.0.message.content")),
+    bindings=(*_COMMON, *bind(output=("choices.0.message.content", "choices.0.message.refusal"))),
     lacks=_LACKS,
 )
 OPENAI_COMPLETION: Final = Dialect(
@@ -67,7 +67,7 @@ OPENAI_CHUNK: Final = Dialect(
     name="openai_chunk",
     title="OpenAI chat completion chunks",
     marks=marks("object=chat.completion.chunk"),
-    bindings=_COMMON,
+    bindings=(*_COMMON, *bind(output="choices.0.delta.content:filled")),
     repeats=True,
     lacks="a call is many lines; tokens only where the stream was asked to include usage, no latency",
 )
@@ -127,6 +127,22 @@ OPENAI_RESPONSE: Final = Dialect(
         session="conversation.id",
         output="output",
     ),
+    lacks="latency only to the second, and only where completed_at is there",
+    nests=True,  # a reply in the background is asked for until it is there
+)
+
+
+# the last event of a stream holds the whole reply
+OPENAI_EVENT: Final = Dialect(
+    name="openai_event",
+    title="OpenAI responses as events",
+    marks=marks(
+        "type sequence_number",
+        "response type=response.created|response.in_progress|response.completed|response.incomplete|response.failed",
+    ),
+    only=marks("type=response.completed|response.incomplete|response.failed response/id")[0],
+    bindings=below("response", OPENAI_RESPONSE.bindings),
+    nests=True,
     lacks="latency only to the second, and only where completed_at is there",
 )
 

@@ -20,24 +20,24 @@ def _open() -> Feed:
 
 
 def _spans(found: Object) -> Iterator[Span]:
-    for resource in _objects(found.get("resourceSpans")):
+    for resource in objects_of(found.get("resourceSpans")):
         about = resource.get("resource")
-        shared = _attributes(about.get("attributes")) if isinstance(about, dict) else {}
-        for scope in _objects(resource.get("scopeSpans") or resource.get("instrumentationLibrarySpans")):
-            for span in _objects(scope.get("spans")):
-                attributes = _attributes(span.get("attributes"))
+        shared = attributes_of(about.get("attributes")) if isinstance(about, dict) else {}
+        for scope in objects_of(resource.get("scopeSpans") or resource.get("instrumentationLibrarySpans")):
+            for span in objects_of(scope.get("spans")):
+                attributes = attributes_of(span.get("attributes"))
                 row = _row(span, attributes, shared) if is_call(attributes) else None
                 yield span.get("spanId"), span.get("parentSpanId"), row
 
 
 def _row(span: Object, attributes: dict[str, Any], shared: dict[str, Any]) -> Row:
     row = call_of(attributes)
-    row["start:ns"] = _whole(span.get("startTimeUnixNano"))
-    row["end:ns"] = _whole(span.get("endTimeUnixNano"))
+    row["start:ns"] = whole(span.get("startTimeUnixNano"))
+    row["end:ns"] = whole(span.get("endTimeUnixNano"))
     row["trace"] = span.get("traceId")
     row["request_id@9"] = span.get("spanId")
-    for event in _objects(span.get("events")):
-        add_event(row, event.get("name"), _whole(event.get("timeUnixNano")), _attributes(event.get("attributes")))
+    for event in objects_of(span.get("events")):
+        add_event(row, event.get("name"), whole(event.get("timeUnixNano")), attributes_of(event.get("attributes")))
     status = span.get("status")
     code, message = (status.get("code"), status.get("message")) if isinstance(status, dict) else (None, None)
     settle(row, failed=isinstance(code, (int, str)) and code in _FAILED, message=message)
@@ -45,11 +45,12 @@ def _row(span: Object, attributes: dict[str, Any], shared: dict[str, Any]) -> Ro
     return row
 
 
-def _objects(found: Any) -> list[Object]:
+def objects_of(found: Any) -> list[Object]:
+    """The objects in a list, none where it is no list."""
     return [each for each in found if type(each) is dict] if type(found) is list else []
 
 
-def _whole(nanoseconds: Any) -> Any:
+def whole(nanoseconds: Any) -> Any:
     """Nanoseconds come as texts, so that no parser rounds them."""
     return (
         int(nanoseconds)
@@ -58,7 +59,8 @@ def _whole(nanoseconds: Any) -> Any:
     )
 
 
-def _attributes(listed: Any, depth: int = 4) -> dict[str, Any]:
+def attributes_of(listed: Any, depth: int = 4) -> dict[str, Any]:
+    """Attributes by name; the list of them is used up."""
     found: dict[str, Any] = {}
     for item in listed if type(listed) is list else ():
         try:
@@ -76,8 +78,8 @@ def _nested(kind: str, value: Any, depth: int) -> Any:
     if not isinstance(value, dict) or not depth:
         return None
     if kind == "kvlistValue":
-        return _attributes(value.get("values"), depth - 1)
-    values = _objects(value.get("values"))
+        return attributes_of(value.get("values"), depth - 1)
+    values = objects_of(value.get("values"))
     return [
         plain if kind in _PLAIN else _nested(kind, plain, depth - 1) for each in values for kind, plain in each.items()
     ]
@@ -89,11 +91,4 @@ OTLP: Final = Dialect(
     marks=marks("resourceSpans"),
     open=_open,
     nests=True,
-)
-OTLP_OTHER: Final = Dialect(
-    name="otlp_other",
-    title="OpenTelemetry logs or metrics (OTLP/JSON)",
-    marks=marks("resourceLogs", "resourceMetrics"),
-    open=lambda: lambda _: [],
-    lacks="no spans, so no calls: export traces",
 )

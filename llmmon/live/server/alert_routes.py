@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from llmmon.alerting.actions import FaultyRuleError, acknowledge, add_rule, added_rules, all_rules, drop_rule, resolve
 from llmmon.alerting.alert import Alert, State
 from llmmon.alerting.rules import AlertRule
-from llmmon.alerting.state import BusyError, StateFile, sole_evaluator
+from llmmon.alerting.state import BusyError, StateFile
 from llmmon.errors import UsageError
 from llmmon.live.server.replies import (
     POSTED,
@@ -128,8 +128,7 @@ def _refusing(status: int, work: Callable[[], None]) -> None:
 async def _move(service: Service, move: Callable[..., Any], alert_id: str) -> None:
     def moved(state: StateFile) -> None:
         channels, environment = service.plan.check.channels, service.plan.environment
-        with sole_evaluator(service.plan.state):  # an evaluation would send the same messages
-            _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment))
+        _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment))
 
     await _with_state(service, moved)
 

@@ -32,7 +32,8 @@ def nagios_line(report: CheckReport, failures: set[int]) -> str:
     more = f" and {len(firing) - _MOST_NAMED} more" if len(firing) > _MOST_NAMED else ""
     what = f"{len(firing)} firing: {named}{more}" if firing else "nothing fires"
     if failures - {0}:
-        failed = "; ".join(f"{path}: {why}" for path, why in report.source.failed) or "a notification is not delivered"
+        failed = "; ".join(f"{path}: {why}" for path, why in report.source.failed) or report.fault
+        failed = failed or "a notification is not delivered"
         what = f"{failed}; {what}"
     pending = sum(alert.state is State.PENDING for alert in report.alerts)
     queued = sum(row.status == "queued" for row in report.notifications)
@@ -132,9 +133,13 @@ def alert_row(alert: Alert) -> dict[str, Any]:
         "since": iso(alert.since_us),
         "timestamp": alert.timestamp.isoformat().replace("+00:00", "Z"),
         "acknowledged": alert.acknowledged,
+        "acknowledged_by": alert.acknowledged_by,
+        "acknowledged_why": alert.acknowledged_why,
         "silenced": alert.silenced,
         "fired": iso(alert.fired_us),
         "resolved": iso(alert.resolved_us),
+        "ended": alert.ended,
+        "ended_reason": alert.ended_reason,
         "peak": alert.peak,
         "episode": alert.episode,
         "labels": dict(alert.labels),

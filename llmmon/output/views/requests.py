@@ -102,6 +102,10 @@ def _data(file: FileInspection) -> dict[str, Any]:
         "rejected": file.rejected,
         "missing": [dict(row) for row in file.missing],
         "notes": list(file.notes),
+        "shapes": [
+            {"dialect": one.dialect, "keys": list(one.keys), "lines": one.lines, "calls": one.calls}
+            for one in file.shapes
+        ],
         "config": file.config or None,
     }
 
@@ -131,6 +135,9 @@ def _common_folder(paths: list[str]) -> str:
     return f"{shared}/" if shared else ""
 
 
+_MOST_SHAPES: Final = 12
+
+
 def _details(file: FileInspection) -> list[Table]:
     columns = (
         Column("field", right=False),
@@ -143,6 +150,10 @@ def _details(file: FileInspection) -> list[Table]:
     coverage = tuple((field, percent(share)) for field, share in file.coverage.items())
     if coverage:
         tables.append(Table("coverage", (Column("field", right=False), Column("calls with it")), coverage))
+    if len(file.shapes) > 1:
+        of_shapes = (Column("keys", right=False), Column("lines"), Column("calls"))
+        shown = tuple((", ".join(one.keys), f"{one.lines:,}", f"{one.calls:,}") for one in file.shapes[:_MOST_SHAPES])
+        tables.append(Table("shapes of the first lines", of_shapes, shown))
     missing = tuple((row["field"], row["unlocks"]) for row in file.missing)
     if missing:
         heads = (Column("field", right=False), Column("would unlock", right=False))

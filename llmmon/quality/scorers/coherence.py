@@ -22,6 +22,8 @@ _MIN_CHARS: Final = 40
 # A loop that has just begun shows in its last signs coming again and again shortly before.
 _NEAR_END: Final = 400
 _ENDING: Final = 12
+_SENTENCE: Final = 15  # characters, from which one that comes back is no coincidence
+_OVER_AND_OVER: Final = 15
 _RULERS: Final = frozenset(" \t\n-=_*#.~+|")
 
 WORD: Final = re.compile(r"\S+")
@@ -128,14 +130,20 @@ def longest_run(values: Sequence[Hashable]) -> tuple[int, float, int]:
 
 
 def _said_again(text: str) -> float:
-    """How much of the text is one sentence or line repeated, numbers aside."""
+    """How surely one sentence or line, or a few in turn, come again and again, numbers aside.
+
+    Only repetition without anything new between counts: a chorus comes back after another verse.
+    """
     parts = [NOT_LETTERS.sub(" ", part).strip() for part in LINE_END.split(text.lower())]
-    counts = Counter(part for part in parts if len(part) > 15)
-    if not counts:
+    long = [part for part in parts if len(part) > _SENTENCE]
+    if len(long) < 4:
         return 0.0
-    total = sum(counts.values())
-    most = counts.most_common(1)[0][1]
-    again = 1.0 - len(counts) / total
-    if most < 4:
-        return 0.3 * again
-    return min(1.0, 0.1 * (most - 3) + 0.75 * again)
+    counts = Counter(long)
+    again, most = 1.0 - len(counts) / len(long), counts.most_common(1)[0][1]
+    period, copies, run = longest_run(long)
+    if run < 4:  # the last one may be cut
+        period, copies, run = longest_run(long[:-1])
+    if copies >= 3 and run >= 4:
+        share = sum(map(len, long[-run:])) / max(1, sum(map(len, long)))
+        return min(1.0, 0.3 + 0.08 * (copies - 2) + 0.6 * share - 0.02 * period)
+    return 0.8 if most >= _OVER_AND_OVER and again > 0.7 else 0.3 * again

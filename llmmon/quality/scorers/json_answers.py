@@ -21,9 +21,15 @@ ASKED: Final = re.compile(
     r"|document)\b"
     r"|```json"
 )
+# A program that deals with JSON is asked for, not JSON.
+PROGRAM: Final = re.compile(
+    r"(?i)\b(?:write|create|make|build|implement|develop|show|give)\b[^.\n]{0,40}"
+    r"\b(?:script|program|function|code|class|method|app|application|module|endpoint|server|api|parser|query|regex|schema)\b"
+)
 ABOUT: Final = re.compile(
     r"(?i)\b(?:what is|explain|parse|parsing|read|convert|load|from|difference)\b[^.\n]{0,30}\bjson\b"
 )
+ONLY: Final = re.compile(r"(?i)\b(?:respond|reply|answer|return|output|response)\b[^.\n]{0,40}\bjson\b|```json")
 SKELETON: Final = re.compile(r"```json[ \t]{0,4}\n(.{2,4000}?)```", re.DOTALL)
 SKELETON_KEY: Final = re.compile(r'"([^"\n\\]{1,60})"\s{0,3}:')
 FENCE: Final = re.compile(r"```[ \t]{0,4}[\w+-]{0,12}[ \t]{0,4}\r?\n")
@@ -55,6 +61,8 @@ def asks_for_json(prompt: str) -> bool:
     """Whether the prompt asks for an answer in JSON, rather than about JSON."""
     ends = prompt if len(prompt) < 8_000 else f"{prompt[:4_000]}\n{prompt[-4_000:]}"
     if "json" not in ends.lower() or not ASKED.search(ends):
+        return False
+    if PROGRAM.search(ends) and not ONLY.search(ends):
         return False
     return "```json" in ends or not ABOUT.search(ends) or re.search(r"(?i)\bjson (?:format|object)\b", ends) is not None
 

@@ -26,7 +26,14 @@ PHONE: Final = re.compile(
 DATE: Final = re.compile(
     r"(?:19|20)\d\d[-. ]\d{1,2}|\d{4} ?- ?\d{4}\Z|\d{1,2}[-. ]\d{1,2}[-. ](?:19|20)\d\d\Z|\d{5}-\d{4}\Z"
 )
-SPOKEN: Final = re.compile(r"(?i)\b(?:phone|call|tel|fax|mobile|contact|number|cell|whatsapp|text|reach|ring|dial)")
+SPOKEN: Final = re.compile(
+    r"(?i)\b(?:phone|call|tel|fax|mobile|contact|number|cell|whatsapp|text|reach|ring|dial)(?:s|ed|ing)?\b"
+)
+NOT_CALLED: Final = re.compile(
+    r"(?i)(?:isbn|issn|doi|order|invoice|version|=|\bid|part)\W{0,3}(?:no\.?|number)?\W{0,6}\Z"
+)
+DOTTED: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_NEAR: Final = 40  # characters before a number in which it is called a phone's
 CARD_WORDS: Final = re.compile(r"(?i)card|credit|payment|visa|master")
 INVENTED: Final = re.compile(
     r"(?i)@(?:[\w-]{1,40}\.){0,3}(?:example|domain|email|company|yourdomain|yourcompany|test|sample|acme)\.|@example\b"
@@ -67,7 +74,7 @@ def _numbers(text: str) -> Iterator[Finding]:
         yield Finding(_ip(match.group()), (match.span(),), "ip")
     for match in PHONE.finditer(text):
         if not any(start < match.end() and match.start() < end for start, end in taken):
-            value = phone_strength(match.group(), text)
+            value = phone_strength(match.group(), text[max(0, match.start() - _NEAR) : match.start()], text)
             if value > 0:
                 yield Finding(value, (match.span(),), "phone")
 
@@ -125,16 +132,21 @@ def _ip(value: str) -> float:
     return 0.2 if private or documented or version else 0.7
 
 
-def phone_strength(value: str, text: str) -> float:
-    """From 0.6 for a number that is written as a phone's or called one nearby; 0 for dates, years and plain sums."""
+def phone_strength(value: str, before: str, text: str) -> float:
+    """From 0.6 for a number that is written as a phone's or called one; 0 for dates, years, books and plain sums.
+
+    `before` is what stands before it. A number that is only long needs to be called a phone's in `text`.
+    """
     digits = re.sub(r"\D", "", value)
-    if not 7 <= len(digits) <= 15 or DATE.match(value):
+    if not 7 <= len(digits) <= 15 or DATE.match(value) or NOT_CALLED.search(before) or DOTTED.fullmatch(value):
         return 0.0
     if INVENTED_NUMBER.search(value):
         return 0.3
     if value.startswith("+"):
         return 0.9
-    spoken = SPOKEN.search(text) is not None
-    if "(" in value or spoken:
+    near = SPOKEN.search(before) is not None
+    if near or "(" in value:
         return 0.8
-    return 0.6 if len(digits) in (10, 11) or re.fullmatch(r"\d{3}[ .-]\d{4}", value) else 0.3
+    if SPOKEN.search(text) is not None and "." not in value:
+        return 0.7
+    return 0.6 if (len(digits) in (10, 11) and not value.isdigit()) or re.fullmatch(r"\d{3}[ -]\d{4}", value) else 0.3

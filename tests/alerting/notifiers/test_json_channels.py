@@ -50,6 +50,10 @@ def test_the_webhook_gets_every_alert_with_all_that_is_known() -> None:
         "start": "2026-08-29T10:40:00Z",
         "fired": "2026-08-29T10:40:00Z",
         "end": None,
+        "ended": None,
+        "ended_reason": None,
+        "acknowledged_by": None,
+        "acknowledged_why": None,
         "duration_s": None,
     } == found["alerts"][0]
     assert ("resolve", "resolved", 750.3) == tuple(found["alerts"][1][k] for k in ("event", "status", "duration_s"))
