@@ -71,7 +71,7 @@ def comparisons(folder: Path, megabytes: int) -> Iterator[Comparison]:
     yield Comparison("1,000 lines, JSON, beside all it imports", as_json, libraries, None, truth)
     log = GrowingLog(folder / f"check-{megabytes}", megabytes)
     check = Side("llmmon", log.command, before=log.grow, folder=log.folder)
-    yield Comparison(f"`check` of 1 MB more of {megabytes:,}", check, importing("numpy"), 2.0)
+    yield Comparison(f"`check` of 1 MB more of {megabytes:,} MB", check, importing("numpy"), 2.0)
 
 
 def main() -> None:
