@@ -1,16 +1,20 @@
 """`llmmon`, also as `python -m llmmon`."""
 
 import atexit
+import gc
 import os
 import signal
 import sys
 import threading
+
+_GARBAGE_AFTER = 100_000  # new objects; the usual 700 would look through all that is being loaded again and again
 
 
 def main() -> None:
     """Load and run the command line; while it loads, Ctrl-C ends the process as it does any other."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.set_threshold(_GARBAGE_AFTER)
     from llmmon.cli import main as run
 
     try:

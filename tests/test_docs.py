@@ -174,8 +174,14 @@ def test_every_page_of_docs_can_be_reached_from_the_index() -> None:
     assert set(DOCS.rglob("*.md")) <= reached
 
 
+def _file_of(module: str) -> str:
+    """Where a module that is run with `-m` is; a package is run by its `__main__`."""
+    path = module.replace(".", "/")
+    return f"{path}/__main__.py" if (ROOT / path).is_dir() else f"{path}.py"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_file_of_the_project_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    names = {*_PLACE.findall(text), *(name.replace(".", "/") + ".py" for name in _MODULE.findall(text))}
+    names = {*_PLACE.findall(text), *(_file_of(name) for name in _MODULE.findall(text))}
     assert [name for name in sorted(names) if "NAME" not in name and not any(ROOT.glob(name))] == []
