@@ -133,7 +133,7 @@ def _causes(report: CostReport) -> Table:
     rows = [
         (row.cause.value, count(row.calls), money_text(row.difference_usd), row.explanation) for row in report.causes
     ]
-    heads = ("likely cause", "calls", "overcharged", "explanation")
+    heads = ("likely cause", "calls", "difference", "explanation")
     return _table("logged and recalculated cost disagree", heads, rows, frozenset({0, 3}))
 
 
