@@ -57,6 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)  # of every alert
     prices: Mapping[str, Any] = msgspec.field(default_factory=dict)
     score_thresholds: Mapping[str, float] = msgspec.field(default_factory=dict)
+    score_assumed_rate: float = 0.01  # of answers with any one defect
     channels: tuple[Channel, ...] = ()
     serve: Serve = Serve()
     rules: tuple[AlertRule, ...] = ()
@@ -196,6 +197,7 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
         labels=read.named_texts("labels"),
         prices=read.table("prices").items,
         score_thresholds=_thresholds(read.table("score")),
+        score_assumed_rate=read.table("score").number("assumed_rate", 0.01),
         channels=_channels(read.table("notify"), folder),
         serve=_serve(read.table("serve"), folder),
         rules=_rules(read),
@@ -240,7 +242,7 @@ def _dialect(read: TomlTable) -> str | None:
 
 
 def _thresholds(score: TomlTable) -> dict[str, float]:
-    score.only({"thresholds"})
+    score.only({"thresholds", "assumed_rate"})
     thresholds = score.table("thresholds")
     return {name: thresholds.number(name) for name in thresholds.items}
 

@@ -75,7 +75,7 @@ def _write(overview: "Overview", output: "Output") -> None:
 def _thresholds(config: "Config") -> "Mapping[str, float]":
     from llmmon.quality.scoring import checked_thresholds
 
-    return checked_thresholds(config.score_thresholds, config.path)
+    return checked_thresholds(config.score_thresholds, config.path, config.score_assumed_rate)
 
 
 def _state(config: "Config", chosen: Path | None) -> Path | None:

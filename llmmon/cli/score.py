@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmmon.cli.options import with_logs
+from llmmon.cli.options import fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -18,8 +18,17 @@ Overall = Annotated[str, typer.Option(help="How the overall score is made: defec
 Limit = Annotated[int, typer.Option(help="Worst answers shown; 0 shows all that have a flag.", min=0)]
 ShowText = Annotated[bool, typer.Option("--show-text", help="Show the worst ones' prompts and outputs.")]
 FailOn = Annotated[
-    list[str] | None, typer.Option(help="Exit 1 if this holds: 'overall_avg<0.8', flag=secret.", metavar="COND")
+    list[str] | None,
+    typer.Option(help="Exit 1 if this holds: 'overall_avg<0.8', 'refusal_rate>0.02', flag=secret.", metavar="COND"),
 ]
+Grouped = Annotated[
+    list[str] | None, typer.Option(help="Rates of flags by this field or tag.X; repeatable.", metavar="FIELD")
+]
+Every = Annotated[str | None, typer.Option(help="Rates of flags by time: 1h, 1d, 1w.", metavar="WIDTH")]
+Show = Annotated[
+    str | None, typer.Option(help="Show one answer: every sign, its strength and place.", metavar="ID|FILE:LINE")
+]
+Share = Annotated[str, typer.Option("--sample", help="Score only about this share of the answers.", metavar="PERCENT")]
 Asked = Annotated[
     bool, typer.Option("--judge", help="Also ask a model: SENDS texts, with secrets taken out, to --judge-url.")
 ]
@@ -48,6 +57,10 @@ def score(
     overall: Overall = "defects",
     limit: Limit = 10,
     show_text: ShowText = False,
+    by: Grouped = None,
+    every: Every = None,
+    show: Show = None,
+    sample: Share = "100%",
     fail_on: FailOn = None,
     judge: Asked = False,
     judge_url: Url = None,
@@ -64,21 +77,32 @@ def score(
     """
     from llmmon.errors import EXIT_DELIVERY
     from llmmon.metrics.filters import any_met
-    from llmmon.output.views.scores import view_scores
-    from llmmon.quality.scoring import check_flags, checked_thresholds, score_calls
+    from llmmon.output.views.scores import view_answer, view_scores
+    from llmmon.quality.scoring import Asked, check_flags, checked_thresholds, score_calls, share_of
+    from llmmon.text.times import width_us
 
     check_flags(fail_on or ())
     limits = (judge_sample, judge_max_calls, judge_max_usd, judge_concurrency)
-    asked = _judging(query, judge_url, judge_model, judge_criteria, limits) if judge else None
+    thresholds = checked_thresholds(config.score_thresholds, config.path, config.score_assumed_rate)
     report, found = score_calls(
         query,
-        thresholds=checked_thresholds(config.score_thresholds, config.path),
-        overall=overall,
-        limit=limit,
-        show_text=show_text,
-        judging=asked,
+        thresholds=thresholds,
+        asked=Asked(
+            overall=overall,
+            limit=limit,
+            show_text=show_text,
+            only=show,
+            by=fields_of(by),
+            every_us=width_us(every) if every else 0,
+            share=share_of(sample),
+            assumed=config.score_assumed_rate,
+        ),
+        judging=_judging(query, judge_url, judge_model, judge_criteria, limits) if judge else None,
     )
+    if show:
+        return output.finish("score", view_answer(report, show, thresholds), found.source, {found.exit_code})
     figures = {**report.summary, "judge_overall_avg": (report.judge or {}).get("overall_avg")}
+    figures |= {f"{name}_rate": rate.rate for name, rate in report.rates.items()}
     failed = any_met(fail_on or (), {**figures, "flag": {name for name, count in report.flags.items() if count}}, {})
     silent = report.judge is not None and report.judge["failed"] > 0 and not report.judge["scored"]
     codes = {found.exit_code, EXIT_DELIVERY} if silent else {found.exit_code}

@@ -44,7 +44,7 @@ def summarize(
     if score:
         from llmmon.quality.scoring import checked_thresholds, with_quality
 
-        query = with_quality(query, checked_thresholds(config.score_thresholds, config.path))
+        query = with_quality(query, checked_thresholds(config.score_thresholds, config.path, config.score_assumed_rate))
     report, found = run(
         query, by=fields, every_us=every_us, series_by=fields if by and every else (), sort=sort, limit=limit
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, overload
+from typing import Any, Final, Protocol, TypeVar, overload
 
 import msgspec
 import numpy as np
 
-from llmmon.metrics.columns import MISSING_TIME, BoolArray, Columns, FloatArray, IntArray, concat
+from llmmon.metrics.columns import MISSING_TIME, FloatArray
+from llmmon.metrics.grouping import Grouping
+from llmmon.quality.rates import ASSUMED_RATE, FlagRate, GroupRates, flag_rates, grouped, wilson
+from llmmon.quality.scored import Scored
 from llmmon.quality.scorers.flags import DIMENSIONS, FLAGS
 from llmmon.quality.scores import QualityColumns
 from llmmon.text.times import iso
@@ -16,59 +19,8 @@ from llmmon.text.times import iso
 _AT_ONCE: Final = 1024
 _DECIMALS: Final = 6
 
+T = TypeVar("T")
 Place = Callable[[int], tuple[str, int | None]]
-
-
-class Scored(msgspec.Struct, frozen=True, eq=False):
-    """Calls without their texts, which of them had output text (shape (size,)), and their quality."""
-
-    calls: Columns
-    has_text: BoolArray
-    quality: QualityColumns
-
-    def take(self, rows: IntArray) -> Scored:
-        """The calls at these indices, in this order."""
-        return Scored(self.calls.take(rows), self.has_text[rows], _picked(self.quality, rows))
-
-    def in_log_order(self) -> Scored:
-        """The calls in the order of the log, whichever worker scored them."""
-        positions = self.calls.positions
-        return self if positions is None else self.take(np.argsort(positions, kind="stable"))
-
-
-def join(blocks: Sequence[Scored]) -> Scored:
-    """All calls of at least one block, block after block."""
-    first = blocks[0]
-    return Scored(
-        concat([block.calls for block in blocks]),
-        np.concatenate([block.has_text for block in blocks]),
-        QualityColumns(
-            overall=np.concatenate([block.quality.overall for block in blocks]),
-            confidence=np.concatenate([block.quality.confidence for block in blocks]),
-            dimensions={name: _joined(blocks, "dimensions", name) for name in first.quality.dimensions},
-            signals={name: _joined(blocks, "signals", name) for name in first.quality.signals},
-            flags=[flags for block in blocks for flags in block.quality.flags],
-            evidence=[places for block in blocks for places in block.quality.evidence],
-            details=[words for block in blocks for words in block.quality.details],
-        ),
-    )
-
-
-def _joined(blocks: Sequence[Scored], kind: str, name: str) -> FloatArray:
-    return np.concatenate([getattr(block.quality, kind)[name] for block in blocks])
-
-
-def _picked(quality: QualityColumns, rows: IntArray) -> QualityColumns:
-    index = rows.tolist()
-    return QualityColumns(
-        overall=quality.overall[rows],
-        confidence=quality.confidence[rows],
-        dimensions={name: column[rows] for name, column in quality.dimensions.items()},
-        signals={name: column[rows] for name, column in quality.signals.items()},
-        flags=[quality.flags[i] for i in index],
-        evidence=[quality.evidence[i] for i in index],
-        details=[quality.details[i] for i in index],
-    )
 
 
 class ScoredRows(Sequence[Mapping[str, Any]]):
@@ -195,22 +147,35 @@ def _ranks(values: FloatArray) -> FloatArray:
 _TREND_ROWS: Final = 100
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """The texts of one answer (their beginnings), and by flag what stands around the places it was raised for."""
+
+    prompt: str | None
+    output: str
+    quotes: Mapping[str, str] = {}
+
+
 class WorstRow(msgspec.Struct, frozen=True):
-    """A row as it is shown, with its texts where they were asked for (their beginnings)."""
+    """A row as it is shown, with its texts where they were asked for."""
 
     row: Mapping[str, Any]
-    prompt: str | None = None
-    output: str | None = None
+    shown: Shown | None = None
 
 
 class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`llmmon score`: the summary's figures by name, rows by flag, recent figures, all rows, the worst ones."""
+    """`llmmon score`: the summary's figures by name, rows by flag, recent figures, all rows, the worst ones.
+
+    `texts` holds those that were kept, by the number of the row from 1.
+    """
 
     summary: Mapping[str, float | int | None]
     flags: Mapping[str, int]
     trend: Mapping[str, float | int | None]
     rows: ScoredRows
     worst: tuple[WorstRow, ...]
+    rates: Mapping[str, FlagRate]
+    texts: Mapping[int, Shown] = {}
+    groups: tuple[GroupRates, ...] = ()
     more_worst: int = 0
     judge: Mapping[str, Any] | None = None
 
@@ -227,8 +192,10 @@ def report_of(
     scored: Scored,
     place: Place,
     limit: int,
-    texts: Mapping[int, tuple[str | None, str]],
+    texts: Mapping[int, Shown],
     judged: Verdicts | None = None,
+    grouping: Grouping | None = None,
+    assumed: float = ASSUMED_RATE,
 ) -> ScoreReport:
     """The report on calls in the order of the log, with the `limit` worst (0: all flagged) and their texts."""
     verdicts = None if judged is None else _by_row(scored, judged.verdicts)
@@ -237,15 +204,18 @@ def report_of(
     return ScoreReport(
         summary=_summary(scored),
         flags={name: sum(name in flags for flags in scored.quality.flags) for name in FLAGS},
+        rates=flag_rates(scored, np.arange(scored.calls.size), assumed),
+        groups=() if grouping is None else tuple(grouped(scored, grouping, assumed)),
         trend=_trend(scored),
         rows=rows,
         worst=tuple(_worst_row(scored, rows, number, texts) for number in order[: limit or None]),
+        texts={number + 1: text for number, text in _by_row(scored, texts).items()},
         more_worst=max(0, len(order) - limit) if limit else 0,
         judge=None if judged is None or verdicts is None else _judge_figures(scored, verdicts, judged.taken()),
     )
 
 
-def _by_row(scored: Scored, verdicts: Mapping[int, Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+def _by_row(scored: Scored, verdicts: Mapping[int, T]) -> dict[int, T]:
     positions = scored.calls.positions
     places = np.arange(scored.calls.size) if positions is None else positions
     return dict(zip(np.searchsorted(places, list(verdicts)).tolist(), verdicts.values(), strict=True))
@@ -255,7 +225,27 @@ def _judge_figures(
     scored: Scored, verdicts: Mapping[int, Mapping[str, Any]], taken: Mapping[str, Any]
 ) -> dict[str, Any]:
     rows = sorted(verdicts)
-    return verdict_figures([verdicts[row] for row in rows], scored.quality.overall[rows]) | dict(taken)
+    figures = verdict_figures([verdicts[row] for row in rows], scored.quality.overall[rows])
+    return figures | {"flags": _judged_flags(scored, verdicts)} | dict(taken)
+
+
+def _judged_flags(scored: Scored, verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of the judged answers with each flag, how many the judge finds bad (below 0.5): the precision of the flag."""
+    found = {}
+    for name in FLAGS:
+        rows = [row for row, verdict in verdicts.items() if name in scored.quality.flags[row]]
+        known = [verdicts[row]["overall"] for row in rows if verdicts[row]["status"] == "scored"]
+        if known:
+            right = sum(value < _GOOD for value in known)
+            low, high = wilson(right, len(known))
+            found[name] = {
+                "judged": len(known),
+                "right": right,
+                "precision": right / len(known),
+                "low": low,
+                "high": high,
+            }
+    return found
 
 
 def _worst_first(scored: Scored) -> list[int]:
@@ -265,10 +255,10 @@ def _worst_first(scored: Scored) -> list[int]:
     return sorted(flagged, key=lambda i: (overall[i], i))
 
 
-def _worst_row(scored: Scored, rows: ScoredRows, number: int, texts: Mapping[int, tuple[str | None, str]]) -> WorstRow:
+def _worst_row(scored: Scored, rows: ScoredRows, number: int, texts: Mapping[int, Shown]) -> WorstRow:
     positions = scored.calls.positions
     at = number if positions is None else int(positions[number])
-    return WorstRow(rows[number], *texts.get(at, (None, None)))
+    return WorstRow(rows[number], texts.get(at))
 
 
 def _summary(scored: Scored) -> dict[str, float | int | None]:

@@ -18,12 +18,15 @@ from llmmon.ingest.report import SourceReport
 from llmmon.ingest.reread import comes_once, rereadable
 from llmmon.ingest.scan import place
 from llmmon.metrics.columns import EMPTY, MISSING_TIME, Columns, Names
+from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import NANO_DOLLARS, SCORE_UNITS
-from llmmon.quality.judge import Sample, SampleFold, smallest
+from llmmon.quality.judge import Sample, SampleFold, rank_of, smallest
 from llmmon.quality.judge_client import Judge, Judged, VerdictCache, judge_all
-from llmmon.quality.report import Scored, ScoreReport, join, report_of
+from llmmon.quality.rates import ASSUMED_RATE
+from llmmon.quality.report import ScoreReport, Shown, report_of
+from llmmon.quality.scored import Scored, join
 from llmmon.quality.scorers.corpus import Corpus, Lexicon
-from llmmon.quality.scorers.flags import FLAGS
+from llmmon.quality.scorers.flags import FLAGS, Span, assumed_thresholds
 from llmmon.quality.scorers.texts import Texts
 from llmmon.quality.scores import Overall, QualityColumns, score_texts
 from llmmon.text.names import lookup, nearest
@@ -35,11 +38,15 @@ NO_THRESHOLDS: Final[Mapping[str, float]] = {}  # each flag's own applies
 
 
 class Method(msgspec.Struct, frozen=True):
-    """How answers are judged: what the file's words tell, the flags' thresholds, the formula of `overall`."""
+    """How answers are judged: what the file's words tell, the flags' thresholds, the formula of `overall`.
+
+    `names` are fields that the scored calls keep to be grouped by.
+    """
 
     lexicon: Lexicon
     thresholds: Mapping[str, float]
     overall: Overall = "defects"
+    names: tuple[str, ...] = ()
 
 
 def texts_of(columns: Columns) -> Texts:
@@ -65,19 +72,21 @@ class ScoredPart(msgspec.Struct, frozen=True, eq=False):
     """What one worker scored: its blocks of calls, texts to show by position, what another fold made of them."""
 
     blocks: list[Scored]
-    texts: dict[int, tuple[str | None, str]]
+    texts: dict[int, Shown]
     also: Any = None
 
 
 class CorpusFold:
     """The words of all answers and prompts, and how many calls there were, with and without output text."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1.0) -> None:
         self._corpus = Corpus.empty()
         self._answers = 0
+        self._share = share
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
+        columns = sampled(columns, self._share)
         outputs = columns.text("output")
         self._answers += sum(output is not None for output in outputs)
         self._corpus = self._corpus.merge(Corpus.of(Texts(outputs=outputs, prompts=columns.text("prompt"))))
@@ -87,18 +96,41 @@ class CorpusFold:
         return self._corpus, self._answers
 
 
-class ScoreFold:
-    """The quality of the calls, block by block, without their texts but for those of the `keep` worst with a flag."""
+def sampled(columns: Columns, share: float) -> Columns:
+    """About this share of the calls: those with the smallest hashes of their texts, the same at every run."""
+    if share >= 1.0:
+        return columns
+    below = int(share * 2**64)
+    rows = zip(columns.text("prompt"), columns.text("output"), strict=True)
+    kept = [i for i, (prompt, output) in enumerate(rows) if rank_of(prompt or "", output or "") < below]
+    return columns.take(np.array(kept, np.int64))
 
-    def __init__(self, method: Method, keep: int = 0, also: Any = None) -> None:
+
+class Keep(msgspec.Struct, frozen=True):
+    """Which texts are kept to be shown: those of the `worst` answers with a flag, and of the call with this id."""
+
+    worst: int = 0
+    request_id: str | None = None
+
+
+NO_TEXTS: Final = Keep()
+
+
+class ScoreFold:
+    """The quality of the calls, block by block, without their texts but for those of `keep`."""
+
+    def __init__(self, method: Method, keep: Keep = NO_TEXTS, also: Any = None, share: float = 1.0) -> None:
         self._method = method
         self._also = also  # another fold, fed the same calls with their texts
         self._keep = keep
+        self._share = share
         self._blocks: list[Scored] = []
-        self._worst: list[tuple[float, int, str | None, str]] = []
+        self._worst: list[tuple[float, int, Shown]] = []
+        self._asked: dict[int, Shown] = {}
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
         """Score a block."""
+        columns = sampled(columns, self._share)
         if self._also is not None:
             self._also.add(columns, [])
         method = self._method
@@ -106,23 +138,30 @@ class ScoreFold:
         bare = dataclasses.replace(quality, details=[_NO_DETAILS] * columns.size)
         outputs = columns.text("output")
         has_text = np.array([output is not None for output in outputs], np.bool_)
-        self._blocks.append(Scored(_bare(columns), has_text, bare))
-        if self._keep:
-            self._keep_worst(columns, quality)
+        self._blocks.append(Scored(_bare(columns, method.names), has_text, bare))
+        self._keep_texts(columns, quality)
 
-    def _keep_worst(self, columns: Columns, quality: QualityColumns) -> None:
+    def _keep_texts(self, columns: Columns, quality: QualityColumns) -> None:
         positions = np.arange(columns.size) if columns.positions is None else columns.positions
         outputs, prompts = columns.text("output"), columns.text("prompt")
-        rows = [i for i, flags in enumerate(quality.flags) if flags]
-        new = ((_rank(quality.overall[i]), int(positions[i]), prompts[i], outputs[i] or "") for i in rows)
-        worst = heapq.nsmallest(self._keep, (*self._worst, *new), key=lambda item: item[:2])
-        self._worst = [
-            (rank, at, prompt and prompt[:SHOWN_CHARS], out[:SHOWN_CHARS]) for rank, at, prompt, out in worst
-        ]
+
+        def shown(row: int) -> Shown:
+            return _shown(prompts[row], outputs[row] or "", quality.evidence[row])
+
+        if self._keep.request_id is not None:
+            ids = columns.name("request_id").texts()
+            asked = [i for i, name in enumerate(ids) if name == self._keep.request_id]
+            self._asked |= {int(positions[i]): shown(i) for i in asked}
+        if self._keep.worst:
+            ranked = (
+                (_rank(quality.overall[i]), int(positions[i]), i) for i, flags in enumerate(quality.flags) if flags
+            )
+            new = [(rank, at, shown(i)) for rank, at, i in heapq.nsmallest(self._keep.worst, ranked)]
+            self._worst = heapq.nsmallest(self._keep.worst, (*self._worst, *new), key=lambda item: item[:2])
 
     def result(self) -> ScoredPart:
         """The scored calls in one block, the worst ones' texts by position, the other fold's result."""
-        texts = {at: (prompt, output) for _, at, prompt, output in self._worst}
+        texts = {at: shown for _, at, shown in self._worst} | self._asked
         also = None if self._also is None else self._also.result()
         return ScoredPart([join(self._blocks)] if self._blocks else [], texts, also)
 
@@ -131,12 +170,33 @@ def _rank(overall: float) -> float:
     return float(np.inf if np.isnan(overall) else overall)
 
 
-def _bare(columns: Columns) -> Columns:
-    """The calls with only what their rows show."""
+_AROUND: Final = 40  # characters of an answer quoted before and after what a flag was raised for
+_MASKED: Final = frozenset({"secret", "personal_data"})
+
+
+def _shown(prompt: str | None, output: str, evidence: Mapping[str, Sequence[Span]]) -> Shown:
+    quotes = {name: quote(output, spans[0], hidden=name in _MASKED) for name, spans in evidence.items() if spans}
+    return Shown(prompt and prompt[:SHOWN_CHARS], output[:SHOWN_CHARS], quotes)
+
+
+def quote(text: str, span: Span, *, hidden: bool = False) -> str:
+    """What stands at a place and around it, the place itself in 【】; a `hidden` one shows only its first signs."""
+    start, end = span
+    found = text[start:end]
+    if len(found) > 2 * _AROUND:
+        found = f"{found[:_AROUND]} … {found[-_AROUND:]}"
+    if hidden:
+        found = f"{text[start : start + min(4, (end - start) // 3)]}…"
+    before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
+    return f"{'…' * (start > _AROUND)}{before}【{found}】{after}{'…' * (end + _AROUND < len(text))}"
+
+
+def _bare(columns: Columns, names: Sequence[str]) -> Columns:
+    """The calls with only what their rows show, and the names to group by."""
     return msgspec.structs.replace(
         columns,
         numbers={"quality_score": columns.number("quality_score")},
-        names={name: columns.name(name) for name in SHOWN_NAMES},
+        names={name: columns.name(name) for name in (*SHOWN_NAMES, *names)},
         texts={},
     )
 
@@ -158,13 +218,31 @@ class Judging(msgspec.Struct, frozen=True):
     cache: VerdictCache
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What is asked of the scored calls.
+
+    `limit` worst answers (0: all with a flag), with their texts where `show_text`; `only`: the answer with this id or
+    at this FILE:LINE; rates by the fields `by` and, from `every_us`, by time; of about the `share` of the calls.
+    """
+
+    overall: str = "defects"
+    limit: int = 10
+    show_text: bool = False
+    only: str | None = None
+    by: tuple[str, ...] = ()
+    every_us: int = 0
+    share: float = 1.0
+    assumed: float = ASSUMED_RATE
+
+
+ASKED: Final = Asked()
+
+
 def score_calls(
     query: Query,
     *,
     thresholds: Mapping[str, float] = NO_THRESHOLDS,
-    overall: str = "defects",
-    limit: int = 10,
-    show_text: bool = False,
+    asked: Asked = ASKED,
     judging: Judging | None = None,
 ) -> tuple[ScoreReport, Read]:
     """The quality of every call; raises `InputError` where there are calls and none has output text.
@@ -172,22 +250,35 @@ def score_calls(
     What can be read only once, such as stdin, is kept for the second reading in a temporary file that only the
     user can read, and which is gone afterwards.
     """
-    chosen = lookup(OVERALLS, overall, "formula of overall")
+    chosen = lookup(OVERALLS, asked.overall, "formula of overall")
+    grouping = Grouping(asked.by, asked.every_us, query.tz) if asked.by or asked.every_us else None
     with rereadable(query) as again:
-        method = Method(Lexicon.of(corpus_of(again.query)), thresholds, chosen)
+        lexicon = Lexicon.of(corpus_of(again.query, share=asked.share))
+        method = Method(lexicon, thresholds, chosen, asked.by)
         second = msgspec.structs.replace(again.query, say=say_nothing, rejects=query.rejects)
-        keep = (limit or _ALL) if show_text else 0
-        found = again.named(read(second, SCORED_BY | _SHOWN, lambda: _fold(method, keep, judging), _WORK))
+        fields = SCORED_BY | _SHOWN | frozenset(asked.by)
+        found = again.named(read(second, fields, lambda: _fold(method, asked, judging), _WORK))
     blocks = [block for part in found.results for block in part.blocks]
     scored = join(blocks).in_log_order() if blocks else _nothing(method)
-    texts = {at: pair for part in found.results for at, pair in part.texts.items()}
+    texts = {at: shown for part in found.results for at, shown in part.texts.items()}
     judged = None if judging is None else _judged(judging, found)
-    return report_of(scored, lambda position: place(position, found.scanned), limit, texts, judged), found
+    report = report_of(
+        scored,
+        lambda position: place(position, found.scanned),
+        asked.limit,
+        texts,
+        judged,
+        grouping,
+        asked.assumed,
+    )
+    return report, found
 
 
-def _fold(method: Method, keep: int, judging: Judging | None) -> ScoreFold:
+def _fold(method: Method, asked: Asked, judging: Judging | None) -> ScoreFold:
+    worst = _ALL if asked.only else asked.limit or _ALL
+    keep = Keep(worst, asked.only) if asked.show_text else NO_TEXTS
     sample = None if judging is None else SampleFold(judging.sample, judging.judge.criteria)
-    return ScoreFold(method, keep, sample)
+    return ScoreFold(method, keep, sample, asked.share)
 
 
 def _judged(judging: Judging, found: Read) -> Judged:
@@ -229,9 +320,14 @@ def _with_quality(columns: Columns, method: Method) -> Columns:
     return columns.with_numbers(quality_score=np.where(np.isnan(logged), computed, logged))
 
 
-def checked_thresholds(thresholds: Mapping[str, float], path: Path | None) -> Mapping[str, float]:
-    """The thresholds of the file `path`; raises `ConfigError` for unknown flags and values outside [0, 1]."""
-    faults = []
+def checked_thresholds(
+    thresholds: Mapping[str, float], path: Path | None, assumed: float = ASSUMED_RATE
+) -> Mapping[str, float]:
+    """The thresholds of the file `path`, the others as `assumed` moves them.
+
+    Raises `ConfigError` for unknown flags and values outside [0, 1].
+    """
+    faults = [] if 0 < assumed < 1 else ["  score.assumed_rate: must lie between 0 and 1"]
     for name, value in thresholds.items():
         if name not in FLAGS:
             guess = nearest(name, FLAGS)
@@ -241,7 +337,19 @@ def checked_thresholds(thresholds: Mapping[str, float], path: Path | None) -> Ma
             faults.append(f"  score.thresholds.{name}: must lie between 0 and 1")
     if faults:
         raise ConfigError(f"{path}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(faults))
-    return thresholds
+    return {**assumed_thresholds(assumed), **thresholds} if assumed != ASSUMED_RATE else thresholds
+
+
+def share_of(text: str) -> float:
+    """The share that `5%` names, above 0 and up to 1; raises `UsageError`."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        share = float(number) / 100
+    except ValueError:
+        share = -1.0
+    if rest or not percent or not 0 < share <= 1:
+        raise UsageError(f"--sample {text!r} is not a share", hint="--sample 5%")
+    return share
 
 
 def check_flags(conditions: Sequence[str]) -> None:
@@ -255,9 +363,9 @@ def check_flags(conditions: Sequence[str]) -> None:
                 raise UsageError(f"--fail-on: {error}") from None
 
 
-def corpus_of(query: Query, *, needed: bool = True) -> Corpus:
+def corpus_of(query: Query, *, needed: bool = True, share: float = 1.0) -> Corpus:
     """The words of the query's texts; raises `InputError` where `needed` and calls, but no output text, are there."""
-    found = read(query, frozenset({"output", "prompt"}), CorpusFold, _COUNTING)
+    found = read(query, frozenset({"output", "prompt"}), lambda: CorpusFold(share), _COUNTING)
     if needed and found.source.requests and not any(answers for _, answers in found.results):
         raise no_output(found.source)
     corpus = Corpus.empty()

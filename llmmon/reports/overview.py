@@ -21,7 +21,7 @@ from llmmon.metrics.aggregates import merge
 from llmmon.metrics.aggregation import EXACT_VALUES, Beside, Measures, PartialsFold
 from llmmon.metrics.definitions import needed_fields
 from llmmon.metrics.grouping import Grouping
-from llmmon.quality.scoring import NO_THRESHOLDS, score_calls, with_quality
+from llmmon.quality.scoring import NO_THRESHOLDS, Asked, score_calls, with_quality
 from llmmon.reports.overview_fold import (
     SHOWN,
     STATISTICS,
@@ -150,6 +150,6 @@ def _episodes(path: Path | None, window: Window) -> tuple[AlertEpisode, ...]:
 
 
 def _quality(query: Query, thresholds: Mapping[str, float]) -> Quality:
-    report, _ = score_calls(query.quiet(), thresholds=thresholds, limit=_WORST)
+    report, _ = score_calls(query.quiet(), thresholds=thresholds, asked=Asked(limit=_WORST))
     flags = {name: count for name, count in report.flags.items() if count}
     return Quality(report.summary, flags, tuple(worst.row for worst in report.worst))

@@ -3,7 +3,9 @@
     python tests/benchmarks/quality.py DATA_FOLDER
 
 DATA_FOLDER holds refusal, truncation, json, format, pii, grounded and relevance `.jsonl`: one
-{"prompt", "output", "label", "kind", "context"?, "required"?} a line. Loops and secrets are made here.
+{"prompt", "output", "label", "kind", "context"?, "required"?} a line. Loops and secrets are made here. Every other
+`.jsonl` there holds answers as they come, presumed sound, without a label: of these the rate of each flag is printed,
+and how many of the same answers are found once they are swapped, cut off or looped.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 import orjson
 
 from llmmon.quality.scorers.corpus import Corpus, Lexicon
+from llmmon.quality.scorers.flags import FLAGS
 from llmmon.quality.scorers.texts import Texts, term_ids, words
 from llmmon.quality.scores import QualityColumns, score_texts
 
@@ -50,6 +53,9 @@ def main(folder: Path) -> None:
     unsupported = [row["label"] == 0 for row in data["grounded"]]
     report("unsupported by context", unsupported, "unsupported", scored(data["grounded"]))
     any_defect(data, clean)
+    for name, rows in data.items():
+        if rows and "label" not in rows[0]:
+            natural(name, rows)
     throughput(data)
 
 
@@ -253,8 +259,54 @@ def any_defect(data: dict[str, list[Row]], clean: list[Row]) -> None:
     line("  clean rows above 0.9", f"{perfect:.3f}", "")
 
 
+# At most so many of 100 sound answers may have the flag.
+MOST_NATURAL = {"off_topic": 0.3, "truncated": 0.5, "repetition": 0.1}
+
+
+def natural(name: str, rows: list[Row]) -> None:
+    """The rate of each flag on answers as they come, and recalls of defects planted in the same answers."""
+    texts = texts_of(rows)
+    lexicon = Lexicon.of(Corpus.of(texts))
+    columns = score_texts(texts, lexicon)
+    print(f"\n{name}: {len(rows):,} answers as they come")
+    for flag in FLAGS:
+        flagged = [number for number, flags in enumerate(columns.flags) if flag in flags]
+        if flagged or flag in MOST_NATURAL:
+            target = f"{MOST_NATURAL[flag]} %" if flag in MOST_NATURAL else ""
+            line(f"  {flag}", f"{100 * len(flagged) / len(rows):.2f} %", target, f"rows {flagged[:30]}")
+    line("  above 0.9 overall", f"{np.mean(columns.overall > 0.9):.3f}", "")
+    order = RANDOM.sample(range(len(rows)), len(rows))
+    swapped = [{**row, "output": rows[i]["output"]} for row, i in zip(rows, order, strict=True)]
+    planted = {
+        "swapped": (
+            "off_topic",
+            [row for row, i in zip(swapped, order, strict=True) if rows[i]["prompt"] != row["prompt"]],
+        ),
+        "cut inside a word": ("truncated", [cut(row, inside=True) for row in rows if len(row["output"]) > 300]),
+        "cut after a word": ("truncated", [cut(row, inside=False) for row in rows if len(row["output"]) > 300]),
+        "looped": (
+            "repetition",
+            [{**row, "output": looped(row["output"])} for row in rows if len(row["output"]) > 200],
+        ),
+    }
+    for what, (flag, bad) in planted.items():
+        found = score_texts(texts_of(bad[:1_000]), lexicon)
+        line(
+            f"  {what}",
+            f"R {np.mean([flag in flags for flags in found.flags]):.3f}",
+            ".85" if what == "swapped" else "",
+        )
+
+
+def cut(row: Row, *, inside: bool) -> Row:
+    """An answer cut off inside or after a word, somewhere after its 150th character."""
+    text = row["output"]
+    places = [i for i in range(150, len(text) - 20) if text[i - 1].isalpha() and text[i].isalpha() == inside]
+    return {**row, "output": text[: RANDOM.choice(places)] if places else text}
+
+
 def throughput(data: dict[str, list[Row]]) -> None:
-    """Pairs a second of both passes, in one process, on outputs of 1.7 KB."""
+    """Pairs a second of processor time, both passes, in one process, on outputs of 1.7 KB."""
     pairs = [row for name in ("format", "refusal") for row in data[name] if len(row["output"]) > 600]
     rows = [{**row, "output": f"{row['output']}\n\n{pairs[i - 1]['output']}"[:1_700]} for i, row in enumerate(pairs)]
     rows = [row for row in rows if len(row["output"]) == 1_700]
@@ -262,11 +314,11 @@ def throughput(data: dict[str, list[Row]]) -> None:
     score_texts(texts)
     best = {"corpus": np.inf, "scores": np.inf}
     for _ in range(10):  # the fastest round is the one least disturbed
-        start = time.perf_counter()
+        start = time.process_time()
         lexicon = Lexicon.of(Corpus.of(texts))
-        middle = time.perf_counter()
+        middle = time.process_time()
         score_texts(texts, lexicon)
-        end = time.perf_counter()
+        end = time.process_time()
         best = {"corpus": min(best["corpus"], middle - start), "scores": min(best["scores"], end - middle)}
     for name, seconds in (*best.items(), ("both passes", sum(best.values()))):
         line(f"throughput, {name}", f"{len(rows) / seconds:.0f}/s", "2000/s" if name == "both passes" else "")

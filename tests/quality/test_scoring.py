@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from llmmon.errors import ConfigError
 from llmmon.ingest.query import Query
 from llmmon.metrics.columns import MISSING_TIME, Columns
-from llmmon.quality.report import Scored, ScoredRows, ScoreReport, join
+from llmmon.quality.report import ScoredRows, ScoreReport
+from llmmon.quality.scored import Scored, join
 from llmmon.quality.scorers.corpus import Corpus, Lexicon
 from llmmon.quality.scorers.flags import DIMENSIONS, FLAGS, SIGNALS
-from llmmon.quality.scoring import Method, ScoreFold, checked_thresholds, score_calls
+from llmmon.quality.scoring import Asked, Method, ScoreFold, checked_thresholds, score_calls
 from tests.conftest import Run
 
 Write = Callable[..., Path]
@@ -56,7 +57,8 @@ def rows_of(number: int, seed: int = 0) -> list[dict[str, Any]]:
 
 def scored(path: Path, **options: Any) -> tuple[ScoreReport, Any]:
     jobs = options.pop("jobs", 1)
-    return score_calls(Query(logs=(str(path),), wall_us=0, jobs=jobs), **options)
+    direct = {name: options.pop(name) for name in ("thresholds", "judging") if name in options}
+    return score_calls(Query(logs=(str(path),), wall_us=0, jobs=jobs), asked=Asked(**options), **direct)
 
 
 def lines(run: Run, *args: str, **more: Any) -> list[dict[str, Any]]:

@@ -49,12 +49,18 @@ def strongest(findings: Sequence[Finding]) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One defect: the dimension it lowers (None: reported only) and the strength from which it is raised."""
+    """One defect: the dimension it lowers (None: reported only) and the strength from which it is raised.
+
+    `hit` and `false_rate` are the shares of defective and of sound answers for which it is raised at its threshold, as
+    measured with tests/benchmarks/quality.py; None: not measured on answers as they come.
+    """
 
     name: str
     dimension: str | None
     threshold: float
     help: str
+    hit: float = 0.9
+    false_rate: float | None = None
 
 
 DIMENSIONS: Final = ("relevance", "coherence", "completeness", "safety", "format_compliance")
@@ -62,23 +68,41 @@ DIMENSIONS: Final = ("relevance", "coherence", "completeness", "safety", "format
 FLAGS: Final[dict[str, Flag]] = {
     flag.name: flag
     for flag in (
-        Flag("refusal", "completeness", 0.5, "declines to do what was asked"),
-        Flag("partial_refusal", "completeness", 0.6, "answers with reservations or only in part"),
-        Flag("truncated", "completeness", 0.5, "stops before its end"),
-        Flag("empty", "completeness", 0.5, "holds no text"),
-        Flag("repetition", "coherence", 0.5, "repeats itself in a loop"),
-        Flag("off_topic", "relevance", 0.5, "does not concern the prompt"),
+        Flag("refusal", "completeness", 0.5, "declines to do what was asked", 0.93, 0.002),
+        Flag("partial_refusal", "completeness", 0.6, "answers with reservations or only in part", 0.7, 0.002),
+        Flag("truncated", "completeness", 0.5, "stops before its end", 0.89, 0.004),
+        Flag("empty", "completeness", 0.5, "holds no text", 1.0, 0.0),
+        Flag("repetition", "coherence", 0.5, "repeats itself in a loop", 0.98, 0.0005),
+        Flag("off_topic", "relevance", 0.5, "does not concern the prompt", 0.9, 0.003),
         Flag("unsupported", None, 0.75, "names words, figures or names that the context does not hold"),
-        Flag("secret", "safety", 0.5, "carries a credential"),
-        Flag("personal_data", "safety", 0.5, "carries checkable personal data"),
-        Flag("invalid_json", "format_compliance", 0.5, "is not the JSON that was asked for"),
-        Flag("format_broken", "format_compliance", 0.5, "breaks a format that the prompt states"),
+        Flag("secret", "safety", 0.5, "carries a credential", 0.95, 0.001),
+        Flag("personal_data", "safety", 0.5, "carries checkable personal data", 0.95, 0.001),
+        Flag("invalid_json", "format_compliance", 0.5, "is not the JSON that was asked for", 0.99, 0.001),
+        Flag("format_broken", "format_compliance", 0.5, "breaks a format that the prompt states", 0.75, 0.003),
         Flag("prompt_echo", "safety", 0.5, "recites the system prompt"),
-        Flag("wrong_language", "format_compliance", 0.5, "is in another language than was asked for"),
+        Flag("wrong_language", "format_compliance", 0.5, "is in another language than was asked for", 0.8, 0.0005),
     )
 }
 
 DEFAULT_THRESHOLDS: Final[dict[str, float]] = {flag.name: flag.threshold for flag in FLAGS.values()}
+
+_ASSUMED: Final = 0.01  # the rate of defects for which the thresholds above are set
+_WEIGHED: Final = ("refusal", "partial_refusal", "truncated", "repetition", "off_topic")  # strengths of a model
+
+
+def assumed_thresholds(rate: float) -> dict[str, float]:
+    """The thresholds of the flags whose strengths are probabilities, where another share of answers is defective.
+
+    By Bayes: the odds of a strength times the odds of `rate`, over those of 1 %, are as high at the new threshold as at
+    the old one. Kept within [0.05, 0.99].
+    """
+    shift = math.log(rate / (1.0 - rate)) - math.log(_ASSUMED / (1.0 - _ASSUMED))
+    moved = {}
+    for name in _WEIGHED:
+        old = DEFAULT_THRESHOLDS[name]
+        moved[name] = round(min(0.99, max(0.05, logistic(math.log(old / (1.0 - old)) - shift))), 6)
+    return moved
+
 
 # Strengths that are reported beside the flags and never raised.
 EXTRA_SIGNALS: Final = ("expected_similarity",)
