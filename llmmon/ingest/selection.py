@@ -95,7 +95,7 @@ def keep_once(columns: Columns) -> Columns:
     known = ~np.isnan(keys)
     codes = np.full(columns.size, MISSING_CODE, np.int64)
     codes[known] = np.unique(keys[known], return_inverse=True)[1]
-    single, _ = keep_most_complete(columns, codes)
+    single, _ = keep_most_complete(columns, codes, pieces=True)
     return without_keys(_leaves(single))
 
 
@@ -111,11 +111,12 @@ def _leaves(columns: Columns) -> Columns:
     return columns.take(~(around | within))
 
 
-def keep_most_complete(columns: Columns, codes: IntArray) -> tuple[Columns, int]:
+def keep_most_complete(columns: Columns, codes: IntArray, *, pieces: bool = False) -> tuple[Columns, int]:
     """The calls without repeated ones, in their order, and how many were dropped.
 
     Rows with the same code (none where it is negative) are of one call. Of them the one with the most tokens
-    stays; among equals an original, then one with a latency, then one with a time, then the last.
+    stays; among equals an original, then one with a latency, then one with a time, then the last. With `pieces`
+    it has the texts of those that count fewer tokens, too.
     """
     keyed = np.flatnonzero(codes != MISSING_CODE)
     codes = codes[keyed]
@@ -135,7 +136,30 @@ def keep_most_complete(columns: Columns, codes: IntArray) -> tuple[Columns, int]
         return columns, 0
     kept = np.ones(columns.size, np.bool_)
     kept[dropped] = False
+    if pieces and "output" in columns.texts:
+        columns = _with_pieces(columns, keyed, codes, kept)
     return columns.take(kept), len(dropped)
+
+
+_PIECE: Final = 32  # characters: a piece of a stream that comes twice running is shorter
+
+
+def _with_pieces(columns: Columns, keyed: IntArray, codes: IntArray, kept: BoolArray) -> Columns:
+    """The calls, those that came in pieces with their whole answer: rows before the last that count fewer tokens."""
+    outputs, totals = list(columns.text("output")), columns.number("total_tokens")
+    last = dict(zip(codes[kept[keyed]].tolist(), keyed[kept[keyed]].tolist(), strict=True))
+    wholes: dict[int, str] = {}
+    for row, code in zip(keyed.tolist(), codes.tolist(), strict=True):
+        text = outputs[row]
+        if text is None or (row != last[code] and totals[row] == totals[last[code]]):
+            continue  # a block of an answer, or a copy of it
+        known = wholes.get(code, "")
+        if text == known and len(text) > _PIECE:
+            continue  # said again
+        wholes[code] = text if text.startswith(known) and len(text) > len(known) > 0 else known + text
+    for code, whole in wholes.items():
+        outputs[last[code]] = whole
+    return msgspec.structs.replace(columns, texts={**columns.texts, "output": outputs})
 
 
 def joined_halves(columns: Columns) -> Columns:

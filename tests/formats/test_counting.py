@@ -288,3 +288,12 @@ def test_a_compaction_is_billed_beside_the_counts_of_the_whole() -> None:
     usage = {"input_tokens": 600, "output_tokens": 1300, "iterations": parts}
     (call,) = calls_in(lines({"id": "m", "type": "message", "model": "c", "stop_reason": "end_turn", "usage": usage}))
     assert (call["prompt_tokens"], call["completion_tokens"]) == (60_600, 1900)
+
+
+def test_the_pieces_of_a_stream_make_one_answer() -> None:
+    def piece(text: str, count: int) -> dict[str, Any]:
+        usage = {"promptTokenCount": 20, "candidatesTokenCount": count}
+        return {"candidates": [{"content": {"parts": [{"text": text}]}}], "usageMetadata": usage, "responseId": "r"}
+
+    (call,) = calls(keep_once(read(lines(piece("Ha", 1), piece("ha", 2), piece(".", 3)))[0]))
+    assert (call["output"], call["completion_tokens"]) == ("Haha.", 3)

@@ -82,7 +82,6 @@ def _interaction(at: str) -> tuple[Binding, ...]:
     found = bind(
         request_id="id",
         start="created",
-        end="updated",
         model="model",
         prompt_tokens="usage.total_input_tokens",
         input_tool_tokens="usage.total_tool_use_tokens:exclusive",
@@ -104,7 +103,7 @@ GOOGLE_INTERACTION: Final = Dialect(
     marks=marks("object=interaction", "id status usage model steps", "id status usage model outputs"),
     bindings=_interaction(""),
     nests=True,
-    lacks="latency only to the second",
+    lacks="no latency",
 )
 GOOGLE_EVENT: Final = Dialect(
     name="google_event",
@@ -117,5 +116,5 @@ GOOGLE_EVENT: Final = Dialect(
     only=marks("interaction/usage/total_tokens")[0],
     bindings=_interaction("interaction"),
     nests=True,
-    lacks="latency only to the second",
+    lacks="no latency",
 )
