@@ -100,6 +100,7 @@ class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
     ended_reason: str = ""
     acknowledged_by: str = ""
     acknowledged_why: str = ""
+    recent_us: tuple[int, ...] = ()  # when its episodes of the last day were notified
 
     @property
     def state(self) -> State:

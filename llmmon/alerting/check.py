@@ -19,11 +19,12 @@ from llmmon.alerting.dispatch import send_due
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
 from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
+from llmmon.alerting.lateness import lateness, sentence, wait_for
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.outbox import NotificationRow, enqueue, enqueue_missing
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
-from llmmon.alerting.state import HOUR, BusyError, StateFile, sole_evaluator
+from llmmon.alerting.state import HOUR, BusyError, StateFile, installation_of, sole_evaluator
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, read_known, read_new
@@ -47,9 +48,9 @@ _KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
 _EVALUATED: Final = "evaluated_minute"
 _LAST_EVENT: Final = "last_event_us"
 _EVALUATED_BEFORE: Final = "evaluated_before_minute"  # by the run before the last
-_INSTALLATION: Final = "installation"
 _EXPLAINED: Final = 60  # minutes
 _PIECE: Final = 4 * 1440  # minutes that are evaluated at once, so that a long gap needs little memory
+_PIECE_CELLS: Final = 400_000  # minutes times groups
 _CLOCK_SLACK: Final = 5  # minutes by which a clock may step back unnoticed
 _STALE_US: Final = 15 * MINUTE_US  # age of the last event that is worth a note
 _FUTURE_US: Final = DAY_US  # events further ahead than this say nothing about the end of a log
@@ -120,25 +121,41 @@ def _by_stream(streams: Sequence[Stream], results: Sequence[list[Partials]]) -> 
 
 
 def store(
-    state: StateFile, update: HistoryUpdate, streams: Sequence[Stream], keep: Mapping[Stream, int], now: int
+    state: StateFile,
+    update: HistoryUpdate,
+    streams: Sequence[Stream],
+    keep: Mapping[Stream, int],
+    span: tuple[int, int],
 ) -> None:
-    """Add what was read to the history, and delete what no rule looks back on any more; `now` is a minute."""
+    """Add what was read to the history, and delete what no rule looks back on any more.
+
+    `span` are the first and the last minute that are evaluated.
+    """
     known = state.streams()
     for stream in streams:
         since, groups = known.get(stream.name, (0, ()))
-        oldest = now - keep[stream] - _SPARE
+        oldest = span[0] - keep[stream] - _SPARE
         parts = [part for part in (update.backfilled.get(stream), update.parts[stream]) if part is not None]
-        groups = _add(state, stream, parts, groups)
+        groups = _add(state, stream, parts, _seated(state, stream, groups, span[1]))
         state.save_stream(stream.name, since, groups)
         state.forget_history(stream.name, oldest * MINUTE_US // stream.every_us)
     state.forget_streams(known.keys() - {stream.name for stream in streams})
     state.save_checkpoints(update.new_calls.checkpoints)
 
 
+def _seated(state: StateFile, stream: Stream, groups: Sequence[Key], now: int) -> Sequence[Key]:
+    """The groups that keep their seats: all while there are enough, else those with calls in the last day."""
+    if len(groups) < stream.most_groups:
+        return groups
+    width = stream.every_us // MINUTE_US
+    recent = {group[1:] for group in state.history(stream.name, (now - 1440) // width, now // width).groups}
+    return [key for key in groups if key in recent]
+
+
 def _add(state: StateFile, stream: Stream, parts: Sequence[Partials], groups: Sequence[Key]) -> tuple[Key, ...]:
     for part in parts:
         if part.groups:
-            limited, groups = admitted(part, groups)
+            limited, groups = admitted(part, groups, stream.most_groups)
             state.add_history(stream.name, limited, joined)
     return tuple(groups)
 
@@ -251,9 +268,11 @@ class _Run:
 
     def _evaluated(self, update: HistoryUpdate) -> CheckReport:
         source = update.new_calls.source
-        ends = self._ends(source)
+        self._note_time(source)
+        ends = self._ends(source, update.parts)
         now_minute = int(ends[-1]) if len(ends) else self.now_us // MINUTE_US
-        store(self.state, update, self.streams, self.keep, min(now_minute, int(ends[0])) if len(ends) else now_minute)
+        first = min(now_minute, int(ends[0])) if len(ends) else now_minute
+        store(self.state, update, self.streams, self.keep, (first, now_minute))
         self._remember_last_event(source)
         before = self.state.alerts()
         kept, removed = without_rules(_not_after(before, self.now_us), [rule.name for rule in self.rules], self.now_us)
@@ -275,14 +294,40 @@ class _Run:
         """Step alerts through the minutes, some days at a time."""
         silences = self.state.silences()
         found: list[Transition] = []
-        for at in range(0, len(ends), _PIECE):
-            piece = ends[at : at + _PIECE]
+        groups = max((len(known) for _, known in self.state.streams().values()), default=1)
+        length = max(HOUR, min(_PIECE, _PIECE_CELLS // max(1, groups)))
+        for at in range(0, len(ends), length):
+            piece = ends[at : at + length]
             evaluations = [self._evaluation(rule, piece) for rule in self.rules]
+            self._note_never(evaluations)
             alerts, more = evaluate_minutes(alerts, evaluations, configuration=self.identity, silences=silences)
             found += more
         return alerts, found
 
-    def _ends(self, source: SourceReport) -> IntArray:
+    def _note_never(self, evaluations: Sequence[RuleEvaluation]) -> None:
+        """Say once of each rule that no window of this log has enough calls for it."""
+        if not self.live or not evaluations or len(evaluations[0].ends) < HOUR:
+            return
+        from llmmon.alerting.lint import lint_evaluations
+
+        for finding in lint_evaluations(evaluations):
+            fact = f"never_judged:{finding.about}"
+            if finding.code == "never-judged" and self.state.fact(fact) is None:
+                self.state.set_fact(fact, str(self.now_us))
+                self.query.say(f"rule {finding.about!r} cannot fire here: {finding.message}")
+
+    def _note_time(self, source: SourceReport) -> None:
+        """Say where the newest event is long ago, or in the future."""
+        if not self.live or self.plan.dry_run:
+            return
+        newest = max(source.end_us or 0, int(self.state.fact(_LAST_EVENT) or 0))
+        if source.end_us is not None and source.end_us > self.now_us + _CLOCK_SLACK * MINUTE_US:
+            ahead = age_text(source.end_us - self.now_us)
+            self.query.say(f"the newest event is {ahead} in the future: is the clock right, and naive_timezone?")
+        elif newest and self.now_us - newest > _STALE_US:
+            self.query.say(f"last event {age_text(self.now_us - newest)} ago")
+
+    def _ends(self, source: SourceReport, parts: Mapping[Stream, Partials]) -> IntArray:
         """The minutes to evaluate: all since the last run that have ended, and for which late lines have arrived."""
         if self.replay:
             return replayed_minutes(source, self.query.say)
@@ -292,6 +337,8 @@ class _Run:
             begun = int(evaluated)
             if begun > last + _CLOCK_SLACK:
                 begun = self._after_a_jump(begun, last)
+            else:
+                begun, last = self._waited(begun, last, parts)
             if last - begun > MOST_REPLAYED:
                 gap = age_text((last - begun) * MINUTE_US)
                 self.query.say(f"the last run was {gap} ago: only the last day is evaluated")
@@ -299,6 +346,16 @@ class _Run:
             return np.arange(begun + 1, last + 1)
         first = last if source.start_us is None else min(source.start_us // MINUTE_US + 1, last)
         return np.arange(max(first, last - FIRST_LOOK + 1), last + 1)
+
+    def _waited(self, evaluated: int, last: int, parts: Mapping[Stream, Partials]) -> tuple[int, int]:
+        """The minute after which to go on and the last one to evaluate, with calls that came late considered."""
+        late = lateness(parts, evaluated)
+        last = min(last, (self.now_us - wait_for(self.state, late, self.now_us)) // MINUTE_US)
+        if late.calls:
+            self.query.say(sentence(late, self.now_us))
+            evaluated = min(late.first_minute, last)
+            self.state.set_fact(_EVALUATED, str(evaluated))
+        return evaluated, last
 
     def _after_a_jump(self, evaluated: int, last: int) -> int:
         """The minute after which to go on where the last run was in the future: its clock or this one is wrong.
@@ -391,24 +448,6 @@ class _Run:
         ends = np.arange(int(evaluated) - _EXPLAINED + 1, int(evaluated) + 1)
         evaluation = self._evaluation(rule, ends, everywhere=True)
         return tuple(explained(evaluation, after, self.identity))
-
-
-def installation_of(state: StateFile, legacy: str) -> str:
-    """The random id of an installation, which is part of its alerts' ids; it is made at its first evaluation.
-
-    Alerts that an older version opened keep their ids, which were made of the path of the configuration, until none of
-    them is open.
-    """
-    known = state.fact(_INSTALLATION)
-    if known is not None:
-        return known
-    if any(not alert.resolved or alert.held for alert in state.alerts().values()):
-        return legacy
-    from secrets import token_hex
-
-    made = token_hex(8)
-    state.set_fact(_INSTALLATION, made)
-    return made
 
 
 def _not_after(alerts: Mapping[str, Alert], now_us: int) -> dict[str, Alert]:

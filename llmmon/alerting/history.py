@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.rules import MOST_GROUPS, OTHER, AlertRule
+from llmmon.alerting.rules import MOST_GROUPS, MOST_SUMMED, OTHER, AlertRule
 from llmmon.anomaly.panel import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.ingest.samples import SAMPLED, sampled_columns
 from llmmon.metrics.aggregates import (
@@ -67,6 +67,11 @@ class Stream(msgspec.Struct, frozen=True):
     def every_us(self) -> int:
         """The width of its buckets; the stream of the anomaly monitor has its own."""
         return MONITOR_STEP_US if self.metric == MONITORED else self.step_us
+
+    @property
+    def most_groups(self) -> int:
+        """How many groups are told apart; costs are summed for many more, because budgets are about each of them."""
+        return MOST_SUMMED if self.metric == "cost_usd" and not self.values else MOST_GROUPS
 
     @property
     def by_minute(self) -> Stream:
@@ -205,8 +210,8 @@ def _bounded(values: Values) -> Values:
     return Values((sorted_run(Values((small, *coarse.runs))),))
 
 
-def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[Key, ...]]:
-    """Keep at most 100 groups, first come, first served; all further calls become the group "other"."""
+def admitted(partials: Partials, known: Sequence[Key], most: int = MOST_GROUPS) -> tuple[Partials, tuple[Key, ...]]:
+    """Keep at most `most` groups, first come, first served; all further calls become the group "other"."""
     named = dict.fromkeys(known)
     first: dict[Key, int] = {}
     for group in partials.groups:
@@ -214,7 +219,7 @@ def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[
         if key not in named and first.get(key, group[0]) >= group[0]:
             first[key] = group[0]
     for key in sorted(first, key=lambda key: (first[key], [(name is not None, name or "") for name in key])):
-        if len(named) < MOST_GROUPS:
+        if len(named) < most:
             named[key] = None
     if all(key in named for key in first):
         return partials, tuple(named)
@@ -227,7 +232,7 @@ def admitted(partials: Partials, known: Sequence[Key]) -> tuple[Partials, tuple[
 def complete(streams: Sequence[Stream], results: Sequence[Sequence[Partials]]) -> dict[Stream, Partials]:
     """Merge the results of every worker's `StreamsFold` to the whole history of streams."""
     whole = {stream: bounded(merge(result[i] for result in results)) for i, stream in enumerate(streams)}
-    return {stream: admitted(part, ())[0] for stream, part in whole.items()}
+    return {stream: admitted(part, (), stream.most_groups)[0] for stream, part in whole.items()}
 
 
 def split(partials: Partials, width: int) -> Iterator[tuple[int, Partials]]:

@@ -26,8 +26,12 @@ from llmmon.alerting.alert import (
     alert_id,
 )
 from llmmon.alerting.rules import AlertRule, description_of, title_of
-from llmmon.text.times import duration_text
+from llmmon.text.times import DAY_US, HOUR_US, MINUTE_US, duration_text
 
+FLAPPING: Final = 6  # notified episodes within a day, after which short ones are held back
+MOST_A_DAY: Final = 12  # notified episodes of one alert within a day
+_LASTS_US: Final = 30 * MINUTE_US
+_PAUSE_US: Final = 4 * HOUR_US
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -65,6 +69,8 @@ def advance(
     found: list[Transition],
 ) -> Alert | None:
     """Apply one observation to one alert, adding what happened to `found`; returns None if nothing is worth keeping."""
+    if alert is not None and now_us < max(alert.met_us, alert.resolved_us or 0):
+        return alert  # a minute that is evaluated again says nothing new about an alert that is further on
     if observation.met is None:
         return alert if alert is None else _notify(alert, observation.rule, now_us, silences, found, fires_now=False)
     if not observation.met:
@@ -106,7 +112,11 @@ def _holding(alert: Alert | None, observation: Observation, now_us: int, name: s
     kept = (
         {}
         if alert is None
-        else {"episode": alert.episode, "last_resolved_notified_us": alert.last_resolved_notified_us}
+        else {
+            "episode": alert.episode,
+            "recent_us": alert.recent_us,
+            "last_resolved_notified_us": alert.last_resolved_notified_us,
+        }
     )
     fresh = {
         "alert_id": name,
@@ -157,10 +167,28 @@ def _notify(
                 Transition(alert, Event.FIRING, now_us, f"within the cooldown, notified in {left} if it still fires")
             )
         return alert
-    alert = msgspec.structs.replace(alert, notified_us=now_us)
+    recent = tuple(at for at in alert.recent_us if now_us - at < DAY_US)
+    if _is_flapping(alert, recent, now_us):
+        if fires_now:
+            reason = f"flapping, {len(recent)} times in a day: notified only if it lasts"
+            found.append(Transition(alert, Event.FIRING, now_us, reason))
+        return alert
+    recent = (*recent, now_us)
+    if len(recent) >= FLAPPING:
+        note = f" (flapping: notified {len(recent)} times in a day; from now on only if it lasts)"
+        alert = msgspec.structs.replace(alert, description=alert.description.removesuffix(note) + note)
+    alert = msgspec.structs.replace(alert, notified_us=now_us, recent_us=recent)
     event, reason = (Event.FIRING, alert.description) if fires_now else (Event.NOTIFIED, "silence or cooldown is over")
     found.append(Transition(alert, event, now_us, reason, NotificationEvent.TRIGGER))
     return alert
+
+
+def _is_flapping(alert: Alert, recent: Sequence[int], now_us: int) -> bool:
+    """Whether an alert that was notified often in the last day is held back, because it does not last."""
+    if len(recent) < FLAPPING:
+        return False
+    lasts = now_us - (alert.fired_us or now_us) >= _LASTS_US
+    return len(recent) >= MOST_A_DAY or not (lasts or now_us - recent[-1] >= _PAUSE_US)
 
 
 def _silenced(alert: Alert, silence: Silence, now_us: int, found: list[Transition]) -> Alert:

@@ -276,6 +276,27 @@ class StateFile:
         return self._db.execute("DELETE FROM silences WHERE silence_id = ?", (silence_id,)).rowcount > 0
 
 
+_INSTALLATION: Final = "installation"
+
+
+def installation_of(state: StateFile, legacy: str) -> str:
+    """The random id of an installation, which is part of its alerts' ids; it is made at its first evaluation.
+
+    Alerts that an older version opened keep their ids, which were made of the path of the configuration, until none of
+    them is open.
+    """
+    known = state.fact(_INSTALLATION)
+    if known is not None:
+        return known
+    if any(not alert.resolved or alert.held for alert in state.alerts().values()):
+        return legacy
+    from secrets import token_hex
+
+    made = token_hex(8)
+    state.set_fact(_INSTALLATION, made)
+    return made
+
+
 def _opened(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:

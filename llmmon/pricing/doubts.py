@@ -24,14 +24,14 @@ class Doubt(StrEnum):
 
 REASONS: Final[dict[Doubt, str]] = {
     Doubt.NO_MODEL: "the log does not name the model",
-    Doubt.SELF_HOSTED: "self-hosted by its name, so that no list has a price",
+    Doubt.SELF_HOSTED: "self-hosted by its name: no list price",
     Doubt.NO_PRICE: "no price is known for the model",
     Doubt.NO_USAGE: "the log has no token counts",
-    Doubt.INCOMPLETE_USAGE: "the log has a total without its parts, or only one of them",
-    Doubt.PART_WITHOUT_PRICE: "some of the usage, such as searches or audio, has no price for the model",
-    Doubt.LOGGED_ZERO: "logged as $0 although tokens were used; recalculated",
+    Doubt.INCOMPLETE_USAGE: "a total without its parts, or one of them",
+    Doubt.PART_WITHOUT_PRICE: "a part (searches, audio, ...) has no price",
+    Doubt.LOGGED_ZERO: "logged as $0 with tokens; recalculated",
     Doubt.CONTRADICTED: "logged and recalculated cost disagree",
     Doubt.MODEL_GUESSED: "priced as a model of a similar name",
-    Doubt.DISCOUNT_GUESSED: "no price is known for the service tier; the usual discount was assumed",
+    Doubt.DISCOUNT_GUESSED: "usual discount assumed for the service tier",
     Doubt.NO_TIME: "the log has no time; priced as of now",
 }

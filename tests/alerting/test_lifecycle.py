@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from llmmon.alerting.alert import Alert, Ended, Event, NotificationEvent, Observation, Silence, State, Transition
-from llmmon.alerting.lifecycle import acknowledged, resolved, step, without_rules
+from llmmon.alerting.lifecycle import FLAPPING, MOST_A_DAY, acknowledged, resolved, step, without_rules
 from llmmon.alerting.rules import AlertRule, AlertSeverity, description_of, unknown_placeholders
 
 MINUTE = 60_000_000
@@ -169,3 +169,27 @@ def test_a_description_is_filled_in_and_evaluates_nothing() -> None:
     )
     assert "a{value}: 1,234 > 5 {0.x} {nope}" == description_of(rule, (("model", "a{value}"),), 1234.0, None, 7)
     assert ["0.x", "nope"] == unknown_placeholders(rule)
+
+
+def test_an_alert_that_flaps_is_notified_a_few_times_and_then_only_if_it_lasts() -> None:
+    life = with_rule(cooldown_minutes=0).live("+-------------------" * 40)
+    triggers = [at for at, event in life.told if event == "trigger"]
+    assert FLAPPING <= len(triggers) <= MOST_A_DAY
+    assert 40 == sum(one.event is Event.FIRING for one in life.happened)
+    assert "flapping: notified 6 times in a day" in life.happened[5 * 2].alert.description
+    before = len(triggers)
+    lasting = [at for at, event in life.live("+" * 60).told if event == "trigger"]
+    assert before + 1 == len(lasting)
+    assert 0 <= lasting[-1] - 40 * 20 <= 30
+
+
+def test_no_alert_is_notified_more_than_a_dozen_times_a_day() -> None:
+    told = with_rule(cooldown_minutes=0).live(("+" * 40 + "-" * 10) * 28).told
+    assert MOST_A_DAY == sum(event == "trigger" for _, event in told)
+
+
+def test_a_minute_that_is_evaluated_again_does_not_move_an_alert_back() -> None:
+    life = Life().live("+++--")
+    earlier = Observation(RULE, (), met=True, value=9000.0)
+    again, found = step(life.state, [earlier], MINUTE)
+    assert (life.state, []) == (again, found)

@@ -110,7 +110,7 @@ def test_lines_that_come_late_count_while_their_minute_waits(run: Run, tmp_path:
     file.write_text(file.read_text().replace('late = "0s"', 'late = "3m"'))
     service.write(0, 10, calls=1)
     assert 0 == service.check(10).code
-    service.write(6, 9, latency_ms=9000)  # of minutes that were over, but not yet judged
+    service.write(7, 9, latency_ms=9000)  # of minutes that were over, but not yet judged
     assert [("slow: model a", "firing", at(8))] == episodes([service.json(12)])
 
 
@@ -443,3 +443,76 @@ def test_the_reason_of_an_acknowledgement_is_kept_and_outlives_the_alert(service
     (found,) = service._run("alerts", "list", "--all", "-f", "json").json["data"]["alerts"]
     assert ("resolved", True, "looking") == (found["state"], found["acknowledged"], found["acknowledged_why"])
     assert 2 == service._run("alerts", "ack", found["alert_id"]).code
+
+
+def _default_late(service: Service) -> None:
+    file = service.folder / "llmmon.toml"
+    file.write_text(file.read_text().replace('late = "0s"', "").replace('by = ["model"]\n', ""))
+
+
+def test_calls_that_hang_are_noticed_while_they_hang(service: Service) -> None:
+    """Each call is logged ten minutes after it began, with the time at which it began."""
+    _default_late(service)
+    service.write(0, 30)
+    service.check(30)
+    said = ""
+    for minute in range(40, 71, 5):
+        service.write(minute - 15 if minute > 40 else 30, minute - 10, latency_ms=600_000)
+        said += service.check(minute).stderr
+    assert "calls arrived after their minute was evaluated, up to" in said
+    assert ("trigger", "firing") in service.told
+    assert 1 == len(service.told)
+
+
+def test_a_log_that_is_always_behind_is_waited_for(service: Service) -> None:
+    _default_late(service)
+    service.write(0, 30)
+    service.check(30)
+    for minute in range(45, 101, 5):
+        service.write(minute - 20 if minute > 50 else minute - 15, minute - 15, latency_ms=9000)
+        service.check(minute)
+    assert [("trigger", "firing")] == service.told
+
+
+def test_a_few_late_calls_do_not_hold_the_others_up(service: Service) -> None:
+    service.write(0, 60)
+    service.check(60)
+    service.write(30, 31, calls=1)
+    service.write(60, 70, latency_ms=9000)
+    ran = service.check(70, "-f", "json")
+    assert ("1 calls arrived" in ran.stderr, "late = " in ran.stderr) == (True, True)
+    assert [("slow: model a", "firing", at(61))] == episodes([ran.json["data"]])
+
+
+def test_a_log_that_ended_long_ago_or_is_in_the_future_is_said(service: Service) -> None:
+    service.write(0, 10)
+    assert "last event 5 h ago" in service.check(10 + 5 * 60).stderr
+    service.write(720, 730)
+    assert "in the future" in service.check(400).stderr
+
+
+def test_a_rule_that_cannot_fire_on_this_log_is_named_once(service: Service) -> None:
+    file = service.folder / "llmmon.toml"
+    file.write_text(file.read_text().replace("min_count = 3", "min_count = 300"))
+    service.write(0, 200)
+    assert "rule 'slow' cannot fire here: no window of 5m holds 300 calls" in service.check(200).stderr
+    service.write(200, 400)
+    assert "cannot fire" not in service.check(400).stderr
+
+
+def test_groups_that_are_gone_give_up_their_seats(service: Service) -> None:
+    for number in range(120):
+        service.write(0, 1, calls=1, model=f"old{number}")
+    service.check(10)
+    service.write(3000, 3010, latency_ms=9000, model="new")
+    assert ["slow: model new"] == [title for title, event, _ in episodes([service.json(3010)]) if event == "firing"]
+
+
+def test_a_budget_by_user_knows_every_user(service: Service) -> None:
+    file = service.folder / "llmmon.toml"
+    budget = '[[budgets]]\nname = "spend"\namount_usd = 50\nper = "day"\nby = ["user"]\nthresholds = [100]\n'
+    file.write_text(file.read_text().replace("[[rules]]", f"{budget}\n[[rules]]", 1))
+    for number in range(150):
+        service.write(600, 601, calls=1, user=f"u{number}", cost_usd=90 if number == 140 else 1)
+    found = [title for title, event, _ in episodes([service.json(605)]) if event == "firing" and "100" in title]
+    assert ["spend 100 %: user u140"] == found
