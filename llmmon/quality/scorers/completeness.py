@@ -10,20 +10,17 @@ from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Signal
 from llmmon.quality.scorers.texts import Batch
 
 _CUT_REASONS: Final = frozenset(
-    {
-        "length",
-        "max_tokens",
-        "max_output_tokens",
-        "max_length",
-        "model_length",
-        "model_context_window_exceeded",
-        "incomplete",
-    }
+    """length max_tokens max_output_tokens max_length model_length max_tokens_reached max_completion_tokens token_limit
+    token_limit_reached length_limit model_context_window_exceeded context_length_exceeded incomplete error_limit
+    max_new_tokens""".split()
 )
 _ENDED_REASONS: Final = frozenset(
-    {"stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed", "finished"}
+    """stop end_turn stop_sequence eos eos_token eos_found complete completed finished finish stop_word stop_criteria
+    done endoftext natural end_of_turn stop_criteria_met""".split()
 )
-_TOOL_REASONS: Final = frozenset({"tool_calls", "tool_use", "function_call", "tool_call"})
+_TOOL_REASONS: Final = frozenset(
+    "tool_calls tool_use function_call tool_call tool_calls_required pause_turn malformed_function_call".split()
+)
 
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
@@ -34,8 +31,18 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: A
         batch.numbers("reasoning_tokens"),
         strict=True,
     )
-    found = [_signals(text, (reason or "").lower(), thought) for text, reason, thought in rows]
+    found = [_signals(text, plain_reason(reason), thought) for text, reason, thought in rows]
     return {"truncated": [row[0] for row in found], "empty": [row[1] for row in found]}
+
+
+def plain_reason(reason: str | None) -> str:
+    """A finish reason as vendors' APIs name it, without the enum's name and spaces: `FinishReason.MAX_TOKENS`.
+
+    >>> plain_reason("FinishReason.MAX_TOKENS"), plain_reason("FINISH_REASON_STOP")
+    ('max_tokens', 'stop')
+    """
+    last = (reason or "").rsplit(".", 1)[-1].strip().lower().replace("-", "_").replace(" ", "_")
+    return last.removeprefix("finish_reason_")
 
 
 def _signals(text: str, reason: str, thought: float | None) -> tuple[Signal, Signal]:

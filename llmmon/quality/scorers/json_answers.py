@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
 import orjson
 
-from llmmon.quality.scorers.flags import CLEAN, UNKNOWN, Signal
+from llmmon.quality.scorers.flags import UNKNOWN, Signal
 
 _MOST_CHARS: Final = 2_000_000
 _MOST_STARTS: Final = 20
@@ -43,8 +44,10 @@ def judge_json(prompt: str | None, output: str, schema: object) -> Signal:
         if not prompt or not asks_for_json(prompt):
             return UNKNOWN
         required = skeleton_keys(prompt)
-    form = json_form(output[:_MOST_CHARS], required)
-    return Signal(_STRENGTH[form], (), form) if form else CLEAN
+    form, value = _read(output[:_MOST_CHARS], required)
+    if value is not None and (fault := schema_fault(value, schema)):
+        return Signal(_STRENGTH["schema"], (), fault)
+    return Signal(_STRENGTH[form], (), form)
 
 
 _STRENGTH: Final = {
@@ -53,6 +56,7 @@ _STRENGTH: Final = {
     "embedded": 0.2,
     "lenient": 0.35,
     "keys missing": 0.8,
+    "schema": 0.85,
     "broken": 0.95,
 }
 
@@ -89,6 +93,67 @@ def _keys_of(schema: Mapping[Any, Any]) -> tuple[str, ...] | None:
     return tuple(key for key in required if isinstance(key, str)) if isinstance(required, list) else ()
 
 
+def schema_fault(value: Any, schema: object) -> str:
+    """Where and how a value breaks a JSON schema, such as `$.items[0].price: type`; empty where it does not.
+
+    Only a schema that says more than keys is checked, and only where the package jsonschema is installed. References to
+    other documents are not followed, and regular expressions of a schema are not run.
+    """
+    inner = _inner(schema)
+    if inner is None or not inner.keys() & {"type", "properties", "items", "anyOf", "oneOf", "allOf", "enum", "$ref"}:
+        return ""
+    check = _checker(orjson.dumps(inner, option=orjson.OPT_SORT_KEYS).decode())
+    return "" if check is None else check(value)
+
+
+def _inner(schema: object) -> Mapping[Any, Any] | None:
+    """The JSON schema in a `response_format`, a tool, or text."""
+    for _ in range(4):
+        if isinstance(schema, (str, bytes)):
+            try:
+                schema = orjson.loads(schema)
+            except orjson.JSONDecodeError:
+                return None
+        if not isinstance(schema, Mapping):
+            return None
+        names = ("json_schema", "schema", "function", "parameters", "input_schema")
+        nested = next((schema[name] for name in names if isinstance(schema.get(name), Mapping)), None)
+        if nested is None:
+            return None if schema.get("type") in ("json_object", "json_schema", "text", "function") else schema
+        schema = nested
+    return None
+
+
+@lru_cache(maxsize=256)
+def _checker(text: str) -> Callable[[Any], str] | None:
+    """What checks values against this schema; None where it is none, or jsonschema is not installed."""
+    try:
+        from jsonschema import Draft202012Validator, exceptions, validators  # type: ignore[import-untyped]  # no types
+        from referencing.exceptions import Unresolvable
+    except ModuleNotFoundError:
+        return None
+    schema = orjson.loads(text)
+
+    def unchecked(*_: Any) -> Iterator[Any]:
+        return iter(())
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except (exceptions.SchemaError, RecursionError):
+        return None
+    kind = validators.extend(Draft202012Validator, {"pattern": unchecked, "patternProperties": unchecked})
+    validator = kind(schema)
+
+    def check(value: Any) -> str:
+        try:
+            error = next(validator.iter_errors(value), None)
+        except (Unresolvable, RecursionError, TypeError, ValueError):
+            return ""
+        return "" if error is None else f"{error.json_path}: {error.validator}"
+
+    return check
+
+
 def skeleton_keys(prompt: str) -> tuple[str, ...]:
     """The keys of the last JSON example in the prompt, where it is a form to fill in."""
     blocks = SKELETON.findall(prompt[-8_000:])
@@ -106,14 +171,19 @@ def json_form(output: str, required: tuple[str, ...] = ()) -> str:
 
     lenient: only with control characters inside strings, which most parsers refuse.
     """
+    return _read(output, required)[0]
+
+
+def _read(output: str, required: tuple[str, ...]) -> tuple[str, Any]:
+    """The form, and the value where it holds the keys."""
     text = output.strip().lstrip("\ufeff")
     without_keys = False
     for form, value in _readings(text):
         if isinstance(value, (dict, list)):
             if not required or (isinstance(value, dict) and all(key in value for key in required)):
-                return form
+                return form, value
             without_keys = True
-    return "keys missing" if without_keys else "broken"
+    return "keys missing" if without_keys else "broken", None
 
 
 def _readings(text: str) -> Iterator[tuple[str, Any]]:

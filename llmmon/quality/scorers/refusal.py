@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
+from llmmon.quality.scorers.completeness import plain_reason
 from llmmon.quality.scorers.corpus import Lexicon
 from llmmon.quality.scorers.flags import Signal, TextSpan, linear
 from llmmon.quality.scorers.texts import Batch
@@ -20,7 +21,8 @@ _BODY_WORDS: Final = slice(10, 160)
 _NEAR: Final = 70  # how far a sign's phrase reaches from its cue
 _LISTED: Final = 2_500
 _REFUSED_REASONS: Final = frozenset(
-    {"content_filter", "refusal", "safety", "guardrail_intervened", "prohibited_content"}
+    """content_filter content_filtered refusal safety guardrail_intervened prohibited_content blocklist recitation spii
+    image_safety model_armor error_toxic toxic blocked""".split()
 )
 _QUOTES: Final = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "\u00a0": " "})
 
@@ -182,7 +184,7 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: A
 
 
 def _signals(text: str, found: Sequence[bytes], prompt: str | None, finish_reason: str | None) -> tuple[Signal, Signal]:
-    if finish_reason and finish_reason.lower() in _REFUSED_REASONS:
+    if finish_reason and plain_reason(finish_reason) in _REFUSED_REASONS:
         return Signal(1.0, (), "finish_reason"), Signal(0.0)
     values, span = features(text, found, prompt or "")
     whole, part = linear(values, WEIGHTS, BIAS), linear(values, PARTIAL_WEIGHTS, PARTIAL_BIAS)

@@ -54,9 +54,27 @@ def _strengths(table: Table) -> FloatArray:
     return strengths
 
 
+# The question is about what the text does not hold.
+_PICTURES: Final = (
+    "data:image/",
+    "data:audio/",
+    "data:application/pdf",
+    "<image",
+    "[image",
+    "image_url",
+    "input_audio",
+)
+
+
 def _judged(batch: Batch) -> list[bool]:
-    pairs = zip(batch.prompt_ids, batch.output_words, strict=True)
-    return [bool(len(prompt) and prompt.any() and words) for prompt, words in pairs]
+    rows = zip(batch.prompts, batch.prompt_ids, batch.output_words, strict=True)
+    return [bool(len(ids) and ids.any() and words) and not _shows(prompt or "") for prompt, ids, words in rows]
+
+
+def _shows(prompt: str) -> bool:
+    """Whether the prompt holds, or stands for, a picture or a recording."""
+    lower = prompt[:_READ].lower()
+    return any(sign in lower for sign in _PICTURES)
 
 
 def _other_language(batch: Batch, row: int) -> bool:

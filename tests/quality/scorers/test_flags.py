@@ -7,7 +7,7 @@ import pytest
 from llmmon.quality.scorers.corpus import Corpus
 from llmmon.quality.scorers.flags import FLAGS
 from llmmon.quality.scorers.texts import Texts
-from llmmon.quality.scores import QualityMonitor, QualityScore
+from llmmon.quality.scores import QualityMonitor, QualityScore, score_texts
 
 MONITOR = QualityMonitor()
 
@@ -119,6 +119,36 @@ def test_a_defect_raises_its_flag(flag: str, prompt: str | None, output: str) ->
 @pytest.mark.parametrize(("flag", "prompt", "output"), SILENT)
 def test_a_mere_likeness_raises_no_flag(flag: str, prompt: str | None, output: str) -> None:
     assert flag not in score(output, prompt).flags
+
+
+@pytest.mark.parametrize("reason", ["FinishReason.MAX_TOKENS", "MAX_TOKENS", "length", "max_tokens", "model_length"])
+def test_a_cap_that_is_logged_is_certain(reason: str) -> None:
+    texts = Texts(outputs=["It was done."], finish_reasons=[reason])
+    assert score_texts(texts).flags == [("truncated",)]
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "FinishReason.SAFETY", "refusal", "PROHIBITED_CONTENT"])
+def test_a_filter_that_is_logged_is_a_refusal(reason: str) -> None:
+    texts = Texts(outputs=["It was done"], finish_reasons=[reason])
+    assert "refusal" in score_texts(texts).flags[0]
+
+
+def test_a_question_on_a_picture_has_no_relevance() -> None:
+    prompt = "Describe the tall tower of this town. data:image/png;base64,iVBORw0KGgo="
+    assert score(PARAGRAPH, prompt).signals["off_topic"] is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Es tut mir leid, aber ich kann Ihnen dabei nicht helfen.",
+        "Lo siento, pero no puedo ayudarte con eso.",
+        "抱歉,我无法回答这个问题。",
+        "申し訳ありませんが、そのご質問にはお答えできません。",
+    ],
+)
+def test_refusals_are_told_in_other_languages(text: str) -> None:
+    assert "refusal" in score(text, "?").flags
 
 
 def test_an_answer_to_another_prompt_of_the_log_is_off_topic() -> None:

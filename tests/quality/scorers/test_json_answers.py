@@ -54,3 +54,31 @@ def test_a_form_to_fill_in_gives_the_keys() -> None:
 
 def test_deep_nesting_is_survived() -> None:
     assert json_form("[" * 100_000) == "broken"
+
+
+ORDER = {
+    "type": "object",
+    "required": ["items"],
+    "additionalProperties": False,
+    "properties": {
+        "items": {"type": "array", "items": {"type": "object", "properties": {"price": {"type": "number"}}}}
+    },
+}
+
+
+@pytest.mark.parametrize("logged", [ORDER, {"type": "json_schema", "json_schema": {"name": "order", "schema": ORDER}}])
+def test_a_value_is_checked_against_the_whole_schema(logged: dict[str, object]) -> None:
+    assert judge_json(None, '{"items": [{"price": 2.5}]}', logged).detail == "strict"
+    assert judge_json(None, '{"items": [{"price": "two"}]}', logged).detail == "$.items[0].price: type"
+    assert judge_json(None, '{"items": [], "more": 1}', logged).detail == "$: additionalProperties"
+    assert (judge_json(None, '{"items": [{"price": "two"}]}', logged).strength or 0) > 0.5
+
+
+def test_a_schema_that_cannot_be_checked_is_no_fault() -> None:
+    for schema in ({"type": 7}, {"$ref": "https://example.com/order.json"}, {"type": "object", "pattern": "(a+)+$"}):
+        assert judge_json(None, '{"a": 1}', schema).detail == "strict"
+
+
+def test_a_program_on_json_is_no_json() -> None:
+    asked = "Write a Python script that saves a dictionary in JSON format to a file."
+    assert judge_json(asked, "```python\nimport json\n```", None).strength is None
