@@ -115,8 +115,8 @@ def test_a_window_is_compared_with_the_time_before_it(
     write("a.jsonl", days)
     ran, page = reported("a.jsonl", "--since", "2026-01-02", "--until", "2026-01-03")
     assert ran.code == 0
-    assert "Requests 288 0.20 a minute ▲ 100 % 144 → 288" in page
-    assert "Changes are against the day before." in page
+    assert "Requests 288 0.20/min ▲ 100 % 144 → 288" in page
+    assert "Changes are relative to the day before." in page
     _, first = reported("a.jsonl", "--until", "2026-01-02", "--since", "2026-01-01")
     assert "no earlier period" in first
 

@@ -168,7 +168,7 @@ def test_without_credentials_where_they_come_from_is_said(run: Run, bucket: Buck
     ("command", "said"),
     [
         (("watch", "s3://logs/app/"), "only logs on this machine can be followed"),
-        (("summarize", TEXTS, "-o", "s3://logs/x.json"), "files are written on this machine only"),
+        (("summarize", TEXTS, "-o", "s3://logs/x.json"), "output files must be local"),
         (("summarize", "s3://"), "s3:// names no bucket"),
     ],
 )
