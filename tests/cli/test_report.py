@@ -127,7 +127,7 @@ def test_all_of_a_log_is_compared_by_its_last_day(
     rows = week()
     write("a.jsonl", [*rows[:288], *rows[288::2]])
     _, page = reported("a.jsonl")
-    assert "compare its last day with the day before" in page
+    assert "compare the last day with the day before" in page
     assert re.search(r"▼ \d\d % 9\d → [45]\d", page)
 
 

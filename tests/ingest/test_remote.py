@@ -197,9 +197,9 @@ def test_the_environment_names_urls_beside_paths(run: Run, bucket: Bucket) -> No
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s3://key:secret@logs/a.jsonl", "a user or password in it"),
-        ("https://host/a.jsonl?X-Amz-Signature=secret", "a signed URL is a password"),
-        ("nothing://host/a.jsonl", "no kind of storage"),
+        ("s3://key:secret@logs/a.jsonl", "must not contain a user or password"),
+        ("https://host/a.jsonl?X-Amz-Signature=secret", "a signed URL contains a secret"),
+        ("nothing://host/a.jsonl", "not a supported storage"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_a_usage_error(url: str, said: str, run: Run) -> None:
