@@ -106,7 +106,7 @@ def test_a_batch_with_a_bad_item_is_refused_whole_and_the_items_are_named(server
         (b'{"prompt": ' + b"[" * 100_000, {}, 400),
         (b"[" + b" " * (9 << 20), {}, 413),
         (gzip.compress(b" " * (20 << 20)), {"content-encoding": "gzip"}, 413),
-        (b"not gzip", {"content-encoding": "gzip"}, 400),
+        (b"no gzip", {"content-encoding": "gzip"}, 400),
         (gzip.compress(b'{"model": "a"}', mtime=0)[:-9], {"content-encoding": "gzip"}, 400),
         (b"{}", {"content-encoding": "br"}, 415),
         (b"model=a", {"content-type": "application/x-www-form-urlencoded"}, 415),
