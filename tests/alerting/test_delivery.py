@@ -134,7 +134,7 @@ def test_no_channel_waits_for_another_and_all_ends_in_time() -> None:
         name: one.delivered for name, (one,) in found.items()
     }
     assert "did not answer within" in found["hanging"][0].reason
-    assert "did not end within" in found["slow"][0].reason
+    assert "did not finish within" in found["slow"][0].reason
 
 
 def test_a_channel_without_its_secret_fails_alone_and_says_which() -> None:

@@ -234,7 +234,7 @@ def test_a_plugin_that_is_ended_says_so_on_its_one_line(tmp_path: Path, big_log:
     run.send_signal(signal.SIGTERM)
     out, talk = run.communicate(timeout=30)
     if run.returncode not in (0, 1, 2):  # it was not done yet
-        assert (out, run.returncode) == (b"LLMMON UNKNOWN - it was ended before it was done\n", 3), talk
+        assert (out, run.returncode) == (b"LLMMON UNKNOWN - interrupted before it finished\n", 3), talk
 
 
 def test_a_disk_that_is_full_is_said_plainly(run: Run, tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def test_a_window_is_compared_with_the_time_before_it(
     write("a.jsonl", days)
     ran, page = reported("a.jsonl", "--since", "2026-01-02", "--until", "2026-01-03")
     assert ran.code == 0
-    assert "Requests 288 0.20 a minute ▲ 100 % 144 → 288" in page
-    assert "Changes are against the day before." in page
+    assert "Requests 288 0.20/min ▲ 100 % 144 → 288" in page
+    assert "Changes are relative to the day before." in page
     _, first = reported("a.jsonl", "--until", "2026-01-02", "--since", "2026-01-01")
     assert "no earlier period" in first
 
@@ -127,7 +127,7 @@ def test_all_of_a_log_is_compared_by_its_last_day(
     rows = week()
     write("a.jsonl", [*rows[:288], *rows[288::2]])
     _, page = reported("a.jsonl")
-    assert "compare its last day with the day before" in page
+    assert "compare the last day with the day before" in page
     assert re.search(r"▼ \d\d % 9\d → [45]\d", page)
 
 

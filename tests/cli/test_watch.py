@@ -187,7 +187,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(
 
 def test_a_log_that_is_absent_appears_later(log: Path, terminals: list[Terminal]) -> None:
     terminals.append(terminal := Terminal(log.parent, "app.jsonl"))
-    terminal.wait_for("no such log yet")
+    terminal.wait_for("no log yet")
     log.touch()
     terminal.wait_for("no calls yet")
     feed(log, range(2))

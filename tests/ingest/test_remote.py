@@ -168,7 +168,7 @@ def test_without_credentials_where_they_come_from_is_said(run: Run, bucket: Buck
     ("command", "said"),
     [
         (("watch", "s3://logs/app/"), "only logs on this machine can be followed"),
-        (("summarize", TEXTS, "-o", "s3://logs/x.json"), "files are written on this machine only"),
+        (("summarize", TEXTS, "-o", "s3://logs/x.json"), "output files must be local"),
         (("summarize", "s3://"), "s3:// names no bucket"),
     ],
 )
@@ -197,9 +197,9 @@ def test_the_environment_names_urls_beside_paths(run: Run, bucket: Bucket) -> No
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s3://key:secret@logs/a.jsonl", "a user or password in it"),
-        ("https://host/a.jsonl?X-Amz-Signature=secret", "a signed URL is a password"),
-        ("nothing://host/a.jsonl", "no kind of storage"),
+        ("s3://key:secret@logs/a.jsonl", "must not contain a user or password"),
+        ("https://host/a.jsonl?X-Amz-Signature=secret", "a signed URL contains a secret"),
+        ("nothing://host/a.jsonl", "not a supported storage"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_a_usage_error(url: str, said: str, run: Run) -> None:

@@ -229,7 +229,7 @@ def test_a_log_that_is_not_in_order_is_read_whole_and_that_is_said(small_steps: 
     path = tmp_path / "a.jsonl"
     path.write_bytes(jsonl(rows[1000:] + rows[:1000]))
     found, times, said = searched(path, window="60", now=iso(START_US + 2000 * MINUTE_US))
-    assert [f"{path}: not in order of time, so all of it is read"] == said
+    assert [f"{path}: not sorted by time, so the whole file is read"] == said
     assert times.ranges == ((0, None),)
     assert len(found) == 60
 

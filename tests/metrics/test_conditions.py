@@ -39,11 +39,11 @@ def test_one_of_several_is_enough() -> None:
     ("condition", "message"),
     [
         ("eror_rate>0.1", "did you mean 'error_rate'"),
-        ("error_rate", "is no condition"),
-        ("error_rate>", "is no condition"),
+        ("error_rate", "is not a condition"),
+        ("error_rate>", "is not a condition"),
         ("error_rate>much", "'much' is not a number"),
         ("severity>=hihg", "did you mean 'high'"),
-        ("", "is no condition"),
+        ("", "is not a condition"),
     ],
 )
 def test_what_cannot_be_read_is_a_usage_error_even_after_one_that_is_met(condition: str, message: str) -> None:

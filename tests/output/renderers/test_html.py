@@ -225,7 +225,7 @@ def test_tables_sort_by_click_and_by_key(shown: Callable[..., Any]) -> None:
     assert table.locator("tbody tr").evaluate_all(costs) == falling[::-1]
     assert head.get_attribute("aria-sort") == "ascending"
     assert table.locator("[aria-sort]").count() == 1
-    assert page.locator(".told").inner_text() == "By model sorted by cost, ascending"
+    assert page.locator(".status").inner_text() == "By model sorted by cost, ascending"
 
 
 def test_a_chart_is_read_by_pointer_and_by_keys(shown: Callable[..., Any]) -> None:
@@ -238,7 +238,7 @@ def test_a_chart_is_read_by_pointer_and_by_keys(shown: Callable[..., Any]) -> No
     stage.focus()
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")
-    assert page.locator(".told").inner_text().startswith("2026-03-10 20:00: p50 ")
+    assert page.locator(".status").inner_text().startswith("2026-03-10 20:00: p50 ")
     page.keyboard.press("Escape")
     assert not page.locator(".tip").is_visible()
 
