@@ -16,6 +16,7 @@ import msgspec
 from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_model
 from llmmon.formats.dialect import Dialect, Object, below
 from llmmon.formats.dialects.bodies import BODY_KEYS, RAW, body_of, raw_dialect
+from llmmon.formats.dialects.native import OWN_KEYS
 from llmmon.formats.dialects.openai import API_ERROR
 from llmmon.formats.mapping import (
     SLOTS,
@@ -334,7 +335,7 @@ def _telling(parts: Sequence[Parts]) -> list[tuple[Parts, list[Binding]]]:
     found = [(each, list(each.bindings())) for each in parts]
     slots = [{binding.slot for binding in bindings} for _, bindings in found]
     telling = [bool(there & _EVIDENT) or {"prompt", "output"} <= there for there in slots]
-    if not any(telling):
+    if not any(telling) or all(each.row.keys() <= OWN_KEYS for each in parts):  # our own rows are calls, all of them
         return found
     ids = {each for one, tells in zip(found, telling, strict=True) if tells for each in _ids(*one)}
     return [one for one, tells in zip(found, telling, strict=True) if tells or not ids.isdisjoint(_ids(*one))]
@@ -346,7 +347,9 @@ def _ids(parts: Parts, bindings: Iterable[Binding]) -> set[Any]:
     return {value for value in values if isinstance(value, (str, int)) and value}
 
 
-_EVIDENT: Final = frozenset({"model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens"})
+_EVIDENT: Final = frozenset(
+    {"written", "model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens"}
+)
 
 
 class HomeMadeRows:

@@ -233,17 +233,18 @@ def _adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns
     return derived if priced is None else lambda columns: derived(priced(columns))
 
 
-def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int = 1) -> Read:
+def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int = 1, *, writes: bool = False) -> Read:
     """Read the calls of a query into folds; raises `InputError` where there is nothing usable at all.
 
-    `weight` is the fold's work on a byte, in that of reading it.
+    `weight` is the fold's work on a byte, in that of reading it. `writes`: what the fold is given cannot be taken
+    back, so that it must not be given anything before it is certain.
     """
     loader = Loader(query, fields, make_fold, weight)
     times = TimeRange(query.time, query.wall_us, query.tz, query.say)
     logs = Logs(query, loader.wanted)
     times.locate(logs.sources, logs.plans)
     # calls around others: a filter may take the ones and leave the others; what comes by a pipe is read but once
-    unsure = any(plan.nests for plan in logs.plans) and (query.where is not None or bool(logs.streams))
+    unsure = any(plan.nests for plan in logs.plans) and (writes or query.where is not None or bool(logs.streams))
     loader.deferred |= times.trailing or unsure or any(plan.repeats for plan in logs.plans)
     if not loader.deferred:
         with keep_rejects(query.rejects) as rejects:

@@ -193,9 +193,9 @@ def test_a_file_explains_itself() -> None:
 
 
 def test_a_dialect_without_calls_says_what_it_lacks() -> None:
-    data = SAMPLES["otlp_other"].read_bytes()
+    data = SAMPLES["otlp_metrics"].read_bytes()
     found = explain(data, plan(data))
-    assert (found.calls, found.dialects[0].lacks) == (0, "no spans, so no calls: export traces")
+    assert (found.calls, found.dialects[0].lacks) == (0, "sums, so no calls: export traces or logs")
 
 
 def test_a_count_too_large_for_a_number_costs_only_itself() -> None:

@@ -174,7 +174,7 @@ def export_records(query: Query, to: str, wanted: Wanted, write: Write) -> Writt
             again.query, jobs=1, engine=None, rejects=query.rejects, cost=_cost(query, wanted)
         )
         names = frozenset({*fields, *(TAG_PREFIX + tag for tag in tags)})
-        done = again.named(read(one, names, lambda: writer))
+        done = again.named(read(one, names, lambda: writer, writes=True))
         writer.begin()
     return Written(done, writer.rows, writer.samples, tags)
 

@@ -16,7 +16,7 @@ from llmmon.output.export.metrics import export_metrics
 from llmmon.reports.summary import summarize
 from tests.support.log_samples import SAMPLES, lines
 
-WITHOUT_CALLS = {"otlp_other"}
+WITHOUT_CALLS = {"otlp_metrics", "opencode_part"}
 WALL_US = 1_790_000_000_000_000
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmmon.errors import InputError
 from llmmon.formats.detection import tags_in
-from llmmon.formats.layouts import cell_of, text_of
+from llmmon.formats.own_csv import cell_of, text_of
 from llmmon.ingest.query import Query
 from llmmon.output.export.rows import Wanted, export_records
 from llmmon.reports.summary import summarize
