@@ -284,6 +284,9 @@ def _read_deferred(loader: Loader, logs: Logs, times: TimeRange) -> Read:
     settled = loader.settle(inside)
     outside = scanned.report.requests + scanned.report.outside - inside.size
     report = msgspec.structs.replace(scanned.report, **settled.counts, outside=outside)
+    dated = settled.single.timestamp[settled.single.dated]
+    if not selection.timed and len(dated):  # rows that are no calls of their own do not make the log longer
+        report = msgspec.structs.replace(report, start_us=int(dated.min()), end_us=int(dated.max()))
     done = _done(query, logs, times, msgspec.structs.replace(scanned, report=report), settled.results)
     return msgspec.structs.replace(done, repeated=_left_out(inside, settled.single))
 
