@@ -60,7 +60,7 @@ PIECES = (
 # of what people write, or used on the beginning of a text only: tried there
 FROM_THE_START = {
     *("metrics.filters._TOKEN", "metrics.filters._FORM", "alerting.rule_config._CHANGE", "ingest.remote._URL"),
-    *("http_client._WORD", "alerting.rule_tests._RANGE", "formats.layouts._MARKED", "formats.layouts._FORMULA"),
+    *("http_client._WORD", "alerting.rule_tests._RANGE", "formats.layouts._MARKED", "formats.csv_table._NAME"),
 }
 
 

@@ -276,7 +276,7 @@ def leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
     kinds = {binding.kind for binding in bindings}
     if len(kinds) > 1 or any(binding.unit == "count" for binding in bindings):
         plain = bool(seen) and seen <= _SCALARS  # an object where the head had none may hold fields of its own
-        return float | str | bool | None if plain else Any, _admitted(bindings)
+        return int | float | str | bool | None if plain else Any, _admitted(bindings)
     kind = kinds.pop()
     if (kind is Slot.TEXT and not seen <= _TEXTUAL) or (kind in _STRUCTURED and seen & _STRUCTURES):
         return Any, _admitted(bindings)
