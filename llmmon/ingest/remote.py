@@ -150,9 +150,7 @@ def _system(url: str) -> tuple[Any, str]:
     if "@" in rest.split("/")[0]:
         raise UsageError("a URL must not contain a user or password", hint="credentials come from the environment")
     if kind.startswith("http") and "?" in rest:
-        raise UsageError(
-            "a signed URL contains a secret that would be shown", hint="use s3:// or gs:// with credentials"
-        )
+        raise UsageError("a signed URL would show its signature", hint="use s3:// or gs:// with credentials")
     try:
         import fsspec
     except ImportError:

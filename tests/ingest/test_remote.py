@@ -83,7 +83,7 @@ def test_a_prefix_is_a_folder(run: Run, bucket: Bucket) -> None:
     bucket.put("folder/notes.txt", b"no log")
     done = run("summarize", "s3://logs/folder", "-f", "json", env=bucket.environment)
     assert done.json["source"]["files"] == ["s3://logs/folder/a.jsonl", "s3://logs/folder/sub/b.jsonl.1"]
-    assert "1 ignored" in done.stderr
+    assert "skipped 1 file" in done.stderr
 
 
 def test_compressed_logs_are_streamed(run: Run, bucket: Bucket) -> None:
@@ -198,7 +198,7 @@ def test_the_environment_names_urls_beside_paths(run: Run, bucket: Bucket) -> No
     ("url", "said"),
     [
         ("s3://key:secret@logs/a.jsonl", "must not contain a user or password"),
-        ("https://host/a.jsonl?X-Amz-Signature=secret", "a signed URL contains a secret"),
+        ("https://host/a.jsonl?X-Amz-Signature=secret", "a signed URL would show its signature"),
         ("nothing://host/a.jsonl", "not a supported storage"),
     ],
 )

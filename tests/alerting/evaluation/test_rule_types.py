@@ -104,7 +104,7 @@ class TestChange:
             ({"versus": "previous 30m"}, "whole hours"),
             ({"threshold": 3}, "threshold: cannot be combined with change"),
         ):
-            with pytest.raises(ConfigError, match="1 fault") as caught:
+            with pytest.raises(ConfigError, match="1 error") as caught:
                 change(**table)
             assert fault in str(caught.value)
 
