@@ -60,7 +60,9 @@ PIECES = (
 # of what people write, or used on the beginning of a text only: tried there
 FROM_THE_START = {
     *("metrics.filters._TOKEN", "metrics.filters._FORM", "alerting.rule_config._CHANGE", "ingest.remote._URL"),
-    *("http_client._WORD", "alerting.rule_tests._RANGE", "formats.layouts._MARKED", "formats.csv_table._NAME"),
+    *("http_client._WORD", "alerting.rule_tests._RANGE", "formats.own_csv._MARKED", "formats.own_csv._FORMULA"),
+    *("formats.csv_table._NAME", "formats.csv_table._MONEY", "formats.csv_table._COMMA", "formats.csv_table._NUMBER"),
+    *("formats.durations._PARTS", "formats.durations._CLOCK", "quality.scorers.endings.CLOSING_TOKEN"),
 }
 
 

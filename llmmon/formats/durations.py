@@ -33,7 +33,7 @@ _WORDS_US: Final = {
     **dict.fromkeys(("d", "day", "days"), 8.64e10),
 }
 _NUMBER: Final = r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?"
-_PART: Final = re.compile(rf"({_NUMBER})\s*([a-zµμ]+)")
+_PART: Final = re.compile(rf"(?<![\d.])({_NUMBER})\s*([a-zµμ]+)")
 _PARTS: Final = re.compile(rf"(?:{_NUMBER}\s*[a-zµμ]+(?:\s*,\s*|\s+and\s+|\s*))+\Z")
 _ISO: Final = re.compile(
     r"p(?:(?P<d>\d+(?:\.\d+)?)d)?(?:t(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:[.,]\d+)?)s)?)?\Z"

@@ -106,7 +106,7 @@ _COLOURS: Final = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\
 BLANK: Final = b"\0\x1e \t\r\n\f\v"  # what a line may hold and still be blank
 _AROUND: Final = "\ufeff\x1e \t\r\n\f\v"
 _WINDOWS: Final = {0xDC00 + byte: bytes([byte]).decode("cp1252", "replace") for byte in range(0x80, 0x100)}
-_NEEDLESS_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
+_NEEDLESS_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,(?=\s*[}\]])')
 
 
 def _lenient(text: str, reason: str) -> Any:
