@@ -68,7 +68,7 @@ class Stream(msgspec.Struct, frozen=True):
 
     @property
     def most_groups(self) -> int:
-        """How many groups are told apart; costs are summed for many more, because budgets are about each of them."""
+        """The number of groups kept separate; far more for sums of costs, because each group has its own budget."""
         return MOST_SUMMED if self.metric == "cost_usd" and not self.values else MOST_GROUPS
 
     @property

@@ -160,7 +160,7 @@ _OTHER_INPUTS: Final = ("cache_read_input_tokens", "cache_creation_input_tokens"
 def bucket_counts(buckets: Sequence[Any]) -> dict[str, FloatArray]:
     """The token slots of rows, from an object of counts each (also as JSON in a text); NaN for missing, shape (n,).
 
-    The counts exclude each other; what they are of is told by how their names begin.
+    The counts exclude each other; the beginning of a name says what it counts.
     """
     found = {slot: np.full(len(buckets), np.nan) for slot in _BUCKET_SLOTS}
     rows: dict[tuple[str, ...], list[int]] = {}

@@ -35,7 +35,7 @@ class DocumentSplitter:
         self._depth = 0
         self._in_array = False  # of the top level
         self._texts = _TextState()
-        self._reached: int | None = None  # depth at the end of the chunk, where it was told in advance
+        self._reached: int | None = None  # depth at the end of the chunk, where it was computed in advance
 
     def feed(self, chunk: Any) -> list[Element]:
         """The elements that became complete."""

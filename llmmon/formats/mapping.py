@@ -116,7 +116,7 @@ EVIDENCE: Final = (
 )
 # what a call has beside its model once it is over
 RESULTS: Final = ("cost", "finish_reason", "success", "failed", "outcome", "error", "error_type", "status_code")
-COMPLETENESS: Final = ("total_tokens", "latency_ms")  # what the most complete of a call's rows is told by
+COMPLETENESS: Final = ("total_tokens", "latency_ms")  # what decides which of a call's rows is the most complete
 
 
 def sources_of(fields: frozenset[str]) -> frozenset[str]:

@@ -31,8 +31,8 @@ def _open() -> Feed:
             "prompt": asked.get("messages") or asked.get("prompt") or asked.get("inputText"),
         }
         if error:
-            told = error if isinstance(error, dict) else {}
-            row |= {"failed": True, "status_code": told.get("errorCode"), "error_message": told.get("errorMessage")}
+            fault = error if isinstance(error, dict) else {}
+            row |= {"failed": True, "status_code": fault.get("errorCode"), "error_message": fault.get("errorMessage")}
         else:
             row["success"] = True
         return [row]
