@@ -64,9 +64,14 @@ TAG_PLACES: Final[tuple[Path, ...]] = (("tags",), (), ("metadata",), ("labels",)
 
 
 def tag_bindings(tags: Sequence[str], places: Sequence[Path] = ()) -> list[Binding]:
-    """Where a tag may stand: in the given places, else in the usual ones."""
+    """Where a tag may stand: in the given places, else in the usual ones; at the top only where it is no field."""
     everywhere = dict.fromkeys((*places, *TAG_PLACES))
-    return [Binding(TAG_PREFIX + tag, rank, (*at, tag)) for tag in tags for rank, at in enumerate(everywhere)]
+    return [
+        Binding(TAG_PREFIX + tag, rank, (*at, tag))
+        for tag in tags
+        for rank, at in enumerate(everywhere)
+        if at or tag not in OWN_KEYS
+    ]
 
 
 Reply = tuple[Path, Dialect]

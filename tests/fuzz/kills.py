@@ -53,7 +53,7 @@ JOBS: Final = (
     Job(("inspect", "small.jsonl", "-o", "out.json"), ("out.json",)),
     Job(("report", "-", "-o", "out.html"), ("out.html",), stdin="small.jsonl"),
     Job(("simulate", "made", "--days", "3", "--per-day", "3000"), (), ("made",)),
-    Job(("check", "small.jsonl", "--now", "2026-01-01T04:00:00Z", "-f", "json"), (), ("state.db*", "told.jsonl")),
+    Job(("check", "--now", "2026-01-01T04:00:00Z", "-f", "json"), (), ("state.db*", "told.jsonl")),
 )
 
 
@@ -107,7 +107,8 @@ class Killer:
         for log in self._logs.iterdir():
             (home / log.name).hardlink_to(log)
         if job.args[0] == "check":
-            (home / "llmmon.toml").write_text(CONFIGURATION.replace("{more}", ""))
+            configured = CONFIGURATION.replace("{more}", "").replace("logs/*.jsonl", "small.jsonl")
+            (home / "llmmon.toml").write_text(configured)
         for name in job.writes:
             (home / name).write_bytes(OLD)
         return home
