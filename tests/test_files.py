@@ -125,7 +125,8 @@ def test_a_full_disk_leaves_no_half_file(command: tuple[str, ...], tmp_path: Pat
         done = subprocess.run(
             llmmon_command(*command),
             cwd=tmp_path,
-            env=clean_environment(tmp_path),
+            # Python itself does not notice a half-written .pyc (python/cpython#126606)
+            env=clean_environment(tmp_path, {"PYTHONDONTWRITEBYTECODE": "1"}),
             stdin=stdin,
             capture_output=True,
             text=True,
