@@ -7,7 +7,7 @@ reply; what stands around it completes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -296,7 +296,9 @@ def resolve(
     for holder, found in dict.fromkeys((holder, found) for _, holder, found in telling):
         holders.update(dict.fromkeys(holder[:depth] for depth in range(len(holder), 0, -1)))
         named.update(dict.fromkeys(binding for binding in found if binding.path not in taken))
-    fitting = [binding for binding in named if _may_hold(binding, rows)]
+    shape = shape_of(rows)
+    there = {path for path, _ in shape}
+    fitting = [binding for binding in named if _may_hold(binding, rows, there)]
     fitting += _likely_start([*overrides, *fitting], rows, naive)
     units = Units([row for row, _, _ in telling], fitting)
     bindings = [
@@ -307,7 +309,7 @@ def resolve(
     return FieldMapping(
         GENERIC,
         tuple(sorted(bindings)),
-        shape_of(rows),
+        shape,
         closed=True,
         naive=naive,
         guessed=tuple(units.guessed),
@@ -326,10 +328,10 @@ def kind_of(bindings: Iterable[Binding]) -> tuple[str, ...]:
 _RESULT_SLOTS: Final = frozenset({"latency", "output", "prompt", "request_id", *RESULTS})
 
 
-def _may_hold(binding: Binding, rows: Sequence[Object]) -> bool:
+def _may_hold(binding: Binding, rows: Sequence[Object], there: Container[Path]) -> bool:
     """Whether a value that can be meant stands at a binding's path in any row, or nothing but null in all."""
     found = [value for row in rows if (value := value_at(row, binding.path)) is not None]
-    return not found or any(admit(binding, value) is not None for value in found)
+    return any(admit(binding, value) is not None for value in found) if found else binding.path in there
 
 
 def _likely_start(bindings: Sequence[Binding], rows: Sequence[Object], naive: str) -> list[Binding]:

@@ -133,7 +133,7 @@ def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[File
         (logs.sources[number],), (plan,), ((0, None),), Selection(), engine=logs.query.engine, streams=streams
     )
     scanned = scan(one, _CoverageFold, rejects)
-    if not streams and logs.refit_one(number, scanned.unlike[0]):
+    if 0 in scanned.unlike and not streams and logs.refit_one(number, scanned.unlike[0]):
         plan = logs.plans[number]
         scanned = scan(msgspec.structs.replace(one, plans=(plan,)), _CoverageFold)
     coverage, called = _merged(scanned.results)
