@@ -437,6 +437,16 @@ def charge(usage: Usage, quoted: Quoted) -> FloatArray:
     return np.rint(costs, out=costs)
 
 
+def token_prices(usage: Usage, quoted: Quoted) -> FloatArray:
+    """Nano-dollars for a token of each of the base kinds, NaN without a price; shape (calls, kinds)."""
+    if not quoted.quotes:
+        return np.full((len(usage.prompt), len(BASE)), np.nan)
+    starts, rates = _tables(quoted.quotes)
+    found: FloatArray = rates[:, : len(BASE)][_rows(usage, quoted, starts)]
+    found[quoted.index < 0] = np.nan
+    return found
+
+
 def _surcharge(apart: Mapping[str, FloatArray], rates: FloatArray, row: IntArray) -> FloatArray:
     """What usage that is billed apart costs more than as part of the tokens that hold it; shape (calls,)."""
     extra = np.zeros(len(row))
