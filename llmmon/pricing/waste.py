@@ -21,9 +21,10 @@ from llmmon.metrics.columns import MISSING_TIME, BoolArray, Columns, FloatArray,
 from llmmon.metrics.definitions import truncations
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import Status
-from llmmon.pricing.costs import Quoted, Usage, gateway_hits, price, quote, token_prices, usage_of
+from llmmon.pricing.costs import Quoted, price, quote, token_prices
 from llmmon.pricing.price_table import PriceTable
 from llmmon.pricing.units import BASE
+from llmmon.pricing.usage import Usage, gateway_hits, usage_of
 from llmmon.text.times import HOUR_US, MINUTE_US
 
 
