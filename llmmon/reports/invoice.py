@@ -39,12 +39,12 @@ class Gap(StrEnum):
 
 
 GAPS: Final[Mapping[Gap, str]] = {
-    Gap.MISSING_CALLS: "calls that were billed and are not in the log",
-    Gap.RETRIES: "failed calls and retries that the log has without a cost",
-    Gap.NOT_BILLED: "calls in the log that were not billed, or not by this provider",
-    Gap.TOKENS: "as many calls, but other token counts",
-    Gap.CACHE: "cached tokens are counted or priced differently",
-    Gap.TIER: "another service tier (batch, flex, priority) or a long prompt",
+    Gap.MISSING_CALLS: "billed, and not in the log",
+    Gap.RETRIES: "failed calls, logged without a cost",
+    Gap.NOT_BILLED: "in the log, and not billed",
+    Gap.TOKENS: "as many calls, other token counts",
+    Gap.CACHE: "cached tokens differ in count or price",
+    Gap.TIER: "another tier (batch, flex, priority)",
     Gap.PRICE: "another price for the same tokens",
 }
 
