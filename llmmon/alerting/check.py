@@ -25,6 +25,7 @@ from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.outbox import NotificationRow, enqueue, enqueue_missing
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
 from llmmon.alerting.state import HOUR, BusyError, StateFile, installation_of, sole_evaluator
+from llmmon.alerting.time_span import MOST_REPLAYED, bulk_of, replayed_minutes
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, read_known, read_new
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo
 
 
-MOST_REPLAYED: Final = 400 * 1440  # minutes of a log's end that are replayed
 FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
 _KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
 _EVALUATED: Final = "evaluated_minute"
@@ -158,16 +158,6 @@ def _add(state: StateFile, stream: Stream, parts: Sequence[Aggregates], groups: 
             limited, groups = admitted(part, groups, stream.most_groups)
             state.add_history(stream.name, limited, joined)
     return tuple(groups)
-
-
-def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArray:
-    """Every minute from the first call of a log to the last; at most the last 400 days, as a timestamp may be wrong."""
-    if source.start_us is None or source.end_us is None:
-        return np.empty(0, np.int64)
-    first, last = source.start_us // MINUTE_US + 1, source.end_us // MINUTE_US + 1
-    if last - first >= MOST_REPLAYED:
-        say(f"only the last {MOST_REPLAYED // 1440} days are replayed, of {(last - first) // 1440:,}")
-    return np.arange(max(first, last - MOST_REPLAYED + 1), last + 1)
 
 
 class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,7 +320,7 @@ class _Run:
     def _ends(self, source: SourceReport, parts: Mapping[Stream, Aggregates]) -> IntArray:
         """The minutes to evaluate: all since the last run that have ended, and for which late lines have arrived."""
         if self.replay:
-            return replayed_minutes(source, self.query.say)
+            return replayed_minutes(source, parts, self.query.say)
         last = (self.now_us - self.plan.late_us) // MINUTE_US
         evaluated = self.state.fact(_EVALUATED)
         if evaluated is not None:
@@ -344,8 +334,14 @@ class _Run:
                 self.query.say(f"the last run was {gap} ago: only the last day is evaluated")
                 begun = last - FIRST_LOOK
             return np.arange(begun + 1, last + 1)
-        first = last if source.start_us is None else min(source.start_us // MINUTE_US + 1, last)
-        return np.arange(max(first, last - FIRST_LOOK + 1), last + 1)
+        return np.arange(max(self._first_minute(source, parts, last), last - FIRST_LOOK + 1), last + 1)
+
+    def _first_minute(self, source: SourceReport, parts: Mapping[Stream, Aggregates], last: int) -> int:
+        """The first minute with a call, before it nothing is missing; a stray timestamp does not count."""
+        if source.start_us is None:
+            return last
+        first, bulk = source.start_us // MINUTE_US + 1, bulk_of(parts)
+        return min(bulk.first + 1 if bulk is not None and bulk.stray and bulk.first <= last else first, last)
 
     def _waited(self, evaluated: int, last: int, parts: Mapping[Stream, Aggregates]) -> tuple[int, int]:
         """The minute after which to go on and the last one to evaluate, with calls that came late considered."""
