@@ -28,8 +28,10 @@ from llmmon.alerting.backtest import (
 )
 from llmmon.alerting.evaluation import Histories, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
-from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
+from llmmon.alerting.history import StreamsFold, fields_of, statistic_of
+from llmmon.alerting.mutes import Mute
 from llmmon.alerting.notifiers import NOTIFIERS, Channel
+from llmmon.alerting.reading import complete
 from llmmon.alerting.rules import AlertRule, Change
 from llmmon.alerting.time_span import replayed_minutes, within
 from llmmon.errors import InputError, UsageError, reason_of
@@ -145,6 +147,8 @@ def _suggestion(rule: AlertRule, parts: Parts, allowed: int) -> Suggestion:
     if not rule.measured:
         return Suggestion(rule=rule, now=None, reason="its thresholds follow from its objective or budget")
     now = point_of(rule, parts)
+    if rule.levels:
+        return Suggestion(rule=rule, now=now, reason="it has levels; one threshold at a time can be searched")
     if rule.condition in {"eq", "ne"}:
         return Suggestion(rule=rule, now=now, reason=f"condition {rule.condition} has no order to search")
     search = _Search(rule, parts)
@@ -359,13 +363,14 @@ def backtest(
     labels: Path | None = None,
     *,
     identity: str = "",
+    mutes: Sequence[Mute] = (),
 ) -> Backtested:
     """Replay rules over logs, as if `check` had run every minute; the state file is not touched."""
     incidents = _labels(query, labels)
     done = read_for(query, rules)
     if not len(done.ends):
         raise _nothing("replay", query)
-    played = replay(done.evaluations(rules), channels, identity)
+    played = replay(done.evaluations(rules), channels, identity, mutes)
     together = {"", *(channel.name for channel in channels if not NOTIFIERS[channel.type].one_each)}
     return Backtested(report_of(played, rules, query.tz, incidents, together), played, done)
 

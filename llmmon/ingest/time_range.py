@@ -193,15 +193,13 @@ class TimeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def begun_earlier(self, us: int) -> TimeRequest:
         """The same end, with that much more before its beginning."""
-        match self.since:
-            case Ago(ago_us):
-                since: TimePoint | None = Ago(ago_us + us)
-            case Midnight(days_ago, tz):
-                since = Midnight(days_ago + -(-us // _SHORTEST_DAY_US), tz)
-            case int():
-                since = self.since - us
-            case None:
-                since = None
+        since = self.since
+        if isinstance(since, Ago):
+            since = Ago(since.us + us)
+        elif isinstance(since, Midnight):
+            since = Midnight(since.days_ago + -(-us // _SHORTEST_DAY_US), since.tz)
+        elif since is not None:
+            since -= us
         window_us = None if self.window_us is None else self.window_us + us
         return msgspec.structs.replace(self, window_us=window_us, since=since)
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmmon.alerting.alert import Silence
-from llmmon.alerting.check import joined
-from llmmon.alerting.history import Stream, StreamsFold, admitted, bounded, packed, split, unpacked
+from llmmon.alerting.history import Stream, StreamsFold, bounded, packed, split, unpacked
+from llmmon.alerting.reading import admitted, joined
 from llmmon.alerting.rules import MOST_GROUPS, OTHER
 from llmmon.alerting.state import _MIGRATIONS, BusyError, StateFile, sole_evaluator
 from llmmon.errors import InputError
