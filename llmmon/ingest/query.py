@@ -46,11 +46,16 @@ def say_nothing(_text: str) -> None:
 
 
 class Derive(msgspec.Struct, frozen=True):
-    """A step that adds columns to the calls, made of other fields; `weight` is its work, in that of reading."""
+    """A step that adds columns to the calls, made of other fields; `weight` is its work, in that of reading.
+
+    An `early` step needs only a row and is run as soon as it is read, also where calls are held back: what it takes
+    away, such as texts, is never kept.
+    """
 
     fields: frozenset[str]
     added: Callable[[Columns], Columns]
     weight: int = 1
+    early: bool = False
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +123,7 @@ class Loader:
         self.deferred = query.dedup
         self._make_fold = make_fold
         self._add = _adding(query, fields)
+        self._early = query.derive.added if query.derive is not None and query.derive.early else None
         self._weight = weight
 
     def request(
@@ -137,7 +143,7 @@ class Loader:
             plans=tuple(plans),
             ranges=tuple(ranges),
             selection=inside if self.deferred else msgspec.structs.replace(inside, where=self.query.where),
-            price=None if self.deferred else self._add,
+            price=self._early if self.deferred else _in_turn(self._early, self._add),
             jobs=jobs or self.query.jobs or parallel.cpu_count(),
             engine=self.query.engine if jobs is None else None,
             streams=streams or {},
@@ -227,10 +233,15 @@ def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
 def _adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
     """What is added to the calls while they are read: costs, and what else the query derives."""
     priced = pricing(query.cost, fields, query.prices, query.wall_us)
-    if query.derive is None:
-        return priced
-    derived = query.derive.added
-    return derived if priced is None else lambda columns: derived(priced(columns))
+    return priced if query.derive is None or query.derive.early else _in_turn(priced, query.derive.added)
+
+
+def _in_turn(
+    first: Callable[[Columns], Columns] | None, then: Callable[[Columns], Columns] | None
+) -> Callable[[Columns], Columns] | None:
+    if first is None or then is None:
+        return then if first is None else first
+    return lambda columns: then(first(columns))
 
 
 def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int = 1, *, writes: bool = False) -> Read:

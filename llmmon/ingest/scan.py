@@ -28,12 +28,14 @@ from llmmon.ingest.report import RejectedLine, SourceReport
 from llmmon.ingest.selection import Selection, Tally
 from llmmon.ingest.spans import CHUNK_BYTES, SPAN_BYTES, Source, Span, SpanBytes, Stream, head, line_at, spans_of
 from llmmon.metrics.columns import Columns, in_log_order, without_impossible_times
-from llmmon.metrics.record import TEXTS
+from llmmon.metrics.record import HASH_TAGS, TAG_PREFIX, TEXTS
 
 Result = TypeVar("Result", covariant=True)
 LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
 POSITION_BITS = 40  # a call's position is its span's number << 40 | its line in the span
 Folded = TypeVar("Folded")
+# names of single calls, which hardly ever come back
+_SELDOM_AGAIN = frozenset({"request_id", *(TAG_PREFIX + tag for tag in HASH_TAGS)})
 _NEVER_KEPT = frozenset({"error_message", *TEXTS})  # may hold what people wrote
 
 
@@ -107,8 +109,8 @@ class SpanWorker:
 
     def read(self, span: Span) -> SpanResult:
         """Read a span, from the cache where its bytes are the same as then."""
-        if "request_id" in self._interners:
-            self._interners["request_id"].forget()  # ids hardly ever come back
+        for name in self._interners.keys() & _SELDOM_AGAIN:
+            self._interners[name].forget()
         cache = self._caches.get(span.source)
         stored = None if cache is None else self._stored(cache, span)
         result = self._parsed(span, cache) if stored is None else self._replayed(span, stored)
