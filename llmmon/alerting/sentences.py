@@ -14,7 +14,7 @@ import msgspec
 from llmmon.alerting.rules import SIGNS, AlertRule, group_text, number_text
 from llmmon.errors import UsageError
 from llmmon.text.figures import counted, milliseconds, money_text, percent
-from llmmon.text.times import HOUR_US, age_text, duration_text, iso
+from llmmon.text.times import HOUR_US, MINUTE_US, duration_text, iso
 
 if TYPE_CHECKING:
     from llmmon.metrics.definitions import Statistic
@@ -64,10 +64,18 @@ def sentence_of(rule: AlertRule, group: Group, figures: Figures) -> str:
     parts = [
         f"{statistic_words(name, how)}{of_whom(group)} is {figure(name, figures.value, how)}",
         f"{_limit_word(rule.condition)} {brief(figure(name, limit, how))}",
-        f"over {age_text(rule.window_us)}",
+        f"over {_span(rule.window_us)}",
     ]
     parts += [counted(figures.count, "call")] if figures.count is not None else []
     return ", ".join(parts)
+
+
+def _span(us: int) -> str:
+    """`5 min`, `1 h`, `2 days`: the length of a window."""
+    for size, unit in ((24 * HOUR_US, "day"), (HOUR_US, "h")):
+        if us % size == 0:
+            return counted(us // size, unit) if unit == "day" else f"{us // size} {unit}"
+    return f"{us / MINUTE_US:g} min"
 
 
 def _limit_word(condition: str) -> str:

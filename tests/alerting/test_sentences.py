@@ -39,7 +39,7 @@ MODEL = (("model", "gpt-4o"),)
             AlertRule("Spend", "cost_usd", threshold=20.0, aggregation="sum", window_us=1440 * MINUTE),
             (),
             Figures(31.5, count=900),
-            "total cost is $31.50, limit $20.00, over 24 h, 900 calls",
+            "total cost is $31.50, limit $20.00, over 1 day, 900 calls",
         ),
         (SLOW, MODEL, Figures(None, note="no data for 5m"), "no data for 5m"),
         (SLOW, MODEL, Figures(10_300.0, limit=8000.0), "latency p95 of gpt-4o is 10.3 s, limit 8 s, over 5 min"),
