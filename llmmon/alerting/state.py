@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Silence
+from llmmon.alerting.alert import Alert, Silence, with_evidence_of
 from llmmon.alerting.history import Key, packed, split, unpacked
 from llmmon.alerting.outbox import Outbox
 from llmmon.errors import EXIT_BUSY, InputError, LlmmonError, reason_of
@@ -231,6 +231,14 @@ class StateFile:
             if before.get(name) != alert:
                 self._db.execute("INSERT OR REPLACE INTO alerts VALUES (?, ?)", (name, msgspec.msgpack.encode(alert)))
                 self.save_episode(alert)
+
+    def save_evidence(self, found: Mapping[str, Alert]) -> None:
+        """Add evidence to alerts, and to their messages that wait."""
+        before = self.alerts()
+        self.save_alerts(before, {name: with_evidence_of(alert, found) for name, alert in before.items()})
+        for one in self.outbox.queued():
+            if (alert := with_evidence_of(one.alert, found)) != one.alert:
+                self.outbox.replace(one.id, alert)
 
     def save_episode(self, alert: Alert) -> None:
         """Write the current episode of an alert, if it has fired."""
