@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -69,11 +70,17 @@ def add_rule(state: StateFile, table: Table, configured: Sequence[AlertRule], ch
         _save(state, [*others, table])
 
 
+_LONGEST_NAME: Final = 200
+_NAME: Final = re.compile(rf"(?!\.\.?\Z)[^/\x00-\x1f]{{1,{_LONGEST_NAME}}}")
+
+
 def _check(table: Table, channels: Sequence[Channel]) -> None:
     rules, faults = _rules_of(table)
     known = {channel.name for channel in channels}
     strange = [name for rule in rules for name in rule.notify or () if name not in known]
     faults += [f"notify: there is no channel {name!r}" for name in strange]
+    if not _NAME.fullmatch(str(table.get("name", ""))):
+        faults.append(f"name: must have 1 to {_LONGEST_NAME} characters, and no slash: it is part of an address")
     if faults:
         raise FaultyRuleError([fault.removeprefix("rules[1].") for fault in faults])
 

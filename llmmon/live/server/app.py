@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from llmmon import __version__
 from llmmon.errors import UsageError, reason_of
 from llmmon.live.server import alert_routes, metric_routes
 from llmmon.live.server.auth import LOOPBACK, AccessControl, App
+from llmmon.live.server.connections import PatientProtocol
 from llmmon.live.server.journal import Journal
 from llmmon.live.server.replies import schemas
 from llmmon.live.server.service import Service
@@ -51,9 +53,9 @@ def application(service: Service) -> App:
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, lambda request, error: _failed(service, request, error))
+    app.add_exception_handler(Exception, _failing(service))
     _describe(app)
-    return AccessControl(app, service.plan.host, service.plan.token)
+    return AccessControl(app, service.plan.host, service.plan.token, service.plan.limits.requests)
 
 
 def _describe(app: FastAPI) -> None:
@@ -90,9 +92,16 @@ async def _invalid(_: Request, error: Any) -> Response:
     return _json(422, error_body("a parameter is not as it must be", items=faults))
 
 
-async def _failed(service: Service, request: Request, error: Exception) -> Response:
-    service.say(f"internal error: {request.method} {request.url.path}: {type(error).__name__}: {error}")
-    return _json(500, error_body("internal error"))
+def _failing(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """A handler of errors that nothing else handles: a state that others hold is 503, all else is said and 500."""
+
+    async def failed(request: Request, error: Exception) -> Response:
+        if isinstance(error, sqlite3.OperationalError):
+            return _json(503, error_body(f"state file {service.plan.state}: {error}"), {"retry-after": "5"})
+        service.say(f"internal error: {request.method} {request.url.path}: {type(error).__name__}: {error}")
+        return _json(500, error_body("internal error"))
+
+    return failed
 
 
 _GRACE_S: Final = 10
@@ -106,7 +115,7 @@ def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
     listening = _listening(plan)
     with listening, Journal(plan.journal) as journal:
         service = Service(plan, journal, say)
-        server = uvicorn.Server(_settings(plan, application(service)))
+        server = uvicorn.Server(_settings(application(service)))
         said = address(*listening.getsockname()[:2])
         say(f"listening on {said}, recording into {plan.journal}, state in {plan.state}")
         signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
@@ -131,16 +140,16 @@ def _ended(_number: int, _frame: Any) -> None:
     pass
 
 
-def _settings(plan: ServePlan, app: Any) -> uvicorn.Config:
+def _settings(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=PatientProtocol,
         log_level="critical",
         access_log=False,
         server_header=False,
         lifespan="on",
         ws="none",
         proxy_headers=False,
-        limit_concurrency=plan.limits.connections,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEPT_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,

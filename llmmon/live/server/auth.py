@@ -31,10 +31,14 @@ _ALWAYS: Final = (
 class AccessControl:
     """An ASGI application around another, which passes on only requests that are allowed."""
 
-    def __init__(self, app: App, host: str, token: str | None) -> None:
+    def __init__(self, app: App, host: str, token: str | None, most: int) -> None:
+        """Pass on at most `most` requests at a time, health checks not counted."""
         self._app = app
         self._token = None if token is None else token.encode()
-        self._hosts = LOOPBACK | {host} if host in LOOPBACK else None
+        # without a token, the name is what keeps pages of other sites out (DNS rebinding)
+        self._hosts = LOOPBACK | {host} if host in LOOPBACK and token is None else None
+        self._most = most
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -42,28 +46,42 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
 
+        is_head = scope["method"] == "HEAD"
+        if is_head:
+            scope = {**scope, "method": "GET"}
+
         async def sealed(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_ALWAYS]
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         headers = dict(scope["headers"])
         refusal = self._refusal(scope, headers)
         if refusal is None:
-            await self._app(scope, receive, sealed)
+            self._running += 1
+            try:
+                await self._app(scope, receive, sealed)
+            finally:
+                self._running -= 1
             return
         status, text, more = refusal
         start = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode()), *more]
         await sealed({"type": "http.response.start", "status": status, "headers": start})
-        await sealed({"type": "http.response.body", "body": text if scope["method"] != "HEAD" else b""})
+        await sealed({"type": "http.response.body", "body": text})
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, bytes, Any] | None:
+        if scope["path"] in _OPEN:
+            return None
+        if self._running >= self._most:
+            return 503, error_body("too many requests at once", hint="send it again later"), ((b"retry-after", b"1"),)
         host = _name_of(headers.get(b"host", b""))
         if self._hosts is not None and host not in self._hosts:
             return 403, error_body(f"this is not {host[:100]!r}", hint="use http://127.0.0.1"), ()
         if scope["method"] not in _SAFE and _is_foreign(headers):
             return 403, error_body("a page of another site asks for this"), ()
-        if self._token is None or scope["path"] in _OPEN or self._knows(headers.get(b"authorization", b"")):
+        if self._token is None or self._knows(headers.get(b"authorization", b"")):
             return None
         return 401, error_body("the token is missing or wrong", hint="Authorization: Bearer TOKEN"), _CHALLENGES
 

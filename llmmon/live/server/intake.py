@@ -39,13 +39,13 @@ class RequestBodies:
     async def receive(self, request: Request) -> tuple[bytes, bool]:
         """The bytes of a JSON body, unpacked, and whether it has one object a line; raises `RefusedError`."""
         lines = _is_lines(request)
-        unpack = _unpacker(request)
+        is_gzip = _is_gzip(request)
         announced = request.headers.get("content-length", "")
         if announced.isdigit() and int(announced) > self._limits.body:
             raise self._too_large()
         data = await self._collect(request)
-        if unpack is not None:
-            data = self._unpacked(data, unpack)
+        if is_gzip:
+            data = self._unpacked(data)
         if not data.strip():
             raise RefusedError(400, "the body is empty")
         return data, lines
@@ -69,16 +69,21 @@ class RequestBodies:
             self._in_flight -= size
         return b"".join(taken)
 
-    def _unpacked(self, data: bytes, unpack: zlib._Decompress) -> bytes:
-        try:
-            found = unpack.decompress(data, self._limits.body + 1)
-        except zlib.error as error:
-            raise RefusedError(400, f"the body is not gzip: {error}") from None
-        if len(found) > self._limits.body:
-            raise self._too_large()
-        if not unpack.eof:
-            raise RefusedError(400, "the body is not gzip: it is cut off")
-        return found
+    def _unpacked(self, data: bytes) -> bytes:
+        """The content of all gzip members (RFC 1952, 2.2: a file is one member after another)."""
+        found = bytearray()
+        while data:
+            unpack = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            try:
+                found += unpack.decompress(data, self._limits.body + 1 - len(found))
+            except zlib.error as error:
+                raise RefusedError(400, f"the body is not gzip: {error}") from None
+            if len(found) > self._limits.body:
+                raise self._too_large()
+            if not unpack.eof:
+                raise RefusedError(400, "the body is not gzip: it is cut off")
+            data = unpack.unused_data
+        return bytes(found)
 
     def _too_large(self) -> RefusedError:
         most = f"{self._limits.body:,} bytes"
@@ -106,22 +111,23 @@ def _is_lines(request: Request) -> bool:
     )
 
 
-def _unpacker(request: Request) -> zlib._Decompress | None:
+def _is_gzip(request: Request) -> bool:
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding in {"gzip", "x-gzip"}:
-        return zlib.decompressobj(16 + zlib.MAX_WBITS)
+        return True
     if coding == "identity":
-        return None
+        return False
     raise RefusedError(415, f"the body's encoding is {coding[:100]!r}", hint="send it as gzip, or as it is")
 
 
 MOST_FAULTS: Final = 20
 _AHEAD_S: Final = 3600.0
+_MOST_TAGS: Final = 4000  # characters of a sample's tags: the last sample of each series is kept
 EVIDENCE: Final = ("model", "latency_ms", "total_tokens", "prompt_tokens", "completion_tokens", "quality_score")
 _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Label = Annotated[str, Meta(max_length=1000)]
-Scalar = str | int | float | bool | None
+Scalar = Label | int | float | bool | None
 _Tags = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=100)], Scalar], Meta(max_length=64)]
 _Moment = Annotated[
     datetime | float | None, Meta(description="RFC 3339, or seconds since 1970; when it is received, if missing")
@@ -212,6 +218,8 @@ def _settle_call(call: Any, now: datetime) -> str | None:
 def _settle_sample(sample: Sample, now: datetime) -> str | None:
     sample.type = sample.type or type_called(sample.name)
     sample.tags = {name: _text(value) for name, value in (sample.tags or {}).items() if value is not None}
+    if sum(len(name) + len(value) for name, value in sample.tags.items()) > _MOST_TAGS:
+        return f"tags: longer than {_MOST_TAGS:,} characters together; they name a series, and hold no texts"
     if sample.timestamp is None:
         sample.timestamp = now
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -30,25 +31,29 @@ class Journal:
         self._turn_bytes = turn_bytes
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._open()
+            self._file = self._open()
+            self._day = _day_of(self._file)
         except OSError as error:
             raise InputError(f"cannot write {path}: {reason_of(error)}", hint="name another with --log FILE") from None
 
-    def _open(self) -> None:
-        self._file = os.open(self.path, _FRESH, 0o600)
+    def _open(self) -> int:
+        """Open and lock the file at the path; raises `OSError`, `UsageError`."""
+        file = os.open(self.path, _FRESH, 0o600)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            size = os.fstat(file).st_size
+            if size and os.pread(file, 1, size - 1) != b"\n":
+                _write(file, b"\n")  # a write that was cut off is a line of its own: nothing is joined to it
+            _sync_folder(self.path.parent)
         except BlockingIOError:
-            os.close(self._file)
+            os.close(file)
             raise UsageError(
                 f"{self.path} is being written by another llmmon", hint="--log FILE for this one"
             ) from None
-        status = os.fstat(self._file)
-        self._size = status.st_size
-        self._day = _day(status.st_mtime if self._size else time.time())
-        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-            self._write([b"\n"])  # a write that was cut off is a line of its own: nothing is joined to it
-        _sync_folder(self.path.parent)
+        except BaseException:
+            os.close(file)
+            raise
+        return file
 
     def __enter__(self) -> Self:
         return self
@@ -62,29 +67,69 @@ class Journal:
         return str(self.path), f"{escape(str(self.path))}.[0-9]*"
 
     def append(self, pieces: Sequence[bytes]) -> None:
-        """Write whole lines and wait until they are on the disk; raises `OSError`, and then wrote nothing."""
-        if self._size and (self._size >= self._turn_bytes or _day(time.time()) != self._day):
-            self._turn()
-        self._write(pieces)
+        """Write whole lines and wait until they are on the disk, in a file that has a name.
 
-    def _write(self, pieces: Sequence[bytes]) -> None:
+        Raises `OSError`, and then wrote nothing.
+        """
+        self._follow()
+        status = os.fstat(self._file)
+        if status.st_size and (status.st_size >= self._turn_bytes or _day(time.time()) != self._day):
+            self._turn()
         data = b"".join(pieces)
+        _write(self._file, data)
+        if not os.fstat(self._file).st_nlink:  # removed meanwhile, and these lines with it
+            self._follow()
+            _write(self._file, data)
+
+    def _follow(self) -> None:
+        """Begin a new file where the log was removed, moved or replaced by others, such as logrotate."""
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(self._file, left) :]
-            os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._size)
-            raise
-        self._size += len(data)
+            there, ours = self.path.stat(), os.fstat(self._file)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return
+        except FileNotFoundError:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._renew()
 
     def _turn(self) -> None:
+        """Put the log aside and begin a new one; where that fails, the old one goes on."""
         aside = self.path.with_name(f"{self.path.name}.{datetime.now(UTC):%Y%m%d%H%M%S%f}")
-        self.path.rename(aside)
+        with contextlib.suppress(OSError):
+            self.path.rename(aside)
+            try:
+                self._renew()
+            except OSError:
+                aside.rename(self.path)
+
+    def _renew(self) -> None:
+        """Write to the file that is at the path now; raises `OSError`, and then the old one stays open."""
+        try:
+            file = self._open()
+        except UsageError as error:
+            raise OSError(errno.EAGAIN, str(error)) from None
         os.close(self._file)
-        self._open()
+        self._file, self._day = file, _day_of(file)
+
+
+def _write(file: int, data: bytes) -> None:
+    """Write all and wait until it is on the disk; raises `OSError`, and then nothing of it is there."""
+    start = os.fstat(file).st_size
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(file, left) :]
+        os.fdatasync(file) if hasattr(os, "fdatasync") else os.fsync(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            if os.fstat(file).st_size > start:  # else somebody has emptied it
+                os.ftruncate(file, start)
+        raise
+
+
+def _day_of(file: int) -> int:
+    """The day of the last write."""
+    status = os.fstat(file)
+    return _day(status.st_mtime if status.st_size else time.time())
 
 
 def _day(seconds: float) -> int:

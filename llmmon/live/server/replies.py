@@ -137,7 +137,7 @@ class Readiness(msgspec.Struct):
 class NewRule(msgspec.Struct):
     """A rule, with any other key that `[[rules]]` of the configuration knows, such as window and aggregation."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern="^[^/]+$")]
     metric_name: str
     threshold: float
     condition: Literal["gt", "ge", "lt", "le", "eq", "ne"] = "gt"

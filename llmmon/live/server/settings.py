@@ -55,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True):
     queued: int = 32 * MEBIBYTE  # lines that wait to be written
     in_flight: int = 64 * MEBIBYTE  # bodies that are being received
     body_s: float = 30.0  # for a body to arrive
-    connections: int = 1000
+    requests: int = 1000  # at a time, health checks not counted
 
 
 class ServePlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -120,6 +122,66 @@ def test_a_full_disk_records_nothing_of_a_batch(tmp_path: Path, monkeypatch: pyt
                 journal.append([b'{"model":"b"}\n'])
         journal.append([b'{"model":"c"}\n'])
     assert path.read_bytes() == b'{"model":"a"}\n{"model":"c"}\n'
+
+
+@pytest.mark.parametrize("away", ["removed", "moved", "replaced", "folder removed"])
+def test_a_log_that_others_take_away_is_begun_anew(tmp_path: Path, away: str) -> None:
+    path = tmp_path / "logs" / "log.jsonl"
+    with Journal(path) as journal:
+        journal.append([b'{"model":"a"}\n'])
+        match away:
+            case "removed":
+                path.unlink()
+            case "moved":
+                path.rename(tmp_path / "log.jsonl.1")
+            case "replaced":
+                path.unlink()
+                path.write_bytes(b'{"model":"x"}')
+            case _:
+                shutil.rmtree(path.parent)
+        journal.append([b'{"model":"b"}\n'])
+        journal.append([b'{"model":"c"}\n'])
+    assert path.read_bytes().endswith(b'\n{"model":"b"}\n{"model":"c"}\n' if away == "replaced" else b'"c"}\n')
+    assert path.read_bytes().count(b"\n") == (3 if away == "replaced" else 2)
+
+
+def test_a_log_that_is_removed_while_it_is_written_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+    real = os.write
+
+    def removing(handle: int, data: bytes) -> int:
+        monkeypatch.undo()
+        path.unlink()
+        return real(handle, data)
+
+    with Journal(path) as journal:
+        monkeypatch.setattr(os, "write", removing)
+        journal.append([b'{"model":"a"}\n'])
+    assert path.read_bytes() == b'{"model":"a"}\n'
+
+
+def test_a_turn_that_fails_once_keeps_the_old_log_and_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+    real = os.open
+
+    def none_left(name: object, *rest: int, **more: object) -> int:
+        if name == path:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(name, *rest, **more)  # type: ignore[call-overload, no-any-return]
+
+    with Journal(path, turn_bytes=10) as journal:
+        journal.append([b'{"model":"a"}\n'])
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", none_left)
+            journal.append([b'{"model":"b"}\n'])
+        assert path.read_bytes().count(b"\n") == 2
+        journal.append([b'{"model":"c"}\n'])
+    assert path.read_bytes() == b'{"model":"c"}\n'
+    assert len(list(tmp_path.glob("log.jsonl*"))) == 2
 
 
 def test_one_journal_has_one_writer(tmp_path: Path) -> None:

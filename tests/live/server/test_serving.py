@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.server_process import Served, served
@@ -74,6 +77,49 @@ def test_many_come_as_an_array_or_one_a_line_or_packed(server: Served) -> None:
     packed = server.post("/v1/requests", gzip.compress(lines), **ndjson, **{"content-encoding": "gzip"})
     assert packed.json()["accepted"] == 3
     assert count(server) == before + 8
+
+
+def test_all_members_of_a_gzip_body_are_recorded(server: Served) -> None:
+    before = count(server)
+    body = gzip.compress(json.dumps(CALL).encode() + b"\n") * 2
+    packed = {"content-encoding": "gzip", "content-type": "application/x-ndjson"}
+    assert server.client.post("/v1/requests", content=body, headers=packed).json()["accepted"] == 2
+    assert count(server) == before + 2
+    refused = server.client.post("/v1/requests", content=body + b"junk", headers=packed)
+    assert refused.status_code == 400
+
+
+def test_a_tag_holds_no_text(server: Served) -> None:
+    sample = {"name": "llm_latency_ms", "value": 1}
+    for tags in ({"prompt": "x" * 1001}, {f"t{n}": "x" * 900 for n in range(5)}):
+        assert server.post("/v1/metrics", {**sample, "tags": tags}).status_code == 422
+
+
+def test_a_health_check_may_ask_for_the_head_alone_and_under_any_name(server: Served) -> None:
+    for path in ("/health", "/ready"):
+        done = server.client.head(path, headers={"host": "llmmon.internal"})
+        assert (done.status_code, done.content) == (200, b"")
+
+
+def test_a_half_request_is_ended_and_makes_room(server: Served) -> None:
+    address = httpx.URL(server.url)
+    held = [socket.create_connection((address.host, address.port or 80)) for _ in range(850)]
+    try:
+        for one in held:
+            one.sendall(b"GET /health HTTP/1.1\r\nHost: x")
+        assert server.get("/health") == {"status": "healthy"}
+        held[0].settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            assert held[0].recv(1) == b"", "the one that waited longest is closed"
+    finally:
+        for one in held:
+            one.close()
+
+
+@pytest.mark.parametrize("name", ["errors/min", "n" * 201, ""])
+def test_a_rule_has_a_name_by_which_it_can_be_deleted(server: Served, name: str) -> None:
+    rule = {"name": name, "metric_name": "error_rate", "threshold": 0.5}
+    assert server.post("/v1/rules", rule).status_code == 422
 
 
 def test_a_batch_with_a_bad_item_is_refused_whole_and_the_items_are_named(server: Served) -> None:
