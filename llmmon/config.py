@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmmon.alerting.notifiers import Channel
     from llmmon.alerting.objectives import Slo
     from llmmon.alerting.rule_tests import RuleTest
+    from llmmon.ingest.query import Query
 
 
 FILE_NAME: Final = "llmmon.toml"
@@ -109,6 +110,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             logical = here
         absolute = path if path.is_absolute() else here / path
         return logical / absolute.relative_to(here) if absolute.is_relative_to(here) else absolute
+
+    def query(self, logs: Sequence[str], wall_us: int) -> Query:
+        """A query of all calls of some logs, read as this configuration says."""
+        from llmmon.formats.mapping import parse_override
+        from llmmon.ingest.query import Query
+
+        return Query(
+            logs=tuple(logs),
+            wall_us=wall_us,
+            prices=self.prices,
+            tz=self.timezone,
+            naive_tz=self.naive_timezone,
+            dialect=self.dialect,
+            overrides=tuple(parse_override(f"{field}={path}") for field, path in self.map.items()),
+            root=self.root,
+        )
 
     def check_plan(self, state: Path | None, environment: Mapping[str, str], **more: Any) -> CheckPlan:
         """What `check` does with this configuration; `state` is the file that the user chose, if any."""

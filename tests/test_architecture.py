@@ -91,6 +91,7 @@ EFFECT_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes", "read_
 # what is pure but for this
 EXEMPT = {
     ("text.times", "datetime.now"): "the package's one clock, bound once",
+    ("text.times", "time"): "its stopwatch",
 }
 
 

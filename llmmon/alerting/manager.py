@@ -11,9 +11,8 @@ from typing import Any, Final
 from llmmon.alerting.alert import Alert, Ended, GroupLabels, NotificationEvent, Observation, State, Transition
 from llmmon.alerting.lifecycle import acknowledged, resolved, step
 from llmmon.alerting.rules import AlertRule
-from llmmon.metrics.collector import to_us
 from llmmon.metrics.definitions import ALIASES
-from llmmon.text.times import Clock, utc_now
+from llmmon.text.times import Clock, to_us, utc_now
 
 Handler = Callable[[Alert], Any]  # may be a coroutine function, such as a notifier's `notify`
 MOST_ALERTS: Final = 10_000  # episodes that are kept; the oldest resolved ones are dropped first
@@ -28,6 +27,7 @@ class AlertManager:
     def __init__(self, clock: Clock = utc_now) -> None:
         self.rules: list[AlertRule] = []
         self.handlers: list[Handler] = []
+        self._of_ends: list[Handler] = []  # those of the handlers that are called when an alert ends, too
         self.handler_errors: list[Exception] = []
         self._clock = clock
         self._state: dict[str, Alert] = {}
@@ -43,9 +43,18 @@ class AlertManager:
         """Add a rule; one of the same name is replaced."""
         self.rules = [one for one in self.rules if one.name != rule.name] + [rule]
 
-    def add_handler(self, handler: Handler) -> None:
-        """Add a handler, which is called with each alert that begins or ends; it may be a coroutine function."""
+    def add_handler(self, handler: Handler, *, resolved: bool | None = None) -> None:
+        """Add a handler, which is called with each alert that begins to fire; it may be a coroutine function.
+
+        With `resolved` it is called again when the alert has ended (`alert.resolved` is true then). That is the default
+        for the `notify` of this package's notifiers, and for whatever has an attribute `handles_resolved` that is true.
+        """
         self.handlers.append(handler)
+        if resolved is None:
+            owner = getattr(handler, "__self__", handler)
+            resolved = bool(getattr(handler, "handles_resolved", False) or getattr(owner, "handles_resolved", False))
+        if resolved:
+            self._of_ends.append(handler)
 
     def check_metric(
         self, metric_name: str, value: float, *, group: GroupLabels = (), now: datetime | None = None
@@ -98,13 +107,21 @@ class AlertManager:
         for one in found:
             if one.alert.fired_us is not None:
                 self._episodes[one.alert.alert_id, one.alert.episode] = one.alert
-            if one.notification in {NotificationEvent.TRIGGER, NotificationEvent.RESOLVE}:
-                self._notify(one.alert)
+            if one.notification is NotificationEvent.TRIGGER:
+                self._triggered(one.alert)
+                self._notify(one.alert, self.handlers)
+            elif one.notification is NotificationEvent.RESOLVE:
+                self._notify(one.alert, [handler for handler in self.handlers if handler in self._of_ends])
         for key in [k for k, alert in self._episodes.items() if alert.resolved][: len(self._episodes) - MOST_ALERTS]:
             del self._episodes[key]
 
-    def _notify(self, alert: Alert) -> None:
-        for handler in self.handlers:
+    def _triggered(self, alert: Alert) -> None:
+        for rule in self.rules:
+            if rule.name == alert.rule:
+                rule.trigger.at = alert.timestamp
+
+    def _notify(self, alert: Alert, handlers: list[Handler]) -> None:
+        for handler in handlers:
             try:
                 result = handler(alert)
                 if inspect.isawaitable(result):

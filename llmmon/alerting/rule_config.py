@@ -12,7 +12,7 @@ from llmmon.alerting.rules import CONDITIONS, AlertRule, AlertSeverity, Change, 
 from llmmon.alerting.sentences import unknown_placeholders
 from llmmon.errors import UsageError
 from llmmon.http_client import check_url
-from llmmon.text.names import unknown
+from llmmon.metrics.record import AGGREGATIONS
 from llmmon.text.tables import LONGEST_US, TomlTable
 from llmmon.text.times import HOUR_US, MINUTE_US, duration_text, duration_us
 
@@ -67,6 +67,9 @@ def rules_of(tables: Iterable[TomlTable]) -> tuple[AlertRule, ...]:
     return tuple(found)
 
 
+_MISSING: Final = "(none)"  # until the faults of a table are listed
+
+
 def rule_of(read: TomlTable) -> AlertRule:
     """The rule of a table."""
     read.only(KEYS)
@@ -77,12 +80,12 @@ def rule_of(read: TomlTable) -> AlertRule:
     levels = _levels(read, condition)
     rule = AlertRule(
         name=read.text("name"),
-        metric_name=read.text("metric"),
+        metric_name=read.text("metric") or ("" if anomaly else _MISSING),
         condition=condition,
         threshold=levels[0][1] if levels else read.number("threshold"),
         severity=levels[0][0] if levels else read.one_of("severity", SEVERITIES, "warning" if anomaly else "error"),
         cooldown_minutes=read.duration("cooldown", "5m") / MINUTE_US,
-        aggregation=read.text("aggregation"),
+        aggregation=read.one_of("aggregation", {"": "", **{name: name for name in AGGREGATIONS}}, ""),
         window_us=read.duration("window", "5m", least_us=MINUTE_US),
         for_us=read.duration("for", "0s"),
         keep_firing_for_us=read.duration("keep_firing_for", "0s"),
@@ -189,7 +192,7 @@ def _check(read: TomlTable, rule: AlertRule) -> None:
             if read.has(key):
                 read.fault(key, "cannot be combined with anomaly = true")
         return
-    if not rule.metric_name:
+    if rule.metric_name == _MISSING:
         read.fault("metric", 'is missing, such as metric = "latency_ms"')
     elif _aggregates(read, rule):
         read.check("metric", lambda: statistic_of(rule))
@@ -198,11 +201,8 @@ def _check(read: TomlTable, rule: AlertRule) -> None:
 
 
 def _aggregates(read: TomlTable, rule: AlertRule) -> bool:
-    from llmmon.metrics.definitions import AGGREGATIONS, ALIASES, METRICS, STATISTICS
+    from llmmon.metrics.definitions import ALIASES, METRICS, STATISTICS
 
-    if rule.aggregation and rule.aggregation not in AGGREGATIONS:
-        read.fault("aggregation", unknown("aggregation", rule.aggregation, AGGREGATIONS))
-        return False
     name = ALIASES.get(rule.metric_name, rule.metric_name)
     if rule.aggregation and name in STATISTICS and name not in METRICS:
         read.fault("aggregation", f"{rule.metric_name} is already a statistic")
@@ -210,7 +210,7 @@ def _aggregates(read: TomlTable, rule: AlertRule) -> bool:
     return True
 
 
-_DEFAULT: Final = AlertRule("")
+_DEFAULT: Final = AlertRule("", "latency_ms")
 
 
 def rule_toml(rule: AlertRule) -> str:

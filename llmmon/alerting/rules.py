@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
+from llmmon.errors import UsageError
+from llmmon.metrics.record import AGGREGATIONS
+from llmmon.text.names import unknown
 from llmmon.text.times import MINUTE_US, duration_text
 
 LATE_US: Final = 2 * MINUTE_US  # how long a line may take to arrive, unless configured
@@ -96,6 +100,17 @@ class Spend(msgspec.Struct, frozen=True, tag="spend"):
     share: float | None = None
 
 
+class LastTrigger:
+    """When a rule last began to fire; no part of what the rule is, so that all of them are equal."""
+
+    at: datetime | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LastTrigger)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class AlertRule(msgspec.Struct, frozen=True):
     """A condition on one statistic, by group, that must hold for some time.
 
@@ -133,6 +148,33 @@ class AlertRule(msgspec.Struct, frozen=True):
     dashboard: str = ""
     levels: tuple[tuple[AlertSeverity, float], ...] = ()
     inhibits: tuple[str, ...] = ()
+    trigger: LastTrigger = msgspec.field(default_factory=LastTrigger)
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what no rule can be, with what is allowed."""
+        if self.condition not in CONDITIONS:
+            raise UsageError(f"rule {self.name!r}: " + unknown("condition", str(self.condition), CONDITIONS))
+        if not isinstance(self.severity, AlertSeverity):
+            known = {one.value: one for one in AlertSeverity}
+            if self.severity not in known:
+                raise UsageError(f"rule {self.name!r}: " + unknown("severity", str(self.severity), known))
+            msgspec.structs.force_setattr(self, "severity", known[self.severity])
+        if self.aggregation and self.aggregation not in AGGREGATIONS:
+            raise UsageError(f"rule {self.name!r}: " + unknown("aggregation", str(self.aggregation), AGGREGATIONS))
+        if not isinstance(self.metric_name, str) or not (self.metric_name or self.anomaly or self.basis):
+            raise UsageError(f"rule {self.name!r}: metric_name must be the name of a metric, not {self.metric_name!r}")
+        if not isinstance(self.threshold, (int, float)) or self.threshold != self.threshold:
+            raise UsageError(f"rule {self.name!r}: threshold must be a number, not {self.threshold!r}")
+        for name in ("window_us", "cooldown_minutes", "for_us", "keep_firing_for_us", "repeat_us"):
+            value = getattr(self, name)
+            least = 1 if name == "window_us" else 0
+            if not isinstance(value, (int, float)) or not value >= least:
+                raise UsageError(f"rule {self.name!r}: {name} must be at least {least}, not {value!r}")
+
+    @property
+    def last_triggered(self) -> datetime | None:
+        """When an `AlertManager` last saw it begin to fire; None for never."""
+        return self.trigger.at
 
     @property
     def cooldown_us(self) -> int:

@@ -86,7 +86,6 @@ def prove(
     from llmmon.alerting.rule_tests import run_tests
     from llmmon.cli.options import load_config
     from llmmon.cli.output import Output
-    from llmmon.ingest.query import Query
     from llmmon.ingest.report import SourceReport
     from llmmon.output.views.rules import view_tests
 
@@ -95,9 +94,7 @@ def prove(
     if not found.tests:
         where = f"{found.path} has no [[tests]]" if found.path else "there is no llmmon.toml"
         raise ConfigError(f"nothing to test: {where}", hint="`llmmon rules test` in the README shows one")
-    how = Query(
-        logs=(), wall_us=time.time_ns() // 1000, prices=found.prices, tz=found.timezone, naive_tz=found.naive_timezone
-    )
+    how = found.query((), time.time_ns() // 1000)
     results = run_tests(found.tests, active_rules(found, output), how, found.path.parent if found.path else Path())
     failed = any(not result.passed for result in results)
     raise typer.Exit(output.finish("rules test", view_tests(results), SourceReport(), set(), found=failed))

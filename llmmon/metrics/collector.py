@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, Final
 
 import numpy as np
@@ -15,66 +13,12 @@ from llmmon.errors import UsageError
 from llmmon.metrics.aggregates import GroupKey
 from llmmon.metrics.aggregation import Measures, aggregate, evaluate
 from llmmon.metrics.columns import EMPTY, MISSING_TIME, BoolArray, Columns, FloatArray, Interner, Names, concat
-from llmmon.metrics.definitions import AGGREGATIONS, ALIASES, METRICS, STATISTICS, statistic_called, statistic_name
+from llmmon.metrics.definitions import ALIASES, METRICS, STATISTICS, statistic_called, statistic_name
 from llmmon.metrics.grouping import Grouping
-from llmmon.metrics.record import FIELDS, NUMBERS, Status
+from llmmon.metrics.record import AGGREGATIONS, FIELDS, NUMBERS, Status
+from llmmon.metrics.recording import LLMMetric, MetricType, RecordedCall, RequestMetrics
 from llmmon.text.names import unknown
-from llmmon.text.times import MINUTE_US, Clock, utc_now
-
-
-class MetricType(Enum):
-    """Kinds of LLM metric."""
-
-    LATENCY = "latency"
-    TOKENS = "tokens"
-    COST = "cost"
-    ERROR = "error"
-    QUALITY = "quality"
-    THROUGHPUT = "throughput"
-
-
-@dataclass(frozen=True, slots=True)
-class LLMMetric:
-    """One sample of a metric."""
-
-    name: str
-    value: float
-    metric_type: MetricType
-    timestamp: datetime = field(default_factory=utc_now)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As a JSON object that llmmon reads back as a metric sample."""
-        return {
-            "name": self.name,
-            "value": self.value,
-            "type": self.metric_type.value,
-            "timestamp": self.timestamp.isoformat(),
-            "tags": dict(self.tags),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class RequestMetrics:
-    """One call, as a program records it. None is unknown; it is never counted as 0."""
-
-    request_id: str
-    model: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    total_tokens: int | None
-    latency_ms: float | None
-    time_to_first_token_ms: float | None = None
-    cost_usd: float | None = None
-    success: bool = True
-    error_type: str = ""
-    timestamp: datetime = field(default_factory=utc_now)
-
-
-def to_us(moment: datetime) -> int:
-    """Microseconds since the epoch; a moment without a zone is UTC."""
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1_000_000)
+from llmmon.text.times import MINUTE_US, Clock, to_us, utc_now
 
 
 class MetricsCollector:
@@ -98,6 +42,13 @@ class MetricsCollector:
         if len(self._requests) >= 2 * _BLOCK_ROWS:
             self._seal()
 
+    def call(self, **known: Any) -> RecordedCall:
+        """Time a call and read its reply: `with collector.call(model="gpt-4o") as call: call.reply(response)`.
+
+        `known` are fields of `RequestMetrics`.
+        """
+        return RecordedCall(self, self.clock, **known)
+
     def record_columns(self, columns: Columns) -> None:
         """Record many calls at once."""
         self._seal()
@@ -113,6 +64,16 @@ class MetricsCollector:
         """Record the quality of one answer, in [0, 1]."""
         tags = {"request_id": request_id, "quality_type": quality_type}
         self.record_metric(LLMMetric("llm_quality_score", quality_score, MetricType.QUALITY, self.clock(), tags))
+
+    @property
+    def metrics(self) -> Sequence[LLMMetric]:
+        """The samples, and those of the calls, that are still held, oldest first; made when asked for."""
+        return sorted(self.get_metrics(), key=lambda metric: to_us(metric.timestamp))
+
+    @property
+    def request_metrics(self) -> Sequence[RequestMetrics]:
+        """The calls that are still held, oldest block first; made when asked for."""
+        return _requests_of(self.calls())
 
     def calls(self) -> Columns:
         """All calls that are still held, oldest block first."""
@@ -179,6 +140,7 @@ _SAMPLED: Final = (
     ("total_tokens", "llm_tokens_total", MetricType.TOKENS),
     ("cost_usd", "llm_cost_usd", MetricType.COST),
 )
+_NAMED: Final = ("request_id", "model", "error_type", "finish_reason", "user", "session", "feature")
 _STATUSES: Final = [status.value for status in Status]
 
 
@@ -199,10 +161,38 @@ def columns_of(requests: list[RequestMetrics]) -> Columns:
         timestamp=np.array([to_us(r.timestamp) for r in requests], np.int64),
         numbers={name: number(name) for name in NUMBERS if name in RequestMetrics.__dataclass_fields__},
         names={
-            **{name: names([getattr(r, name) for r in requests]) for name in ("request_id", "model", "error_type")},
+            **{name: names([getattr(r, name) for r in requests]) for name in _NAMED},
             "status": Names(status, _STATUSES),
         },
     )
+
+
+def _requests_of(calls: Columns) -> list[RequestMetrics]:
+    """Columns as recorded calls; those without a time get the earliest that there is."""
+    names = {name: calls.name(name).texts() for name in (*_NAMED, "status")}
+    fields = [name for name in NUMBERS if name in RequestMetrics.__dataclass_fields__]
+    numbers: dict[str, list[Any]] = {name: calls.public(name).tolist() for name in fields}
+    return [
+        RequestMetrics(
+            request_id=names["request_id"][row] or "",
+            model=names["model"][row] or "",
+            success=names["status"][row] != Status.ERROR,
+            error_type=names["error_type"][row] or "",
+            timestamp=datetime.fromtimestamp(max(int(calls.timestamp[row]), 0) / 1e6, UTC),
+            finish_reason=names["finish_reason"][row],
+            user=names["user"][row],
+            session=names["session"][row],
+            feature=names["feature"][row],
+            **{name: _public(values[row], whole=FIELDS[name].scale == 1) for name, values in numbers.items()},
+        )
+        for row in range(calls.size)
+    ]
+
+
+def _public(value: float, *, whole: bool) -> Any:
+    if np.isnan(value):
+        return None
+    return int(value) if whole else value
 
 
 _QUALITY: Final = "llm_quality_score"

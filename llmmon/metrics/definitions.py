@@ -14,7 +14,7 @@ import numpy as np
 
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import Columns, FloatArray, Names
-from llmmon.metrics.record import FIELDS, MICROSECONDS, NANO_DOLLARS, SCORE_UNITS, Status
+from llmmon.metrics.record import AGGREGATIONS, FIELDS, MICROSECONDS, NANO_DOLLARS, SCORE_UNITS, Status
 from llmmon.text.names import unknown
 
 # finish reasons as the providers spell them, in lower case
@@ -99,7 +99,6 @@ class Metric(msgspec.Struct, frozen=True):
     prometheus: str = ""
 
 
-AGGREGATIONS: Final = ("avg", "sum", "min", "max", "p50", "p90", "p95", "p99", "count", "rate")
 QUANTILES: Final = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 

@@ -11,6 +11,19 @@ from typing import Final
 
 import msgspec
 
+AGGREGATIONS: Final = (
+    "avg",
+    "sum",
+    "min",
+    "max",
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "count",
+    "rate",
+)
+
 
 class FieldKind(StrEnum):
     """How a field is held in `Columns`."""

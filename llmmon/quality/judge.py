@@ -10,7 +10,7 @@ import heapq
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, Protocol, TypedDict
 
 import msgspec
 import numpy as np
@@ -48,20 +48,32 @@ class Verdict(TypedDict):
     reason: str | None
 
 
-class LLMQualityJudge:
-    """Scores answers with a language model that `ask` reaches."""
+class _Model(Protocol):
+    async def generate(self, prompt: str, /) -> str:
+        """The text of the model's answer."""
+        ...
 
-    def __init__(self, ask: Ask, criteria: Sequence[str] = DEFAULT_CRITERIA) -> None:
-        self._ask = ask
+
+class LLMQualityJudge:
+    """Scores answers with a language model: an object with `async generate(prompt)`, or such a function."""
+
+    def __init__(self, judge_model: _Model | Ask, criteria: Sequence[str] = DEFAULT_CRITERIA) -> None:
+        """Raises `TypeError` for what can be asked in neither way."""
+        ask = getattr(judge_model, "generate", judge_model)
+        if not callable(ask):
+            raise TypeError(f"{type(judge_model).__name__} has no generate(prompt) and cannot be called")
+        self._ask: Ask = ask
         self._criteria = tuple(criteria)
 
-    async def score(self, prompt: str, output: str, criteria: Sequence[str] | None = None) -> Verdict:
-        """The verdict on one answer; an answer of the judge that cannot be read is unscored.
+    async def score(self, prompt: str, output: str, criteria: Sequence[str] | None = None) -> dict[str, Any]:
+        """The `Verdict` on one answer, with each criterion's score as a key of its own: `result["relevance"]`.
 
-        Errors of `ask` are the caller's, who knows which are worth another try.
+        An answer of the judge that cannot be read is unscored. Errors of the model are the caller's, who knows which
+        are worth another try.
         """
         wanted = tuple(criteria) if criteria else self._criteria
-        return parse_verdict(await self._ask(judge_prompt(prompt, output, wanted)), wanted)
+        verdict = parse_verdict(await self._ask(judge_prompt(prompt, output, wanted)), wanted)
+        return {**verdict["scores"], **verdict}
 
 
 def judge_prompt(prompt: str | None, output: str, criteria: Sequence[str] = DEFAULT_CRITERIA) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from llmmon.quality.scorers.flags import DEFAULT_THRESHOLDS, DIMENSIONS, FLAGS, 
 from llmmon.quality.scorers.texts import Batch, Texts
 
 Overall = Literal["defects", "weighted"]
+Scorer = Callable[[str | None, str], float | None]
 
 WEIGHTED: Final = {
     "relevance": 0.3,
@@ -31,14 +32,15 @@ _SURE_WORDS: Final = 15
 _HISTORY: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class QualityScore:
     """The quality of one answer.
 
     `overall` and the dimensions are in [0, 1], or None where they cannot be judged. `signals` holds the
     strength of each sign in [0, 1] or None, `flags` the defects that passed their thresholds, `evidence` their
     [start, end) places in the output, `details` a word on them; none of them holds text of the output.
-    `confidence` in [0, 1] is low for very short answers and without a prompt.
+    `confidence` in [0, 1] is low for very short answers and without a prompt. `own` holds the scores of the scorers
+    that a program added to its `QualityMonitor`.
     """
 
     overall: float | None
@@ -52,6 +54,7 @@ class QualityScore:
     evidence: dict[str, tuple[TextSpan, ...]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     confidence: float | None = None
+    own: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,11 @@ class QualityColumns:
             flags=self.flags[number],
             evidence=self.evidence[number],
             details=self.details[number],
-            **{name: _value(column, number) for name, column in self.dimensions.items()},
+            relevance=_value(self.dimensions["relevance"], number),
+            coherence=_value(self.dimensions["coherence"], number),
+            completeness=_value(self.dimensions["completeness"], number),
+            safety=_value(self.dimensions["safety"], number),
+            format_compliance=_value(self.dimensions["format_compliance"], number),
         )
 
 
@@ -215,7 +222,9 @@ def _weighted(dimensions: Mapping[str, FloatArray]) -> FloatArray:
 class QualityMonitor:
     """Scores answers one by one and keeps the last 10,000 scores.
 
-    Without a `corpus` the shipped table of English says how telling each word is.
+    Without a `corpus` the shipped table of English says how telling each word is. `scorers` is a list to which a
+    program may add its own: functions of a prompt and an output that return a score in [0, 1], or None where they
+    cannot judge. `overall` is then at most the lowest of theirs.
     """
 
     def __init__(
@@ -229,6 +238,7 @@ class QualityMonitor:
         self._thresholds = merged_thresholds(thresholds)
         self._overall: Overall = overall
         self._history: deque[QualityScore] = deque(maxlen=keep)
+        self.scorers: list[Scorer] = []
 
     @property
     def history(self) -> Sequence[QualityScore]:
@@ -241,6 +251,8 @@ class QualityMonitor:
         """Scores one answer; all None where there is no output."""
         texts = Texts(outputs=[output], prompts=[prompt], expected=[expected], contexts=[context])
         score = score_texts(texts, self._lexicon, self._thresholds, self._overall).row(0)
+        if self.scorers and output is not None:
+            score = _with_own(score, {_name_of(scorer): scorer(prompt, output) for scorer in self.scorers})
         self._history.append(score)
         return score
 
@@ -248,6 +260,16 @@ class QualityMonitor:
         """Averages and extremes of the last `window` scores; empty without any, None where none was judged."""
         recent = list(self._history)[-window:] if window > 0 else []
         return trend(recent) if recent else {}
+
+
+def _name_of(scorer: Scorer) -> str:
+    return getattr(scorer, "__name__", None) or type(scorer).__name__
+
+
+def _with_own(score: QualityScore, found: Mapping[str, float | None]) -> QualityScore:
+    own = {name: min(max(float(value), 0.0), 1.0) for name, value in found.items() if value is not None}
+    judged = [*own.values(), *([] if score.overall is None else [score.overall])]
+    return replace(score, own=own, overall=min(judged, default=None))
 
 
 def trend(scores: Sequence[QualityScore]) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmmon.errors import UsageError
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 
 Clock = Callable[[], datetime]
+
+
+def elapsed_ms() -> float:
+    """Milliseconds on a clock that never steps; only differences mean something."""
+    return perf_counter() * 1000
 
 
 def utc_now() -> datetime:
@@ -167,8 +173,9 @@ def moment_us(text: str, now_us: int, tz: str) -> int:
 
 
 def to_us(when: datetime) -> int:
-    """Microseconds since the epoch of an aware moment."""
-    return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    """Microseconds since the epoch; a moment without a zone is local time, as everywhere in Python."""
+    aware = when if when.tzinfo else when.astimezone()
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def iso(us: int | None) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 import llmmon
 from llmmon import LLMMetric, MetricsCollector, MetricType, RequestMetrics
 from llmmon.metrics.collector import columns_of as columns_of_requests
-from llmmon.metrics.collector import to_us
+from llmmon.text.times import to_us
 from tests.support.columns_factory import columns_of
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

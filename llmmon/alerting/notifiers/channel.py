@@ -201,6 +201,7 @@ class Notifier(ABC):
 
     SETTINGS: ClassVar[Mapping[str, Setting]]  # the keys of its table in the configuration
     GAP_S: ClassVar[float] = 0.0  # least time between two messages
+    handles_resolved: ClassVar[bool] = True  # `AlertManager` calls it when an alert ends, too
     acknowledges: ClassVar[bool] = False  # whether the service is notified of acknowledged alerts
     resends: ClassVar[bool] = False  # whether a firing alert has to be sent in every run
     MAX_AGE: ClassVar[str] = ""  # of what is over and was never sent, unless configured

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import Anomaly, Detector, DetectorResults, Monitored, ResultColumn
+from llmmon.anomaly.detectors.detector import Anomaly, DetectorResults, Monitored, ResultColumn, Severity, moment
 from llmmon.anomaly.series import Series
-from llmmon.text.times import Clock, utc_now
+from llmmon.text.times import Clock, to_us, utc_now
 
 _KEPT: Final = 10_000  # anomalies remembered
 
@@ -22,38 +24,60 @@ class CompositeAnomalyDetector:
 
     def __init__(self, *, clock: Clock = utc_now) -> None:
         self._clock = clock
-        self.detectors: list[Detector] = []
+        self.detectors: list[Any] = []
         self.anomalies: deque[Anomaly] = deque(maxlen=_KEPT)
         self._now: datetime | None = None
 
-    def add_detector(self, detector: Detector) -> None:
-        """Ask this detector too."""
+    def add_detector(self, detector: Any) -> None:
+        """Ask this detector too: any with `add_value(name, value[, timestamp])` or `check(name, value[, timestamp])`.
+
+        Raises `TypeError` for one that has neither.
+        """
+        if not hasattr(detector, "add_value") and not hasattr(detector, "check"):
+            raise TypeError(f"{type(detector).__name__} has neither add_value(name, value) nor check(name, value)")
         self.detectors.append(detector)
 
     def check(self, metric_name: str, value: float, timestamp: datetime | None = None) -> list[Anomaly]:
         """Give one value to every detector; the anomalies that begin with it."""
-        at = timestamp or self._clock()
+        at = moment(to_us(timestamp or self._clock()))
         self._now = at if self._now is None else max(self._now, at)
-        found = [detector.add_value(metric_name, value, at) for detector in self.detectors]
-        new = [anomaly for anomaly in found if anomaly is not None]
+        new = [anomaly for detector in self.detectors for anomaly in _asked(detector, metric_name, value, at)]
         self.anomalies.extend(new)
         return new
 
     def add_value(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
         """As `check`, but only the most severe anomaly, or None."""
         found = self.check(metric_name, value, timestamp)
-        return max(found, key=lambda anomaly: anomaly.severity.rank, default=None)
+        return max(found, key=lambda anomaly: Severity(anomaly.severity).rank, default=None)
 
     def get_recent_anomalies(self, hours: float = 24) -> list[Anomaly]:
         """Those of the last hours before the latest value seen (event time)."""
         if self._now is None:
             return []
-        since = self._now - timedelta(hours=hours)
-        return [anomaly for anomaly in self.anomalies if anomaly.timestamp >= since]
+        since_us = to_us(self._now - timedelta(hours=hours))
+        return [anomaly for anomaly in self.anomalies if to_us(anomaly.timestamp) >= since_us]
 
     def detect(self, series: Series) -> DetectorResults:
-        """Results of every detector for a series, one column each."""
-        return side_by_side(series, [detector.detect(series) for detector in self.detectors])
+        """Results of every detector of ours for a series, one column each."""
+        return side_by_side(series, [one.detect(series) for one in self.detectors if hasattr(one, "detect")])
+
+
+def _asked(detector: Any, metric_name: str, value: float, at: datetime) -> list[Anomaly]:
+    """What a detector finds in a value, with the time where it takes one."""
+    ask = detector.add_value if hasattr(detector, "add_value") else detector.check
+    found = ask(metric_name, value, at) if _takes_time(ask) else ask(metric_name, value)
+    if found is None:
+        return []
+    return list(found) if isinstance(found, (list, tuple)) else [found]
+
+
+def _takes_time(ask: Callable[..., Any]) -> bool:
+    """Whether it can be called with a name, a value and a time."""
+    try:
+        inspect.signature(ask).bind("", 0.0, None)
+    except TypeError:
+        return False
+    return True
 
 
 def side_by_side(series: Series, parts: list[DetectorResults]) -> DetectorResults:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,7 +19,7 @@ import numpy as np
 
 from llmmon.anomaly.series import GroupLabels, Series
 from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
-from llmmon.text.times import Clock, utc_now
+from llmmon.text.times import Clock, to_us, utc_now
 
 
 class Severity(StrEnum):
@@ -72,10 +72,7 @@ def moment(stamp_us: int) -> datetime:
     return datetime.fromtimestamp(stamp_us // 1_000_000, UTC).replace(microsecond=int(stamp_us % 1_000_000))
 
 
-def micros(time: datetime) -> int:
-    """A time as epoch microseconds; one without a zone is UTC."""
-    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1_000_000)
+micros = to_us
 
 
 def rounded_text(number: float) -> str:
@@ -127,6 +124,7 @@ class DetectorResults:
     monitored: tuple[Monitored, ...] = ()
 
 
+_REMEMBERED: Final = 50  # half of the values in a history without a window
 _MOST_METRICS: Final = 10_000  # tracks kept; the one longest unused is forgotten first
 Z_CEILING: Final = 100.0
 NATS_CEILING: Final = 34.0  # a score of 1 - 2e-15: the last that is not 1
@@ -178,6 +176,23 @@ class StreamDetector(ABC):
         self._clock = clock
         self._tracks: OrderedDict[str, Track] = OrderedDict()
         self._open: dict[str, Severity] = {}
+        self._history: OrderedDict[str, deque[Any]] = OrderedDict()
+
+    @property
+    def history(self) -> Mapping[str, Sequence[Any]]:
+        """By metric the last values that were added, at most twice a window, oldest first."""
+        return {name: tuple(values) for name, values in self._history.items()}
+
+    def _remember(self, metric_name: str, value: float, stamp_us: int) -> None:
+        if metric_name not in self._history:
+            self._history[metric_name] = deque(maxlen=2 * int(getattr(self, "window_size", _REMEMBERED)))
+            if len(self._history) > _MOST_METRICS:
+                self._history.popitem(last=False)
+        self._history[metric_name].append(self.remembered(value, stamp_us))
+
+    def remembered(self, value: float, stamp_us: int) -> Any:  # noqa: ARG002 - for detectors that look at times
+        """What `history` holds of a value."""
+        return value
 
     @abstractmethod
     def track(self, metric_name: str) -> Track:
@@ -189,7 +204,8 @@ class StreamDetector(ABC):
         A value that is not finite is a gap. While an incident lasts nothing more is reported, unless it grows
         more severe. `timestamp` defaults to the clock.
         """
-        stamp = micros(timestamp or self._clock())
+        stamp = to_us(timestamp or self._clock())
+        self._remember(metric_name, float(value), stamp)
         detection = detection_of(self._track_of(metric_name), float(value), stamp)
         if math.isnan(detection.score):
             return None

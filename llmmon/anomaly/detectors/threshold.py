@@ -16,9 +16,8 @@ from llmmon.anomaly.detectors.detector import (
     Track,
     anomaly_of,
     detection_of,
-    micros,
 )
-from llmmon.text.times import Clock, utc_now
+from llmmon.text.times import Clock, to_us, utc_now
 
 Direction: TypeAlias = Literal["above", "below"]
 
@@ -30,6 +29,14 @@ class ThresholdLimits:
     warning: float | None
     critical: float | None
     above: bool
+
+    def __getitem__(self, name: str) -> float | str | None:
+        """`warning`, `critical` or `direction`; raises KeyError for anything else."""
+        return {
+            "warning": self.warning,
+            "critical": self.critical,
+            "direction": "above" if self.above else "below",
+        }[name]
 
     def step(self, value: float, stamp_us: int) -> Detection:  # noqa: ARG002 - limits have no memory
         for word, limit, severity in (
@@ -71,7 +78,7 @@ class ThresholdAnomalyDetector(StreamDetector):
 
     def check(self, metric_name: str, value: float, timestamp: datetime | None = None) -> Anomaly | None:
         """Whether this one value is beyond the limits, whatever came before it."""
-        stamp = micros(timestamp or self._clock())
+        stamp = to_us(timestamp or self._clock())
         detection = detection_of(self.track(metric_name), float(value), stamp)
         return anomaly_of(detection, metric_name, float(value), stamp, self.name) if detection.alarm else None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from datetime import datetime
 from typing import ClassVar, Final
 
 import numpy as np
 
-from llmmon.anomaly.detectors.detector import UNSCORED, Z_CEILING, Detection, StreamDetector, Track, rarity
+from llmmon.anomaly.detectors.detector import UNSCORED, Z_CEILING, Detection, StreamDetector, Track, moment, rarity
 from llmmon.metrics.columns import FloatArray
 from llmmon.text.times import Clock, utc_now
 
@@ -67,6 +68,10 @@ class TrendAnomalyDetector(StreamDetector):
         if window_size < 3 or not (trend_threshold > 0 and math.isfinite(trend_threshold)):
             raise ValueError("a window holds at least 3 values, and the threshold is positive")
         self.window_size, self.trend_threshold = window_size, trend_threshold
+
+    def remembered(self, value: float, stamp_us: int) -> tuple[datetime, float]:
+        """Values with their times."""
+        return moment(stamp_us), value
 
     def track(self, metric_name: str) -> Track:  # noqa: ARG002 - all metrics are judged alike
         """A track without any history."""

@@ -20,8 +20,8 @@ from llmmon.live.server.replies import (
     Acknowledged,
     Added,
     AlertRow,
+    AlertRuleRequest,
     Deleted,
-    NewRule,
     Resolved,
     RuleRow,
     described,
@@ -82,7 +82,9 @@ def rules_router(service: Service) -> APIRouter:
 
         return reply(await _with_state(service, found))
 
-    @routes.post("/v1/rules", responses=described(Added, 409, *POSTED), openapi_extra=takes(NewRule, many=False))
+    @routes.post(
+        "/v1/rules", responses=described(Added, 409, *POSTED), openapi_extra=takes(AlertRuleRequest, many=False)
+    )
     async def add(request: Request) -> Response:
         """Add a rule, or replace the added one of its name; it is kept and evaluated from now on."""
         body, _ = await service.bodies.receive(request)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -16,23 +19,77 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from llmmon import __version__
+from llmmon.config import load, state_home
 from llmmon.errors import UsageError, reason_of
 from llmmon.live.server import alert_routes, metric_routes
-from llmmon.live.server.auth import LOOPBACK, AccessControl, App
+from llmmon.live.server.auth import LOOPBACK, AccessControl, App, Receive, Scope, Send
 from llmmon.live.server.connections import PatientProtocol
 from llmmon.live.server.journal import Journal
 from llmmon.live.server.replies import schemas
-from llmmon.live.server.service import Service
+from llmmon.live.server.service import Service, clock
 from llmmon.live.server.settings import Fault, RefusedError, ServePlan, error_body
 
 
 def application(service: Service) -> App:
     """The service as an ASGI application, behind its gate."""
+    plan = service.plan
+    return AccessControl(_fastapi(service), plan.host, plan.token, plan.limits.requests)
 
+
+def create_app(
+    config: str | None = None,
+    *,
+    log: str | Path | None = None,
+    state: str | Path | None = None,
+    token: str | None = None,
+    keep_text: bool = False,
+) -> FastAPI:
+    """The service as a FastAPI application: to mount in one's own, or for `uvicorn --factory llmmon:create_app`.
+
+    `config` is a configuration file (default: as `llmmon serve` finds it), `log` the file that records are written to,
+    `state` the state file. Without a token everyone may ask who can reach it. It begins to work with its server's
+    lifespan or, mounted, with the first request. Raises `LlmmonError`.
+    """
+    found = load(config, os.environ, Path.cwd())
+    kept = Path(state) if state else found.state_path(None, os.environ) or state_home(os.environ) / "serve.db"
+    plan = ServePlan(
+        query=found.query(logs=found.logs, wall_us=clock()),
+        check=found.check_plan(kept, os.environ),
+        state=kept,
+        journal=Path(log) if log else found.serve.log or kept.with_suffix(".jsonl"),
+        host="",
+        token=token,
+        keep_text=keep_text,
+        environment=os.environ,
+    )
+    service = Service(plan, Journal(plan.journal), lambda text: logging.getLogger("llmmon").warning("%s", text))
+    app = _fastapi(service)
+    app.add_middleware(AccessControl, host="", token=token, most=plan.limits.requests)
+    app.add_middleware(_Started, service=service)
+    return app
+
+
+class _Started:
+    """Starts the parts of a service with the first request, where no lifespan has: that of a mounted one is not run."""
+
+    def __init__(self, app: App, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._service.start()
+        await self._app(scope, receive, send)
+
+
+def _fastapi(service: Service) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running():
+        await service.start()
+        try:
             yield
+        finally:
+            await service.stop()
 
     app = FastAPI(
         title="llmmon",
@@ -55,7 +112,7 @@ def application(service: Service) -> App:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failing(service))
     _describe(app)
-    return AccessControl(app, service.plan.host, service.plan.token, service.plan.limits.requests)
+    return app
 
 
 def _describe(app: FastAPI) -> None:

@@ -19,8 +19,8 @@ from msgspec import Meta
 from starlette.requests import ClientDisconnect
 
 from llmmon.live.server.settings import Fault, Limits, RefusedError
-from llmmon.metrics.collector import MetricType
 from llmmon.metrics.record import FIELDS, TEXTS, Field, FieldKind, Status
+from llmmon.metrics.recording import MetricType
 from llmmon.text.names import nearest
 
 _LINES: Final = frozenset(
@@ -173,7 +173,7 @@ Call: Any = msgspec.defstruct(
 Call.__doc__ = "One call: any of the record's fields, at least a model, tokens, a latency or a quality score."
 
 
-class Sample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+class MetricRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One value of a metric; `type` follows from the name where it is not given."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -215,10 +215,11 @@ def _settle_call(call: Any, now: datetime) -> str | None:
     return _time_fault(call.timestamp, now)
 
 
-def _settle_sample(sample: Sample, now: datetime) -> str | None:
+def _settle_sample(sample: MetricRequest, now: datetime) -> str | None:
     sample.type = sample.type or type_called(sample.name)
-    sample.tags = {name: _text(value) for name, value in (sample.tags or {}).items() if value is not None}
-    if sum(len(name) + len(value) for name, value in sample.tags.items()) > _MOST_TAGS:
+    tags = {name: _text(value) for name, value in (sample.tags or {}).items() if value is not None}
+    sample.tags = dict(tags)
+    if sum(len(name) + len(value) for name, value in tags.items()) > _MOST_TAGS:
         return f"tags: longer than {_MOST_TAGS:,} characters together; they name a series, and hold no texts"
     if sample.timestamp is None:
         sample.timestamp = now
@@ -251,7 +252,7 @@ def type_called(name: str) -> Any:
 
 
 CALLS: Final = Shape.of(Call, _settle_call)
-SAMPLES: Final = Shape.of(Sample, _settle_sample)
+SAMPLES: Final = Shape.of(MetricRequest, _settle_sample)
 _ENCODER: Final = msgspec.json.Encoder()
 
 

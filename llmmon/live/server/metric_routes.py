@@ -14,12 +14,12 @@ from llmmon import __version__
 from llmmon.alerting.alert import State
 from llmmon.anomaly.incidents import IncidentReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
-from llmmon.live.server.intake import CALLS, SAMPLES, Call, Sample, Taken, taken
+from llmmon.live.server.intake import CALLS, SAMPLES, Call, MetricRequest, Taken, taken
 from llmmon.live.server.jobs import compute_totals, find_incidents, write_page
 from llmmon.live.server.replies import (
     POSTED,
     AnomalyRow,
-    Dashboard,
+    DashboardData,
     Health,
     MetricsRecorded,
     Readiness,
@@ -59,7 +59,7 @@ def reading_router(service: Service) -> APIRouter:
         """The figures of the last minutes."""
         return reply(only(await _figures(service, window_minutes), Summary.__struct_fields__))
 
-    @routes.get("/v1/dashboard", responses=described(Dashboard, 503))
+    @routes.get("/v1/dashboard", responses=described(DashboardData, 503))
     async def get_dashboard() -> Response:
         """The figures of the last hour, and how many alerts fire."""
         figures = await _figures(service, 60)
@@ -122,8 +122,8 @@ async def _figures(service: Service, minutes: int) -> dict[str, Any]:
     return dict(done.value)
 
 
-def _dashboard(figures: dict[str, Any], firing: int) -> Dashboard:
-    return Dashboard(
+def _dashboard(figures: dict[str, Any], firing: int) -> DashboardData:
+    return DashboardData(
         latency_avg=figures["latency_avg_ms"],
         latency_p95=figures["latency_p95_ms"],
         tokens_total=figures["tokens_total"],
@@ -187,7 +187,7 @@ def recording_router(service: Service) -> APIRouter:
         service.recorded["requests"] += len(found.items)
         return reply(RequestsRecorded(True, len(found.items), found.texts_dropped))
 
-    @routes.post("/v1/metrics", responses=described(MetricsRecorded, *POSTED), openapi_extra=takes(Sample))
+    @routes.post("/v1/metrics", responses=described(MetricsRecorded, *POSTED), openapi_extra=takes(MetricRequest))
     async def record_metrics(request: Request) -> Response:
         """Record metric samples: one, an array, or one a line. All of them or none."""
         found = await _take(service, request, SAMPLES)
@@ -214,7 +214,7 @@ async def _take(service: Service, request: Request, shape: Any) -> Taken:
     return found
 
 
-def _count_anomalies(service: Service, samples: Sequence[Sample]) -> int:
+def _count_anomalies(service: Service, samples: Sequence[MetricRequest]) -> int:
     """How many anomalies begin with one of the samples."""
     return sum(len(service.detector.check(one.name, one.value, _moment(one.timestamp))) for one in samples)
 
@@ -225,7 +225,7 @@ def _moment(stamp: datetime | float | None) -> datetime | None:
     return datetime.fromtimestamp(stamp, UTC)
 
 
-def _alerts(service: Service, samples: Sequence[Sample]) -> int:
+def _alerts(service: Service, samples: Sequence[MetricRequest]) -> int:
     """How many alerts fire now on the metrics of the samples."""
     names = {ALIASES.get(one.name, one.name) for one in samples}
     return sum(ALIASES.get(alert.metric_name, alert.metric_name) in names for alert in service.evaluation.firing)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import Response
 
-from llmmon.live.server.intake import EVIDENCE, Call, Sample
+from llmmon.live.server.intake import EVIDENCE, Call, MetricRequest
 from llmmon.live.server.settings import Error
 
 Severity = Literal["info", "warning", "error", "critical"]
@@ -45,7 +45,7 @@ class Summary(msgspec.Struct):
     quality_avg: float | None
 
 
-class Dashboard(msgspec.Struct):
+class DashboardData(msgspec.Struct):
     """The last hour; latencies in milliseconds, cost in US dollars."""
 
     latency_avg: float | None
@@ -134,7 +134,7 @@ class Readiness(msgspec.Struct):
     troubles: list[str]
 
 
-class NewRule(msgspec.Struct):
+class AlertRuleRequest(msgspec.Struct):
     """A rule, with any other key that `[[rules]]` of the configuration knows, such as window and aggregation."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern="^[^/]+$")]
@@ -146,7 +146,18 @@ class NewRule(msgspec.Struct):
 
 REF: Final = "#/components/schemas/{name}"
 _TYPES: Final[tuple[Any, ...]] = (
-    *(Call, Sample, NewRule, Error, MetricsRecorded, RequestsRecorded, Summary, Dashboard, AlertRow, AnomalyRow),
+    *(
+        Call,
+        MetricRequest,
+        AlertRuleRequest,
+        Error,
+        MetricsRecorded,
+        RequestsRecorded,
+        Summary,
+        DashboardData,
+        AlertRow,
+        AnomalyRow,
+    ),
     *(RuleRow, Acknowledged, Resolved, Added, Deleted, Health, Readiness),
 )
 _WHY: Final = {

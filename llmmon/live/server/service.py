@@ -122,6 +122,7 @@ class Service:
         self.detector = _detector()
         self._reading = asyncio.Lock()
         self._begun = asyncio.Event()
+        self._running: contextlib.AsyncExitStack | None = None
         self.judging = asyncio.Lock()  # the detector takes one sample at a time
         self.recorded = {"requests": 0, "samples": 0}
 
@@ -158,6 +159,18 @@ class Service:
         except RefusedError as error:
             found.append(str(error))
         return [trouble for trouble in found if trouble is not None]
+
+    async def start(self) -> None:
+        """Run all parts, unless they run."""
+        if self._running is None:
+            self._running = contextlib.AsyncExitStack()
+            await self._running.enter_async_context(self.running())
+
+    async def stop(self) -> None:
+        """End all parts; everything that was accepted is on the disk then."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.aclose()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from llmmon.metrics.collector import LLMMetric, MetricsCollector
+from llmmon.metrics.collector import MetricsCollector
 from llmmon.metrics.columns import Columns
 from llmmon.metrics.definitions import METRICS, Metric, MetricKind
 from llmmon.metrics.record import FIELDS as RECORDED
 from llmmon.metrics.record import SCORE_UNITS
+from llmmon.metrics.recording import LLMMetric
 from llmmon.output.export.tallies import Instrument, Labels, Numbers, Tally, add, kept_labels, limited, shown, tally
 from llmmon.text.names import lookup
 

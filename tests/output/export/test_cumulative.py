@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.metrics.collector import RequestMetrics, columns_of
+from llmmon.metrics.collector import columns_of
+from llmmon.metrics.recording import RequestMetrics
 from llmmon.output.export.metrics import Snapshot, advanced, minutes_since, name_of, packed, unpacked
 from llmmon.output.export.otlp import INSTRUMENTS as OTEL_INSTRUMENTS
 from llmmon.output.export.prometheus import INSTRUMENTS, Histogram, Moment, families

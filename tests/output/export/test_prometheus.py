@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 
-from llmmon.metrics.collector import RequestMetrics, columns_of
+from llmmon.metrics.collector import columns_of
 from llmmon.metrics.definitions import METRICS
+from llmmon.metrics.recording import RequestMetrics
 from llmmon.output.export.prometheus import (
     BUCKETS,
     INSTRUMENTS,
