@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Any, Final
 
 import orjson
@@ -322,3 +323,38 @@ def _error_type(error: Any) -> str | None:
         named = error.get("type") or error.get("code") or error.get("name")
         return named if isinstance(named, str) else None
     return None
+
+
+_TOOLS: Final = ("tools", "functions")
+_SYSTEM: Final = ("system", "system_instruction", "systemInstruction", "instructions", "system_prompt")
+
+
+def first_difference(before: Object, after: Object) -> tuple[str, int] | None:
+    """The first part of a prompt (tools, system prompt, messages) that differs from an earlier one, and at which
+    character of it, from 1; None where it begins with all of the earlier one, or no prompt is logged.
+    """
+    earlier, later = list(_parts(before)), list(_parts(after))
+    for at, (label, text) in enumerate(earlier):
+        if at >= len(later):
+            return label, 1
+        if later[at] != (label, text):
+            other = later[at][1] if later[at][0] == label else ""
+            return label if other else later[at][0], _alike(text, other) + 1
+    return None
+
+
+def _parts(found: Object) -> Iterator[tuple[str, str]]:
+    """What a prompt begins with, in the order in which vendors cache it, each with its text."""
+    holders = [found, *(inner for key in _AROUND if isinstance(inner := _opened(found.get(key)), dict))]
+    for label, keys in (("the tools", _TOOLS), ("the system prompt", _SYSTEM)):
+        value = next((holder[key] for holder in holders for key in keys if holder.get(key)), None)
+        if value is not None:
+            yield label, text_of(value)
+    for number, message in enumerate(_asked(found) or (), 1):
+        role = message.get("role") if isinstance(message, dict) else None
+        yield f"message {number} ({role or 'unknown'})", text_of(message)
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

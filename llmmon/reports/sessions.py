@@ -263,7 +263,7 @@ class SessionTable:
     def _compactions(self, named: Columns) -> IntArray:
         """How often each session's context was compacted: as the log says, else how often it shrank by half."""
         said = np.bincount(_placed(sessions_at(named, self.columns, self.runs)), minlength=len(self.runs))
-        found: IntArray = said if named.size else self._growths.compactions
+        found: IntArray = np.where(said > 0, said, self._growths.compactions)
         return found
 
     def _parents(self) -> IntArray:

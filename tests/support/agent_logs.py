@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class Turn:
     completion: int
     tools: list[ToolUse] = field(default_factory=list)
     compacted: bool = False  # the context was compacted before it
+    missed: str = ""  # why it read less from the cache than the turn before left there: "expired" or "prefix"
+    missed_tokens: int = 0
 
 
 @dataclass
@@ -65,61 +67,81 @@ class Session:
     def tools(self) -> list[ToolUse]:
         return [tool for turn in self.turns for tool in turn.tools]
 
+    @property
+    def looped(self) -> list[ToolUse]:
+        """The tool calls of loops that came to three times or more."""
+        groups: dict[tuple[str, str], list[ToolUse]] = {}
+        for tool in self.tools:
+            groups.setdefault((tool.tool, json.dumps(tool.arguments, sort_keys=True)), []).append(tool)
+        return [tool for group in groups.values() if len(group) >= 3 for tool in group]
 
-def sessions(count: int = 12, seed: int = 7, turns: tuple[int, int] = (4, 30), day: int = 0) -> list[Session]:
-    """Sessions with planted loops, failures and compactions."""
+
+def sessions(
+    count: int = 12, seed: int = 7, turns: tuple[int, int] = (4, 30), words: int = 900, misses: float = 0.05
+) -> list[Session]:
+    """Sessions with planted loops, failures, compactions, and causes of missed caches; `words` is how long results are.
+
+    A turn reads from the cache what the one before left there, unless five minutes went by (`expired`) or what it sends
+    begins otherwise (`prefix`); then it writes all of it again.
+    """
     rnd = random.Random(seed)  # noqa: S311 - made-up sessions, no secrets
     made = []
     for number in range(count):
-        session = Session(
-            f"{rnd.getrandbits(64):016x}-{number:04d}", f"user-{number % 4}", f"/home/me/app-{number % 3}"
-        )
-        at = START + timedelta(days=day, minutes=7 * number)
-        context, cached = rnd.randint(4_000, 12_000), 0
-        loop: ToolUse | None = None
-        left = 0
+        identity = f"{rnd.getrandbits(64):016x}-{number:04d}"
+        session = Session(identity, f"user-{number % 4}", f"/home/me/app-{number % 3}")
+        at = START + timedelta(minutes=7 * number)
+        context, cached, missed = rnd.randint(4_000, 12_000), 0, ""
+        loops = _Loops(rnd, words)
         for turn in range(rnd.randint(*turns)):
             compacted = context > 120_000
             if compacted:
-                context, cached = rnd.randint(8_000, 14_000), 0
-            seconds = round(rnd.uniform(1, 9), 3)
-            made_turn = Turn(f"msg_{number}_{turn}_{rnd.getrandbits(40):010x}", at, seconds, context, cached,
-                             context - cached, rnd.randint(20, 900), compacted=compacted)  # fmt: skip
-            at += timedelta(seconds=seconds)
-            for _ in range(rnd.choice((0, 1, 1, 1, 2))):
-                if left:
-                    tool, left = _again(rnd, loop), left - 1
-                else:
-                    tool = _tool(rnd)
-                    if rnd.random() < 0.06:
-                        loop, left = tool, rnd.randint(2, 4)
-                        loop.loop = 1
-                loop = tool if tool.loop else loop
-                made_turn.tools.append(tool)
-                at += timedelta(seconds=tool.seconds)
-            session.turns.append(made_turn)
+                context, cached, missed = rnd.randint(8_000, 14_000), 0, ""
+            kept = {"": cached, "expired": 0, "prefix": min(cached, 1_500)}[missed]
+            lost = cached - kept
+            new = Turn(
+                f"msg_{number}_{turn}_{rnd.getrandbits(40):010x}", at, round(rnd.uniform(1, 9), 3), context, kept,
+                context - kept, rnd.randint(20, 900), loops.tools(), compacted, missed if lost else "", lost,
+            )  # fmt: skip
+            session.turns.append(new)
             cached = context
-            context += (
-                made_turn.completion + sum(len(tool.result) // 4 for tool in made_turn.tools) + rnd.randint(9, 900)
-            )
-            at += timedelta(seconds=rnd.uniform(0.2, 40))
+            context += new.completion + sum(len(said(tool)) // 4 for tool in new.tools) + rnd.randint(9, 900)
+            missed = rnd.choices(("", "expired", "prefix"), (1 - 2 * misses, misses, misses))[0]
+            pause = rnd.uniform(320, 3000) if missed == "expired" else rnd.uniform(0.2, 40)
+            at = after(new, len(new.tools)) + timedelta(seconds=pause)
         made.append(session)
     return made
 
 
-def _tool(rnd: random.Random) -> ToolUse:
+class _Loops:
+    """The tools that turns ask for; now and then one is asked for again and again."""
+
+    def __init__(self, rnd: random.Random, words: int) -> None:
+        self._rnd = rnd
+        self._words = words
+        self._looped: ToolUse | None = None
+        self._left = 0
+
+    def tools(self) -> list[ToolUse]:
+        return [self._next() for _ in range(self._rnd.choice((0, 1, 1, 1, 2)))]
+
+    def _next(self) -> ToolUse:
+        tool = _tool(self._rnd, self._words)
+        if self._looped is not None and self._left:
+            self._left -= 1
+            arguments = dict(reversed(self._looped.arguments.items()))
+            tool = replace(tool, tool=self._looped.tool, arguments=arguments, loop=self._looped.loop + 1)
+        elif self._rnd.random() < 0.06:
+            self._left, tool.loop = self._rnd.randint(2, 4), 1
+        self._looped = tool if tool.loop else self._looped
+        return tool
+
+
+def _tool(rnd: random.Random, words: int) -> ToolUse:
     tool = rnd.choice(TOOLS)
     arguments = {"target": f"{rnd.choice(WORDS)}-{rnd.getrandbits(32):08x}", "depth": rnd.randint(1, 5)}
     failure = rnd.choices(("", "reported", "object", "exit"), (84, 8, 4, 4))[0]
-    words = " ".join(rnd.choice(WORDS) for _ in range(rnd.randint(5, 900)))
-    return ToolUse(f"toolu_{rnd.getrandbits(80):020x}", tool, arguments, words, round(rnd.uniform(0.05, 4), 3), failure)
-
-
-def _again(rnd: random.Random, before: ToolUse | None) -> ToolUse:
-    assert before is not None
-    new = _tool(rnd)
-    return ToolUse(new.id, before.tool, dict(reversed(before.arguments.items())), new.result, new.seconds, new.failure,
-                   before.loop + 1)  # fmt: skip
+    text = " ".join(rnd.choice(WORDS) for _ in range(rnd.randint(5, words)))
+    return ToolUse(f"toolu_{rnd.getrandbits(80):020x}", tool, arguments, text, round(rnd.uniform(0.05, 4), 3), failure)
 
 
 def said(tool: ToolUse) -> str:
@@ -165,7 +187,7 @@ def claude_code(session: Session) -> Lines:
             yield base | {"type": "assistant", "uuid": f"{turn.id}-{number}", "requestId": f"req_{turn.id}",
                           "timestamp": iso(after(turn)), "message": message}  # fmt: skip
         for number, tool in enumerate(turn.tools):
-            result = {"type": "tool_result", "tool_use_id": tool.id, "content": said(tool)}
+            result: dict[str, Any] = {"type": "tool_result", "tool_use_id": tool.id, "content": said(tool)}
             if tool.failure == "reported":
                 result["is_error"] = True
             yield base | {"type": "user", "uuid": f"{turn.id}-r{number}", "timestamp": iso(after(turn, number + 1)),
@@ -225,7 +247,8 @@ def opencode(session: Session) -> Lines:
     messages = []
     for turn in session.turns:
         created = round(turn.at.timestamp() * 1000)
-        info: dict[str, Any] = {"id": turn.id, "sessionID": session.id, "role": "assistant", "modelID": CLAUDE, "mode": "build",
+        info: dict[str, Any] = {"id": turn.id, "sessionID": session.id, "role": "assistant", "modelID": CLAUDE,
+                "mode": "build",
                 "providerID": "anthropic", "cost": 0, "path": {"cwd": session.folder, "root": session.folder},
                 "time": {"created": created, "completed": created + round(turn.seconds * 1000)},
                 "tokens": {"input": 0, "output": turn.completion, "reasoning": 0,
