@@ -290,8 +290,9 @@ def _object_failed(result: Mapping[str, Any]) -> bool:
         return True
     if isinstance(status := result.get("status"), str) and status.lower() in _FAILED_WORDS:
         return True
-    if any(type(result.get(key)) is int and result[key] != 0 for key in _CODES):
-        return True
+    exits = [result[key] for key in _CODES if type(result.get(key)) is int]
+    if exits:
+        return any(code != 0 for code in exits)
     if type(code := result.get("status_code", result.get("statusCode"))) is int and code >= 400:
         return True
     inner = [result[key] for key in _HOLDERS if isinstance(result.get(key), dict)]

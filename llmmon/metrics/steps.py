@@ -74,7 +74,9 @@ def _joined(parts: Columns) -> Columns:
     starts, ends = _times(parts, runs)
     latency = _known_first(parts, runs, "latency_ms")
     waited = ends - starts
-    latency = np.where(np.isnan(latency) & (waited >= 0), waited, latency)
+    spoken = runs.lowest(parts.number("spoken"))
+    # a message brings a result with the next call, which may wait for the user
+    latency = np.where(np.isnan(latency) & (waited >= 0) & (spoken != 1), waited, latency)
     starts = np.where(np.isnan(starts), ends, starts)
     reported, inside = runs.highest(parts.number("reported")), runs.highest(parts.number("inside"))
     over = ~np.isnan(_known_last(parts, runs, "result_chars")) | ~np.isnan(reported)
@@ -84,7 +86,7 @@ def _joined(parts: Columns) -> Columns:
         "end": ends,
         "failed": failed,
         "hidden": np.where(failed == 1, (np.nan_to_num(reported) != 1).astype(np.float64), 0.0),
-        "spoken": runs.lowest(parts.number("spoken")),
+        "spoken": spoken,
         **{name: _known_first(parts, runs, name) for name in ("arguments_key", "arguments_chars")},
         **{name: _known_last(parts, runs, name) for name in ("result_key", "result_chars")},
     }

@@ -263,7 +263,8 @@ def _turned_away(columns: Columns) -> BoolArray:
     found: BoolArray = columns.number("status_code") == 429
     types = columns.name("error_type")
     named = np.array([_is_rate_limit(value) for value in types.values] + [False])
-    return found | named[types.codes]
+    rejected: BoolArray = found | named[types.codes]
+    return rejected
 
 
 def _is_rate_limit(error: str) -> bool:

@@ -209,8 +209,8 @@ class _Study:
 
     def _per_run(self, values: FloatArray) -> FloatArray:
         """The sum over a call's thread; shape (calls,)."""
-        sums: FloatArray = np.bincount(self._run, values, minlength=len(self._threads.runs))[self._run]
-        return sums
+        sums = np.bincount(self._run, values, minlength=len(self._threads.runs)).astype(np.float64)
+        return sums[self._run]
 
     def _misses(self) -> tuple[FloatArray, list[Cause | None]]:
         """Tokens that each call could have read and did not, and why."""
@@ -239,8 +239,8 @@ class _Study:
             return hour
         summed = np.cumsum(hour)
         runs = self._threads.runs
-        start = np.append(0.0, summed)[runs.starts][self._run]
-        return summed - start
+        start: FloatArray = np.append(0.0, summed)[runs.starts][self._run]
+        return np.subtract(summed, start)
 
     def _as_read(self, tokens: FloatArray) -> Columns:
         """The calls as if they had read so many tokens more from the cache, and written as many fewer."""

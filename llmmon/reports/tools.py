@@ -12,7 +12,7 @@ from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query, Read
 from llmmon.metrics.aggregates import GroupIndex
 from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, BoolArray, Columns, FloatArray, IntArray, Names
-from llmmon.metrics.grouping import Grouping, is_group_field
+from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import NANO_DOLLARS
 from llmmon.metrics.sessions import Threads
 from llmmon.metrics.steps import LEAST_LOOP, Loops, loops_of
@@ -102,9 +102,7 @@ class ToolsReport(msgspec.Struct, frozen=True, kw_only=True):
 def report_tools(query: Query, *, by: Sequence[str], show_text: bool = False) -> tuple[ToolsReport, Read]:
     """The tool calls of a query; raises `UsageError`, `InputError` where the logs have none."""
     fields = tuple(field for field in by if field not in _OWN)
-    for field in fields:
-        if not is_group_field(field):
-            Grouping((field,))  # raises
+    Grouping(fields)  # checks them
     asked = msgspec.structs.replace(query, step_texts=show_text)
     columns, found = read_calls(asked, "session", (*fields, *_MORE))
     if not found.scanned.steps.size:
@@ -299,7 +297,9 @@ def _short(text: str | None) -> str | None:
 def _askers(tools: Columns, sessions: IntArray, table: SessionTable) -> IntArray:
     """The model call that asked for each tool call: by its id, else the last of the session before it; -1 for none."""
     columns, runs = table.columns, table.runs
-    ids = {name: at for at, name in enumerate(columns.name("request_id").texts()) if name is not None}
+    ids: dict[str | None, int] = {
+        name: at for at, name in enumerate(columns.name("request_id").texts()) if name is not None
+    }
     times = columns.timestamp[runs.order]
     edges = [*runs.starts.tolist(), len(runs.order)]
     found = np.full(tools.size, -1, np.int64)

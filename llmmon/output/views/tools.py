@@ -50,13 +50,10 @@ def _failure_data(row: FailureRow) -> dict[str, Any]:
 
 
 def _headline(report: ToolsReport) -> tuple[tuple[str, str], ...]:
-    total = report.totals
+    total, hidden = report.totals, count(report.totals.hidden_failures)
     pairs = (
         ("tool calls", f"{count(total.calls)} in {count(total.sessions)} sessions"),
-        (
-            "failed",
-            f"{count(total.failed)} ({percent(total.failure_rate)}), {count(total.hidden_failures)} not reported",
-        ),
+        ("failed", f"{count(total.failed)} ({percent(total.failure_rate)}), {hidden} not reported"),
         ("time", f"p50 {milliseconds(total.latency_p50_ms)} · p95 {milliseconds(total.latency_p95_ms)}"),
         ("results", f"about {count(total.result_tokens)} tokens, {money_text(total.context_usd)} in contexts"),
         ("loops", f"{count(total.loops)}, {count(total.looped_calls)} calls, {money_text(total.loop_usd)}"),
@@ -136,10 +133,10 @@ def _failures(report: ToolsReport, tz: str, limit: int) -> Table:
     )
     columns = (
         Column("tool", right=False),
-        Column("time", right=False, rank=2),
-        Column("reported", right=False, rank=1),
-        Column("session", right=False, rank=3),
-        Column("arguments", right=False),
+        Column("time", right=False, rank=3),
+        Column("reported", right=False, rank=2),
+        Column("session", right=False, rank=4),
+        Column("arguments", right=False, rank=1),
         Column("result", right=False),
     )
     return Table("failed tool calls", columns, rows, f"and {left:,} more (--limit 0 shows all)" if left else "")
