@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import accumulate
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -23,11 +23,13 @@ from llmmon.formats.home_made import GENERIC, tag_bindings
 from llmmon.formats.home_made_rows import HomeMadeRows
 from llmmon.formats.json_text import BLANK, UnreadableError
 from llmmon.formats.mapping import CALL_KEY, Binding, FieldMapping, Keys, Picker, passes
-from llmmon.formats.steps import StepReader
 from llmmon.formats.tabular.reader import Table, UniformReader
 from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
 from llmmon.metrics.columns import EMPTY, BoolArray, Columns, IntArray, concat
 from llmmon.metrics.record import TAG_PREFIX
+
+if TYPE_CHECKING:
+    from llmmon.formats.steps import StepReader
 
 
 class ObjectReader:
@@ -189,7 +191,7 @@ class SpanReader:
         self._documents = plan.layout.splitter()
         self._bytes_in_block = 0
         self._bytes_before = 0
-        self._steps = StepReader(plan, interners) if plan.steps else None
+        self._steps = _step_reader(plan, interners) if plan.steps else None
 
     @property
     def chunk_bytes(self) -> int:
@@ -371,6 +373,12 @@ class SpanReader:
         if dialect not in self._rows:
             self._rows[dialect] = Rows(self._interners, _naive(self.plan, dialect))
         return self._rows[dialect]
+
+
+def _step_reader(plan: ReadPlan, interners: Interners) -> StepReader:
+    from llmmon.formats.steps import StepReader  # few commands read steps
+
+    return StepReader(plan, interners)
 
 
 def _decoded(typed: TypedDecoder, lines: Sequence[bytes]) -> tuple[list[Any], list[int]]:
