@@ -18,12 +18,12 @@ from llmmon.anomaly.detectors import (
     detect_in_samples,
 )
 from llmmon.anomaly.detectors.detector import Anomaly, micros
-from llmmon.anomaly.incidents import (
+from llmmon.anomaly.anomalies import (
     AnomaliesReport,
     asked_for,
     bucket_scores,
     explained_buckets,
-    incident_report,
+    anomaly_report,
     incidents,
     merged,
     monitored_series,
@@ -98,14 +98,14 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
     now_us = found.source.now_us or 0
     results = _detected(watched, sampled, aggregates, grouping, plan, now_us)
     window = _window(query, found, now_us)
-    every = merged(anomaly for one in results for anomaly in incidents(one))
+    every = merged(anomaly for one in results for anomaly in anomalies(one))
     shown = [a for a in every if _overlaps(a, window) and not _excluded(a, plan.exclude)]
     if plan.explain:
         shown = [asked_for(plan.explain, every)]
     explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], STEP_US)
     report = AnomaliesReport(
         window=window,
-        incidents=tuple(incident_report(explained.get(a.id, a), results) for a in shown),
+        incidents=tuple(anomaly_report(explained.get(a.id, a), results) for a in shown),
         monitored=monitored_series(results),
         sensitivity=str(plan.sensitivity),
         false_alarms_per_week=Sensitivity(plan.sensitivity).false_alarms_per_week,

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.anomalies import AnomalyReport
 from llmmon.live.watcher import COURSE, LiveReport
 from llmmon.reports.summary import GroupRow
 from llmmon.text.figures import count, key_text, milliseconds, money_text, name, percent, plain, rate, sparkline
@@ -297,7 +297,7 @@ def _incidents(report: LiveReport, most: int) -> list[Line]:
     return _listed(label, texts, most)
 
 
-def _when(incident: IncidentReport, report: LiveReport) -> str:
+def _when(incident: AnomalyReport, report: LiveReport) -> str:
     return f"{age(max(0, report.now_us - incident.timestamp_us))} ago:"
 
 

@@ -10,7 +10,7 @@ import msgspec
 from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorPlan, measures_of
 from llmmon.anomaly.detectors import Sensitivity, detect
 from llmmon.anomaly.detectors.detector import Monitored
-from llmmon.anomaly.incidents import IncidentReport, incident_report, incidents, merged
+from llmmon.anomaly.anomalies import AnomalyReport, anomalies, anomaly_report, merged
 from llmmon.anomaly.panel import levels_of_successes, panel_of
 from llmmon.errors import LlmmonError
 from llmmon.ingest.parallel import Child, fork
@@ -53,7 +53,7 @@ class IncidentMonitorFold(AggregatesFold):
 class Found(msgspec.Struct, frozen=True):
     """Incidents, the newest first, or why there can be none yet."""
 
-    incidents: tuple[IncidentReport, ...] = ()
+    incidents: tuple[AnomalyReport, ...] = ()
     learning: str = "learning from the log's history"
 
 
@@ -137,7 +137,7 @@ def _detected(parts: Sequence[Aggregates], now_us: int) -> Found:
     if not parts or not parts[0].groups:
         return Found((), "no calls yet")
     results = detect(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
-    reports = [incident_report(anomaly, [results]) for anomaly in merged(incidents(results))]
+    reports = [anomaly_report(anomaly, [results]) for anomaly in merged(anomalies(results))]
     shown = sorted((r for r in reports if r.end_us > now_us - _SHOWN_US), key=lambda r: -r.timestamp_us)
     waiting = "" if any(row.judged for row in results.monitored) else _reason(results.monitored)
     return Found(tuple(shown), waiting)

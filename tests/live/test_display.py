@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.cells import cell_len
 
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.anomalies import AnomalyReport
 from llmmon.ingest.report import SourceReport
 from llmmon.live.display import Screen, frame, line_of, row_of
 from llmmon.live.watcher import COURSE, TOTALS, LiveAlert, LiveReport
@@ -67,9 +67,9 @@ def test_what_is_wrong_is_shown_at_80_by_24() -> None:
     assert "q quit" in re.sub(r"\x1b\[\d+m", "", text)
 
 
-def incident(description: str = "latency doubled") -> IncidentReport:
+def incident(description: str = "latency doubled") -> AnomalyReport:
     at = NOW_US - 30_000_000
-    return IncidentReport(
+    return AnomalyReport(
         id="i", metric_name="latency_ms", group={}, value=1.0, low=None, high=None, severity="high", score=1.0,
         detector="d", timestamp_us=at, start_us=at, end_us=at, description=description,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
 from llmmon.alerting.rules import AlertRule
 from llmmon.anomaly.detectors import DetectorResults, detect
 from llmmon.anomaly.detectors.detector import micros
-from llmmon.anomaly.incidents import incidents
+from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.panel import panel_of
 from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import IntArray
@@ -66,7 +66,7 @@ def _evaluation(
 def _sentences(results: DetectorResults) -> dict[_Key, list[tuple[int, str]]]:
     """By metric and group the sentence of each incident, and when it became known."""
     found: dict[_Key, list[tuple[int, str]]] = {}
-    for anomaly in incidents(results):
+    for anomaly in anomalies(results):
         said = found.setdefault((anomaly.metric_name, anomaly.group), [])
         said.append((micros(anomaly.timestamp), anomaly.description))
     return found

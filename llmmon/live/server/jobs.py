@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.anomalies import AnomalyReport
 from llmmon.errors import NO_CALLS, NO_LOGS, InputError, LlmmonError
 from llmmon.ingest.parallel import spawn
 from llmmon.ingest.query import Query
@@ -31,7 +31,7 @@ _MOST_KEPT: Final = 8
 Work = Callable[[Query], Any]  # a function of a module, or a partial of one, so that it pickles
 
 
-def find_incidents(query: Query, window_us: int) -> tuple[IncidentReport, ...]:
+def find_incidents(query: Query, window_us: int) -> tuple[AnomalyReport, ...]:
     """Find the incidents of a window that ends now."""
     report, _ = find_anomalies(_lately(query, window_us), MonitorPlan())
     return report.incidents

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from llmmon import __version__
 from llmmon.alerting.alert import State
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.anomalies import AnomalyReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
 from llmmon.live.server.intake import CALLS, SAMPLES, Call, Sample, Taken, taken
 from llmmon.live.server.jobs import compute_totals, find_incidents, write_page
@@ -139,7 +139,7 @@ def _firing(service: Service) -> int:
         return sum(alert.state is State.FIRING for alert in state.alerts().values())
 
 
-def _anomalies(found: Sequence[IncidentReport], since_us: int) -> list[AnomalyRow]:
+def _anomalies(found: Sequence[AnomalyReport], since_us: int) -> list[AnomalyRow]:
     return [
         AnomalyRow(
             metric=row.metric_name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llmmon.anomaly.incidents import AnomaliesReport, IncidentReport
+from llmmon.anomaly.anomalies import AnomaliesReport, AnomalyReport
 from llmmon.ingest.report import SourceReport
 from llmmon.output.views import Column, Table, View
 from llmmon.text.figures import MISSING, count, counted, key_text, milliseconds, percent, sparkline
@@ -55,7 +55,7 @@ def _data(report: AnomaliesReport) -> dict[str, Any]:
     return data
 
 
-def _incident(row: IncidentReport) -> dict[str, Any]:
+def _incident(row: AnomalyReport) -> dict[str, Any]:
     return {
         "id": row.id,
         "metric_name": row.metric_name,
@@ -140,7 +140,7 @@ def _examples(part: Mapping[str, Any]) -> str:
     return f"; e.g. {', '.join(part['examples'])}" if part["examples"] else ""
 
 
-def _contributed(row: IncidentReport) -> str:
+def _contributed(row: AnomalyReport) -> str:
     """The largest contributions in a few words: `model gpt-4o 97 %`."""
     parts = [f"{part['field']} {part['name'] or '(none)'} {part['share']:.0%}" for part in row.contributors]
     return ", ".join(parts[:2]) or MISSING

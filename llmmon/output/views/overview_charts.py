@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.anomalies import AnomalyReport
 from llmmon.output.views.page import Band, Chart, Drawn, Layer, Tick, Write
 from llmmon.reports.overview_fold import Course, Histogram, Overview, SeriesValues
 from llmmon.reports.summary import Statistics
@@ -298,7 +298,7 @@ def _summary(title: str, layers: Sequence[Layer], course: Course, tz: str, write
     return f"{title}: {'; '.join(parts)}."
 
 
-def bands(incidents: Sequence[IncidentReport], metrics: Sequence[str], start_us: int, end_us: int) -> tuple[Band, ...]:
+def bands(incidents: Sequence[AnomalyReport], metrics: Sequence[str], start_us: int, end_us: int) -> tuple[Band, ...]:
     """The incidents of these metrics as stretches of the width; those that overlap are one, with all their numbers."""
     found: list[tuple[int, int, list[int], bool]] = []
     chosen = [(one, n) for n, one in enumerate(numbered(incidents), 1) if one.metric_name in metrics]
@@ -319,7 +319,7 @@ def bands(incidents: Sequence[IncidentReport], metrics: Sequence[str], start_us:
     )
 
 
-def numbered(incidents: Sequence[IncidentReport]) -> list[IncidentReport]:
+def numbered(incidents: Sequence[AnomalyReport]) -> list[AnomalyReport]:
     """The incidents in the order of their numbers, which is that of their beginnings."""
     return sorted(incidents, key=lambda one: (one.start_us, one.timestamp_us, one.metric_name, one.id))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.anomalies import AnomalyReport
 from llmmon.output.views.anomalies import figure
 from llmmon.output.views.overview_charts import numbered
 from llmmon.output.views.page import Cell, Grid, Head
@@ -75,7 +75,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def incidents(found: Sequence[IncidentReport], tz: str) -> Grid:
+def incidents(found: Sequence[AnomalyReport], tz: str) -> Grid:
     """The incidents in order of time, numbered as in the charts."""
     heads = (
         Head("no."),
@@ -105,20 +105,20 @@ def incidents(found: Sequence[IncidentReport], tz: str) -> Grid:
     return Grid(f"Incidents ({tz})", heads, rows)
 
 
-def _until(one: IncidentReport, tz: str) -> str:
+def _until(one: AnomalyReport, tz: str) -> str:
     """When it ended, without the date where that is the day on which it began."""
     start, end = local(one.start_us, tz, seconds=False), local(one.end_us, tz, seconds=False)
     return end[11:] if start[:10] == end[:10] else end
 
 
-def _expected(one: IncidentReport) -> str:
+def _expected(one: AnomalyReport) -> str:
     low, high = (figure(one.metric_name, bound) for bound in (one.low, one.high))
     if one.high is None:
         return f"at least {low}"
     return f"at most {high}" if one.low is None else f"{low} to {high}"
 
 
-def _contributed(one: IncidentReport) -> str:
+def _contributed(one: AnomalyReport) -> str:
     parts = [f"{part['field']} {_short(part['name'] or '(none)')} {part['share']:.0%}" for part in one.contributors]
     return ", ".join(parts[:2]).replace("%", " %") or MISSING
 

@@ -18,7 +18,7 @@ from llmmon.metrics.columns import FloatArray
 from llmmon.text.names import unknown
 from llmmon.text.times import MINUTE_US, iso
 
-__all__ = ["incident_id", "incidents", "score_rows", "severity_of"]
+__all__ = ["anomaly_id", "incidents", "score_rows", "severity_of"]
 
 _GAP_US: Final = 30 * MINUTE_US  # alarms nearer than this are one incident
 _STRETCH: Final = 12  # buckets
@@ -37,13 +37,13 @@ class ScoreRow:
     score: float | None
 
 
-def incident_id(metric: str, group: GroupLabels, onset_us: int) -> str:
+def anomaly_id(metric: str, group: GroupLabels, onset_us: int) -> str:
     """The same for the same metric, group and raising bucket, in every run."""
     text = "\x1f".join([metric, *(f"{k}\x1e{v}" for k, v in group), str(onset_us)])
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def incidents(results: DetectorResults) -> list[Anomaly]:
+def anomalies(results: DetectorResults) -> list[Anomaly]:
     """Every incident, in order of time; `rows` of the verdicts must start at the detector's first."""
     found = [anomaly for j in range(len(results.columns)) for anomaly in _of_column(results, j)]
     return merged(found)
@@ -102,7 +102,7 @@ def _incident(results: DetectorResults, j: int, first: int, stop: int) -> Anomal
         group=column.group,
         detector=column.detector,
         score=_known(results.score[first, j]),
-        id=incident_id(column.metric, column.group, int(results.ends[first])),
+        id=anomaly_id(column.metric, column.group, int(results.ends[first])),
     )
 
 
@@ -181,7 +181,7 @@ def _highest(scores: FloatArray) -> FloatArray:
     return np.where(known.any(axis=1), np.maximum(1.0 - many * (1.0 - best), 0.0), np.nan)
 
 
-class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
+class AnomalyReport(msgspec.Struct, frozen=True, kw_only=True):
     """One incident of `anomalies`; `course` is the metric in the buckets around its beginning."""
 
     id: str
@@ -216,7 +216,7 @@ class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
     """`llmmon anomalies`: incidents in the window, the monitored series, and on demand every bucket's score."""
 
     window: Window
-    incidents: tuple[IncidentReport, ...]
+    incidents: tuple[AnomalyReport, ...]
     monitored: tuple[MonitoredSeries, ...]
     sensitivity: str
     false_alarms_per_week: float
@@ -233,7 +233,7 @@ class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
 _COURSE: Final = 24  # buckets shown around an incident
 
 
-def incident_report(anomaly: Anomaly, results: Sequence[DetectorResults]) -> IncidentReport:
+def anomaly_report(anomaly: Anomaly, results: Sequence[DetectorResults]) -> AnomalyReport:
     """An incident in public units, with the metric's course around its beginning."""
     where = _place(anomaly, results)
     course: tuple[float | None, ...] = ()
@@ -243,7 +243,7 @@ def incident_report(anomaly: Anomaly, results: Sequence[DetectorResults]) -> Inc
         around = one.value[max(0, at - _COURSE // 2) : at + _COURSE // 2, j]
         course = tuple(_finite(value) for value in around.tolist())
     low, high = anomaly.expected_range
-    return IncidentReport(
+    return AnomalyReport(
         id=anomaly.id,
         metric_name=anomaly.metric_name,
         group=dict(anomaly.group),

@@ -10,7 +10,7 @@ import pytest
 
 from llmmon.anomaly.detectors import DetectorResults, ResultColumn, detect
 from llmmon.anomaly.detectors.detector import Anomaly, Severity, micros, moment, severity_of
-from llmmon.anomaly.incidents import incident_id, incidents, merged, score_rows
+from llmmon.anomaly.anomalies import anomalies, anomaly_id, merged, score_rows
 from tests.support.synth import STEP_US, between, watched_service
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -45,7 +45,7 @@ def test_severities_compare_by_rank() -> None:
 
 
 def test_an_episode_is_one_incident() -> None:
-    (found,) = incidents(results_of([0, 0, 1, 1, 1, 0]))
+    (found,) = anomalies(results_of([0, 0, 1, 1, 1, 0]))
     assert micros(found.timestamp) == 3 * STEP_US
     assert found.start is not None
     assert found.end is not None
@@ -55,7 +55,7 @@ def test_an_episode_is_one_incident() -> None:
 
 
 def test_an_incident_still_open_at_the_end_is_reported() -> None:
-    assert len(incidents(results_of([0, 1, 1]))) == 1
+    assert len(anomalies(results_of([0, 1, 1]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -65,29 +65,29 @@ def test_an_incident_still_open_at_the_end_is_reported() -> None:
 def test_an_incident_ends_where_its_evidence_does(calm: int, end: int) -> None:
     made = results_of([0, 0, *[1] * (4 + calm)])
     z = np.array([0.0, 0.0, *[6.0] * 4, *[0.0] * calm])[:, None]
-    (found,) = incidents(replace(made, z=z))
+    (found,) = anomalies(replace(made, z=z))
     assert found.end is not None
     assert micros(found.end) == end * STEP_US
 
 
 def test_the_end_of_a_closed_incident_is_estimated() -> None:
     z = np.array([0.0, 6.0, 6.0, 6.0, 0.1, -0.2, 0.0, 0.0])[:, None]
-    (found,) = incidents(replace(results_of([0, 1, 1, 1, 1, 1, 0, 0]), z=z))
+    (found,) = anomalies(replace(results_of([0, 1, 1, 1, 1, 1, 0, 0]), z=z))
     assert found.end is not None
     assert micros(found.end) == 4 * STEP_US
 
 
 def test_the_id_is_the_same_when_more_of_the_log_is_known() -> None:
     whole = watched_service(days=10, latency=between(9.3, 9.6, 3.0))
-    early = incidents(detect(whole[: round(9.4 * 288)]))
-    late = {a.id for a in incidents(detect(whole))}
+    early = anomalies(detect(whole[: round(9.4 * 288)]))
+    late = {a.id for a in anomalies(detect(whole))}
     assert early
     assert {a.id for a in early} <= late
 
 
 def test_ids_differ_by_metric_group_and_time() -> None:
-    base = incident_id("a", (("m", "x"),), 1)
-    others = {incident_id("b", (("m", "x"),), 1), incident_id("a", (("m", None),), 1), incident_id("a", (), 2)}
+    base = anomaly_id("a", (("m", "x"),), 1)
+    others = {anomaly_id("b", (("m", "x"),), 1), anomaly_id("a", (("m", None),), 1), anomaly_id("a", (), 2)}
     assert base not in others
     assert len(others) == 3
 
