@@ -24,7 +24,7 @@ from llmmon.anomaly.anomalies import (
     bucket_scores,
     explained_buckets,
     anomaly_report,
-    incidents,
+    anomalies,
     merged,
     monitored_series,
 )
