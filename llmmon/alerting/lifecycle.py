@@ -94,7 +94,7 @@ def _holding(alert: Alert | None, observation: Observation, now_us: int, name: s
     """An alert whose condition holds: a new episode, or the current one with its newest value."""
     rule = observation.rule
     current = {
-        "title": title_of(rule, observation.group),
+        "title": title_of(rule, observation.group, observation.headline),
         "severity": rule.severity,
         "metric_name": rule.metric_name,
         "value": observation.value,

@@ -99,6 +99,9 @@ class Spend(msgspec.Struct, frozen=True, tag="spend"):
     share: float | None = None
 
 
+INCIDENT: Final = "incident"  # the label that makes the alert of each incident its own
+
+
 class AlertRule(msgspec.Struct, frozen=True):
     """A condition on one statistic, by group, that must hold for some time.
 
@@ -157,8 +160,10 @@ def with_labels(rule: AlertRule, labels: Mapping[str, str]) -> AlertRule:
     return msgspec.structs.replace(rule, labels={**labels, **rule.labels}) if labels else rule
 
 
-def title_of(rule: AlertRule, group: Sequence[tuple[str, str | None]]) -> str:
-    """`slow: model gpt-4o`."""
+def title_of(rule: AlertRule, group: Sequence[tuple[str, str | None]], headline: str = "") -> str:
+    """`slow: model gpt-4o`, or the rule with what it is about."""
+    if headline:
+        return f"{rule.name}: {headline}"
     return f"{rule.name}: {group_text(group)}" if group else rule.name
 
 

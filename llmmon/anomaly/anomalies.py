@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import numpy as np
 
 from llmmon.anomaly.courses import Course, Spell
@@ -24,11 +23,8 @@ from llmmon.anomaly.detectors.evidence import watch_of
 from llmmon.anomaly.detectors.monitor import ACCEPTED_AFTER_US
 from llmmon.anomaly.series import GroupLabels
 from llmmon.anomaly.wording import sentence
-from llmmon.errors import UsageError
-from llmmon.ingest.report import Window
 from llmmon.metrics.columns import BoolArray, FloatArray
-from llmmon.text.names import unknown
-from llmmon.text.times import HOUR_US, MINUTE_US, iso
+from llmmon.text.times import HOUR_US, MINUTE_US
 
 _GAP_US: Final = 30 * MINUTE_US  # alarms nearer than this are one anomaly
 _STRETCH: Final = 12  # buckets
@@ -71,13 +67,14 @@ def _calm(results: DetectorResults) -> BoolArray:
         groups.setdefault(tuple(label for label in column.group if label[0] != "error_type"), []).append(j)
     calm = np.ones(results.alarm.shape, np.bool_)
     for columns in groups.values():
-        calm[:, columns] = ~results.alarm[:, columns].any(axis=1)[:, None]
+        quiet: BoolArray = np.logical_not(results.alarm[:, columns].any(axis=1))
+        calm[:, columns] = quiet[:, None]
     return calm
 
 
 def _measured_again(anomaly: Anomaly, results: DetectorResults, calm: BoolArray) -> Anomaly:
     """An anomaly that several alarms make up, with its change over all of its time."""
-    place = _place(anomaly, [results])
+    place = place_of(anomaly, [results])
     if place is None:
         return anomaly
     start_us, end_us = micros(anomaly.start or anomaly.timestamp), None if anomaly.end is None else micros(anomaly.end)
@@ -108,7 +105,9 @@ def merged(found: Iterable[Anomaly]) -> list[Anomaly]:
 
 def _continues(known: Anomaly, anomaly: Anomaly) -> bool:
     """Whether an anomaly goes on with the one before it; one that stays at a new level may still be moving."""
-    if known.status is AnomalyStatus.NEW_LEVEL or (known.resolved or known.timestamp) > (known.closed or known.timestamp):
+    if known.status is AnomalyStatus.NEW_LEVEL or (known.resolved or known.timestamp) > (
+        known.closed or known.timestamp
+    ):
         return micros(anomaly.timestamp) <= micros(known.closed or known.timestamp) + _STILL_MOVES_US
     return micros(anomaly.timestamp) <= micros(known.end or known.closed or known.timestamp) + _GAP_US
 
@@ -200,7 +199,9 @@ def _anomaly(results: DetectorResults, j: int, spell: Spell, stop: int, course: 
         status=status,
         change=change,
         closed=moment(int(results.ends[closed])) if closed < len(results.starts) else None,
-        resolved=None if spell.certain is None else moment(int(results.ends[min(spell.certain, len(results.ends) - 1)])),
+        resolved=None
+        if spell.certain is None
+        else moment(int(results.ends[min(spell.certain, len(results.ends) - 1)])),
     )
 
 
@@ -299,157 +300,11 @@ def _highest(scores: FloatArray) -> FloatArray:
     return np.where(known.any(axis=1), np.maximum(1.0 - many * (1.0 - best), 0.0), np.nan)
 
 
-class AnomalyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One incident of `anomalies`; `course` is the metric in the buckets around its beginning."""
-
-    id: str
-    metric_name: str
-    group: Mapping[str, str | None]
-    value: float | None
-    low: float | None
-    high: float | None
-    severity: str
-    score: float | None
-    detector: str
-    timestamp_us: int
-    start_us: int
-    end_us: int
-    description: str
-    contributors: tuple[Mapping[str, Any], ...] = ()
-    course: tuple[float | None, ...] = ()
-
-
-class MonitoredSeries(msgspec.Struct, frozen=True):
-    """Whether a metric of a group could be judged, with which season, or why not."""
-
-    metric_name: str
-    group: Mapping[str, str | None]
-    buckets: int
-    season: str
-    judged: bool
-    reason: str
-
-
-class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`llmmon anomalies`: incidents in the window, the monitored series, and on demand every bucket's score."""
-
-    window: Window
-    incidents: tuple[AnomalyReport, ...]
-    monitored: tuple[MonitoredSeries, ...]
-    sensitivity: str
-    false_alarms_per_week: float
-    methods: tuple[str, ...] = ()
-    scores: tuple[Mapping[str, Any], ...] = ()
-    explained: tuple[Mapping[str, Any], ...] = ()
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """The figures for conditions of `--fail-on`."""
-        return {"severity": {row.severity for row in self.incidents}, "incidents": len(self.incidents)}
-
-
-_COURSE: Final = 24  # buckets shown around an incident
-
-
-def anomaly_report(anomaly: Anomaly, results: Sequence[DetectorResults]) -> AnomalyReport:
-    """An incident in public units, with the metric's course around its beginning."""
-    where = _place(anomaly, results)
-    course: tuple[float | None, ...] = ()
-    if where is not None:
-        one, j = where
-        at = int(np.searchsorted(one.ends, micros(anomaly.timestamp)))
-        around = one.value[max(0, at - _COURSE // 2) : at + _COURSE // 2, j]
-        course = tuple(_finite(value) for value in around.tolist())
-    low, high = anomaly.expected_range
-    return AnomalyReport(
-        id=anomaly.id,
-        metric_name=anomaly.metric_name,
-        group=dict(anomaly.group),
-        value=_finite(anomaly.value),
-        low=_finite(low),
-        high=_finite(high),
-        severity=anomaly.severity.value,
-        score=anomaly.score,
-        detector=anomaly.detector,
-        timestamp_us=micros(anomaly.timestamp),
-        start_us=micros(anomaly.start or anomaly.timestamp),
-        end_us=micros(anomaly.end or anomaly.timestamp),
-        description=anomaly.description,
-        contributors=tuple(anomaly.contributors),
-        course=course,
-    )
-
-
-def _place(anomaly: Anomaly, results: Sequence[DetectorResults]) -> tuple[DetectorResults, int] | None:
+def place_of(anomaly: Anomaly, results: Sequence[DetectorResults]) -> tuple[DetectorResults, int] | None:
+    """The results and the column in which an anomaly was found."""
+    wanted = (anomaly.metric_name, anomaly.group, anomaly.detector)
     for one in results:
         for j, column in enumerate(one.columns):
-            if (column.metric, column.group, column.detector) == (
-                anomaly.metric_name,
-                anomaly.group,
-                anomaly.detector,
-            ):
+            if (column.metric, column.group, column.detector) == wanted:
                 return one, j
     return None
-
-
-def _finite(number: float) -> float | None:
-    return float(number) if np.isfinite(number) else None
-
-
-def monitored_series(results: Sequence[DetectorResults]) -> tuple[MonitoredSeries, ...]:
-    """Every monitored series, with the reason if it could not be judged."""
-    return tuple(
-        MonitoredSeries(row.metric_name, dict(row.group), row.buckets, row.season, row.judged, row.reason)
-        for one in results
-        for row in one.monitored
-    )
-
-
-def bucket_scores(results: Sequence[DetectorResults], window: Window) -> tuple[Mapping[str, Any], ...]:
-    """One row per bucket and series of the window, as `--scores` writes them."""
-    return tuple(_scores(results, window))
-
-
-def _scores(results: Sequence[DetectorResults], window: Window) -> Iterator[Mapping[str, Any]]:
-    for one in results:
-        for row in score_rows(one):
-            if window.start_us is None or row.timestamp_us >= window.start_us:
-                yield {
-                    "timestamp": iso(row.timestamp_us),
-                    "metric_name": row.metric_name,
-                    "group": dict(row.group),
-                    "value": _finite(row.value),
-                    "expected_range": [_finite(bound) for bound in row.expected_range],
-                    "score": row.score,
-                }
-
-
-def asked_for(wanted: str, every: Sequence[Anomaly]) -> Anomaly:
-    """The incident whose id begins so; raises `UsageError`."""
-    for anomaly in every:
-        if anomaly.id.startswith(wanted):
-            return anomaly
-    raise UsageError("--explain: " + unknown("incident", wanted, [a.id for a in every] or ["none was found"]))
-
-
-def explained_buckets(anomaly: Anomaly, results: Sequence[DetectorResults]) -> tuple[Mapping[str, Any], ...]:
-    """Bucket by bucket around one incident."""
-    where = _place(anomaly, results)
-    if where is None:
-        return ()
-    one, j = where
-    first = int(np.searchsorted(one.ends, micros(anomaly.start or anomaly.timestamp)))
-    last = int(np.searchsorted(one.ends, micros(anomaly.end or anomaly.timestamp)))
-    rows = range(max(0, first - _COURSE // 2), min(len(one.starts), last + _COURSE // 4))
-    return tuple(
-        {
-            "start": iso(int(one.starts[i])),
-            "value": _finite(one.value[i, j]),
-            "low": _finite(one.low[i, j]),
-            "high": _finite(one.high[i, j]),
-            "z": _finite(one.z[i, j]),
-            "score": _finite(one.score[i, j]),
-            "alarm": bool(one.alarm[i, j]),
-        }
-        for i in rows
-    )

@@ -232,7 +232,7 @@ def incident(members: Sequence[Anomaly], results: Sequence[DetectorResults] = ()
     going = [one for one in relevant if one.status is not AnomalyStatus.OVER] or going
     status = min((one.status for one in going), key=_urgency, default=AnomalyStatus.OVER)
     ended = [one.end for one in (lead, *rest) if one.end is not None]
-    known = [one.resolved or one.closed or one.timestamp for one in members]
+    known = [one.resolved or one.closed for one in members]
     return Incident(
         id=members[0].id,
         lead=lead,
@@ -242,7 +242,7 @@ def incident(members: Sequence[Anomaly], results: Sequence[DetectorResults] = ()
         timestamp=members[0].timestamp,
         start=lead.start or lead.timestamp,
         end=None if going else (lead.end or max(ended, default=lead.timestamp)),
-        resolved=None if going else max(known),
+        resolved=None if going or None in known else max(one for one in known if one is not None),
     )
 
 
@@ -251,11 +251,13 @@ def _urgency(status: AnomalyStatus) -> int:
 
 
 def _lead(members: Sequence[Anomaly], results: Sequence[DetectorResults]) -> Anomaly:
-    """The anomaly that says best what happened: its metric by what follows from what, its group by whose calls moved."""
+    """The anomaly that says best what happened: in the metric that the others follow from, of the calls that moved."""
     gravest = max(one.severity.rank for one in members)
     first = min((one for one in members if one.severity.rank >= gravest - 1), key=_onset)
     able = [
-        one for one in members if one.severity.rank >= gravest - 2 and _onset(one) <= max(first.timestamp, _onset(first)) + _LATE
+        one
+        for one in members
+        if one.severity.rank >= gravest - 2 and _onset(one) <= max(first.timestamp, _onset(first)) + _LATE
     ] or list(members)
     metric = min((one.metric_name for one in able), key=_rank)
     if metric == "time_to_first_token_ms" and _is_slow_beyond_first_token(able):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from llmmon.anomaly.detectors.detector import Change
@@ -11,33 +11,34 @@ from llmmon.text.figures import counted, metric_figure
 from llmmon.text.times import period_text
 
 _TIMES: Final = 1.95  # from here on a change is "2 times" instead of "95 %"
-# metric -> (subject, verb with "times as", verb with "% more", verb with "% less"); {who} is replaced
+_LONGEST_NAME: Final = 36  # characters of a name in a sentence
+# metric -> (subject, verb with "times as", verb with "% more", verb with "% less"); braces hold whose it is
 _CHANGED: Final[Mapping[str, tuple[str, str, str, str]]] = {
-    "latency_ms": ("{who}answers", "took {n} times as long", "took {p} longer", "took {p} less time"),
+    "latency_ms": ("{answers}", "took {n} times as long", "took {p} longer", "took {p} less time"),
     "latency_p99_ms": (
-        *("the slowest 1 % of {who}answers", "took {n} times as long"),
+        *("the slowest 1 % of {answers}", "took {n} times as long"),
         *("took {p} longer", "took {p} less time"),
     ),
     "time_to_first_token_ms": (
-        *("the first token of {who}answers", "took {n} times as long"),
+        *("the first token{of}", "took {n} times as long"),
         *("took {p} longer", "took {p} less time"),
     ),
-    "output_tokens_per_second": ("{who}answers", "were written {n} times as fast", "were written {p} faster", ""),
-    "prompt_tokens": ("{who}prompts", "were {n} times as long", "were {p} longer", "were {p} shorter"),
+    "output_tokens_per_second": ("{answers}", "were written {n} times as fast", "were written {p} faster", ""),
+    "prompt_tokens": ("{prompts}", "were {n} times as long", "were {p} longer", "were {p} shorter"),
     "completion_tokens": (
-        *("{who}answers", "had {n} times as many tokens"),
+        *("{answers}", "had {n} times as many tokens"),
         *("had {p} more tokens", "had {p} fewer tokens"),
     ),
-    "cost_per_request_usd": ("{who}calls", "cost {n} times as much", "cost {p} more", "cost {p} less"),
-    "cost_per_token_usd": ("{who}tokens", "cost {n} times as much", "cost {p} more", "cost {p} less"),
-    "cost_usd": ("{who}spend", "was {n} times as high", "was {p} higher", "was {p} lower"),
-    "requests": ("{who}traffic", "was {n} times as high", "was {p} higher", "fell by {p}"),
+    "cost_per_request_usd": ("{calls}", "cost {n} times as much", "cost {p} more", "cost {p} less"),
+    "cost_per_token_usd": ("{tokens}", "cost {n} times as much", "cost {p} more", "cost {p} less"),
+    "cost_usd": ("spend{of}", "was {n} times as high", "was {p} higher", "was {p} lower"),
+    "requests": ("traffic{of}", "was {n} times as high", "was {p} higher", "fell by {p}"),
 }
 _SHARES: Final = {
-    "error_rate": "{p} of {who}calls failed",
-    "truncated_rate": "{p} of {who}answers were cut off",
-    "refused_rate": "{p} of {who}answers were refusals",
-    "empty_rate": "{p} of {who}answers were empty",
+    "error_rate": "{p} of {calls} failed",
+    "truncated_rate": "{p} of {answers} were cut off",
+    "refused_rate": "{p} of {answers} were refusals",
+    "empty_rate": "{p} of {answers} were empty",
 }
 _SLOWER: Final = "output_tokens_per_second"
 _SHORT: Final = {
@@ -59,14 +60,30 @@ _SHORT: Final = {
 }
 
 
-def subject(group: GroupLabels) -> str:
-    """Who: the names of a group, ready to stand before a noun (`gpt-4o `); empty for all calls."""
-    names = [
-        name if name is not None and field == "model" else f"{field.removeprefix('tag.').replace('_', ' ')} {name or '(none)'}"
-        for field, name in group
-        if field != "error_type"
-    ]
-    return ", ".join(names) + " " if names else ""
+class _Whose(dict[str, str]):
+    """Nouns with whose they are: `gpt-4o answers`, `answers of feature chat`; `of` is that alone."""
+
+    def __init__(self, group: GroupLabels, **more: str) -> None:
+        super().__init__(more)
+        models = [_cut(name) for field, name in group if field == "model" and name is not None]
+        others = [
+            f"{field.removeprefix('tag.').replace('_', ' ')} {_cut(name or '(none)')}"
+            for field, name in group
+            if field != "error_type" and (field != "model" or name is None)
+        ]
+        self._model, self._of = " ".join(models), " and ".join(others)
+
+    def __missing__(self, noun: str) -> str:
+        if noun == "of":
+            names = [name for name in (self._model, self._of) if name]
+            return f" of {', '.join(names)}" if names else ""
+        return " ".join(part for part in (self._model, noun, f"of {self._of}" if self._of else "") if part)
+
+
+def _cut(name: str) -> str:
+    """A name without its middle, where it is too long for a sentence."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
 
 
 def short_name(metric: str) -> str:
@@ -76,29 +93,30 @@ def short_name(metric: str) -> str:
 
 def headline(metric: str, group: GroupLabels, change: Change) -> str:
     """What changed, of whom and by how much: `gpt-4o answers took 2.7 times as long`."""
-    who = subject(group)
+    whose = _Whose(group)
     kind = next((name for field, name in group if field == "error_type"), None)
     if metric in _SHARES and change.during is not None:
-        text = _SHARES[metric].format(p=metric_figure(metric, change.during), who=who)
-        return f"{text} with {kind}" if kind is not None else text
+        text = _SHARES[metric].format_map(_Whose(group, p=metric_figure(metric, change.during)))
+        return text if kind is None else f"{text} with {kind}"
+    factor = change.factor
     if metric == "quality_score":
         way = "fell" if (change.usual or 0.0) > (change.during or 0.0) else "rose"
-        return f"the quality of {who}answers {way}"
+        return f"the quality of {whose['answers']} {way}"
     if metric == "requests" and change.calls == 0:
-        return f"no {who}calls came"
-    factor = change.factor
+        return f"no {whose['calls']} came"
     if factor is None or factor <= 0:
-        return f"{who}{short_name(metric)} is unlike anything before"
+        return f"{short_name(metric)}{whose['of']} was unlike anything before"
     if metric == _SLOWER and factor < 1:
-        return f"{who}answers were written {_slower(factor)}"
-    subject_text, times, more, less = _CHANGED.get(
-        metric, ("{who}" + metric, "was {n} times as high", "was {p} higher", "was {p} lower")
-    )
+        return f"{whose['answers']} were written {_slower(factor)}"
+    subject, *verbs = _CHANGED.get(metric, (f"{metric}{{of}}", *_CHANGED["cost_usd"][1:]))
+    return f"{subject.format_map(whose)} {_verb(verbs, factor)}"
+
+
+def _verb(verbs: Sequence[str], factor: float) -> str:
+    times, more, less = verbs
     if factor >= _TIMES:
-        verb = times.format(n=f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}")
-    else:
-        verb = (more if factor >= 1 else less).format(p=f"{abs(factor - 1) * 100:.0f} %")
-    return f"{subject_text.format(who=who)} {verb}"
+        return times.format(n=f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}")
+    return (more if factor >= 1 else less).format(p=f"{abs(factor - 1) * 100:.0f} %")
 
 
 def _slower(factor: float) -> str:
@@ -129,7 +147,11 @@ def sentence(
     `when` is its start and end in microseconds (end None while it lasts), and whether it stays at a new level.
     """
     start_us, end_us, stays = when
-    parts = [headline(metric, group, change), figures_text(metric, change), when_text(start_us, end_us, tz, stays=stays)]
+    parts = [
+        headline(metric, group, change),
+        figures_text(metric, change),
+        when_text(start_us, end_us, tz, stays=stays),
+    ]
     return ", ".join(part for part in [*parts, calls_text(change)] if part)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.anomaly.anomalies import AnomalyReport
+from llmmon.anomaly.report import IncidentReport
 from llmmon.errors import LlmmonError
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Plans, Seen, read_new
@@ -73,7 +73,7 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
     new: int = 0
     last_us: int | None = None
     alerts: tuple[LiveAlert, ...] | None = None
-    incidents: tuple[AnomalyReport, ...] = ()
+    incidents: tuple[IncidentReport, ...] = ()
     learning: str = ""
     paused: bool = False
     waiting: bool = False  # no log was there so far

@@ -203,7 +203,7 @@ def day_text(us: int, tz: str) -> str:
 
 
 def period_text(start_us: int, end_us: int | None, tz: str) -> str:
-    """`5 Mar 11:30-14:30 (3 h)`, with the date of its end where that is another day; `since 5 Mar 11:30` without one."""
+    """`5 Mar 11:30-14:30 (3 h)`, with the date of its end on another day; `since 5 Mar 11:30` without an end."""
     start = day_text(start_us, tz)
     if end_us is None:
         return f"since {start}"

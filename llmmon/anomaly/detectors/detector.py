@@ -45,7 +45,7 @@ def severity_of(z: float) -> Severity:
 
 
 class AnomalyStatus(StrEnum):
-    """Whether an anomaly is over; one whose level stays is not, even after detectors take the level as their baseline."""
+    """Whether an anomaly is over; one whose level stays is not, though detectors take the level as their baseline."""
 
     OVER = "over"
     OPEN = "open"
