@@ -165,7 +165,24 @@ def _spells(results: DetectorResults, j: int, rows: tuple[int, int, int], course
     onset, first, stop = rows
     if results.columns[j].detector not in _WATCHED or not results.series:
         return [Spell(onset, first, stop, stop if stop < len(results.starts) else None)]
-    return course.spells(onset, first, stop, float(np.sign(results.z[onset : first + 1, j].sum()) or 1.0))
+    way = float(np.sign(results.z[onset : first + 1, j].sum()) or 1.0)
+    lasted_us = int(results.ends[stop - 1] - results.starts[first])
+    settled = stop < len(results.starts) and lasted_us < ACCEPTED_AFTER_US - HOUR_US
+    found = course.spells((onset, first, stop), way, settled=settled)
+    return [spell._replace(end=_refined(results.z[:stop, j] * way, spell)) for spell in found]
+
+
+def _refined(away: FloatArray, spell: Spell) -> int:
+    """The end of a spell by what the detector made of each bucket: it knows what explains a value, such as its length.
+
+    It does not where the spell outlasts the alarm, as the level has become the detector's own by then.
+    """
+    if spell.certain is None or spell.certain > len(away):
+        return spell.end
+    known = np.nan_to_num(away[spell.onset : spell.certain + 1])
+    shift = max(float(known[: spell.end - spell.onset].mean()), 1.0)
+    tail = np.cumsum(known[spell.raised + 1 - spell.onset :] - shift / 2)
+    return spell.raised + 1 + int(np.concatenate([[0.0], tail]).argmax())
 
 
 def _anomaly(results: DetectorResults, j: int, spell: Spell, stop: int, course: Course) -> Anomaly:

@@ -175,15 +175,16 @@ class Course:
         shift = float(np.log(during / usual))
         return Change(usual, during, calls, None, shift, shift)
 
-    def spells(self, onset: int, first: int, stop: int, way: float) -> list[Spell]:
+    def spells(self, rows: tuple[int, int, int], way: float, *, settled: bool) -> list[Spell]:
         """The times at which the level was away from its usual, from the alarm at `first` on.
 
         In each bucket from there on the evidence that the level is the usual one again (or, after that, that it has
-        left it again) is added up as in a CUSUM test. `way` is the sign of the change. With `stop`, at which the
-        detector closed its alarm, nothing new begins; a level that was not back by then is waited for. There are none
-        where the detector's alarm was about something else, such as a season that it had learned wrongly.
+        left it again) is added up as in a CUSUM test. `rows` are onset, first and stop of an alarm, `way` is the sign
+        of the change. From `stop` on nothing new begins; if the alarm was `settled` then, the level was back, else it
+        is waited for. There are none where the alarm was about something else, such as a season learned wrongly.
         """
-        follower = _Returning(*self._evidence(onset), way)
+        onset, first, stop = rows
+        follower = _Returning(*self._evidence(onset), way, stop if settled else None)
         began = follower.onset(onset, first)
         if not follower.is_away(began, first + 1):
             return []
@@ -337,8 +338,8 @@ class Totals:
 class _Returning:
     """Follows a level bucket by bucket: away, back, away again."""
 
-    def __init__(self, evidence: Evidence, least: float, way: float) -> None:
-        self._evidence, self._least, self._way = evidence, least, way
+    def __init__(self, evidence: Evidence, least: float, way: float, settled: int | None) -> None:
+        self._evidence, self._least, self._way, self._settled = evidence, least, way, settled
 
     def spells(self, onset: int, first: int, stop: int) -> list[Spell]:
         """See `Course.spells`."""
@@ -366,17 +367,25 @@ class _Returning:
     def _return(self, onset: int, first: int) -> tuple[int, int | None]:
         """(the first row of the return, the row at which it was certain or None)."""
         row, since, total, width = first + 1, first + 1, 0.0, 3
-        while row < self._size:
+        stop = self._size if self._settled is None else min(self._settled, self._size)
+        while row < stop:
             shift = self._shift(onset, since)  # known better, the longer it lasts
-            for step in self._steps(shift, row, row + width):
+            for step in self._steps(shift, row, min(row + width, stop)):
                 total = max(total + step, 0.0)
                 row += 1
                 if not total:
                     since = row
                 elif total > _CERTAIN:
-                    return since, row - 1
+                    return self._end(onset, first, since, row), row - 1
             width = min(2 * width, _MOST_ROWS)
-        return since, None
+        if self._settled is None:
+            return since, None
+        return self._end(onset, first, since, stop), stop
+
+    def _end(self, onset: int, first: int, since: int, stop: int) -> int:
+        """The row before which the evidence for the shift is largest, of those from the alarm at `first` to `stop`."""
+        away = -np.array([0.0, *self._steps(self._seen(onset, since), first + 1, stop)])
+        return first + 1 + int(np.cumsum(away).argmax())
 
     def _steps(self, shift: float, first: int, stop: int) -> list[float]:
         steps = self._evidence.steps(shift, slice(first, stop))

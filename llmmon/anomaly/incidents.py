@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Final
 
 import numpy as np
@@ -85,7 +86,7 @@ _EFFECTS: Final = _closure()
 class Incident:
     """One story: `lead` says it best, `symptoms` are the other series that moved with it, most important first.
 
-    `id` is that of its first anomaly and never changes; `group` are the calls concerned. `start` is the lead's
+    `id` follows from its first anomaly and never changes; `group` are the calls concerned. `start` is the lead's
     estimated onset, `end` None while any of it lasts, `timestamp` when it was raised, `resolved` when it was certain
     that all of it is over.
     """
@@ -218,6 +219,11 @@ def _nearness(apart: timedelta) -> float:
     return math.exp(-abs(apart) / _NEAR)
 
 
+def incident_id(first: Anomaly) -> str:
+    """The id of the incident that begins with an anomaly: the same in every run."""
+    return sha256(f"incident\x1f{first.id}".encode()).hexdigest()[:12]
+
+
 def incidents(anomalies: Iterable[Anomaly], results: Sequence[DetectorResults] = ()) -> list[Incident]:
     """The incidents that anomalies make up, in order of time. `results` are what they were found in."""
     return [incident(members, results) for members in grouped(anomalies)]
@@ -234,7 +240,7 @@ def incident(members: Sequence[Anomaly], results: Sequence[DetectorResults] = ()
     ended = [one.end for one in (lead, *rest) if one.end is not None]
     known = [one.resolved or one.closed for one in members]
     return Incident(
-        id=members[0].id,
+        id=incident_id(members[0]),
         lead=lead,
         symptoms=tuple(rest),
         severity=max((one.severity for one in members), key=lambda severity: severity.rank),

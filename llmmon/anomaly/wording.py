@@ -91,6 +91,11 @@ def short_name(metric: str) -> str:
     return _SHORT.get(metric, metric)
 
 
+def topic(metric: str, group: GroupLabels) -> str:
+    """What it is about, without how much: `latency of gpt-4o`."""
+    return f"{short_name(metric)}{_Whose(group)['of']}"
+
+
 def headline(metric: str, group: GroupLabels, change: Change) -> str:
     """What changed, of whom and by how much: `gpt-4o answers took 2.7 times as long`."""
     whose = _Whose(group)

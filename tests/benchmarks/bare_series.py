@@ -17,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from llmmon.anomaly.detectors import detect_in_samples
 from llmmon.anomaly.anomalies import anomalies
+from llmmon.anomaly.detectors import detect_in_samples
 from llmmon.anomaly.series import samples
 from llmmon.metrics.columns import FloatArray
 

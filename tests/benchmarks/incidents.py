@@ -19,9 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorFold, MonitorPlan, measures_of
+from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect
 from llmmon.anomaly.detectors.detector import micros
-from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.panel import panel_of
 from llmmon.anomaly.series import Panel
 from llmmon.metrics.columns import Columns, Names

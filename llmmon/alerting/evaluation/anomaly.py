@@ -15,9 +15,9 @@ from llmmon.alerting.rules import INCIDENT, AlertRule
 from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect
 from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, micros
-from llmmon.anomaly.incidents import Incident, incidents
+from llmmon.anomaly.incidents import Incident, incident_id, incidents
 from llmmon.anomaly.panel import panel_of
-from llmmon.anomaly.wording import headline, sentence
+from llmmon.anomaly.wording import sentence, topic
 from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import IntArray
 from llmmon.metrics.grouping import Grouping
@@ -54,7 +54,7 @@ def evaluate_anomalies(history: Aggregates, rule: AlertRule, ends: IntArray) -> 
         np.zeros(shape, np.bool_),
         limit,
         _Notes(met, found),
-        tuple(headline(one.lead.metric_name, one.lead.group, one.change) for one in found),
+        tuple(topic(one.lead.metric_name, one.lead.group) for one in found),
     )
 
 
@@ -70,7 +70,7 @@ def _raised_us(incident: Incident, rule: AlertRule) -> int:
 
 def _group(incident: Incident) -> GroupLabels:
     """The labels of an incident's alert, which stay as they are however it goes on."""
-    first = min(incident.members, key=lambda one: (one.id != incident.id, one.timestamp))
+    first = next(one for one in incident.members if incident_id(one) == incident.id)
     return (("metric", first.metric_name), *first.group, (INCIDENT, incident.id))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect_in_samples
 from llmmon.anomaly.detectors.cycles import BLOCK, Surprise, period_of
 from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.detectors.novelty import Ranks
-from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.series import samples
 from llmmon.metrics.columns import FloatArray
 from tests.support.synth import START_US
