@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,16 +12,14 @@ from llmmon.alerting.evaluation.rule_type import Histories, RuleType
 from llmmon.alerting.evaluation.windows import CLEAR, LEARNING_MINUTES, MET, RuleEvaluation
 from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
 from llmmon.alerting.rules import INCIDENT, AlertRule
-from llmmon.anomaly.anomalies import anomalies
-from llmmon.anomaly.detectors import detect
-from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, micros
-from llmmon.anomaly.incidents import Incident, incident_id, incidents
-from llmmon.anomaly.panel import panel_of
-from llmmon.anomaly.wording import sentence, topic
 from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import IntArray
 from llmmon.metrics.grouping import Grouping
-from llmmon.text.times import MINUTE_US
+from llmmon.text.times import MINUTE_US, to_us
+
+if TYPE_CHECKING:
+    from llmmon.anomaly.detectors.detector import Anomaly
+    from llmmon.anomaly.incidents import Incident
 
 _MOST_GROUPS: Final = 50
 
@@ -31,6 +29,12 @@ def evaluate_anomalies(history: Aggregates, rule: AlertRule, ends: IntArray) -> 
 
     The alert of an incident is that of its first series; those that join it change what it says, not whose it is.
     """
+    from llmmon.anomaly.anomalies import anomalies
+    from llmmon.anomaly.detectors import detect
+    from llmmon.anomaly.incidents import incidents
+    from llmmon.anomaly.panel import panel_of
+    from llmmon.anomaly.wording import topic
+
     panel = panel_of(history, Grouping(stream_of(rule).by, MONITOR_STEP_US), _MOST_GROUPS)
     found: list[Incident] = []
     if len(panel):
@@ -42,7 +46,7 @@ def evaluate_anomalies(history: Aggregates, rule: AlertRule, ends: IntArray) -> 
     for row, incident in enumerate(found):
         over = incident.resolved
         held = minutes >= _raised_us(incident, rule)
-        met[row, held if over is None else held & (minutes < micros(over))] = MET
+        met[row, held if over is None else held & (minutes < to_us(over))] = MET
         value[row], limit[row] = _figures(incident.lead)
     return RuleEvaluation(
         rule,
@@ -65,11 +69,13 @@ def _concerns(incident: Incident, rule: AlertRule) -> bool:
 def _raised_us(incident: Incident, rule: AlertRule) -> int:
     """When it was raised, or when the rule's metric joined it."""
     mine = [one.timestamp for one in incident.members if rule.metric_name in ("", one.metric_name)]
-    return micros(min(mine))
+    return to_us(min(mine))
 
 
 def _group(incident: Incident) -> GroupLabels:
     """The labels of an incident's alert, which stay as they are however it goes on."""
+    from llmmon.anomaly.incidents import incident_id
+
     first = next(one for one in incident.members if incident_id(one) == incident.id)
     return (("metric", first.metric_name), *first.group, (INCIDENT, incident.id))
 
@@ -91,8 +97,10 @@ class _Notes(Mapping[tuple[int, int], str]):
         one = self._found[row]
         if self._met[place] != MET:
             return "back to its usual level"
-        lead, end = one.lead, None if one.end is None else micros(one.end)
-        when = (micros(one.start), end, one.status is AnomalyStatus.NEW_LEVEL)
+        from llmmon.anomaly.wording import sentence
+
+        lead, end = one.lead, None if one.end is None else to_us(one.end)
+        when = (to_us(one.start), end, one.status == "new level")
         return sentence(lead.metric_name, lead.group, one.change, when)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
