@@ -25,12 +25,13 @@ def view_anomalies(report: AnomaliesReport, source: SourceReport, *, flat: bool 
     tables = [_list(report, tz)] if report.anomalies and flat else []
     tables += [_explanation(report)] if report.explained else []
     stories = report.incidents if not flat else ()
+    lines = [line for one in stories for line in ("", *_story(one, tz, full=bool(report.explained)))]
     return View(
         data=_data(report),
         rows=report.scores or [_anomaly(row) for row in report.anomalies],
         title=_title(report, source, flat=flat),
         tables=tuple(tables),
-        lines=tuple(line for one in stories for line in _story(one, tz, full=bool(report.explained))),
+        lines=tuple(lines[1:]),
         notes=(*_contributions(report), *_unjudged(report)),
     )
 
