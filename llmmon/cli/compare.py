@@ -40,7 +40,7 @@ def compare(
         bool, typer.Option("--score", help="Score answers by their texts where no quality is logged.")
     ] = False,
 ) -> int:
-    """Compare two logs, or before and after: what changed, beyond noise.
+    """Compare two logs, or before and after: what changed.
 
     Example: llmmon compare sample_logs/ --at 2026-03-06
     """

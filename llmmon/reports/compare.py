@@ -422,14 +422,14 @@ class Gate(msgspec.Struct, frozen=True):
 
 
 _GATE: Final = re.compile(
-    r"\s*(\w+)(?:\s+(whole|within))?\s+(better|worse|higher|lower|different|too little data)"
-    r"(?:\s+by\s+(\d+(?:\.\d+)?)\s*(%|pp)?)?\s*"
+    r"\A(\w+)(?: (whole|within))? (better|worse|higher|lower|different|too little data)"
+    r"(?: by (\d+(?:\.\d+)?) ?(%|pp)?)?"
 )
 
 
 def parse_gate(text: str) -> Gate:
     """A condition of `--fail-on`; raises `UsageError`."""
-    form = _GATE.fullmatch(text)
+    form = _GATE.fullmatch(" ".join(text.split()))
     if form is None:
         hint = "for example --fail-on 'latency_p95_ms worse by 10%', --fail-on 'any within worse'"
         raise UsageError(f"--fail-on {text!r} is not a condition", hint=hint)
