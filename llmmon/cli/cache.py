@@ -21,7 +21,7 @@ def cache(
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'read_share<0.5'.", metavar="COND")
     ] = None,
 ) -> int:
-    """Show what prompt caching saved, what it missed and why, and whether an hour's cache would have paid.
+    """Show what prompt caching saved and missed, and why.
 
     Example: llmmon cache logs/ --by user
     """

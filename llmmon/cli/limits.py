@@ -30,7 +30,7 @@ def limits(
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'peak_share>0.8'.", metavar="COND")
     ] = None,
 ) -> int:
-    """Show how close calls come to rate limits, who uses them up, and when they are reached.
+    """Show how close calls come to rate limits.
 
     Limits that are not given are taken from headers and errors in the log, where it has them.
 

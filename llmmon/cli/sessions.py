@@ -35,7 +35,7 @@ def sessions(
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'session_cost_p95_usd>2'.", metavar="COND")
     ] = None,
 ) -> int:
-    """Show what sessions of agents cost, how their contexts grew, and how they ended.
+    """Show what sessions of agents cost and how they ended.
 
     An argument that is no file names a session, or the beginning of its id: it is shown step by step.
 

@@ -27,7 +27,7 @@ def tools(
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'failure_rate>0.1'.", metavar="COND")
     ] = None,
 ) -> int:
-    """Show how tools of agents fail, how long they take, what their results cost, and where agents loop.
+    """Show failures, loops and costs of tool calls of agents.
 
     Example: llmmon tools logs/ --by server
     """
