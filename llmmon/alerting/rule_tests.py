@@ -13,7 +13,8 @@ import numpy as np
 
 from llmmon.alerting.alert import Alert, GroupLabels
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
-from llmmon.alerting.history import StreamsFold, complete
+from llmmon.alerting.history import StreamsFold
+from llmmon.alerting.reading import complete
 from llmmon.alerting.rules import AlertRule, AlertSeverity
 from llmmon.alerting.suggest import read_calls
 from llmmon.errors import InputError, UsageError

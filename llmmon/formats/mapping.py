@@ -189,7 +189,8 @@ class FieldMapping(msgspec.Struct, frozen=True):
 
     `shape` is what the head looked like. `closed`: a key that the head did not have may matter, so such
     a row is looked at on its own; `known`: the same at the top of the row only, where these keys are known
-    beside those of the head. `required`: a row that fails these is no call of this dialect.
+    beside those of the head. `required`: a row that fails these is no call of this dialect. `guessed` are lengths of
+    time whose unit only their size speaks for, `mixed` those that are in another unit (named beside) on some lines.
     """
 
     dialect: str
@@ -199,6 +200,9 @@ class FieldMapping(msgspec.Struct, frozen=True):
     known: tuple[str, ...] = ()
     required: Mark = ()
     naive: str = "UTC"
+    kinds: tuple[tuple[str, ...], ...] = ()  # of home-made objects (`home_made.kind_of`)
+    guessed: tuple[Binding, ...] = ()
+    mixed: tuple[tuple[Binding, str], ...] = ()
 
 
 def value_at(row: Any, path: Path) -> Any:

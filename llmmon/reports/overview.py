@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from llmmon.alerting.history import StreamsFold, complete, fields_of
+from llmmon.alerting.history import StreamsFold, fields_of
 from llmmon.alerting.objectives import SloStatus
+from llmmon.alerting.reading import complete
 from llmmon.alerting.state import StateFile
 from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
 from llmmon.ingest.parallel import cpu_count
