@@ -24,12 +24,16 @@ _NEAR_END: Final = 400
 _ENDING: Final = 12
 _SENTENCE: Final = 15  # characters, from which one that comes back is no coincidence
 _OVER_AND_OVER: Final = 15
-RULER: Final = re.compile("[\\s\\-=_*#.~+|·•—–…^<>:'`\"\u00af\u203e\u2190-\u21ff\u2500-\u25ff\u2800-\u28ff]+")  # rulers, frames, blanks
+RULER: Final = re.compile(
+    "[\\s\\-=_*#.~+|·•—–…^<>:'`\"\u00af\u203e\u2190-\u21ff\u2500-\u25ff\u2800-\u28ff]+"
+)  # rulers, frames, blanks
 
 WORD: Final = re.compile(r"\S+")
 LINE_END: Final = re.compile(r"[.!?。！？]\s|\n")
 NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
-SAME_SIGN: Final = re.compile("([^\\s=\\-_*#.~+|·•—–…^<>:'`\"\u00af\u203e\u2190-\u21ff\u2500-\u25ff\u2800-\u28ff])\\1{29,}")
+SAME_SIGN: Final = re.compile(
+    "([^\\s=\\-_*#.~+|·•—–…^<>:'`\"\u00af\u203e\u2190-\u21ff\u2500-\u25ff\u2800-\u28ff])\\1{29,}"
+)
 
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface

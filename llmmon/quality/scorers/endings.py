@@ -41,8 +41,12 @@ BARE_ITEM: Final = re.compile(r"\s{0,12}(?:[-*•+]|\d{1,3}[.)]?|#{1,6})\s{0,4}\
 RULE: Final = re.compile(r"\s{0,8}(?:[-*_=~#•] ?){3,80}\s{0,8}")
 CLOSING_TOKEN: Final = re.compile(r"(?:[#@]\w{2,60}|\S{0,40}(?:https?://|www\.)\S{1,200}|[\w.+-]{1,64}@[\w.-]{3,80})\Z")
 LABEL: Final = re.compile(r"\W{0,6}[A-Z][^:.!?\n]{1,40}:[*_]{0,3}\s")
-THE_END: Final = re.compile(r"(?i)\W{0,4}(?:the end|fin|end(?: of \w.{0,30})?|ende|chorus|outro|amen|以上|完|终|終わり)\W{0,4}")
-RESULT: Final = re.compile(r"[=≈]\s{0,3}[-−+$€£¥]?\d[\d.,]{0,20}(?:\s?[^\W\d_/%°²³]{1,8}(?:/[^\W\d_]{1,4})?|\s?[%°])?\Z")
+THE_END: Final = re.compile(
+    r"(?i)\W{0,4}(?:the end|fin|end(?: of \w.{0,30})?|ende|chorus|outro|amen|以上|完|终|終わり)\W{0,4}"
+)
+RESULT: Final = re.compile(
+    r"[=≈]\s{0,3}[-−+$€£¥]?\d[\d.,]{0,20}(?:\s?[^\W\d_/%°²³]{1,8}(?:/[^\W\d_]{1,4})?|\s?[%°])?\Z"
+)
 ATTRIBUTED: Final = re.compile(r"[\"”»'][.,]?\s{0,4}[-–—~]{1,2} ?[^\W\d_][^\"”\n]{2,50}\Z")
 LAST_WORD: Final = re.compile(r"[^\W\d_]{1,30}\Z")
 _CLOSINGS: Final = (
@@ -159,7 +163,9 @@ def _closed(cut: str, last: str, before: Sequence[str]) -> bool:
     tokens = last.split()
     if _signed(last, before) or CLOSING_TOKEN.fullmatch(tokens[-1]) or THE_END.fullmatch(last):
         return True
-    if RESULT.search(last[-60:]) or (tokens[-1].isupper() and len(tokens[-1]) >= 6 and not "".join(tokens[:-1]).isupper()):
+    if RESULT.search(last[-60:]) or (
+        tokens[-1].isupper() and len(tokens[-1]) >= 6 and not "".join(tokens[:-1]).isupper()
+    ):
         return True  # a sum, or a mark such as ENDMESSAGE
     return ATTRIBUTED.search(last[-60:]) is not None
 

@@ -34,7 +34,8 @@ ONLY: Final = re.compile(r"(?i)\b(?:respond|reply|answer|return|output|response)
 SKELETON: Final = re.compile(r"```json[ \t]{0,4}\n(.{2,4000}?)```", re.DOTALL)
 SKELETON_KEY: Final = re.compile(r'"([^"\n\\]{1,60})"\s{0,3}:')
 CODE: Final = re.compile(
-    r"```[ \t]{0,4}(?i:python|py|javascript|js|jsx|typescript|ts|tsx|bash|sh|shell|zsh|powershell|java|kotlin|scala|go|rust"
+    r"```[ \t]{0,4}(?i:python|py|javascript|js|jsx|typescript|ts|tsx|bash|sh|shell|zsh|powershell|java|kotlin|scala"
+    r"|go|rust"
     r"|c|cpp|c\+\+|c#|csharp|ruby|rb|php|perl|swift|r|sql|html|css|xml|yaml|yml|toml|hcl|dockerfile|lua|dart|vb)\b"
 )
 FENCE: Final = re.compile(r"```[ \t]{0,4}[\w+-]{0,12}[ \t]{0,4}\r?\n")

@@ -127,7 +127,10 @@ def _script(start: str) -> str | None:
 PAIRED: Final = frozenset({"han", "kana", "thai"})
 # Signs of grammar: a pair that holds one says little.
 GRAMMAR: Final = frozenset(
-    map(str.encode, "的了是在和有我你他她它们这那一不会个为以到就也都要可能对与及或等请之其中上下吗呢什么怎样如何把被让从")
+    map(
+        str.encode,
+        "的了是在和有我你他她它们这那一不会个为以到就也都要可能对与及或等请之其中上下吗呢什么怎样如何把被让从",
+    )
 )
 _STEMMED: Final = {
     "cyrillic": "russian", "greek": "greek", "arabic": "arabic", "devanagari": "hindi",

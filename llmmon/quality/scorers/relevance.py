@@ -32,14 +32,16 @@ OPEN_ENDED: Final = re.compile(
     r"|captions?|tweets?|hashtags?|paraphras\w+|rewrit\w+|rephrase|expand|pretend|act as|act like|role ?play"
     r"|play the role|imagine you|emojis?|ascii|jokes?|puns?|title|headline|slogan|names?|ideas?|suggest\w*|lists?"
     r"|come up with|think of|words?|adjectives?|quotes?|monologue|plot|characters?|funny|examples?|queries"
-    r"|recommend\w*|something|topics?|activities|riddles?|puzzles?|sudoku|recipes?|compliments?|routine|snacks|are you|about yourself|you think"
+    r"|recommend\w*|something|topics?|activities|riddles?|puzzles?|sudoku|recipes?|compliments?|routine|snacks"
+    r"|are you|about yourself|you think"
     r"|gedichte?|geschichten?|witze?|vorschl\w+|ideen|reime?|überschrift|poèmes?|histoires?|blagues?|idées|titres?"
     r"|poemas?|historias?|chistes?|ideas|títulos?|poesi\w+|storie|storia|barzellett\w+|idee|titoli|titolo)\b"
     r"|诗|故事|笑话|标题|建议|改写|对联|推荐|詩|物語|俳句|冗談|ジョーク|タイトル|キャッチコピー|書き直|стих|истори|шутк|загадк"
 )
 # The question is in what came before it, and is not in the prompt.
 EARLIER: Final = re.compile(
-    r"(?i)\b(?:your|the) (?:previous|last|prior|first|earlier|preceding|original) (?:answer|response|reply|question|output"
+    r"(?i)\b(?:your|the) (?:previous|last|prior|first|earlier|preceding|original) (?:answer|response|reply|question"
+    r"|output"
     r"|story|poem|text|code|message)|\b(?:the|as) above\b|\brewrite (?:it|that|this)\b|\bsame (?:question|task)\b"
     r"|\b(?:deine|ihre)\w? (?:vorherige|letzte|erste)\w? (?:antwort|frage)|\bvorherigen?\b"
     r"|\b(?:réponse|question|récit|poème) précédente?\b|\bci-dessus\b|\b(?:respuesta|pregunta|historia) anterior\b"

@@ -33,6 +33,7 @@ PROVIDER_KEYS: Final = re.compile(
     r"|p8e-[A-Za-z0-9]{32}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|AKC[a-zA-Z0-9]{60,80}|cmVmd[A-Za-z0-9]{55,65}"
     r"|(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_-][A-Za-z0-9-]{10,32}\.[\w+/=-]{30,120}"
     r"|ABSK[A-Za-z0-9+/]{100,280}|bedrock-api-key-[A-Za-z0-9]{20,400}|[\w~.]{3}\dQ~[\w~.-]{31,34}|CLOJARS_[a-z0-9]{60}"
+
     r"|v1\.0-[a-f0-9]{24}-[a-f0-9]{146}|4b1d[A-Za-z0-9]{38}|dnkey-[a-z0-9]{26}-[a-z0-9]{40,60}|dp\.(?:pt|st|ct|scim|audit)"
     r"\.[A-Za-z0-9._-]{40,60}|sl\.[A-Za-z0-9_=-]{120,200}|duffel_(?:test|live)_[\w=-]{43}|dt0[a-z]\d\d\.[A-Z0-9a-z]{24}\."
     r"[A-Za-z0-9]{64}|EZ[AT]K[A-Za-z0-9]{54}|FLW(?:SEC|PUB)K_TEST-[A-Za-z0-9]{12,34}(?:-X)?|fm[12]_[\w+/=-]{60,700}"
@@ -59,7 +60,8 @@ WEBHOOK: Final = re.compile(
 )
 # What is named after a credential, and is none: secretName, key_id, token count, keyboard.
 SUFFIX: Final = re.compile(
-    r"(?i)s?[ _.-]?(?:name|id|count|type|length|size|file|path|ur[il]|ref|version|index|hash|vault|ring|pair|space|word\b|board"
+    r"(?i)s?[ _.-]?(?:name|id|count|type|length|size|file|path|ur[il]|ref|version|index|hash|vault|ring|pair|space"
+    r"|word\b|board"
     r"|expir|limit|usage)"
 )
 HASHED: Final = re.compile(r"hash|md5|sha-?\d|digest|checksum")
@@ -85,11 +87,12 @@ SERVICES: Final = re.compile(
     r"|stripe|sumo(?:logic)?|telegr\w{0,2}|tiktok|travis|trello|twilio|twitch|twitter|typeform|unsplash|vercel|virustotal"
     r"|wakatime|weatherapi|yandex|youtube|zapier|zendesk|zoom)[\w.\s-]{0,30}[\"'`\]]{0,2}\s{0,3}(?::=|=>|\|\||\?=|[=:>,])>?"
     r"\s{0,3}[\"'`\[(]{0,2}\Z"
+    r"|<(?:secret|password|token|apikey|api_key)>[^<>]{0,40}\Z"
 )
 HARMLESS: Final = re.compile(
     r"(?i)(?:sha-?\d{1,3}|md5|hash|checksum|digest|commit|revision|etag|fingerprint|integrity|trace|span|request|session|build"
     r"|image|partition|primary|foreign|sort|cache|routing|public|client|tenant|subscription|object|resource|account|project|app(?:lication)?|device|instance|cluster)"
-    r"[\w.-]{0,12}\W{0,6}\Z"
+    r"[\w.-]{0,12}(?: (?:key|token))?\W{0,6}\Z"
 )
 PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----\s{0,8}[\w+/=:,. \n\r\\-]{64}")
 URL_PASSWORD: Final = re.compile(
@@ -109,7 +112,8 @@ PLACEHOLDER: Final = re.compile(
     r"|\.{3}|…|sample|123456|abcdef|abc123|xyz789|klmnop|qrstuv|deadbeef|0{8}|fake|foo|bar\b|config|settings|function|self\.|this\.|replace|my[_-]?(?:secret|api|pass|key|token)"
 )
 _ENDINGS: Final = frozenset(
-    """pem crt cer key pub jks p12 pfx json yaml yml toml ini cfg conf properties env txt md html xml csv js ts py go rs java
+    """pem crt cer key pub jks p12 pfx json yaml yml toml ini cfg conf properties env txt md html xml csv js ts "
+    "py go rs java
     rb php cs sh sql log png jpg jpeg svg gif pdf com net org io dev local internal""".split()
 )
 LETTERS: Final = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
@@ -128,16 +132,30 @@ _PREFIXES: Final = (
     "LTAI", "-us", "NRAK-", "NRII-", "AGE-SECRET", "eyJ", "glsa_", "A3-", "ops_", "p8e-", "pat", "AKC", "cmVmd", ".acc",
     "ABSK", "bedrock-api", "Q~", "CLOJARS_", "v1.0-", "4b1d", "dnkey-", "dp.", "sl.", "duffel_", "dt0", "EZAK", "EZTK",
     "FLW", "fm1_", "fm2_", "fo1_", "fio-u-", "glft-", "glwt-", "GR1348941", "glc_", "sat.", "atlasv1", "ico-", "s-s4t2",
-    "xkeysib-", "xsmtpsib-", "NRJS-", "NRAA-", "NRMA-", "NRBR-", "API-", "sha256~", "access-", "pscale_", "pnu_", "rdme_",
-    "tk-us-", "sntryu_", "sm_", "shippo_", "SK", "sq0", "tfp_", "s.", "t1.", "AQVN", "YC", "pubkey-", "k.eyJ", "_mmk",
+    "xkeysib-", "xsmtpsib-", "NRJS-", "NRAA-", "NRMA-", "NRBR-", "API-", "sha256~", "access-", "pscale_", "pnu_",
+    "rdme_", "tk-us-", "sntryu_", "sm_", "shippo_", "SK", "sq0", "tfp_", "s.", "t1.", "AQVN", "YC", "pubkey-", "k.eyJ", "_mmk",
     "AAAAAAAAAAAAAAAAAAAA", "apify_", "aio_", "CCIPAT_", "lsv2_", "k-lf-", "pgar_", "nvapi-", "tvly-", "vcp_", "sbp_",
     "sb_secret_", "re_", "bkua_", "crates-io-", "cio", "ATCTT3", "ATBB", "phc_", "phx_", "ls__", "jina_", "co_",
     "ant-api", "mist_", "tgp_v1_", "pk_live_",
 )  # fmt: skip
 # Names after which a UUID, too, is a credential.
 _STRONG_NAMES: Final = (
-    "api_key", "apikey", "api-key", "secret", "token", "password", "secret_key", "access_key", "api key",
-    "passwd", "pwd", "passphrase", "secretkey", "accesskey", "auth", "private_key",
+    "api_key",
+    "apikey",
+    "api-key",
+    "secret",
+    "token",
+    "password",
+    "secret_key",
+    "access_key",
+    "api key",
+    "passwd",
+    "pwd",
+    "passphrase",
+    "secretkey",
+    "accesskey",
+    "auth",
+    "private_key",
 )
 _CHOSEN: Final = ("password", "passwd", "passphrase", "pwd")
 _DULL: Final = ("pass", "pwd", "secret", "user", "admin", "test", "demo")
@@ -158,7 +176,7 @@ def _candidates(text: str, pieces: Sequence[str]) -> Iterator[Signal]:
     # No key holds a blank: only the few long pieces of a text need to be searched for prefixes.
     long = " ".join([piece for piece in pieces if len(piece) >= _SHORTEST])
     tokens = [token for token in TOKEN.findall(long) if not token.isalpha()]
-    if any(prefix in long for prefix in _PREFIXES):
+    if any(prefix in long for prefix in _PREFIXES) and PROVIDER_KEYS.search(long):
         yield from _known(text)
     if "PRIVATE KEY" in text:
         for match in PRIVATE_KEY.finditer(text):

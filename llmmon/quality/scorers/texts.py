@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,7 @@ _SPACES: Final = bytes(c if chr(c).isalnum() or c >= 128 else 32 for c in range(
 _WIDE: Final = re.compile("[\u00a0-\u00bf\u2000-\u206f\u3000-\u303f\uff00-\uff0f\uff1a-\uff20]+")
 # Scripts without spaces between words: every sign is a word.
 _SIGN: Final = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
+
 
 def words(text: str) -> list[bytes]:
     """The lower-case words of a text as UTF-8, without punctuation; contractions are one word."""
@@ -71,7 +73,7 @@ def _memory(language: str | None) -> _TermIds:
 def term_ids(found: Sequence[bytes], language: str | None = None) -> IntArray:
     """The term number of each word, in order; of each two signs in a row where a script has no spaces."""
     if language in PAIRED:
-        return np.array([_pair_id(*pair) for pair in zip(found, found[1:], strict=False)], dtype=np.int64)
+        return np.array([_pair_id(*pair) for pair in pairwise(found)], dtype=np.int64)
     return np.fromiter(map(_memory(language).__getitem__, found), dtype=np.int64, count=len(found))
 
 
