@@ -62,6 +62,7 @@ _KNOWN: Final = 60  # minutes with calls from which it is known how many a windo
 _JUDGED, _NOTED = "judged", "noted"  # what is known of a rule: its windows can be judged, or it was said that not
 _PIECE: Final = 4 * 1440  # minutes that are evaluated at once, so that a long gap needs little memory
 _PIECE_CELLS: Final = 400_000  # minutes times groups
+_BUSY_MINUTES: Final = 10  # for which the result of the last evaluation may stand in for one that is still going on
 _CLOCK_SLACK: Final = 5  # minutes by which a clock may step back unnoticed
 _STALE_US: Final = 15 * MINUTE_US  # age of the last event that is worth a note
 _FUTURE_US: Final = DAY_US  # events further ahead than this say nothing about the end of a log
@@ -133,7 +134,12 @@ def remembered(query: Query, plan: CheckPlan) -> CheckReport:
     """What the last evaluation found, without evaluating or sending anything; raises `BusyError` without a state."""
     if plan.state is None or not plan.state.exists():
         raise BusyError("another evaluation is running for the first time")
-    with StateFile(plan.state, say=query.say) as state:
+    with StateFile(plan.state) as state:
+        evaluated = int(state.fact(_EVALUATED) or 0)
+        fault = ""
+        if query.wall_us // MINUTE_US - evaluated > _BUSY_MINUTES + plan.late_us // MINUTE_US:
+            ago = age_text(query.wall_us - evaluated * MINUTE_US)
+            fault = f"another run is busy; the last evaluation was {ago} ago"
         last_event = state.fact(_LAST_EVENT)
         return CheckReport(
             alerts=tuple(alert for alert in state.alerts().values() if not alert.resolved),
@@ -143,6 +149,8 @@ def remembered(query: Query, plan: CheckPlan) -> CheckReport:
             until_us=None,
             last_event_us=int(last_event) if last_event else None,
             source=SourceReport(),
+            exit_code=EXIT_INPUT if fault else EXIT_OK,
+            fault=fault,
         )
 
 
@@ -153,7 +161,7 @@ def _state(path: Path, plan: CheckPlan, query: Query) -> Iterator[StateFile]:
         with StateFile(None) as state:
             yield state
         return
-    with StateFile(path, say=query.say) as state:
+    with StateFile(path, replaced=None if plan.dry_run else query.warn) as state:
         if not plan.dry_run:
             yield state
             return

@@ -155,7 +155,7 @@ def _open(
         raise UsageError(
             "no configuration, so there is no state file", hint="name one with --config FILE or --state FILE"
         )
-    with StateFile(path, say=output.say) as store:
+    with StateFile(path) as store:
         yield store, found
 
 

@@ -24,11 +24,13 @@ from llmmon.formats.dialects.cloudflare import CLOUDFLARE, CLOUDFLARE_LOGPUSH
 from llmmon.formats.dialects.codex import CODEX, CODEX_EXEC
 from llmmon.formats.dialects.copilot_cli import COPILOT_CLI
 from llmmon.formats.dialects.cursor import CURSOR
-from llmmon.formats.dialects.gateways import APISIX, HIGRESS, KONG
+from llmmon.formats.dialects.droid import DROID
+from llmmon.formats.dialects.gateways import APISIX, ENVOY, HIGRESS, KONG
 from llmmon.formats.dialects.gemini_cli import GEMINI_CLI, QWEN_CODE
 from llmmon.formats.dialects.google import GOOGLE_EVENT, GOOGLE_INTERACTION
 from llmmon.formats.dialects.helicone import HELICONE
 from llmmon.formats.dialects.inspect_ai import INSPECT
+from llmmon.formats.dialects.kimi import KIMI
 from llmmon.formats.dialects.langchain import LANGCHAIN
 from llmmon.formats.dialects.langfuse import LANGFUSE, LANGFUSE_TRACE
 from llmmon.formats.dialects.langsmith import LANGSMITH
@@ -61,7 +63,22 @@ DIALECTS: Final[dict[str, Dialect]] = {
     for dialect in (
         *(BEDROCK, OTLP, OTLP_LOGS, OTLP_METRICS, LITELLM, LITELLM_SPEND, WEAVE),
         *(CODEX, CLAUDE_CODE_ERROR, QWEN_CODE, CLAUDE_CODE, CLAUDE_CLI, GEMINI_CLI, PI),
-        *(CODEX_EXEC, CLINE, COPILOT_CLI, AMP, INSPECT, LM_EVAL, LANGCHAIN, BRAINTRUST, KONG, APISIX, HIGRESS),
+        *(
+            CODEX_EXEC,
+            CLINE,
+            COPILOT_CLI,
+            AMP,
+            INSPECT,
+            LM_EVAL,
+            LANGCHAIN,
+            BRAINTRUST,
+            KONG,
+            APISIX,
+            HIGRESS,
+            ENVOY,
+            KIMI,
+            DROID,
+        ),
         *(OPENCODE, OPENCODE_EXPORT, OPENCODE_EVENT, OPENCODE_PART, PROMPTFOO, MLFLOW, BEDROCK_BATCH),
         *(JAEGER, ZIPKIN, LOGFIRE, OTEL_JAVASCRIPT),
         *(OPENAI_BATCH, ANTHROPIC_BATCH, SGLANG, SGLANG_METRICS, TGI, VERTEX),

@@ -101,14 +101,16 @@ def test_the_hundredth_group_is_the_last_with_a_name() -> None:
 
 def test_a_corrupt_file_is_set_aside_and_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    path.write_bytes(b"this is no database " * 100)
+    StateFile(path).__exit__()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
     said: list[str] = []
-    with StateFile(path, say=said.append) as state:
+    with StateFile(path, replaced=said.append) as state:
         assert {} == state.alerts()
     assert 1 == len(said)
     assert "corrupt" in said[0]
     aside = [file for file in tmp_path.iterdir() if ".corrupt-" in file.name]
-    assert [b"this is no"] == [file.read_bytes()[:10] for file in aside]
+    assert [b"SQLite for"] == [file.read_bytes()[:10] for file in aside]
 
 
 def test_a_file_of_a_newer_llmmon_is_refused_and_left_alone(tmp_path: Path) -> None:
