@@ -14,7 +14,7 @@ from llmmon.alerting.dispatch import send_due
 from llmmon.alerting.lifecycle import acknowledged, resolved
 from llmmon.alerting.outbox import enqueue
 from llmmon.alerting.rule_config import rules_of
-from llmmon.alerting.rules import AlertRule, AlertSeverity
+from llmmon.alerting.rules import INCIDENT, AlertRule, AlertSeverity
 from llmmon.alerting.state import StateFile
 from llmmon.errors import ConfigError, UsageError
 from llmmon.text.names import lookup, unknown
@@ -231,7 +231,7 @@ def check_matchers(state: StateFile, matchers: Mapping[str, str], rules: Sequenc
     alerts = list(state.alerts().values())
     fields = {field for rule in rules for field in rule.by} | {field for one in alerts for field, _ in one.group}
     labels = {name for rule in rules for name in rule.labels} | {name for one in alerts for name in one.labels}
-    anomalous = {"model"} if any(rule.anomaly for rule in rules) else set()
+    anomalous = {"model", INCIDENT} if any(rule.anomaly for rule in rules) else set()
     known = {
         "rule": {rule.name for rule in rules} | {one.rule for one in alerts},
         "severity": {severity.value for severity in AlertSeverity},

@@ -96,6 +96,9 @@ class Spend(msgspec.Struct, frozen=True, tag="spend"):
     share: float | None = None
 
 
+INCIDENT: Final = "incident"  # the label that makes the alert of each incident its own
+
+
 class AlertRule(msgspec.Struct, frozen=True):
     """A condition on one statistic, by group, that must hold for some time.
 

@@ -65,11 +65,11 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     if not (whole := not query.time.has_start):
         calls = read(asked, fields, lambda: OverviewFold(request))
         aggregates = list(calls.results)
-        anomalies, history = find_anomalies(query.quiet(), MonitorPlan())
+        anomalies, history = find_anomalies(query.quiet(), MonitorPlan(contributors=False))
         before = _before(query.quiet(), calls, history)
     else:
         beside = ExtraFold(fields, lambda inside: OverviewFold(request, inside))
-        anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
+        anomalies, calls = find_anomalies(asked, MonitorPlan(contributors=False), beside)
         aggregates = [part for *_, part in calls.results]
         before = None
     calls = again.named(calls)

@@ -124,10 +124,9 @@ class _Rows:
         if name in self._places:
             evaluation, row = self._places[name]
             return evaluation.observation(row, at)
-        return Observation(
-            self._evaluations[alert.rule].rule,
-            alert.group,
-            met=False,
-            note="no calls of this group any more",
-            ended=Ended.GROUP_GONE,
-        )
+        rule = self._evaluations[alert.rule].rule
+        if rule.anomaly:
+            note = "longer ago than the history that is learned from, so its level is the baseline now"
+            return Observation(rule, alert.group, met=False, note=note, ended=Ended.ACCEPTED)
+        note = "no calls of this group any more"
+        return Observation(rule, alert.group, met=False, note=note, ended=Ended.GROUP_GONE)
