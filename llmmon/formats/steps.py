@@ -6,7 +6,6 @@ the tool calls in the answer, and the results at the end of the prompt.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final
@@ -28,10 +27,11 @@ from llmmon.formats.values import durations, name
 from llmmon.metrics.columns import EMPTY, MISSING_TIME, Columns, Names
 from llmmon.metrics.steps import COMPACTION, STEP_NAMES, STEP_NUMBERS, TOOL
 
-# what a line with a step holds somewhere
-_SIGNS: Final = re.compile(rb"[tT]ool|TOOL|function_?[cCR]|mcp_call|[cC]ompact|shell_call|exec_command")
+# one of these is somewhere on a line with a step
+_SIGNS: Final = (b"tool", b"Tool", b"TOOL", b"unction", b"mcp_call", b"ompact", b"shell_call", b"exec_command")
 _PLACES: Final = ("session", "trace", "subagent", "request_id")
 _TIMES: Final = ("start", "end")
+_MOST_KNOWN: Final = 1024  # kinds of objects
 _LONG_ID: Final = 16  # characters: such an id is one of a kind, a shorter one is so within its session
 
 
@@ -45,24 +45,35 @@ class StepReader:
         self._around: dict[str, dict[str, list[Binding]]] = {}
         self._rows: list[tuple[Any, ...]] = []
         self._lines: list[int] = []
+        self._known: dict[tuple[str, ...], Dialect] = {}
 
     def read(self, lines: Sequence[bytes], numbers: Sequence[int]) -> None:
         """Take in the steps of lines, each with its number."""
+        stateful = not self._plan.splittable
         for line, number in zip(lines, numbers, strict=True):
-            if _SIGNS.search(line) is None:
-                if self._plan.splittable:
-                    continue
-                if b"session" not in line and b"id" not in line:
-                    continue
+            if not any(sign in line for sign in _SIGNS) and not (stateful and b"session" in line):
+                continue
             try:
                 objects = self._plan.layout.objects_of(line)
             except UnreadableError:
                 continue
             for found in objects:
-                for dialect, each in objects_in(found, self._plan.forced):
+                for dialect, each in self._claimed(found):
                     for step in self._steps(dialect, each):
                         self._rows.append(self._row(step))
                         self._lines.append(number)
+
+    def _claimed(self, found: Object) -> list[tuple[Dialect | None, Object]]:
+        """The records in an object with their dialects; objects with the same keys and type are of the same one."""
+        key = (*found, str(found.get("type")))
+        if (known := self._known.get(key)) is not None:
+            return [(known, found)]
+        claimed = objects_in(found, self._plan.forced)
+        if len(claimed) == 1 and claimed[0][1] is found:
+            dialect = claimed[0][0]
+            if dialect is not None and dialect.steps is not None and len(self._known) < _MOST_KNOWN:
+                self._known[key] = dialect
+        return claimed
 
     def _steps(self, dialect: Dialect | None, found: Object) -> Iterable[Step]:
         if dialect is not None and dialect.steps is not None:

@@ -92,7 +92,7 @@ class Growths:
         np.divide((summed - turn / sizes * whole) ** 2 * sizes, turn * (sizes - turn), out=gain, where=possible)
         paid = np.cumsum(costs) - np.repeat(np.append(0.0, np.cumsum(costs))[runs.starts], runs.sizes)
         found = np.full(len(runs), np.nan)
-        self.dear_cost, times = 0.0, []
+        spent, times = 0.0, []
         for run in main.tolist():
             start, size = int(runs.starts[run]), int(runs.sizes[run])
             if size < _LEAST_TURNS:
@@ -104,7 +104,8 @@ class Growths:
             if before > 0 and after >= _DEARER * before:
                 found[run] = at + 2
                 times.append(after / before)
-                self.dear_cost += (after - before) * (size - at - 1)
+                spent += (after - before) * (size - at - 1)
+        self.dear_cost = float(spent)
         self.dear_times = float(np.median(times)) if times else None
         return found[main]
 
