@@ -23,7 +23,7 @@ _WEEKS: Final = 8  # that the course of the week is learned from
 _HALF_LIFE: Final = 8.0  # days, of the weight of a day in the level
 _TREND_HALF_LIFE: Final = 30.0  # and in the trend
 _DAMPING: Final = 0.98  # of the trend, a day
-_PRIOR_DAYS: Final = 0.5  # of an average weekday that each weekday is mixed with
+_PRIOR_DAYS: Final = 0.1  # of an average weekday that each weekday is mixed with
 _MOST_ORIGINS: Final = 120
 _OUTLIER: Final = 6.0  # robust standard deviations beyond which a day says no more about the level
 
