@@ -14,10 +14,19 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from llmmon.anomaly.courses import Course, without
-from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Change, DetectorResults, Severity, micros
+from llmmon.anomaly.detectors.detector import (
+    Anomaly,
+    AnomalyStatus,
+    Change,
+    DetectorResults,
+    Severity,
+    micros,
+    moment,
+)
 from llmmon.anomaly.series import GroupLabels
 
 _GAP: Final = timedelta(minutes=30)
@@ -337,18 +346,43 @@ def _column(results: DetectorResults, anomaly: Anomaly, group: GroupLabels) -> i
     return next((j for j, c in enumerate(results.columns) if (c.metric, c.group, c.detector) == wanted), None)
 
 
-def accepted(incident: Incident, until_us: int) -> Incident:
-    """The incident with its new level taken as the baseline from a time on; it ends then."""
-    at = datetime.fromtimestamp(until_us / 1e6, incident.start.tzinfo)
+class Accepted(msgspec.Struct, frozen=True):
+    """Which new levels people took as the baseline: incidents by id and when, and all that began before a time."""
+
+    incidents: Mapping[str, int] = msgspec.field(default_factory=dict)
+    before_us: int = 0
+
+    def at_us(self, incident: Incident) -> int | None:
+        """When an incident was accepted; None if it was not. The ids of all of its series count."""
+        if incident.start < moment(self.before_us):
+            return self.before_us
+        ids = {incident.id, *map(incident_id, incident.members)}
+        return next((at for name, at in self.incidents.items() if any(one.startswith(name) for one in ids)), None)
+
+
+NOTHING_ACCEPTED: Final = Accepted()
+
+
+def with_accepted(found: Sequence[Incident], accepted: Accepted, now_us: int) -> list[Incident]:
+    """The incidents, those that last but were accepted until `now_us` over since then."""
+    if accepted == NOTHING_ACCEPTED:
+        return list(found)
+    return [_accepted(one, accepted.at_us(one), now_us) for one in found]
+
+
+def _accepted(incident: Incident, at_us: int | None, now_us: int) -> Incident:
+    if incident.end is not None or at_us is None:
+        return incident
+    at = max(moment(min(at_us, now_us)), incident.start)
     members = [
-        one if one.status is AnomalyStatus.OVER else replace(one, status=AnomalyStatus.OVER, end=at, resolved=at)
+        one if one.status is AnomalyStatus.OVER else replace(one, status=AnomalyStatus.ACCEPTED, end=at, resolved=at)
         for one in incident.members
     ]
     return replace(
         incident,
         lead=members[0],
         symptoms=tuple(members[1:]),
-        status=AnomalyStatus.OVER,
-        end=max(at, incident.start),
+        status=AnomalyStatus.ACCEPTED,
+        end=at,
         resolved=at,
     )
