@@ -311,7 +311,7 @@ def show_causes(seeds: Sequence[int]) -> None:
                     rows, name = log_with_cause(seed, field, effect)
                     path = Path(folder) / "log.jsonl"
                     path.write_bytes(jsonl(rows))
-                    report, _ = find_anomalies(Query((str(path),), wall_us=0), MonitorPlan())
+                    report, _ = find_anomalies(Query(logs=(str(path),), wall_us=0), MonitorPlan())
                     begin = 1_772_409_600_000_000 + int((CAUSE_DAY * 86400 - 900) * 1e6)
                     mine = [one for one in report.incidents if one.start_us >= begin]
                     wanted = ("tag.region" if field == "tags" else field, name)
