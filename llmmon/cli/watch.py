@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from llmmon.cli.options import By, accepted_of, fields_of, with_logs
@@ -50,6 +49,8 @@ def watch(
     Example: llmmon watch sample_logs/ --count 1
     """
     import sys
+
+    import msgspec
 
     from llmmon.live.watcher import Watcher
 
