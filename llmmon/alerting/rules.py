@@ -136,6 +136,7 @@ class AlertRule(msgspec.Struct, frozen=True):
     dashboard: str = ""
     levels: tuple[tuple[AlertSeverity, float], ...] = ()
     inhibits: tuple[str, ...] = ()
+    accepted_before_us: int = 0  # incidents that began before are over: their level is the baseline
 
     @property
     def cooldown_us(self) -> int:
