@@ -191,7 +191,7 @@ class ReadingOptions(NamedTuple):
         zone(naive_tz)
         wall_us = time.time_ns() // 1000
         return Query(
-            logs=tuple(self.logs or ()) if logs_optional else _logs(self.logs, config),
+            logs=tuple(self.logs or ()) if logs_optional else logs_of(self.logs, config),
             wall_us=wall_us,
             time=TimeRequest.parse(
                 wall_us=wall_us, window=self.window, since=self.since, until=self.until, now=self.now, tz=tz
@@ -259,7 +259,7 @@ def load_config(chosen: str | None, output: "Output") -> "Config":
     return config
 
 
-def _logs(given: list[str] | None, config: "Config") -> tuple[str, ...]:
+def logs_of(given: list[str] | None, config: "Config") -> tuple[str, ...]:
     """The logs named, else those of the configuration, of $LLMMON_LOGS, of stdin."""
     if given:
         return tuple(given)

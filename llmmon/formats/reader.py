@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import accumulate
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -27,6 +27,9 @@ from llmmon.formats.tabular.reader import Table, UniformReader
 from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
 from llmmon.metrics.columns import EMPTY, BoolArray, Columns, IntArray, concat
 from llmmon.metrics.record import TAG_PREFIX
+
+if TYPE_CHECKING:
+    from llmmon.formats.steps import StepReader
 
 
 class ObjectReader:
@@ -135,10 +138,11 @@ BLOCK_BYTES: Final = 24 << 20  # input that becomes one block of columns: a span
 
 
 class Block(msgspec.Struct, eq=False):
-    """A block of calls, with the metric samples found among them."""
+    """A block of calls, with the metric samples found among them, and the steps of agents where they are read."""
 
     columns: Columns
     samples: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    steps: Columns = EMPTY
 
 
 def typed_decoders(plan: ReadPlan) -> list[tuple[str, TypedDecoder]]:
@@ -187,6 +191,7 @@ class SpanReader:
         self._documents = plan.layout.splitter()
         self._bytes_in_block = 0
         self._bytes_before = 0
+        self._steps = _step_reader(plan, interners) if plan.steps else None
 
     @property
     def chunk_bytes(self) -> int:
@@ -230,7 +235,7 @@ class SpanReader:
         if at is not None and (at[1:] < at[:-1]).any():  # lines that were read one by one came after the others
             columns = columns.take(np.argsort(at, kind="stable"))
         samples, self._samples = self._samples, []
-        return Block(columns, samples)
+        return Block(columns, samples, EMPTY if self._steps is None else self._steps.take())
 
     def _canonical(self, dialect: str, rows: Rows) -> tuple[Any, Columns]:
         raw = rows.take()
@@ -250,6 +255,9 @@ class SpanReader:
 
     def _read(self, chunk: Any) -> None:
         """As a table where the lines share a layout, else line by line."""
+        if self._steps is not None:
+            lines = BytesIO(chunk).readlines()
+            self._steps.read(lines, range(self.accounting.lines, self.accounting.lines + len(lines)))
         if self._uniform is not None and (table := self._uniform.read(chunk)) is not None:
             self._read_table(table, chunk)
         elif bytes(chunk[:1]).isspace() and bytes(chunk).isspace():
@@ -277,6 +285,8 @@ class SpanReader:
 
     def _read_elements(self, elements: Sequence[Element]) -> None:
         lines, starts = [element for _, element in elements], [offset for offset, _ in elements]
+        if self._steps is not None:
+            self._steps.read(lines, range(self.accounting.lines, self.accounting.lines + len(lines)))
         self._read_each(lines, self._numbered(len(lines)), lambda: starts)
 
     def _read_each(self, lines: Sequence[bytes], numbers: IntArray, starts_of: Callable[[], Sequence[int]]) -> None:
@@ -363,6 +373,12 @@ class SpanReader:
         if dialect not in self._rows:
             self._rows[dialect] = Rows(self._interners, _naive(self.plan, dialect))
         return self._rows[dialect]
+
+
+def _step_reader(plan: ReadPlan, interners: Interners) -> StepReader:
+    from llmmon.formats.steps import StepReader  # few commands read steps
+
+    return StepReader(plan, interners)
 
 
 def _decoded(typed: TypedDecoder, lines: Sequence[bytes]) -> tuple[list[Any], list[int]]:
