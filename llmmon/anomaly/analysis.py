@@ -20,7 +20,7 @@ from llmmon.anomaly.detectors import (
 from llmmon.anomaly.detectors.detector import Anomaly, micros
 from llmmon.anomaly.drift import drifts
 from llmmon.anomaly.explanations import Explanation, explained
-from llmmon.anomaly.incidents import Incident, incidents
+from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted, Incident, incidents, with_accepted
 from llmmon.anomaly.panel import (
     COUNTED,
     LEVELS,
@@ -78,13 +78,17 @@ class MonitorPlan(msgspec.Struct, frozen=True):
     explain: str | None = None
     contributors: bool = True  # of the symptoms, beside those of the leads
     with_scores: bool = False
+    accepted: Accepted = NOTHING_ACCEPTED
 
 
 def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_FOLD) -> tuple[AnomaliesReport, Read]:
     """The incidents of the last `--window` (all without it), learned from the whole history before them."""
     grouping = Grouping(plan.by, STEP_US)
     measures = measures_of(plan)
-    history = msgspec.structs.replace(query, time=query.time.without_start())
+    time = query.time.without_start()
+    if isinstance(time.now, int) and time.until is None:  # what comes after that is not known yet
+        time = msgspec.structs.replace(time, until=time.now)
+    history = msgspec.structs.replace(query, time=time)
     names = dict.fromkeys([*measures.sums, *measures.values])
     fields = needed_fields([statistic_name(ALL_METRICS[name], "count") for name in names])
     fields |= {"error_type", *plan.by, *extra.fields}
@@ -104,6 +108,7 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
     results = _detected(watched, sampled, aggregates, grouping, plan, now_us)
     window = _window(query, found, now_us)
     every = incidents(merged(anomaly for one in results for anomaly in anomalies(one)), results)
+    every = with_accepted(every, plan.accepted, now_us)
     shown = [one for one in every if _overlaps(one, window) and not _excluded(one, plan.exclude)]
     drifting = [] if plan.methods else [drift_report(one) for one in drifts(watched)]
     asked = None

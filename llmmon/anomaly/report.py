@@ -94,7 +94,8 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def when(self, tz: str) -> str:
         """`5 Mar 11:30-14:30 (3 h)`, or since when it lasts."""
-        return when_text(self.start_us, self.end_us, tz, stays=self.status == AnomalyStatus.NEW_LEVEL)
+        text = when_text(self.start_us, self.end_us, tz, stays=self.status == AnomalyStatus.NEW_LEVEL)
+        return f"{text}, accepted as the baseline" if self.status == AnomalyStatus.ACCEPTED else text
 
     def sentence(self, tz: str = "UTC") -> str:
         """All of it in one line."""
@@ -289,14 +290,13 @@ def _narrowed(incident: Incident, explanation: Explanation | None) -> tuple[Grou
     if top is None:
         return incident.group, incident.change
     hits = round(top.now * top.calls) if metric in PROPORTIONS else None
-    usual = top.before if np.isfinite(top.before) else None
-    return (*incident.group, (top.field, top.name)), Change(usual, top.now, top.calls, hits)
+    return (*incident.group, (top.field, top.name)), Change(top.before, top.now, top.calls, hits)
 
 
 def _narrows(part: Contribution) -> bool:
-    return (
-        part.field != "error_type" and part.share >= _OF_GROUP and part.calls >= _LEAST_CALLS and np.isfinite(part.now)
-    )
+    """Not where the calls are new: there is nothing that they usually are."""
+    known = np.isfinite(part.now) and np.isfinite(part.before)
+    return bool(part.field != "error_type" and part.share >= _OF_GROUP and part.calls >= _LEAST_CALLS and known)
 
 
 def _with_error_type(group: GroupLabels, lead: Anomaly, explanation: Explanation | None) -> GroupLabels:

@@ -157,7 +157,8 @@ def _title(report: AnomaliesReport, source: SourceReport, *, flat: bool) -> str:
         span = f"{day_text(window.start_us, tz)} to {day_text(window.end_us, tz)} {year} {tz}"
     if not report.calls and not source.samples:
         ended = "" if source.end_us is None else f"; the log ends {local(source.end_us, tz, seconds=False)} {tz}"
-        return f"no calls in this time range, so nothing could be found: {span}{ended}" if span else "no calls"
+        since = "" if window.start_us is None else f" since {local(window.start_us, tz, seconds=False)} {tz}"
+        return f"no calls{since}, so nothing could be found{ended}"
     number = len(report.anomalies if flat else report.incidents)
     parts = [f"{number:,} anomalous series" if flat else counted(number, "incident") if number else "no incidents"]
     grave = sum(one.severity == "critical" for one in report.incidents)
