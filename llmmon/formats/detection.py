@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from llmmon.formats import DIALECTS
+from llmmon.formats import DIALECTS, REPLIES
 from llmmon.formats.aliases import bindings_at, unit_named
 from llmmon.formats.canonical import CallRule, Evidence, evidence_of
 from llmmon.formats.dialect import Dialect, Feed, Object, bindings_of
-from llmmon.formats.dialects.bodies import RAW
 from llmmon.formats.dialects.native import OWN_KEYS
 from llmmon.formats.envelopes import Claimed, objects_in
 from llmmon.formats.home_made import (
@@ -335,7 +334,7 @@ def mapping_of(name: str, rows: Sequence[Object], wanted: Wanted) -> FieldMappin
         name,
         (*extra, *bindings_of(dialect)),
         shape_of([row for row in rows if passes(dialect.only, row)] or rows),
-        known=tuple(sorted(reply_keys(dialect))) if dialect in RAW and not dialect.repeats else (),
+        known=tuple(sorted(reply_keys(dialect))) if name in REPLIES and not dialect.repeats else (),
         required=_required(dialect, rows),
         naive=dialect.naive or wanted.naive,
     )
