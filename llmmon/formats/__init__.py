@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, Final
 
 from llmmon.formats.dialect import Dialect
@@ -153,6 +154,12 @@ class _Dialects(Mapping[str, Dialect]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._places
+
+    def before(self, name: str) -> Iterator[tuple[frozenset[str], str]]:
+        """The hallmarks of the dialects that are asked before one, each with the dialect's name."""
+        for earlier in takewhile(lambda each: each != name, self._places):
+            for keys in self._hallmarks[earlier]:
+                yield keys, earlier
 
     def possible(self, keys: tuple[str, ...]) -> tuple[Dialect, ...]:
         """The dialects that objects with these keys can be of; files repeat few shapes, so they are remembered."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from llmmon.formats.dialect import Dialect, Feed, Object, Row, bindings_of
 from llmmon.formats.envelopes import objects_in
 from llmmon.formats.home_made import GENERIC, HomeMadeRows, tag_bindings
 from llmmon.formats.json_text import BLANK, UnreadableError
-from llmmon.formats.mapping import CALL_KEY, Binding, FieldMapping, Keys, Picker, passes
+from llmmon.formats.mapping import CALL_KEY, CALL_SIGNS, Binding, FieldMapping, Keys, Picker, passes
 from llmmon.formats.tabular.reader import Table, UniformReader
 from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
 from llmmon.metrics.columns import EMPTY, BoolArray, Columns, IntArray, concat
@@ -127,7 +127,8 @@ def typed_decoders(plan: ReadPlan) -> list[tuple[str, TypedDecoder]]:
     """The decoders of a plan's first mappings, each with the dialect that it reads."""
     found = []
     for mapping in plan.mappings[: plan.typed]:
-        decoder = compile_decoder(mapping, plan.slots(mapping.dialect))
+        told = mapping.dialect == GENERIC and not plan.rule.weak and not plan.rule.halves
+        decoder = compile_decoder(mapping, plan.slots(mapping.dialect), CALL_SIGNS if told else frozenset())
         if decoder is None:
             break
         found.append((mapping.dialect, decoder))
@@ -235,6 +236,10 @@ class SpanReader:
             self._read_table(table, chunk)
         elif bytes(chunk[:1]).isspace() and bytes(chunk).isspace():
             self.accounting.blank += len(self._numbered(len(BytesIO(chunk).readlines())))
+        elif self._typed and (found := _decoded_at_once(self._typed[0][1], chunk)) is not None:
+            rows, lines = found
+            starts = (self._bytes_before + lines.edges).tolist
+            self._read_each(lines, self._numbered(len(rows)), starts, rows)
         else:
             lines = BytesIO(chunk).readlines()
             self._read_each(lines, self._numbered(len(lines)), partial(_starts, lines, self._bytes_before))
@@ -260,15 +265,31 @@ class SpanReader:
         lines, starts = [element for _, element in elements], [offset for offset, _ in elements]
         self._read_each(lines, self._numbered(len(lines)), lambda: starts)
 
-    def _read_each(self, lines: Sequence[bytes], numbers: IntArray, starts_of: Callable[[], Sequence[int]]) -> None:
-        """The typed decoder where it fits, else whatever dialect claims the objects on a line."""
+    def _read_each(
+        self,
+        lines: Sequence[bytes],
+        numbers: IntArray,
+        starts_of: Callable[[], Sequence[int]],
+        decoded: Sequence[Any] | None = None,
+    ) -> None:
+        """The typed decoders where they fit, else whatever dialect claims the objects on a line.
+
+        `decoded` are the rows of all lines where the first decoder has read them.
+        """
         left: IntArray = np.arange(len(lines))
         for dialect, typed in self._typed:
             if not len(left):
                 break
-            rows, others = _decoded(typed, lines if len(left) == len(lines) else [lines[at] for at in left])
+            rows, others = (decoded, []) if decoded is not None else _decoded(typed, [lines[at] for at in left])
+            decoded = None
             read = np.delete(left, others) if others else left
             left = left[others]
+            sorted_rows = typed.sort(rows)
+            if sorted_rows is not None:
+                calls, skipped = sorted_rows.calls, sorted_rows.skipped
+                self._skip(dialect, int(np.count_nonzero(skipped)))
+                left = np.sort(np.concatenate([left, read[~(calls | skipped)]]))
+                rows, read = list(compress(rows, calls)), read[calls]
             if rows:
                 opened = self._add_typed(dialect, typed, rows, numbers[read])
                 if opened is not None:
@@ -276,6 +297,12 @@ class SpanReader:
         if len(left):
             starts = starts_of()
             self._read_others([(starts[at], lines[at]) for at in left], [int(numbers[at]) for at in left])
+
+    def _skip(self, dialect: str, count: int) -> None:
+        """Account for lines of a dialect that hold no call."""
+        if count:
+            self.accounting.skipped += count
+            self.accounting.read_as(self._label(dialect), count)
 
     def _add_typed(self, dialect: str, typed: TypedDecoder, rows: Sequence[Any], lines: IntArray) -> BoolArray | None:
         """Add decoded rows; which of them may hold records in a text, so that they must be looked at, if any."""
@@ -346,6 +373,43 @@ class SpanReader:
         return self._rows[dialect]
 
 
+class _CutLines(Sequence[bytes]):
+    """The lines of a chunk, cut out when asked for; `edges` are where they start, and where the last one ends."""
+
+    def __init__(self, chunk: Any, edges: IntArray) -> None:
+        self._chunk = chunk
+        self.edges = edges
+
+    def __len__(self) -> int:
+        return len(self.edges) - 1
+
+    def __getitem__(self, at: Any) -> Any:
+        return bytes(self._chunk[self.edges[at] : self.edges[at + 1]])
+
+
+def _decoded_at_once(typed: TypedDecoder, chunk: Any) -> tuple[list[Any], _CutLines] | None:
+    """The rows of all lines of a chunk; None where a line does not fit, or is not one object and nothing else."""
+    data = np.frombuffer(chunk, np.uint8)
+    ends = np.flatnonzero(data == _NEWLINE)
+    if not len(ends) or ends[-1] != len(data) - 1:
+        return None
+    edges = np.append(0, ends + 1)
+    last = data[ends - 1]
+    if (last == _RETURN).any():
+        last = np.where(last == _RETURN, data[ends - 2], last)
+    if not ((data[edges[:-1]] == _OPENING).all() and (last == _CLOSING).all()):
+        return None
+    try:
+        rows = typed.decoder.decode_lines(chunk)
+    except UNREADABLE:
+        return None
+    # a value that begins a line and one that ends the line before are never parts of one: as many, one on each
+    return (rows, _CutLines(chunk, edges)) if len(rows) == len(ends) else None
+
+
+_NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
+
+
 def _decoded(typed: TypedDecoder, lines: Sequence[bytes]) -> tuple[list[Any], list[int]]:
     """The rows of the lines that fit a decoder, and the places of the others."""
     rows: list[Any] = []
@@ -353,7 +417,7 @@ def _decoded(typed: TypedDecoder, lines: Sequence[bytes]) -> tuple[list[Any], li
     left = iter(lines)
     while True:
         try:
-            rows.extend(map(typed.decode, left))  # up to the end, or past the next that does not fit
+            rows.extend(map(typed.decoder.decode, left))  # up to the end, or past the next that does not fit
             return rows, others
         except UNREADABLE:
             others.append(len(rows) + len(others))
@@ -363,30 +427,38 @@ def _starts(lines: Sequence[bytes], first: int) -> list[int]:
     return list(accumulate(map(len, lines), initial=first))
 
 
-def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> dict[str, list[bool]] | None:
+def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> dict[str, BoolArray] | None:
     """Whether each row has an output text and a prompt, looked at only where that decides something."""
-    if not typed.texts_at or all(_all_there(columns, typed.bound_to(slot), kind) for slot, kind in _SHOWN_BY):
+    if not typed.texts_at:
         return None
-    seen = {}
-    for slot in ("output", "prompt"):
-        raw = [columns[binding] for binding in typed.texts_at if binding.slot == slot and binding in columns]
-        if len(raw) == 1:
-            seen[slot] = [text is not None and _is_there(text) for text in raw[0]]
-        elif raw:
-            seen[slot] = [any(_is_there(column[row]) for column in raw) for row in range(size)]
+    shown = [_any_there(columns, typed.bound_to(slot), kind, size) for slot, kind in _SHOWN_BY]
+    open_rows = np.flatnonzero(~np.logical_and.reduce(shown))
+    if not len(open_rows):
+        return None
+    seen = {slot: np.zeros(size, np.bool_) for slot in ("output", "prompt")}
+    for binding in typed.texts_at:
+        if (column := columns.get(binding)) is not None and binding.slot in seen:
+            seen[binding.slot][open_rows] |= np.array([_is_there(column[row]) for row in open_rows], np.bool_)
     return seen
 
 
 _SHOWN_BY: Final = (("model", str), ("completion_tokens", float))  # what shows that a row is an answered call
 
 
-def _all_there(columns: Mapping[Binding, Sequence[Any]], bindings: Sequence[Binding], kind: type) -> bool:
-    """Whether one of the bindings has a usable value in every row."""
-    found = (columns[binding] for binding in bindings if binding in columns)
-    return any(set(map(type, column)) == {kind} and "" not in column and max(column) != _ENDLESS for column in found)
+def _any_there(
+    columns: Mapping[Binding, Sequence[Any]], bindings: Sequence[Binding], kind: type, size: int
+) -> BoolArray:
+    """Which rows have a usable value at any of the bindings."""
+    found: BoolArray = np.zeros(size, np.bool_)
+    for binding in bindings:
+        if (column := columns.get(binding)) is not None and not found.all():
+            if set(map(type, column)) == {kind} and _UNUSABLE.isdisjoint(column):
+                return np.ones(size, np.bool_)
+            found |= np.array([type(value) is kind and value not in _UNUSABLE for value in column], np.bool_)
+    return found
 
 
-_ENDLESS: Final = float("inf")
+_UNUSABLE: Final = frozenset({"", float("inf")})
 
 
 def _is_there(raw: Any) -> bool:

@@ -94,10 +94,9 @@ class UniformReader:
 
     def _decodes(self, line: bytes) -> bool:
         try:
-            self._typed.decode(line)
+            return self._typed.sort([self._typed.decoder.decode(line)]) is None
         except UNREADABLE:
             return False
-        return True
 
     def _filled(self, chunk: Any) -> Bytes:
         """The buffer up to the end of the chunk, which stands behind a newline."""
