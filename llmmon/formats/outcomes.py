@@ -115,7 +115,7 @@ def settle(
 
 def _truthy(column: Sequence[Any]) -> BoolArray:
     found: BoolArray = np.fromiter(map(bool, column), np.bool_, len(column))
-    for row in np.flatnonzero(found):
+    for row in np.flatnonzero(found).tolist():
         if isinstance(value := column[row], str):
             found[row] = value not in _NOTHING
     return found

@@ -241,8 +241,8 @@ class SpanReader:
             starts = (self._bytes_before + lines.edges).tolist
             self._read_each(lines, self._numbered(len(rows)), starts, rows)
         else:
-            lines = BytesIO(chunk).readlines()
-            self._read_each(lines, self._numbered(len(lines)), partial(_starts, lines, self._bytes_before))
+            each = BytesIO(chunk).readlines()
+            self._read_each(each, self._numbered(len(each)), partial(_starts, each, self._bytes_before))
 
     def _numbered(self, count: int) -> IntArray:
         """The numbers of the next lines."""
@@ -432,8 +432,8 @@ def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], siz
     if not typed.texts_at:
         return None
     shown = [_any_there(columns, typed.bound_to(slot), kind, size) for slot, kind in _SHOWN_BY]
-    open_rows = np.flatnonzero(~np.logical_and.reduce(shown))
-    if not len(open_rows):
+    open_rows = np.flatnonzero(~np.logical_and.reduce(shown)).tolist()
+    if not open_rows:
         return None
     seen = {slot: np.zeros(size, np.bool_) for slot in ("output", "prompt")}
     for binding in typed.texts_at:
