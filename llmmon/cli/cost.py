@@ -8,6 +8,8 @@ import typer
 from llmmon.cli.options import By, fields_of, with_logs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmmon.cli.output import Output
     from llmmon.ingest.query import Query
 
@@ -26,6 +28,12 @@ def cost(
     ] = None,
     budget: Annotated[
         float | None, typer.Option(help="With --forecast: the day on which these USD are spent.", min=0, metavar="USD")
+    ] = None,
+    waste: Annotated[
+        bool, typer.Option("--waste", help="Money that bought nothing: retries, failures, unread caches, ...")
+    ] = False,
+    show: Annotated[
+        str | None, typer.Option(help="With --waste: list the calls of this class, such as retried.", metavar="CLASS")
     ] = None,
     as_model: Annotated[
         list[str] | None,
@@ -54,6 +62,8 @@ def cost(
     if prices:
         return _prices(query, output, prices)
     fields = fields_of(by, "model")
+    if waste or show is not None:
+        return _waste(query, output, fields, show, fail_on or ())
     if forecast or budget is not None:
         return _forecast(query, output, fields, forecast or "month", budget)
     report, found = audit_costs(
@@ -71,6 +81,20 @@ def _prices(query: "Query", output: "Output", model: str) -> int:
 
     found = prices_of(model, query.prices, query.wall_us)
     return output.finish("cost", view_prices(found, query.tz), SourceReport(), set())
+
+
+def _waste(query: "Query", output: "Output", by: tuple[str, ...], show: str | None, fail_on: "Sequence[str]") -> int:
+    from llmmon.metrics.filters import any_met
+    from llmmon.output.views.waste import figures_of, view_waste
+    from llmmon.pricing.waste import Waste
+    from llmmon.reports.waste import find_waste
+    from llmmon.text.names import lookup
+
+    classes = {waste.value: waste for waste in Waste}
+    chosen = None if show is None else lookup(classes, show.replace(" ", "_").replace("-", "_"), "class of waste")
+    report, found = find_waste(query, by=by, show=chosen)
+    failed = any_met(fail_on, figures_of(report), {})
+    return output.finish("cost", view_waste(report, query.tz), found.source, {found.exit_code}, failed)
 
 
 def _forecast(query: "Query", output: "Output", by: tuple[str, ...], period: str, budget: float | None) -> int:

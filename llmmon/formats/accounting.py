@@ -41,6 +41,7 @@ class Accounting(msgspec.Struct):
     rejects: list[Reject] = msgspec.field(default_factory=list)
     notes: set[str] = msgspec.field(default_factory=set)
     doubts: dict[str, int] = msgspec.field(default_factory=dict)  # see `formats.doubts`
+    met: list[bytes] = msgspec.field(default_factory=list)  # some lines of kinds that the plan knows nothing of
 
     def read_as(self, dialect: str, lines: int) -> None:
         """Count lines that a dialect claimed."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from llmmon.formats.bound import BoundSlots, Interners, RawCalls
 from llmmon.formats.counts import billed_apart, token_counts
 from llmmon.formats.doubts import Doubts, add_doubts, doubts_of
 from llmmon.formats.mapping import CALL_KEYS, JOIN_KEY, RESULTS, Binding, Slot
+from llmmon.formats.units import likelier
 from llmmon.metrics.columns import (
     MISSING_CODE,
     MISSING_TIME,
@@ -93,10 +95,21 @@ def start_and_latency(slots: BoundSlots) -> tuple[IntArray | None, FloatArray | 
 
 
 def _logged_latency(slots: BoundSlots) -> FloatArray | None:
+    _settle_mixed_units(slots)
     latency, parts = slots.numbers("latency"), slots.added("latency_part")
     if latency is None or parts is None:
         return parts if latency is None else latency
     return np.where(np.isnan(latency), parts, latency)
+
+
+def _settle_mixed_units(slots: BoundSlots) -> None:
+    """Where a key is bound in two units, as lines differ in it, take for each line the likelier one."""
+    for first, second in pairwise(slots.bound.get("latency", ())):
+        if first.path == second.path and first.rank == second.rank:
+            one, other = slots.raw.values[first], slots.raw.values[second]
+            tokens = slots.counts("completion_tokens")
+            chosen = np.where(likelier(one, other, tokens), one, other)
+            slots.raw.values = {**slots.raw.values, first: chosen, second: chosen}
 
 
 def first_token(slots: BoundSlots, start: IntArray | None, latency: FloatArray | None) -> FloatArray | None:
@@ -197,18 +210,25 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
     prompted = _with_text(slots, "prompt") & answered
     keep: BoolArray = counted | named | prompted | _written(slots)
     if rule.weak and not keep.all():
-        keep |= answered | _any_there(found, _WEAK)
+        weak = ~keep & (answered | _any_there(found, _WEAK))
+        add_doubts(slots.doubts, {"weak": int(np.count_nonzero(weak))})
+        keep |= weak
     if rule.halves and not keep.all():
         joined = slots.codes(JOIN_KEY) != MISSING_CODE
         keep |= joined & (answered | _any_there(found, _WEAK) | _is_over(slots))
-    if not rule.lone and not counted.all():
-        ended = answered | _any_there(found, ("latency_ms", "cost_usd")) | _is_over(slots)
-        lone = keep & ~(counted | ended)
-        keep &= ~lone
-        add_doubts(slots.doubts, {"passed": int(np.count_nonzero(lone))})
+    if not rule.halves:
+        lone = _lone(slots, found, keep & ~(counted | answered))
+        keep &= ~lone | rule.lone
+        add_doubts(slots.doubts, {"lone" if rule.lone else "passed": int(np.count_nonzero(lone))})
     if "role" in slots.bound:
         keep &= counted | ~_spoken_by_others(slots)
     return keep
+
+
+def _lone(slots: BoundSlots, found: Columns, unsettled: BoolArray) -> BoolArray:
+    """Which of some rows without tokens and an answer carry nothing else that came of the call."""
+    unsettled = unsettled & ~_any_there(found, ("latency_ms", "cost_usd"))
+    return unsettled & ~_is_over(slots) if unsettled.any() else unsettled
 
 
 def _any_there(found: Columns, fields: Iterable[str]) -> BoolArray:
@@ -234,8 +254,12 @@ def _is_over(slots: BoundSlots) -> BoolArray:
     for slot in ("outcome", "error"):
         for binding in slots.bound.get(slot, ()):
             column = slots.raw.values[binding]
-            over = over | np.array([bool(value) and outcomes.is_over(value) for value in column], np.bool_)
+            over = over | (values.by_distinct(column, _says_over) == 1)
     return over
+
+
+def _says_over(value: Any) -> bool:
+    return bool(value) and outcomes.is_over(value)
 
 
 def _spoken_by_others(slots: BoundSlots) -> BoolArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +26,7 @@ from llmmon.formats.home_made import (
     resolve,
     tag_bindings,
 )
+from llmmon.formats.home_made_rows import usual_units
 from llmmon.formats.json_text import BLANK, UnreadableError
 from llmmon.formats.layouts import LINES, Layout, elements_of, layout_of
 from llmmon.formats.mapping import (
@@ -76,7 +77,7 @@ class ReadPlan(msgspec.Struct, frozen=True):
     rule: CallRule = CallRule()
     joins: bool = False  # True: a call is two home-made lines, its request and its response, with the same id
     root: Path = ()  # `--root`: where the call is in home-made objects
-    guessed: tuple[Binding, ...] = ()  # lengths of time whose unit only their size speaks for
+    dialects: tuple[str, ...] = ()  # those of the samples, beside home-made ones
     unmatched: tuple[Binding, ...] = ()  # of `--map`: nothing stands there in the samples
     unread_times: tuple[str, ...] = ()  # keys that look like times and cannot be read, where no time can
 
@@ -91,12 +92,14 @@ class ReadPlan(msgspec.Struct, frozen=True):
         """
         needed = sources_of(self.fields) | {*CALL_KEYS, JOIN_KEY}
         if dialect == GENERIC:
-            return needed | sources_of(frozenset(EVIDENCE)) | (frozenset() if self.rule.lone else frozenset(RESULTS))
+            return needed | sources_of(frozenset(EVIDENCE)) | frozenset(RESULTS)
         once = bool(dialect) and not DIALECTS[dialect].repeats and not DIALECTS[dialect].nests
         return needed if once else needed | _COMPLETENESS
 
 
 HEAD_LINES: Final = 200
+_FURTHER_LINES: Final = 50  # of a part of the file
+OWN: Final = "llmmon"  # rows with the keys of the record alone
 WRAPPED: Final = "wrapped"  # home-made objects around the replies of providers
 
 
@@ -130,7 +133,7 @@ def sampled(parts: Sequence[bytes], layout: Layout, forced: str | None = None) -
     """The records on the first lines of each part of a file (whole lines); lines that hold none are left out."""
     found = Sampled([], [])
     for part in parts:
-        for line in elements_of(part, layout)[:HEAD_LINES]:
+        for line in _chosen(elements_of(part, layout)):
             if line.strip(BLANK):
                 try:
                     objects = layout.objects_of(line)
@@ -142,6 +145,12 @@ def sampled(parts: Sequence[bytes], layout: Layout, forced: str | None = None) -
                     found.around.append(each)
                     found.opened |= len(inner) != 1 or inner[0][1] is not each
     return found
+
+
+def _chosen(elements: Sequence[bytes]) -> Sequence[bytes]:
+    """The first records of a part, and some of the others from all over it."""
+    rest = elements[HEAD_LINES:]
+    return [*elements[:HEAD_LINES], *rest[:: max(1, len(rest) // _FURTHER_LINES)]]
 
 
 def head_objects(head: bytes, layout: Layout, forced: str | None = None) -> list[list[Claimed]]:
@@ -162,7 +171,7 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         found.append(resolve([], wanted.overrides, wanted.tags, wanted.naive))
     generic = next(mapping for mapping in found if mapping.dialect == GENERIC)
     label = label_of(rows.get(GENERIC, []))
-    rule = CallRule() if label == "llmmon" else _rule(generic, rows)
+    rule = CallRule() if label == OWN else _rule(generic, rows)
     joins = not rule.lone and _are_halves(generic, rows[GENERIC])
     if joins:
         rule = CallRule(weak=False, lone=True, halves=True)
@@ -182,11 +191,43 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         joins=joins,
         rule=rule,
         root=root,
-        guessed=_guessed(generic, rows.get(GENERIC, [])),
         unmatched=unmatched,
         unread_times=_unread_times(generic, rows.get(GENERIC, []), wanted.naive),
+        dialects=tuple(name for name in rows if name != GENERIC),
     )
     return msgspec.structs.replace(plan, typed=_typed(plan, samples))
+
+
+def refitted(plan: ReadPlan, better: ReadPlan, doubts: Mapping[str, int]) -> ReadPlan | None:
+    """How a file is read anew, once all was read by a plan and `better` was made with what it met; None: as it was.
+
+    Weaker signs of a call do not count where others were found, nor does the beginning of a call where others end.
+    """
+    rule = better.rule
+    if plan.label != OWN and 0 < doubts.get("weak", 0) < doubts.get("calls", 0):
+        rule = msgspec.structs.replace(rule, weak=False)
+    if 0 < doubts.get("lone", 0) < doubts.get("calls", 0) - doubts.get("weak", 0):
+        rule = msgspec.structs.replace(rule, lone=False)
+    better = msgspec.structs.replace(better, rule=rule)
+    return better if _manner(better) != _manner(plan) or _differ(plan, better) else None
+
+
+def _manner(plan: ReadPlan) -> tuple[Any, ...]:
+    """What decides how lines are read beside the mappings."""
+    return plan.rule, plan.joins, plan.repeats, plan.nests, plan.splittable
+
+
+def _differ(plan: ReadPlan, better: ReadPlan) -> bool:
+    """Whether home-made lines are read in other units, or with times where they had none."""
+    old, new = plan.mapping(GENERIC), better.mapping(GENERIC)
+    if old is None or new is None:
+        return old is not new
+    known, usual = set(old.bindings), usual_units(old.bindings)
+    return any(
+        b not in known and (b.unit != usual.get(b.slot, "") if b.kind is Slot.DURATION else b.unit == "dmy")
+        for b in new.bindings
+        if b.kind in (Slot.DURATION, Slot.TIME) and not any(b.unit == named.unit for named in bindings_at(b.path[-1:]))
+    )
 
 
 def _placed(wanted: Wanted, samples: Sampled) -> tuple[Wanted, tuple[Binding, ...]]:
@@ -194,6 +235,8 @@ def _placed(wanted: Wanted, samples: Sampled) -> tuple[Wanted, tuple[Binding, ..
 
     A path may be given as it is in the file where the record lies in an envelope, which is taken off first.
     """
+    if not wanted.overrides:
+        return wanted, ()
     objects = [each for line in samples.lines for _, each in line]
     units = Units(objects, [b for row in objects[:HEAD_LINES] for b in _suggested(row)])
     settled, unmatched = [], []
@@ -219,20 +262,11 @@ def _stands(path: Path, objects: Sequence[Object]) -> bool:
 def _with_unit(binding: Binding, units: Units) -> Binding:
     if binding.kind is not Slot.DURATION or binding.unit:
         return binding
-    return units.settled(msgspec.structs.replace(binding, unit=unit_named(binding.path[-1])))
+    return units.settled(msgspec.structs.replace(binding, unit=unit_named(binding.path[-1])))[0]
 
 
 def _suggested(row: Object) -> Iterator[Binding]:
     return (binding for binding in bindings_in(row) if binding.slot == "completion_tokens")
-
-
-def _guessed(mapping: FieldMapping, rows: Sequence[Object]) -> tuple[Binding, ...]:
-    """The lengths of time whose unit was chosen by their size alone; only where calls could carry them."""
-    units = Units(rows, mapping.bindings)
-    for binding in mapping.bindings:
-        if binding.kind is Slot.DURATION and binding.rank >= 0 and not _names_unit(binding):
-            units.settled(msgspec.structs.replace(binding, unit=""))
-    return tuple(units.guessed)
 
 
 def _unread_times(mapping: FieldMapping, rows: Sequence[Object], naive: str) -> tuple[str, ...]:
@@ -241,10 +275,6 @@ def _unread_times(mapping: FieldMapping, rows: Sequence[Object], naive: str) -> 
     if any(has_moments(binding, rows, naive) for binding in times):
         return ()
     return tuple(dict.fromkeys(".".join(path) for row in rows for path in like_times(row)))[:3]
-
-
-def _names_unit(binding: Binding) -> bool:
-    return any(each.unit for each in bindings_at(binding.path[-1:]) if each.kind is Slot.DURATION)
 
 
 def _rule(mapping: FieldMapping, rows: dict[str, list[Object]]) -> CallRule:
@@ -317,7 +347,7 @@ _ANY_OBJECTS: Final = frozenset({"dict", "list", "NoneType"})
 def label_of(rows: Sequence[Object]) -> str:
     """`llmmon` where all keys are the record's own, `wrapped` where replies stand inside, else `generic`."""
     if rows and all(row.keys() <= OWN_KEYS for row in rows):
-        return "llmmon"
+        return OWN
     return WRAPPED if any(reply_in(row) is not None for row in rows) else GENERIC
 
 

@@ -67,6 +67,7 @@ def warnings_of(
     counts: Mapping[str, int],
     *,
     guessed: Sequence[tuple[str, Binding]] = (),
+    mixed: Sequence[tuple[str, Binding, str]] = (),
     unmatched: Sequence[Binding] = (),
     unread_times: Sequence[tuple[str, str]] = (),
 ) -> Iterator[str]:
@@ -101,6 +102,11 @@ def warnings_of(
         yield (
             f"{file}: {'.'.join(binding.path)} names no unit; read as {binding.unit}, by its size alone "
             f"(--map latency_ms={'.'.join(binding.path)}:UNIT says it)"
+        )
+    for file, binding, other in mixed:
+        yield (
+            f"{file}: {'.'.join(binding.path)} is in {binding.unit} on some lines and in {other} on others; each line "
+            "is read in the unit that its tokens a second speak for"
         )
     for file, key in unread_times:
         yield f"{file}: {key!r} looks like a time but cannot be read as one; --map timestamp=PATH names another key"

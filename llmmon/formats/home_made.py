@@ -7,11 +7,9 @@ reply; what stands around it completes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
-
-import msgspec
 
 from llmmon.formats import REPLIES, replier
 from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_model
@@ -19,14 +17,13 @@ from llmmon.formats.dialect import Dialect, Object, below
 from llmmon.formats.dialects.bodies import BODY_KEYS, body_of
 from llmmon.formats.dialects.native import OWN_KEYS
 from llmmon.formats.mapping import (
-    SLOTS,
+    RESULTS,
     Binding,
     FieldMapping,
-    Keys,
     Path,
-    Picker,
     Slot,
     admit,
+    embedded,
     shape_of,
     value_at,
 )
@@ -295,19 +292,46 @@ def resolve(
     taken = {override.path for override in overrides}
     named: dict[Binding, None] = {}
     holders: dict[Path, None] = {}
-    for parts, found in _telling([Parts(row, root) for row in rows]):
-        if parts.holder:
-            holders.update(dict.fromkeys(parts.holder[:depth] for depth in range(len(parts.holder), 0, -1)))
+    telling = _telling(rows, root)
+    for holder, found in dict.fromkeys((holder, found) for _, holder, found in telling):
+        holders.update(dict.fromkeys(holder[:depth] for depth in range(len(holder), 0, -1)))
         named.update(dict.fromkeys(binding for binding in found if binding.path not in taken))
-    fitting = [b for b in named if any(admit(b, value_at(row, b.path)) is not None for row in rows)]
+    shape = shape_of(rows)
+    there = {path for path, _ in shape}
+    fitting = [binding for binding in named if _may_hold(binding, rows, there)]
     fitting += _likely_start([*overrides, *fitting], rows, naive)
-    units = Units(rows, fitting)
+    units = Units([row for row, _, _ in telling], fitting)
     bindings = [
         *overrides,
-        *(units.settled(binding) for binding in fitting),
+        *(each for binding in fitting for each in units.settled(binding)),
         *tag_bindings(tags, [(*holder, *at) for holder in holders for at in TAG_PLACES]),
     ]
-    return FieldMapping(GENERIC, tuple(sorted(bindings)), shape_of(rows), closed=True, naive=naive)
+    return FieldMapping(
+        GENERIC,
+        tuple(sorted(bindings)),
+        shape,
+        closed=True,
+        naive=naive,
+        guessed=tuple(units.guessed),
+        mixed=tuple(units.mixed),
+        kinds=tuple(sorted({kind_of(found) for _, _, found in _read_by_shape(rows, root)})),
+    )
+
+
+def kind_of(bindings: Iterable[Binding]) -> tuple[str, ...]:
+    """What matters of an object for how a file is read: the evidence that it may hold, and lengths without a unit."""
+    kind = {b.slot for b in bindings if b.slot in _EVIDENT or b.slot in _RESULT_SLOTS}
+    kind |= {".".join(b.path) for b in bindings if b.kind is Slot.DURATION and not b.unit}
+    return tuple(sorted(kind))
+
+
+_RESULT_SLOTS: Final = frozenset({"latency", "output", "prompt", "request_id", *RESULTS})
+
+
+def _may_hold(binding: Binding, rows: Sequence[Object], there: Container[Path]) -> bool:
+    """Whether a value that can be meant stands at a binding's path in any row, or nothing but null in all."""
+    found = [value for row in rows if (value := value_at(row, binding.path)) is not None]
+    return any(admit(binding, value) is not None for value in found) if found else binding.path in there
 
 
 def _likely_start(bindings: Sequence[Binding], rows: Sequence[Object], naive: str) -> list[Binding]:
@@ -335,20 +359,39 @@ def like_times(row: Object) -> Iterator[Path]:
                 yield (*holder[:depth], key)
 
 
-def _telling(parts: Sequence[Parts]) -> list[tuple[Parts, list[Binding]]]:
+Told = tuple[Object, Path, tuple[Binding, ...]]  # a row, where its call is, what its keys mean
+
+
+def _telling(rows: Sequence[Object], root: Path) -> list[Told]:
     """The objects that say what keys mean, with their bindings: those with evidence of a call, all where none has."""
-    found = [(each, list(each.bindings())) for each in parts]
-    slots = [{binding.slot for binding in bindings} for _, bindings in found]
-    telling = [bool(there & _EVIDENT) or {"prompt", "output"} <= there for there in slots]
-    if not any(telling) or all(each.row.keys() <= OWN_KEYS for each in parts):  # our own rows are calls, all of them
+    found = list(_read_by_shape(rows, root))
+    telling = [is_telling(bindings) for _, _, bindings in found]
+    if not any(telling) or all(row.keys() <= OWN_KEYS for row in rows):  # our own rows are calls, all of them
         return found
-    ids = {each for one, tells in zip(found, telling, strict=True) if tells for each in _ids(*one)}
-    return [one for one, tells in zip(found, telling, strict=True) if tells or not ids.isdisjoint(_ids(*one))]
+    ids = {each for one, tells in zip(found, telling, strict=True) if tells for each in _ids(one)}
+    return [one for one, tells in zip(found, telling, strict=True) if tells or not ids.isdisjoint(_ids(one))]
 
 
-def _ids(parts: Parts, bindings: Iterable[Binding]) -> set[Any]:
+def _read_by_shape(rows: Sequence[Object], root: Path) -> Iterator[Told]:
+    known: dict[tuple[Any, ...], tuple[Path, tuple[Binding, ...]]] = {}
+    for row in rows:
+        shape = shape_key(row)
+        if shape not in known:
+            parts = Parts(row, root)
+            known[shape] = parts.holder, tuple(parts.bindings())
+        yield row, *known[shape]
+
+
+def is_telling(bindings: Iterable[Binding]) -> bool:
+    """Whether keys that mean this may show that an object is a call."""
+    there = {binding.slot for binding in bindings}
+    return bool(there & _EVIDENT) or {"prompt", "output"} <= there
+
+
+def _ids(one: Told) -> set[Any]:
     """What an object calls its request: another line with the same may hold the rest of the call."""
-    values = (value_at(parts.row, binding.path) for binding in bindings if binding.slot == "request_id")
+    row, _, bindings = one
+    values = (value_at(row, binding.path) for binding in bindings if binding.slot == "request_id")
     return {value for value in values if isinstance(value, (str, int)) and value}
 
 
@@ -357,53 +400,7 @@ _EVIDENT: Final = frozenset(
 )
 
 
-class HomeMadeRows:
-    """Rows of home-made objects: by the file's mapping where its head had the key, by name where not."""
-
-    def __init__(self, mapping: FieldMapping | None, slots: frozenset[str], keys: Keys, root: Path = ()) -> None:
-        self._keys = keys
-        self._slots = slots | {"output", "prompt"}
-        self._root = root
-        self._bound: dict[Path, list[Binding]] = {}
-        self._always: list[Binding] = []
-        for binding in mapping.bindings if mapping else ():
-            self._bound.setdefault(binding.path, []).append(binding)
-            if binding.rank < 0 or binding.slot not in SLOTS:
-                self._always.append(binding)
-        self._known = {path for path, _ in mapping.shape} if mapping else set()
-        self._by_shape: dict[tuple[Any, ...], Picker] = {}
-
-    def row(self, found: Object) -> dict[str, Any]:
-        """The values of one object."""
-        shape = _shape_key(found)
-        picker = self._by_shape.get(shape)
-        if picker is None:
-            if len(self._by_shape) >= _MOST_SHAPES:
-                self._by_shape.clear()
-            picker = self._by_shape[shape] = Picker(self._bindings(found), self._keys)
-        return picker(found)
-
-    def _bindings(self, found: Object) -> list[Binding]:
-        named: list[Binding] = []
-        for each in bindings_in(found, self._root):
-            if each.path in self._known:
-                named += self._bound.get(each.path, ())
-            elif each.kind is Slot.DURATION and not each.unit:
-                named.append(msgspec.structs.replace(each, unit=self._usual_unit(each.slot)))
-            else:
-                named.append(each)
-        return [binding for binding in dict.fromkeys([*named, *self._always]) if binding.slot in self._slots]
-
-    def _usual_unit(self, slot: str) -> str:
-        """The unit of the head's lengths of time; one row alone must not tell, or the cut of a file would matter."""
-        units = [each.unit for bound in self._bound.values() for each in bound if each.slot == slot and each.unit]
-        return max(units, key=units.count) if units else ""
-
-
-_MOST_SHAPES: Final = 4096
-
-
-def _shape_key(found: Object, depth: int = _DEEPEST) -> tuple[Any, ...]:
+def shape_key(found: Object, depth: int = _DEEPEST) -> tuple[Any, ...]:
     """What the bindings of an object depend on: its keys and those of the objects in it, and which hold values.
 
     A number, a text and a text that may hold JSON under one key make different shapes.
@@ -412,14 +409,23 @@ def _shape_key(found: Object, depth: int = _DEEPEST) -> tuple[Any, ...]:
     for name, value in found.items():
         kind = type(value)
         if kind is dict and depth > 1:
-            key.append((name, _shape_key(value, depth - 1)))
+            key.append((name, shape_key(value, depth - 1)))
         elif kind is str:
-            key.append((name, "{" if value[:1] == "{" else ""))
+            key.append((name, _text_key(name, value)))
         else:
             key.append((name, _KINDS.get(kind)))
     return tuple(key)
 
 
+def _text_key(name: str, text: str) -> Any:
+    """What the bindings depend on of a text: the shape of an object in it, and what a reply calls itself."""
+    if text[:1] == "{":
+        inner = embedded(text)
+        return ("{", shape_key(inner, 2)) if isinstance(inner, dict) else "{"
+    return text if name == "object" and len(text) <= _LONGEST_NAME else ""
+
+
+_LONGEST_NAME: Final = 32
 _KINDS: Final = {int: 1, float: 1, list: "["}
 
 

@@ -193,6 +193,8 @@ class FieldMapping(msgspec.Struct, frozen=True):
     a row is looked at on its own; `known`: the same at the top of the row only, where these keys are known
     beside those of the head. `required`: a row that fails these is no call of this dialect; if it passes `claimed`
     and has nothing at any of `rivals`, it is of the dialect all the same (None: that cannot be told).
+    `guessed` are lengths of time whose unit only their size speaks for, `mixed` those that are in another unit
+    (named beside) on some lines.
     """
 
     dialect: str
@@ -204,6 +206,9 @@ class FieldMapping(msgspec.Struct, frozen=True):
     claimed: Mark = ()
     rivals: tuple[Path, ...] | None = None
     naive: str = "UTC"
+    kinds: tuple[tuple[str, ...], ...] = ()  # of home-made objects (`home_made.kind_of`)
+    guessed: tuple[Binding, ...] = ()
+    mixed: tuple[tuple[Binding, str], ...] = ()
 
 
 def value_at(row: Any, path: Path) -> Any:

@@ -19,7 +19,8 @@ from llmmon.formats.csv_table import Element
 from llmmon.formats.detection import ReadPlan
 from llmmon.formats.dialect import Dialect, Feed, Object, Row, bindings_of
 from llmmon.formats.envelopes import objects_in
-from llmmon.formats.home_made import GENERIC, HomeMadeRows, tag_bindings
+from llmmon.formats.home_made import GENERIC, tag_bindings
+from llmmon.formats.home_made_rows import HomeMadeRows
 from llmmon.formats.json_text import BLANK, UnreadableError
 from llmmon.formats.mapping import CALL_KEY, CALL_SIGNS, Binding, FieldMapping, Keys, Picker, passes
 from llmmon.formats.tabular.reader import Table, UniformReader
@@ -40,17 +41,30 @@ class ObjectReader:
         self._feeds: dict[str, Feed] = {}
         self._pickers: dict[str, Picker] = {}
         self._overridden = Picker((binding for binding in plan.extra if binding.rank < 0), self._keys)
+        self._new: dict[str, int] = {}  # dialects that the plan does not know: lines so far
+        self.met: list[bytes] = []
 
     def read(self, line: bytes) -> list[tuple[str, list[Any]]]:
         """Per object on the line, the name of its dialect and its rows; none for a line of column names.
 
         What the keys of a row mean is said by `binding`; those of metric samples are plain. Raises `UnreadableError`.
         """
-        return [
-            (GENERIC if dialect is None else dialect.name, self._rows(dialect, each))
-            for found in self._plan.layout.objects_of(line)
-            for dialect, each in objects_in(found, self._plan.forced)
-        ]
+        read = []
+        for found in self._plan.layout.objects_of(line):
+            for dialect, each in objects_in(found, self._plan.forced):
+                read.append((GENERIC if dialect is None else dialect.name, self._rows(dialect, each)))
+                if self._is_new(dialect, each) and len(line) <= _LONGEST_MET and len(self.met) < _MOST_MET:
+                    self.met.append(bytes(line))
+        return read
+
+    def _is_new(self, dialect: Dialect | None, found: Object) -> bool:
+        """Whether an object is one of the first of a kind that the plan was not made for."""
+        if dialect is None:
+            return self._home_made.is_unlike(found)
+        if dialect.name in self._plan.dialects or self._new.get(dialect.name, 0) >= _MOST_ALIKE:
+            return False
+        self._new[dialect.name] = self._new.get(dialect.name, 0) + 1
+        return True
 
     def _rows(self, dialect: Dialect | None, found: Object) -> list[Any]:
         if dialect is None:
@@ -107,6 +121,10 @@ class ObjectReader:
                 self._keys.setdefault(key, Binding(key, 0, (tag,)))  # a tag's name may hold any sign
                 row[key] = value
         return row
+
+
+_MOST_MET, _MOST_ALIKE = 48, 4
+_LONGEST_MET: Final = 32 << 10  # bytes of a line
 
 
 __all__ = ["BLOCK_BYTES", "GENERIC", "Block", "ReadPlan", "SpanReader"]
@@ -207,6 +225,7 @@ class SpanReader:
         self._bytes_in_block = 0
         found = [self._canonical(name, rows) for name, rows in self._rows.items() if rows.size]
         self._account(found)
+        self.accounting.met = self._objects.met
         columns = concat([kept for _, kept in found]) if found else EMPTY
         at = columns.positions
         if at is not None and (at[1:] < at[:-1]).any():  # lines that were read one by one came after the others

@@ -6,37 +6,68 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from llmmon.formats.dialect import Object
 from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.formats.mapping import Binding, Slot, admit, value_at
 from llmmon.formats.written_times import date_order
+from llmmon.metrics.columns import BoolArray, FloatArray
 
 _HUGE: Final = 1e300  # an integer beyond is no number of anything
 
 
 class Units:
-    """The units of lengths of time whose keys name none, guessed from the objects of a file's head."""
+    """The units of lengths of time whose keys name none, guessed from samples of a file, in the order of the file."""
 
     def __init__(self, rows: Sequence[Object], bindings: Iterable[Binding]) -> None:
         self._rows = rows
+        bindings = list(bindings)
         self._tokens = sorted(binding for binding in bindings if binding.slot == "completion_tokens")
+        self._cached = [binding for binding in bindings if binding.slot == "cache_hit"]
         self.guessed: list[Binding] = []  # those that nothing but their size speaks for
+        self.mixed: list[tuple[Binding, str]] = []  # those that are in another unit on some of the lines
 
-    def settled(self, binding: Binding) -> Binding:
-        """The binding with a unit."""
+    def settled(self, binding: Binding) -> tuple[Binding, ...]:
+        """The binding with a unit; twice where some lines are in another. No unit where no row has a value."""
         if binding.kind is Slot.TIME and not binding.unit:
             order = date_order(value_at(row, binding.path) for row in self._rows)
-            return msgspec.structs.replace(binding, unit=order) if order == "dmy" else binding
+            return (msgspec.structs.replace(binding, unit=order) if order == "dmy" else binding,)
         if binding.kind is not Slot.DURATION or binding.unit:
-            return binding
-        pairs = [(_length(value_at(row, binding.path)), row) for row in self._rows]
+            return (binding,)
+        there = [(value, row) for row in self._rows if (value := value_at(row, binding.path)) is not None]
+        if not there:
+            return (binding,)
+        pairs = [(_length(value), row) for value, row in there]
         known = [(length, self._completion(row)) for length, row in pairs if 0 < length < _HUGE]
         unit, sure = unit_of(known)
         found = Binding(binding.slot, binding.rank, binding.path, unit)
+        if binding.slot == "latency" and (other := self._other_unit(pairs, unit)):
+            self.mixed.append((found, other))
+            return found, Binding(binding.slot, binding.rank, binding.path, other)
         if not sure:
             self.guessed.append(found)
-        return found
+        return (found,)
+
+    def _other_unit(self, pairs: Sequence[tuple[float, Object]], unit: str) -> str:
+        """The unit that nearly all of some lines in a row, or of those with the same keys, must be in instead."""
+        groups: dict[Any, list[tuple[float, float]]] = {}
+        count = 0
+        for length, row in pairs:
+            tokens = self._completion(row)
+            if 0 < length < _HUGE and tokens >= LEAST_TOKENS and not self._is_cached(row):
+                groups.setdefault(tuple(row), []).append((length, tokens))
+                groups.setdefault(count // _RUN, []).append((length, tokens))
+                count += 1
+        for other in _CANDIDATES:
+            for group in groups.values() if other != unit else ():
+                changed = sum(is_likelier(length, tokens, other, unit) for length, tokens in group)
+                if len(group) >= _LEAST_GROUP and changed > _MOST_OF * len(group):
+                    return other
+        return ""
+
+    def _is_cached(self, row: Object) -> bool:
+        return any(value_at(row, binding.path) for binding in self._cached)
 
     def _completion(self, row: Object) -> float:
         for binding in self._tokens:
@@ -44,6 +75,33 @@ class Units:
             if type(value) in (int, float) and abs(value) < _HUGE:
                 return float(value)
         return 0.0
+
+
+_RUN: Final = 8  # lines in a row that are looked at together
+_LEAST_GROUP: Final = 5
+_MOST_OF: Final = 0.85
+LEAST_TOKENS: Final = 20  # fewer say nothing of a speed
+
+
+def is_likelier(length: float, tokens: float, one: str, other: str) -> bool:
+    """Whether the speed that one unit implies is that of a model, and the speed that the other implies is not."""
+    speed = tokens / length * 1e6
+    fast, slow = speed / DURATION_UNITS_US[one], speed / DURATION_UNITS_US[other]
+    return _SLOWEST <= fast <= _FASTEST and not _SLOWEST <= slow <= _FASTEST
+
+
+def likelier(one: FloatArray, other: FloatArray, tokens: FloatArray | None) -> BoolArray:
+    """Which lengths (microseconds) are likelier than the others: by the speed they imply, else nearer to usual ones."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_size: BoolArray = np.abs(np.log(one / _USUAL_US)) < np.abs(np.log(other / _USUAL_US))
+        if tokens is None:
+            return by_size
+        speeds = [np.where(tokens >= LEAST_TOKENS, tokens * 1e6 / lengths, np.nan) for lengths in (one, other)]
+        fits = [(speed >= _SLOWEST) & (speed <= _FASTEST) for speed in speeds]
+    return np.where(fits[0] != fits[1], fits[0], by_size)
+
+
+_USUAL_US: Final = 2e6  # a call
 
 
 def _length(value: Any) -> float:

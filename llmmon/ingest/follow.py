@@ -19,15 +19,15 @@ import numpy as np
 from llmmon.errors import InputError, reason_of
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN
 from llmmon.formats.csv_table import RecordSplitter
-from llmmon.formats.detection import ReadPlan, plan_for
+from llmmon.formats.detection import ReadPlan
 from llmmon.formats.layouts import Layout
 from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
 from llmmon.ingest.query import Loader, MakeFold, Query
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import POSITION_BITS, Fold, ScanRequest, open_plans, scan
+from llmmon.ingest.scan import POSITION_BITS, Fold, ScanRequest, Unlike, open_plans, plan_of, refit, scan
 from llmmon.ingest.sources import expand, open_source
-from llmmon.ingest.spans import HEAD_BYTES, Source, Stream, blocks, head
+from llmmon.ingest.spans import HEAD_BYTES, Source, Stream, blocks
 from llmmon.ingest.time_range import TimeIndex
 from llmmon.metrics.columns import Columns, concat, in_log_order
 
@@ -165,8 +165,9 @@ def read_new(
     are read and which calls of repeating dialects came, `paths` is what the logs stand for. Absent ones are no failure.
     """
     fields |= query.derive.fields if query.derive is not None else frozenset()
+    plans = {} if plans is None else plans
     for attempt in range(_TRIES):
-        reading = _Reading(query, fields, make_fold, since_us, {} if plans is None else plans, seen or Seen())
+        reading = _Reading(query, fields, make_fold, since_us, plans, seen or Seen())
         named = expand(query.logs).paths if paths is None else paths
         final = attempt == _TRIES - 1
         try:
@@ -190,6 +191,7 @@ class _Reading:
         self._loader = Loader(query, fields, make_fold)
         self._since_us = since_us
         self._plans, self._seen = plans, seen
+        self._refitted = False  # some plans turned out to be wrong, and are others now
         self._results: list[Any] = []
         self._reports: list[SourceReport] = []
         self._failed: list[tuple[str, str]] = []
@@ -208,7 +210,7 @@ class _Reading:
                 self._read_alone(part, plan)
         self._read_plain([(part, plan, self._range(part, plan)) for part, plan in plain])
         self._read_streams(*streams)
-        if not final and any(_has_changed(part.file) for part, _ in ready):
+        if not final and (self._refitted or any(_has_changed(part.file) for part, _ in ready)):
             return None
         return self._growth(found)
 
@@ -219,7 +221,7 @@ class _Reading:
         if plan is not None and (file.source.packing or 2 * size > whole):
             return plan
         try:
-            plan = plan_for(head(file.source), self._loader.wanted)
+            plan = plan_of(file.source, self._loader.wanted)
         except (OSError, EOFError, zlib.error) as error:
             self._failed.append((file.source.path, reason_of(error)))
             return None
@@ -235,13 +237,22 @@ class _Reading:
         start = _offset_since(msgspec.structs.replace(source, size=end), plan, self._since_us)
         return behind_last_newline(msgspec.structs.replace(source, size=start), 0), end
 
-    def _scan(self, request: ScanRequest, after: int | None = None) -> SourceReport:
-        """ScanRequest into folds, only what is on lines from `after` on where that is given."""
+    def _scan(self, request: ScanRequest, files: Sequence[LogFile], after: int | None = None) -> SourceReport:
+        """Scan into folds, only what is on lines from `after` on where that is given."""
         make_fold = self._loader.make_fold
         done = scan(request, make_fold if after is None else lambda: LinesFrom(make_fold(), after))
+        for number, unlike in done.unlike.items():
+            self._refit(files[number : number + 1], request.plans[number], unlike)
         self._failed += done.report.failed
         self._results += done.results
         return done.report
+
+    def _refit(self, files: Sequence[LogFile], plan: ReadPlan, unlike: Unlike) -> None:
+        for file in files:
+            better = refit(file.source, plan, self._loader.wanted, unlike)
+            if better is not None:
+                self._plans[file.identity] = (min(file.source.size, HEAD_BYTES), better)
+                self._refitted = True
 
     def _read_plain(self, parts: Sequence[tuple[Part, ReadPlan, tuple[int, int]]]) -> None:
         grown = [(part, plan, at) for part, plan, at in parts if at[1] > at[0]]
@@ -251,7 +262,7 @@ class _Reading:
                 [plan for _, plan, _ in grown],
                 [at for _, _, at in grown],
             )
-            self._reports.append(self._scan(request))
+            self._reports.append(self._scan(request, [part.file for part, _, _ in grown]))
         for part, _, (_, end) in parts:
             source = part.file.source
             start = stretch(source.path, 0, min(source.size, PRINT_BYTES))
@@ -268,7 +279,8 @@ class _Reading:
         before = known if whole and known is not None and known.whole else None
         streams = {} if stream is None else {0: stream}
         request = self._loader.request([source], [plan], [(0, None)], streams=streams, jobs=1)
-        report = self._scan(request, after=_records_before(part, plan) if before is None else before.lines)
+        after = _records_before(part, plan) if before is None else before.lines
+        report = self._scan(request, [part.file], after)
         if stream is not None and not stream.trace.ended and not self._is_old(part.file):
             self._failed = [one for one in self._failed if one[0] != source.path]
         if plan.layout.kind == "documents" and report.rejected and is_cut(source, stream):  # it comes again, whole
@@ -292,7 +304,7 @@ class _Reading:
         self._failed += failed
         if sources:
             request = self._loader.request(sources, plans, [(0, None)] * len(sources), streams=streams, jobs=1)
-            self._reports.append(self._scan(request))
+            self._reports.append(self._scan(request, ()))
 
     def _growth(self, found: Located) -> NewCalls:
         results, source = self._results, SourceReport.joined(self._reports)

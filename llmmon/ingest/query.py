@@ -18,7 +18,7 @@ from llmmon.ingest import parallel, sources
 from llmmon.ingest.cache import ColumnCache
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
-from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, open_plans, scan
+from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, Unlike, open_plans, refit, scan
 from llmmon.ingest.selection import (
     EVERY_CALL,
     OnceFold,
@@ -46,11 +46,16 @@ def say_nothing(_text: str) -> None:
 
 
 class Derive(msgspec.Struct, frozen=True):
-    """A step that adds columns to the calls, made of other fields; `weight` is its work, in that of reading."""
+    """A step that adds columns to the calls, made of other fields; `weight` is its work, in that of reading.
+
+    An `early` step needs only a row and is run as soon as it is read, also where calls are held back: what it takes
+    away, such as texts, is never kept.
+    """
 
     fields: frozenset[str]
     added: Callable[[Columns], Columns]
     weight: int = 1
+    early: bool = False
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +123,7 @@ class Loader:
         self.deferred = query.dedup
         self._make_fold = make_fold
         self._add = _adding(query, fields)
+        self._early = query.derive.added if query.derive is not None and query.derive.early else None
         self._weight = weight
 
     def request(
@@ -137,7 +143,7 @@ class Loader:
             plans=tuple(plans),
             ranges=tuple(ranges),
             selection=inside if self.deferred else msgspec.structs.replace(inside, where=self.query.where),
-            price=None if self.deferred else self._add,
+            price=self._early if self.deferred else _in_turn(self._early, self._add),
             jobs=jobs or self.query.jobs or parallel.cpu_count(),
             engine=self.query.engine if jobs is None else None,
             streams=streams or {},
@@ -191,7 +197,23 @@ class Logs:
         found = sources.find(query.logs)
         self.sources, self.plans, self.streams, failed = open_plans(found.sources, wanted)
         self.failed = (*found.unreadable, *failed)
+        self.certain = bool(self.streams)  # the plans are final: what was read cannot be read again
+        self._wanted = wanted
         self._report(found)
+
+    def refit(self, scanned: Scanned[Any]) -> bool:
+        """Whether a scan met what the plans did not expect, so that they are others now; at most once."""
+        if self.certain:
+            return False
+        self.certain = True
+        changed = [self.refit_one(number, unlike) for number, unlike in scanned.unlike.items()]
+        return any(changed)
+
+    def refit_one(self, number: int, unlike: Unlike) -> bool:
+        """As `refit`, of one log that can be read again."""
+        better = refit(self.sources[number], self.plans[number], self._wanted, unlike)
+        self.plans = tuple(better if at == number and better else plan for at, plan in enumerate(self.plans))
+        return better is not None
 
     def _report(self, found: sources.Found) -> None:
         for path, why in self.failed:
@@ -227,10 +249,15 @@ def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
 def _adding(query: Query, fields: frozenset[str]) -> Callable[[Columns], Columns] | None:
     """What is added to the calls while they are read: costs, and what else the query derives."""
     priced = pricing(query.cost, fields, query.prices, query.wall_us)
-    if query.derive is None:
-        return priced
-    derived = query.derive.added
-    return derived if priced is None else lambda columns: derived(priced(columns))
+    return priced if query.derive is None or query.derive.early else _in_turn(priced, query.derive.added)
+
+
+def _in_turn(
+    first: Callable[[Columns], Columns] | None, then: Callable[[Columns], Columns] | None
+) -> Callable[[Columns], Columns] | None:
+    if first is None or then is None:
+        return then if first is None else first
+    return lambda columns: then(first(columns))
 
 
 def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int = 1, *, writes: bool = False) -> Read:
@@ -243,12 +270,23 @@ def read(query: Query, fields: frozenset[str], make_fold: MakeFold, weight: int 
     times = TimeRange(query.time, query.wall_us, query.tz, query.say)
     logs = Logs(query, loader.wanted)
     times.locate(logs.sources, logs.plans)
+    logs.certain |= writes
+    while (done := _read_as_planned(loader, logs, times, writes=writes)) is None:
+        loader.query = msgspec.structs.replace(loader.query, progress=None)
+    return done
+
+
+def _read_as_planned(loader: Loader, logs: Logs, times: TimeRange, *, writes: bool) -> Read | None:
+    """Read by the plans that were made; None where they turned out to be wrong, and are others now."""
+    query = loader.query
     # calls around others: a filter may take the ones and leave the others; what comes by a pipe is read but once
     unsure = any(plan.nests for plan in logs.plans) and (writes or query.where is not None or bool(logs.streams))
     loader.deferred |= times.trailing or unsure or any(plan.repeats for plan in logs.plans)
     if not loader.deferred:
         with keep_rejects(query.rejects) as rejects:
             scanned = scan(_request(loader, logs, times), lambda: OnceFold(loader.make_fold()), rejects)
+        if logs.refit(scanned):
+            return None
         if not any_repeated([keys for _, keys in scanned.results]):
             return _done(query, logs, times, scanned, [result for result, _ in scanned.results])
         loader.deferred = True
@@ -269,12 +307,17 @@ def _request(loader: Loader, logs: Logs, times: TimeRange) -> ScanRequest:
     )
 
 
-def _read_deferred(loader: Loader, logs: Logs, times: TimeRange) -> Read:
-    """Read all calls, then settle what can be told only then: where the log ends, and which rows are of one call."""
+def _read_deferred(loader: Loader, logs: Logs, times: TimeRange) -> Read | None:
+    """Read all calls, then settle what can be told only then: where the log ends, and which rows are of one call.
+
+    None where the plans turned out to be wrong.
+    """
     query, trailing, horizon_us = loader.query, times.trailing, loader.query.time.horizon_us()
     request = _request(loader, logs, times)
     with keep_rejects(query.rejects) as rejects:
         scanned = scan(request, (lambda: TrailingFold(horizon_us)) if trailing else loader.make_fold, rejects)
+    if logs.refit(scanned):
+        return None
     if trailing:
         times.settle(scanned.report.end_us)
     inside = in_log_order(concat(scanned.results))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from llmmon.errors import InputError, reason_of
 from llmmon.files import OPEN_FILES
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners
-from llmmon.formats.detection import ReadPlan, Wanted, plan_for
+from llmmon.formats.detection import ReadPlan, Wanted, plan_for, refitted
 from llmmon.formats.doubts import add_doubts, warnings_of
 from llmmon.formats.mapping import CALL_KEYS, COMPLETENESS, JOIN_KEY
 from llmmon.formats.reader import Block, SpanReader, uniform_reader
@@ -26,14 +26,27 @@ from llmmon.ingest.cache import ColumnCache, Recorder, Seal, SourceCache, Stored
 from llmmon.ingest.rejects import Kept, RejectsFile
 from llmmon.ingest.report import RejectedLine, SourceReport
 from llmmon.ingest.selection import Selection, Tally
-from llmmon.ingest.spans import CHUNK_BYTES, SPAN_BYTES, Source, Span, SpanBytes, Stream, head, line_at, spans_of
+from llmmon.ingest.spans import (
+    CHUNK_BYTES,
+    SPAN_BYTES,
+    Source,
+    Span,
+    SpanBytes,
+    Stream,
+    head,
+    line_at,
+    samples_of,
+    spans_of,
+)
 from llmmon.metrics.columns import Columns, in_log_order, without_impossible_times
-from llmmon.metrics.record import TEXTS
+from llmmon.metrics.record import HASH_TAGS, TAG_PREFIX, TEXTS
 
 Result = TypeVar("Result", covariant=True)
 LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
 POSITION_BITS = 40  # a call's position is its span's number << 40 | its line in the span
 Folded = TypeVar("Folded")
+# names of single calls, which hardly ever come back
+_SELDOM_AGAIN = frozenset({"request_id", *(TAG_PREFIX + tag for tag in HASH_TAGS)})
 _NEVER_KEPT = frozenset({"error_message", *TEXTS})  # may hold what people wrote
 
 
@@ -107,8 +120,8 @@ class SpanWorker:
 
     def read(self, span: Span) -> SpanResult:
         """Read a span, from the cache where its bytes are the same as then."""
-        if "request_id" in self._interners:
-            self._interners["request_id"].forget()  # ids hardly ever come back
+        for name in self._interners.keys() & _SELDOM_AGAIN:
+            self._interners[name].forget()
         cache = self._caches.get(span.source)
         stored = None if cache is None else self._stored(cache, span)
         result = self._parsed(span, cache) if stored is None else self._replayed(span, stored)
@@ -229,6 +242,14 @@ class Scanned(msgspec.Struct, Generic[Folded], frozen=True):
     report: SourceReport
     tally: Tally
     spans: dict[int, tuple[Span, int | None]]  # span number -> span, line number before its first (None: unknown)
+    unlike: Mapping[int, Unlike] = msgspec.field(default_factory=dict)  # by source
+
+
+class Unlike(msgspec.Struct, frozen=True):
+    """What a plan did not expect of a source: some lines of kinds that its samples lacked, and what was counted."""
+
+    lines: tuple[bytes, ...]
+    doubts: Mapping[str, int]
 
 
 def open_plans(
@@ -242,16 +263,24 @@ def open_plans(
     for source in sources:
         try:
             if source.seekable:
-                beginning = head(source)
+                plan = plan_of(source, wanted)
             else:
                 streams[len(readable)] = stream = Stream(source)
-                beginning = stream.peek()
+                plan = plan_for(stream.peek(), wanted)
         except (OSError, EOFError, zlib.error) as error:
             failed.append((source.path, reason_of(error)))
             continue
         readable.append(source)
-        plans.append(plan_for(beginning, wanted))
+        plans.append(plan)
     return tuple(readable), tuple(plans), streams, failed
+
+
+def plan_of(source: Source, wanted: Wanted, met: Sequence[bytes] = ()) -> ReadPlan:
+    """How a source is read that can be read again, by its head, samples from all over it, and lines that were met.
+
+    Raises `OSError`, or `EOFError` where it is cut off.
+    """
+    return plan_for(head(source), wanted, [*samples_of(source), *met])
 
 
 def scan(
@@ -338,8 +367,10 @@ def _scanned(
     failed: list[tuple[str, str]] = []
     numbered: dict[int, tuple[Span, int | None]] = {}
     before: dict[int, int | None] = {}
+    unlike: dict[int, Unlike] = {}
     for span in spans:
         result = found[span.number]
+        unlike[span.source] = _unlike(unlike.get(span.source), result.accounting)
         first = before.get(span.source, 0 if request.ranges[span.source][0] == 0 else None)
         numbered[span.number] = (span, first)
         path = request.sources[span.source].path
@@ -370,7 +401,27 @@ def _scanned(
         failed=tuple(failed),
         warnings=tuple(_warnings(request, total)),
     )
-    return Scanned(results, report, tally, numbered)
+    return Scanned(results, report, tally, numbered, unlike)
+
+
+_MOST_UNLIKE: Final = 200  # lines of a source
+
+
+def _unlike(before: Unlike | None, part: Accounting) -> Unlike:
+    doubts = {} if before is None else dict(before.doubts)
+    add_doubts(doubts, part.doubts)
+    return Unlike((*(() if before is None else before.lines), *part.met)[:_MOST_UNLIKE], doubts)
+
+
+def refit(source: Source, plan: ReadPlan, wanted: Wanted, unlike: Unlike) -> ReadPlan | None:
+    """How a source must be read instead, after what a scan met in it; None where the plan was right."""
+    if not (unlike.lines or {"weak", "lone"} & unlike.doubts.keys()):
+        return None
+    try:
+        better = plan_of(source, wanted, unlike.lines)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return refitted(plan, better, unlike.doubts)
 
 
 def _warnings(request: ScanRequest, total: Accounting) -> Iterator[str]:
@@ -378,7 +429,8 @@ def _warnings(request: ScanRequest, total: Accounting) -> Iterator[str]:
     nowhere = request.plans[0].unmatched if request.plans else ()
     return warnings_of(
         total.doubts,
-        guessed=[(file, binding) for file, one in files for binding in one.guessed],
+        guessed=[(file, binding) for file, one in files for made in one.mappings for binding in made.guessed],
+        mixed=[(file, *pair) for file, one in files for made in one.mappings for pair in made.mixed],
         unmatched=[b for b in nowhere if all(b in one.unmatched for one in request.plans)],
         unread_times=[(file, key) for file, one in files for key in one.unread_times],
     )

@@ -60,6 +60,29 @@ def head(source: Source, size: int = HEAD_BYTES) -> bytes:
     return bytes(taken[: cut or size])
 
 
+def samples_of(source: Source) -> list[bytes]:
+    """Some whole lines from places all over a source that can be read from the middle; raises `OSError`.
+
+    The places stay the same while a log grows, until it has doubled: what they hold decides how it is read.
+    """
+    if not source.splittable or source.size <= 2 * HEAD_BYTES:
+        return []
+    step = max(HEAD_BYTES, 1 << (source.size // _MOST_SAMPLES).bit_length())
+    starts = range(step, source.size - _SAMPLE_BYTES, step * (_LESS_REMOTE if remote.is_url(source.path) else 1))
+    found = (stored_bytes(source, start, start + _SAMPLE_BYTES) for start in starts)
+    return [whole for block in found if (whole := _whole_lines(block))]
+
+
+_SAMPLE_BYTES: Final = 24 << 10
+_MOST_SAMPLES: Final = 16
+_LESS_REMOTE: Final = 4  # each is a request of its own
+
+
+def _whole_lines(block: bytes) -> bytes:
+    """The lines that begin and end in a block."""
+    return block[block.find(b"\n") + 1 : block.rfind(b"\n") + 1]
+
+
 def blocks(source: Source) -> Iterator[bytes]:
     """The content as it comes, unpacked; raises `OSError`, or `EOFError` where a compressed file is cut off."""
     with _stored(source) as file:

@@ -142,3 +142,7 @@ NUMBERS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NU
 NAMES: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NAME)
 TEXTS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.TEXT)
 TAG_PREFIX: Final = "tag."
+# tags in which logs and gateways keep a hash of the request
+HASH_TAGS: Final = (
+    *("prompt_hash", "request_hash", "input_hash", "messages_hash", "body_hash", "prompt_sha256", "cache_key"),
+)

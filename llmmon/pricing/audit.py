@@ -11,23 +11,12 @@ import numpy as np
 from llmmon.metrics.aggregates import GroupIndex, GroupKey, Run, Values, compact, known_keys
 from llmmon.metrics.columns import BoolArray, CodeArray, Columns, FloatArray, IntArray, Names
 from llmmon.metrics.grouping import Grouping
-from llmmon.pricing.costs import (
-    Quoted,
-    Usage,
-    calculate,
-    charge,
-    doubtful_zeros,
-    failed,
-    gateway_hits,
-    price,
-    quote,
-    usage_of,
-    without_price,
-)
+from llmmon.pricing.costs import Quoted, calculate, charge, doubtful_zeros, price, quote, without_price
 from llmmon.pricing.disagreements import Case, Cause, causes_of, differ
 from llmmon.pricing.doubts import Doubt
 from llmmon.pricing.model_names import is_self_hosted, parse
 from llmmon.pricing.price_table import PriceTable
+from llmmon.pricing.usage import Usage, failed, gateway_hits, usage_of
 from llmmon.pricing.what_if import Alternative, alternative
 
 # sums of a group, costs in nano-dollars; the order of a group's numbers

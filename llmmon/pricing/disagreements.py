@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, Names
-from llmmon.pricing.costs import Usage, calculate, charge, quote, usage_of
+from llmmon.pricing.costs import calculate, charge, quote
 from llmmon.pricing.price_list import NEWEST_US
 from llmmon.pricing.price_table import PriceTable
+from llmmon.pricing.usage import Usage, usage_of
 from llmmon.text.times import DAY_US
 
 TOLERANCE: Final = 0.01  # of the larger amount

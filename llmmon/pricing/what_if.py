@@ -9,10 +9,11 @@ import numpy as np
 
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, Names
-from llmmon.pricing.costs import calculate, gateway_hits, usage_of
+from llmmon.pricing.costs import calculate
 from llmmon.pricing.model_names import parse
 from llmmon.pricing.price_list import NEWEST_US
 from llmmon.pricing.price_table import PriceTable
+from llmmon.pricing.usage import gateway_hits, usage_of
 
 # Tokens of one text differ between vendors' tokenizers by about this much for English; more for code and others.
 SPREAD: Final = 0.2

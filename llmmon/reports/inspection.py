@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -11,22 +10,20 @@ import numpy as np
 
 from llmmon.errors import EXIT_INPUT, EXIT_OK
 from llmmon.formats import DIALECTS, claimant
-from llmmon.formats.canonical import Interners
-from llmmon.formats.detection import ReadPlan, head_objects
-from llmmon.formats.dialect import Dialect
+from llmmon.formats.accounting import LongLine
+from llmmon.formats.detection import ReadPlan
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.json_text import UnreadableError
 from llmmon.formats.mapping import SLOTS, Binding, FieldMapping, Slot
-from llmmon.formats.reader import SpanReader
 from llmmon.formats.suggestions import keys_seen, keys_text, map_options, toml_of
 from llmmon.ingest.query import Logs, Query, wanted_of
 from llmmon.ingest.rejects import RejectsFile, keep_rejects
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import ScanRequest, scan
+from llmmon.ingest.scan import POSITION_BITS, Scanned, ScanRequest, scan
 from llmmon.ingest.selection import Selection
-from llmmon.ingest.spans import Source, head
+from llmmon.ingest.spans import Source, SpanBytes, Stream
 from llmmon.metrics.aggregation import ColumnsFold
-from llmmon.metrics.columns import Columns
+from llmmon.metrics.columns import Columns, IntArray
 from llmmon.metrics.record import FIELDS
 
 
@@ -49,7 +46,7 @@ class FileInspection(msgspec.Struct, frozen=True):
     rejected: int
     missing: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
-    shapes: tuple[ShapeCount, ...] = ()  # of the first lines, the commonest first
+    shapes: tuple[ShapeCount, ...] = ()  # the commonest first
     config: str = ""  # the lines of llmmon.toml that read the file in this way, where options were needed
 
 
@@ -86,60 +83,6 @@ class FieldSource(msgspec.Struct, frozen=True):
     why: str
 
 
-class Recognised(msgspec.Struct, frozen=True):
-    """A dialect of the file: how many records of the head are of it, what it lacks in a plain word."""
-
-    name: str
-    title: str
-    records: int
-    lacks: str
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """What the head of a file tells: `coverage` is the share of calls that carry each field."""
-
-    layout: str
-    splittable: bool
-    dialects: tuple[Recognised, ...]
-    mapping: tuple[FieldSource, ...]
-    calls: int
-    coverage: dict[str, float]
-    missing: dict[str, str]
-
-
-def explain(head: bytes, plan: ReadPlan) -> Explanation:
-    """What the first bytes of a file (whole lines) and the plan made of them tell; the plan needs all fields."""
-    records = head_objects(head, plan.layout, plan.forced)
-    counts = Counter(
-        plan.label if dialect is None else dialect.name for each in records for dialect, _ in each
-    ).most_common()
-    reader = SpanReader(plan, Interners())
-    reader.feed(head)
-    columns = reader.flush().columns
-    coverage = _coverage(columns)
-    return Explanation(
-        layout=plan.layout.kind,
-        splittable=plan.splittable,
-        dialects=tuple(_recognised(name, count) for name, count in counts),
-        mapping=tuple(sources(plan)),
-        calls=columns.size,
-        coverage=coverage,
-        missing={field: use for field, use in UNLOCKS.items() if field not in coverage} if columns.size else {},
-    )
-
-
-def _recognised(name: str, count: int) -> Recognised:
-    dialect: Dialect | None = DIALECTS.get(name)
-    return Recognised(name, dialect.title if dialect else _TITLES[name], count, dialect.lacks if dialect else "")
-
-
-_TITLES: Final = {
-    GENERIC: "home-made log, read by the names of its keys",
-    "llmmon": "llmmon's own record",
-    "wrapped": "home-made log around the replies of a provider",
-}
-
-
 def sources(plan: ReadPlan) -> Iterator[FieldSource]:
     """Where each field comes from, for the dialects of the file that are read by a mapping."""
     for mapping in plan.mappings:
@@ -167,16 +110,6 @@ def _why_unit(binding: Binding) -> str:
     return "the unit that gives a plausible speed or length in most calls of the head"
 
 
-def _coverage(columns: Columns) -> dict[str, float]:
-    found = {
-        "timestamp": int(np.count_nonzero(columns.dated)),
-        **{name: int(np.count_nonzero(~np.isnan(values))) for name, values in columns.numbers.items()},
-        **{name: int(np.count_nonzero(column.codes >= 0)) for name, column in columns.names.items()},
-        **{name: sum(text is not None for text in texts) for name, texts in columns.texts.items()},
-    }
-    return {field: found[field] / columns.size for field in FIELDS if found.get(field)}
-
-
 _ALL_FIELDS: Final = frozenset(FIELDS)
 
 
@@ -200,8 +133,11 @@ def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[File
         (logs.sources[number],), (plan,), ((0, None),), Selection(), engine=logs.query.engine, streams=streams
     )
     scanned = scan(one, _CoverageFold, rejects)
-    coverage, calls = _merged(scanned.results)
-    report = scanned.report
+    if 0 in scanned.unlike and not streams and logs.refit_one(number, scanned.unlike[0]):
+        plan = logs.plans[number]
+        scanned = scan(msgspec.structs.replace(one, plans=(plan,)), _CoverageFold)
+    coverage, called = _merged(scanned.results)
+    report, calls = scanned.report, len(called)
     inspection = FileInspection(
         file=report.files[0],
         dialects=report.dialects,
@@ -210,34 +146,48 @@ def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[File
         rejected=report.rejected,
         missing=tuple(_missing(coverage)) if calls else (),
         notes=tuple(_notes(report, calls, plan)),
-        shapes=_shapes(logs.sources[number], plan),
+        shapes=_shapes(logs.sources[number], plan, scanned, called),
         config="\n".join(toml_of(logs.query.dialect, logs.query.root, _overrides(plan))),
     )
     return inspection, report
 
 
-def _shapes(source: Source, plan: ReadPlan) -> tuple[ShapeCount, ...]:
-    """The shapes of the first lines of a file; none of what is read once, or is not one object a line."""
+def _shapes(source: Source, plan: ReadPlan, scanned: Scanned[Any], called: IntArray) -> tuple[ShapeCount, ...]:
+    """The shapes of a file's lines; none of what is read once, or is not one object a line."""
     if not source.seekable or plan.layout.kind != "lines":
         return ()
-    first = head(source)
-    reader = SpanReader(plan, Interners())
-    reader.feed(first)
-    columns = reader.flush().columns
-    called = set(() if columns.positions is None else columns.positions.tolist())
     found: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for number, line in enumerate(first.split(b"\n")):
+    for number, line in _numbered_lines(source, scanned):
         try:
             objects = plan.layout.objects_of(line) if line.strip() else []
         except UnreadableError:
             continue
         for each in objects:
             dialect = claimant(each)
-            counts = found.setdefault((dialect.name if dialect else plan.label, tuple(sorted(each))), [0, 0])
+            shape = (dialect.name if dialect else plan.label, tuple(sorted(each)))
+            if shape not in found and len(found) >= _MOST_SHAPES:
+                shape = ("", ())
+            counts = found.setdefault(shape, [0, 0])
             counts[0] += 1
-            counts[1] += number in called
+            at = int(np.searchsorted(called, number))
+            counts[1] += at < len(called) and int(called[at]) == number
     ranked = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
     return tuple(ShapeCount(dialect, keys, *counts) for (dialect, keys), counts in ranked)
+
+
+_MOST_SHAPES: Final = 1000  # what is of more is counted together, without keys
+
+
+def _numbered_lines(source: Source, scanned: Scanned[Any]) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, each with its position as calls have it."""
+    reader = SpanBytes()
+    for number, (span, _) in sorted(scanned.spans.items()):
+        position = number << POSITION_BITS
+        for chunk in reader.chunks(source, span) if source.splittable else Stream(source).chunks():
+            lines = [b""] if isinstance(chunk, LongLine) else bytes(chunk).removesuffix(b"\n").split(b"\n")
+            yield from enumerate(lines, position)
+            position += len(lines)
+    reader.close()
 
 
 class _CoverageFold(ColumnsFold):
@@ -246,15 +196,15 @@ class _CoverageFold(ColumnsFold):
     def __init__(self) -> None:
         super().__init__()
         self._counts: dict[str, int] = {}
-        self._calls = 0
+        self._called = [np.empty(0, np.int64)]
 
     def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
-        self._calls += columns.size
+        self._called.append(np.zeros(columns.size, np.int64) if columns.positions is None else columns.positions)
         for field, present in _presence(columns).items():
             self._counts[field] = self._counts.get(field, 0) + int(np.count_nonzero(present))
 
     def result(self) -> Any:
-        return self._counts, self._calls
+        return self._counts, np.concatenate(self._called)
 
 
 def _presence(columns: Columns) -> dict[str, Any]:
@@ -266,14 +216,16 @@ def _presence(columns: Columns) -> dict[str, Any]:
     }
 
 
-def _merged(results: list[Any]) -> tuple[dict[str, int], int]:
+def _merged(results: list[Any]) -> tuple[dict[str, int], IntArray]:
+    """How many calls carry each field, and the positions of the calls, in order."""
     counts: dict[str, int] = {}
     for found, _ in results:
         for field, count in found.items():
             counts[field] = counts.get(field, 0) + count
     order = list(FIELDS)
     ranked = sorted(counts.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
-    return {field: count for field, count in ranked if count}, sum(calls for _, calls in results)
+    called: IntArray = np.sort(np.concatenate([np.empty(0, np.int64), *(positions for _, positions in results)]))
+    return {field: count for field, count in ranked if count}, called
 
 
 def _mapping_rows(plan: ReadPlan, dialects: Mapping[str, int]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmmon.formats.mapping import parse_override
-from llmmon.reports.inspection import explain
+from llmmon.reports.inspection import sources
 from tests.support.log_samples import SAMPLES, calls_in, lines, plan, read
 
 
@@ -177,25 +177,13 @@ def test_a_row_is_a_call_whatever_the_command_asks_for() -> None:
         assert read(data, plan(data, fields=frozenset(fields)))[0].size == 2
 
 
-def test_a_file_explains_itself() -> None:
-    data = SAMPLES["generic"].read_bytes()
-    found = explain(data, plan(data))
-    assert [dialect.name for dialect in found.dialects] == ["generic"]
-    why = {(source.slot, source.path): (source.unit, source.why) for source in found.mapping}
+def test_a_file_says_where_its_fields_are_and_why() -> None:
+    why = {(each.slot, each.path): (each.unit, each.why) for each in sources(plan(SAMPLES["generic"].read_bytes()))}
     assert why["latency", "elapsed"] == (
         "s",
         "the unit that gives a plausible speed or length in most calls of the head",
     )
     assert why["latency", "duration_s"] == ("s", "the unit is in the name of the key")
-    assert found.coverage["timestamp"] == 1
-    lacking = explain(lines({"model": "m", "prompt_tokens": 3}), plan(lines({"model": "m", "prompt_tokens": 3})))
-    assert lacking.missing["latency_ms"] == "latency quantiles, output speed"
-
-
-def test_a_dialect_without_calls_says_what_it_lacks() -> None:
-    data = SAMPLES["otlp_metrics"].read_bytes()
-    found = explain(data, plan(data))
-    assert (found.calls, found.dialects[0].lacks) == (0, "sums, so no calls: export traces or logs")
 
 
 def test_a_count_too_large_for_a_number_costs_only_itself() -> None:

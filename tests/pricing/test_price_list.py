@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from llmmon.errors import ConfigError
-from llmmon.pricing.costs import Quoted, charge, price, usage_of
+from llmmon.pricing.costs import Quoted, charge, price
 from llmmon.pricing.model_names import parse, provider_of
 from llmmon.pricing.price_list import NEWEST_US, BundledPrices, _read_by_import, listing_of, stand_in
 from llmmon.pricing.price_table import PriceTable
+from llmmon.pricing.usage import usage_of
 from tests.support.priced_calls import NOV_2026, OWN, NoPrices, calls, costs, us
 
 
@@ -195,7 +196,8 @@ def test_nothing_is_calculated_and_nothing_imported_where_all_costs_are_logged()
 import sys, numpy as np
 from llmmon.metrics.columns import Columns
 from llmmon.pricing.price_table import PriceTable
-from llmmon.pricing.costs import Quoted, charge, price, usage_of
+from llmmon.pricing.costs import Quoted, charge, price
+from llmmon.pricing.usage import usage_of
 price(Columns(2, np.zeros(2, np.int64), {'cost_usd': np.array([1., 2.]), 'prompt_tokens': np.ones(2)}), PriceTable.of())
 loaded = [name for name in sys.modules if name.startswith(('genai_prices', 'pydantic', 'httpx'))]
 from llmmon.pricing.price_list import _providers

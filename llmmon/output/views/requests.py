@@ -153,7 +153,7 @@ def _details(file: FileInspection) -> list[Table]:
     if len(file.shapes) > 1:
         of_shapes = (Column("keys", right=False), Column("lines"), Column("calls"))
         shown = tuple((", ".join(one.keys), f"{one.lines:,}", f"{one.calls:,}") for one in file.shapes[:_MOST_SHAPES])
-        tables.append(Table("shapes of the first lines", of_shapes, shown))
+        tables.append(Table("shapes of the lines", of_shapes, shown))
     missing = tuple((row["field"], row["unlocks"]) for row in file.missing)
     if missing:
         heads = (Column("field", right=False), Column("would unlock", right=False))
