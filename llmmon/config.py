@@ -18,6 +18,7 @@ from llmmon.text.times import zone
 
 if TYPE_CHECKING:
     from llmmon.alerting.check import CheckPlan
+    from llmmon.alerting.mutes import Mute
     from llmmon.alerting.notifiers import Channel
     from llmmon.alerting.objectives import Slo
     from llmmon.alerting.rule_tests import RuleTest
@@ -27,7 +28,7 @@ FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset(
     (
         "logs map root dialect timezone naive_timezone state late prices score notify rules serve tests slos budgets"
-        " name labels"
+        " name labels mutes runbook dashboard"
     ).split()
 )
 
@@ -61,6 +62,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[Channel, ...] = ()
     serve: Serve = Serve()
     rules: tuple[AlertRule, ...] = ()
+    mutes: tuple[Mute, ...] = ()
     slos: tuple[Slo, ...] = ()  # their rules, and those of budgets, are among `rules`
     tests: tuple[RuleTest, ...] = ()  # unit tests of the rules
 
@@ -116,6 +118,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             rules=self.active_rules,
             slos=self.slos,
             channels=self.channels,
+            mutes=self.mutes,
             late_us=self.late_us,
             identity=self.identity,
             name=self.instance,
@@ -198,12 +201,12 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
         prices=read.table("prices").items,
         score_thresholds=_thresholds(read.table("score")),
         score_assumed_rate=read.table("score").number("assumed_rate", 0.01),
-        channels=_channels(read.table("notify"), folder),
+        channels=_channels(read.table("notify"), folder, read.text("timezone") or "UTC"),
         serve=_serve(read.table("serve"), folder),
         rules=_rules(read),
         slos=_slos(read),
     )
-    config = msgspec.structs.replace(config, rules=_all_rules(read, config))
+    config = msgspec.structs.replace(config, rules=_all_rules(read, config), mutes=_mutes(read, config.timezone))
     config = msgspec.structs.replace(config, tests=_tests(read, config.rules))
     _check_notify(read, config.rules)
     if read.faults:
@@ -259,12 +262,12 @@ def _serve(read: TomlTable, folder: Path) -> Serve:
     return Serve(folder / log if log else None, read.text("host"), port, token)
 
 
-def _channels(read: TomlTable, folder: Path) -> tuple[Channel, ...]:
+def _channels(read: TomlTable, folder: Path, tz: str) -> tuple[Channel, ...]:
     if not read.items:
         return ()
     from llmmon.alerting.notifiers import anchored, channel_of
 
-    found = [channel_of(name, table) for name, table in read.items.items()]
+    found = [channel_of(name, table, tz) for name, table in read.items.items()]
     read.faults += [fault for _, faults in found for fault in faults]
     return tuple(anchored(channel, folder.absolute()) for channel, _ in found if channel is not None)
 
@@ -275,6 +278,14 @@ def _rules(read: TomlTable) -> tuple[AlertRule, ...]:
     from llmmon.alerting.rule_config import rules_of
 
     return rules_of(read.tables("rules"))
+
+
+def _mutes(read: TomlTable, tz: str) -> tuple[Mute, ...]:
+    if not read.has("mutes"):
+        return ()
+    from llmmon.alerting.mutes import mutes_of
+
+    return mutes_of(read.tables("mutes"), tz)
 
 
 def _slos(read: TomlTable) -> tuple[Slo, ...]:
@@ -295,7 +306,21 @@ def _all_rules(read: TomlTable, config: Config) -> tuple[AlertRule, ...]:
     names = [rule.name for rule in found]
     for name in dict.fromkeys(name for name in names[len(config.rules) :] if names.count(name) > 1):
         read.fault("rules", f"two have the name {name!r}, counting those of [[slos]] and [[budgets]]")
-    return tuple(found)
+    links = {key: read.text(key) for key in ("runbook", "dashboard") if read.has(key)}
+    found = found or list(DEFAULT_RULES if links else ())
+    return tuple(_with_links(read, rule, links) for rule in found)
+
+
+def _with_links(read: TomlTable, rule: AlertRule, links: Mapping[str, str]) -> AlertRule:
+    """A rule with the links of all alerts where it has none of its own."""
+    if not links:
+        return rule
+    from llmmon.alerting.rule_config import check_link
+
+    for key, template in links.items():
+        check_link(read, key, template, rule)
+    read.faults[:] = dict.fromkeys(read.faults)  # the same is wrong for every rule
+    return msgspec.structs.replace(rule, **{key: getattr(rule, key) or text for key, text in links.items()})
 
 
 def _tests(read: TomlTable, rules: tuple[AlertRule, ...]) -> tuple[RuleTest, ...]:

@@ -28,13 +28,15 @@ _HINTS: Final = (
 def appearing(path: Path, *, mode: int | None = None, durable: bool = False) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` at the end, if nothing went wrong; raises `OSError`.
 
-    `mode` is who may do what with it, by default what the user's mask leaves; with `durable` it is on the disk before
-    it takes the place. A link is followed; a device or a pipe is written as it is.
+    A file that is there keeps its mode and its owner; a new one gets `mode`, by default what the user's mask leaves.
+    With `durable` it is on the disk before it takes the place. A link is followed, but not one that another user put
+    into a folder where all may write; a device or a pipe is written as it is.
     """
     if _is_special(path):
         with path.open("wb") as file:
             yield file
         return
+    _check_link(path)
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".llmmon-{os.getpid()}-{os.urandom(4).hex()}")
     handle, named = _opened(temporary)
@@ -42,7 +44,7 @@ def appearing(path: Path, *, mode: int | None = None, durable: bool = False) -> 
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fchmod(handle, _unmasked() if mode is None else mode)
+            _take_rights(handle, path, _unmasked() if mode is None else mode)
             if durable:
                 os.fsync(handle)
             if not named:
@@ -67,6 +69,27 @@ def _is_special(path: Path) -> bool:
     except OSError:
         return False
     return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
+
+
+def _check_link(path: Path) -> None:
+    """Raise `PermissionError` for a link as `fs.protected_symlinks` has it, which stops opening but not replacing."""
+    if path.is_symlink():
+        link, folder = path.lstat(), path.parent.stat()
+        shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+        if shared and link.st_uid not in {os.geteuid(), folder.st_uid}:
+            raise PermissionError(errno.EACCES, "a link of another user in a shared folder", str(path))
+
+
+def _take_rights(handle: int, path: Path, mode: int) -> None:
+    """Give the new file the owner and mode of the one that it replaces, else `mode`."""
+    try:
+        old = path.stat()
+    except OSError:
+        os.fchmod(handle, mode)
+        return
+    with contextlib.suppress(OSError):  # only root may give files away
+        os.fchown(handle, old.st_uid, old.st_gid)
+    os.fchmod(handle, stat.S_IMODE(old.st_mode))
 
 
 def _opened(temporary: Path) -> tuple[int, bool]:

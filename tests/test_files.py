@@ -120,7 +120,11 @@ def test_a_full_disk_leaves_no_half_file(command: tuple[str, ...], tmp_path: Pat
     )
     before = tmp_path / command[-1]
     if command[-2] in {"-o", "--rejects"}:
-        before.write_text(OLD)
+        before.write_text(
+            old := {".html": "<!doctype html>", **dict.fromkeys((".csv", ".md", ".prom", ".txt"), "a")}.get(
+                before.suffix, "{}"
+            )
+        )
     with Path(TEXTS).open("rb") as stdin:
         done = subprocess.run(
             llmmon_command(*command),
@@ -141,4 +145,4 @@ def test_a_full_disk_leaves_no_half_file(command: tuple[str, ...], tmp_path: Pat
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()} - state - {"bad.jsonl", "own.toml"}
     assert left == ({before.name} if before.is_file() and before.name not in state else set()) - {"own.toml"}
     if command[-2] in {"-o", "--rejects"}:
-        assert before.read_text() == OLD
+        assert before.read_text() == old

@@ -14,7 +14,7 @@ from llmmon.alerting.dispatch import send_due
 from llmmon.alerting.lifecycle import acknowledged, resolved
 from llmmon.alerting.outbox import enqueue
 from llmmon.alerting.rule_config import rules_of
-from llmmon.alerting.rules import AlertRule, AlertSeverity
+from llmmon.alerting.rules import INCIDENT, AlertRule, AlertSeverity
 from llmmon.alerting.state import StateFile
 from llmmon.errors import ConfigError, UsageError
 from llmmon.text.names import lookup, unknown
@@ -22,6 +22,7 @@ from llmmon.text.tables import TomlTable
 from llmmon.text.times import iso
 
 if TYPE_CHECKING:
+    from llmmon.alerting.mutes import Mute
     from llmmon.alerting.notifiers import Channel
 
 
@@ -126,6 +127,7 @@ def acknowledge(
     channels: Sequence[Channel],
     env: Mapping[str, str],
     by: str = "",
+    mutes: Sequence[Mute] = (),
 ) -> list[Alert]:
     """Acknowledge open alerts, and notify services that support it; raises `UsageError` for unknown or ended ones."""
     reason = f"acknowledged{': ' * bool(why)}{why}"
@@ -135,7 +137,7 @@ def acknowledge(
             raise UsageError(f"alert {alert.alert_id} is over, so that there is nothing to acknowledge")
         return acknowledged(alert, now_us, reason, by=by, why=why)
 
-    return _changed(state, ids, acknowledge_one, now_us, channels, env, ("acknowledged", by, why))
+    return _changed(state, ids, acknowledge_one, now_us, channels, env, ("acknowledged", by, why), mutes)
 
 
 def resolve(
@@ -146,6 +148,7 @@ def resolve(
     channels: Sequence[Channel],
     env: Mapping[str, str],
     by: str = "",
+    mutes: Sequence[Mute] = (),
 ) -> list[Alert]:
     """Resolve open alerts by hand until their condition has cleared; raises `UsageError` for unknown or ended ones."""
 
@@ -160,7 +163,7 @@ def resolve(
         reason = f"resolved by hand{whom}{': ' * bool(why)}{why}"
         return resolved(alert, now_us, reason, found, ended=Ended.BY_HAND, held=True), found
 
-    return _changed(state, ids, resolve_one, now_us, channels, env, ("resolved", by, why))
+    return _changed(state, ids, resolve_one, now_us, channels, env, ("resolved", by, why), mutes)
 
 
 def _changed(
@@ -171,6 +174,7 @@ def _changed(
     channels: Sequence[Channel],
     env: Mapping[str, str],
     action: tuple[str, str, str],
+    mutes: Sequence[Mute],
 ) -> list[Alert]:
     by_name = {channel.name: channel for channel in channels}
     with state.transaction():
@@ -184,7 +188,7 @@ def _changed(
             state.add_action(now_us, after[alert.alert_id], *action)
         state.save_alerts(before, after)
         enqueue(state.outbox, transitions, by_name, now_us)
-    send_due(state, by_name, [], now_us, env)
+    send_due(state, by_name, [], now_us, env, mutes=mutes)
     return [after[alert.alert_id] for alert in chosen]
 
 
@@ -227,7 +231,7 @@ def check_matchers(state: StateFile, matchers: Mapping[str, str], rules: Sequenc
     alerts = list(state.alerts().values())
     fields = {field for rule in rules for field in rule.by} | {field for one in alerts for field, _ in one.group}
     labels = {name for rule in rules for name in rule.labels} | {name for one in alerts for name in one.labels}
-    anomalous = {"model"} if any(rule.anomaly for rule in rules) else set()
+    anomalous = {"model", INCIDENT} if any(rule.anomaly for rule in rules) else set()
     known = {
         "rule": {rule.name for rule in rules} | {one.rule for one in alerts},
         "severity": {severity.value for severity in AlertSeverity},

@@ -32,8 +32,9 @@ class Event(StrEnum):
     FIRING = "firing"
     NOTIFIED = "notified"  # was firing, and is notified only now that a silence or cooldown is over
     REPEATED = "repeated"
+    RAISED = "raised"  # its severity rose while it was firing
     RESOLVED = "resolved"
-    SILENCED = "silenced"
+    SILENCED = "silenced"  # by a silence, a mute or another alert
     ACKNOWLEDGED = "acknowledged"
 
 
@@ -45,6 +46,7 @@ class Ended(StrEnum):
     GROUP_GONE = "group_gone"  # no calls of this group for a day
     RULE_REMOVED = "rule_removed"
     BY_HAND = "by_hand"
+    ACCEPTED = "accepted"  # the level of an incident became the baseline
 
 
 class NotificationEvent(StrEnum):
@@ -59,6 +61,27 @@ class NotificationEvent(StrEnum):
 _STORED_KEYS: Final = {"notified_us": "told_us", "last_resolved_notified_us": "told_end_us"}
 
 
+class TopError(msgspec.Struct, frozen=True):
+    """A kind of failure among the calls of an alert, and how many calls failed with it."""
+
+    error_type: str
+    message: str
+    calls: int
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A call that an alert is about: its id, and the file and line where it is logged (None: not known)."""
+
+    request_id: str
+    file: str
+    line: int | None
+
+    @property
+    def place(self) -> str:
+        """`app.jsonl:17`."""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
 class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
     """An alert with its current or last episode.
 
@@ -68,7 +91,9 @@ class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
     `last_resolved_notified_us`, when the last notified episode ended. `peak` is the most extreme value of the
     episode, `episode` counts how often the alert has fired. `held` means that it was resolved by hand while its
     condition still holds. `ended` says why the episode is over, `ended_reason` in a sentence; `acknowledged_by` and
-    `acknowledged_why` are of the person who acknowledged it.
+    `acknowledged_why` are of the person who acknowledged it. `raised_from` is the severity that it was first notified
+    with, where that has risen since; `worse_us`, when a more severe level began to hold. `top_errors`, `examples` and
+    `command`, which shows more, are of the calls when it was notified.
     """
 
     alert_id: str
@@ -101,6 +126,18 @@ class Alert(msgspec.Struct, frozen=True, rename=_STORED_KEYS):
     acknowledged_by: str = ""
     acknowledged_why: str = ""
     recent_us: tuple[int, ...] = ()  # when its episodes of the last day were notified
+    aggregation: str = ""
+    window_us: int = 0
+    count: int | None = None  # calls in the window
+    runbook: str = ""
+    dashboard: str = ""
+    inhibits: tuple[str, ...] = ()  # globs of rules
+    notified_severity: AlertSeverity | None = None
+    raised_from: str = ""
+    worse_us: int = 0
+    top_errors: tuple[TopError, ...] = ()
+    examples: tuple[Example, ...] = ()
+    command: str = ""
 
     @property
     def state(self) -> State:
@@ -120,7 +157,7 @@ class Observation(msgspec.Struct, frozen=True):
 
     `threshold` is the limit that applied, where it is not the rule's own. `note` gives the reason where the value
     does not: no data, a group that is gone, the sentence of an incident. `ended` is why an alert ends here, if not
-    because it recovered.
+    because it recovered. `headline` says what it is about, where that is not its group.
     """
 
     rule: AlertRule
@@ -131,6 +168,7 @@ class Observation(msgspec.Struct, frozen=True):
     count: int | None = None
     note: str = ""
     ended: Ended = Ended.RECOVERED
+    headline: str = ""
 
 
 def matches(alert: Alert, matchers: Mapping[str, str]) -> bool:
@@ -145,6 +183,18 @@ def matches(alert: Alert, matchers: Mapping[str, str]) -> bool:
     return all(name in known and fnmatchcase(known[name], wanted) for name, wanted in matchers.items())
 
 
+def inhibits(cause: Alert, alert: Alert, now_us: int) -> bool:
+    """Whether an alert holds back another: it fires, or did until a window ago, and they share no different group."""
+    if not cause.inhibits or cause.fired_us is None or cause.alert_id == alert.alert_id:
+        return False
+    if cause.resolved and now_us - (cause.resolved_us or 0) > cause.window_us:
+        return False
+    other = dict(alert.group)
+    return any(fnmatchcase(alert.rule, rule) for rule in cause.inhibits) and all(
+        other.get(field, name) == name for field, name in cause.group
+    )
+
+
 class Receiver(Protocol):
     """What routing needs to know of a channel."""
 
@@ -154,6 +204,8 @@ class Receiver(Protocol):
     def min_severity(self) -> AlertSeverity: ...
     @property
     def match(self) -> Mapping[str, str]: ...
+    @property
+    def escalate_after_us(self) -> int: ...
 
 
 def routes_to(alert: Alert, channel: Receiver) -> bool:
@@ -161,6 +213,16 @@ def routes_to(alert: Alert, channel: Receiver) -> bool:
     if alert.notify is not None and channel.name not in alert.notify:
         return False
     return alert.severity.rank >= channel.min_severity.rank and matches(alert, channel.match)
+
+
+class Suppression(Protocol):
+    """What can hold back the notifications of alerts: a silence, or a mute of the configuration."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+    def covers(self, alert: Alert, now_us: int) -> bool: ...
 
 
 class Silence(msgspec.Struct, frozen=True):
@@ -173,6 +235,11 @@ class Silence(msgspec.Struct, frozen=True):
     created_us: int = 0
     start_us: int = 0
     by: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What an alert that it covers is."""
+        return "silenced"
 
     def covers(self, alert: Alert, now_us: int) -> bool:
         """Whether it silences an alert now."""
@@ -190,6 +257,14 @@ class Transition(msgspec.Struct, frozen=True):
 
 
 Alerts = Mapping[str, Alert]  # by alert_id
+
+
+def with_evidence_of(alert: Alert, found: Alerts) -> Alert:
+    """The alert with the evidence of the same episode, if there is some."""
+    other = found.get(alert.alert_id)
+    if other is None or other.episode != alert.episode:
+        return alert
+    return msgspec.structs.replace(alert, top_errors=other.top_errors, examples=other.examples, command=other.command)
 
 
 def alert_id(configuration: str, rule: str, group: GroupLabels) -> str:

@@ -9,7 +9,16 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, GroupLabels, NotificationEvent, Receiver, State, Transition, routes_to
+from llmmon.alerting.alert import (
+    Alert,
+    GroupLabels,
+    NotificationEvent,
+    Receiver,
+    State,
+    Suppression,
+    Transition,
+    routes_to,
+)
 from llmmon.alerting.evaluation import evaluate_minutes
 from llmmon.alerting.evaluation.windows import RuleEvaluation
 from llmmon.alerting.history import statistic_of
@@ -170,11 +179,17 @@ class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
     incidents: tuple[Caught, ...] | None = None
 
 
-def replay(evaluations: Sequence[RuleEvaluation], channels: Sequence[Receiver] = (), configuration: str = "") -> Replay:
+def replay(
+    evaluations: Sequence[RuleEvaluation],
+    channels: Sequence[Receiver] = (),
+    configuration: str = "",
+    mutes: Sequence[Suppression] = (),
+) -> Replay:
     """Run the alert lifecycle over all minutes of evaluations, as `check` would have done every minute."""
     ends = evaluations[0].ends if evaluations else np.empty(0, np.int64)
-    after, found = evaluate_minutes({}, evaluations, configuration=configuration)
-    return Replay(ends, _episodes(found, after), tuple(_messages(found, channels)))
+    after, found = evaluate_minutes({}, evaluations, configuration=configuration, silences=mutes)
+    end_us = int(ends[-1]) * MINUTE_US if len(ends) else 0
+    return Replay(ends, _episodes(found, after), tuple(_messages(found, channels, end_us)))
 
 
 def _episodes(found: Sequence[Transition], after: Mapping[str, Alert]) -> tuple[Episode, ...]:
@@ -191,19 +206,39 @@ def episode_of(alert: Alert) -> Episode:
     return Episode(alert.rule, alert.group, alert.severity.value, alert.since_us, alert.fired_us or 0, over, alert.peak)
 
 
-def _messages(found: Sequence[Transition], channels: Sequence[Receiver]) -> list[Message]:
+def _messages(found: Sequence[Transition], channels: Sequence[Receiver], end_us: int) -> list[Message]:
     """The notifications that channels would have been sent; an end goes to the channels of its beginning."""
     messages: list[Message] = []
     routes: dict[tuple[str, int], list[str]] = {}
+    later = [channel for channel in channels if channel.escalate_after_us]
+    open_since: dict[tuple[str, int], int] = {}
     for one in found:
         if one.notification is None:
             continue
         alert, key = one.alert, (one.alert.alert_id, one.alert.episode)
         repeated = key in routes and one.notification is NotificationEvent.TRIGGER
         if key not in routes:
-            routes[key] = [channel.name for channel in channels if routes_to(alert, channel)] if channels else [""]
+            routes[key] = [c.name for c in channels if routes_to(alert, c) and c not in later] if channels else [""]
+            open_since[key] = one.at_us
+        if one.notification is NotificationEvent.RESOLVE:
+            messages += _escalated(one.alert, open_since.pop(key, one.at_us), one.at_us, later, routes[key])
         messages += [Message(one.at_us, to, one.notification, alert.rule, alert.group, repeated) for to in routes[key]]
+    still = {(one.alert.alert_id, one.alert.episode): one.alert for one in found}
+    for key, since_us in open_since.items():
+        messages += _escalated(still[key], since_us, end_us, later, routes[key])
     return messages
+
+
+def _escalated(
+    alert: Alert, since_us: int, until_us: int, channels: Sequence[Receiver], routes: list[str]
+) -> list[Message]:
+    """What escalation sends of an alert that nobody acknowledges; adds the channels to its routes."""
+    reached = [c for c in channels if until_us - since_us >= c.escalate_after_us and routes_to(alert, c)]
+    routes += [channel.name for channel in reached]
+    return [
+        Message(since_us + c.escalate_after_us, c.name, NotificationEvent.TRIGGER, alert.rule, alert.group)
+        for c in reached
+    ]
 
 
 def notified(messages: Sequence[Message]) -> list[tuple[int, str, GroupLabels]]:

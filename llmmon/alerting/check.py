@@ -6,7 +6,7 @@ A replay (`--now log`) and a run without a configuration do the same in memory a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,35 +14,44 @@ import msgspec
 import numpy as np
 
 from llmmon.alerting.actions import all_rules
-from llmmon.alerting.alert import Alert, State, Transition, alert_id
+from llmmon.alerting.alert import (
+    Alert,
+    Event,
+    NotificationEvent,
+    State,
+    Suppression,
+    Transition,
+    alert_id,
+    with_evidence_of,
+)
 from llmmon.alerting.dispatch import send_due
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
-from llmmon.alerting.history import Key, Stream, StreamsFold, admitted, bounded, fields_of
+from llmmon.alerting.history import Stream
 from llmmon.alerting.lateness import lateness, sentence, wait_for
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.outbox import NotificationRow, enqueue, enqueue_missing
+from llmmon.alerting.reading import HistoryUpdate, read_update, store
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
 from llmmon.alerting.state import HOUR, BusyError, StateFile, installation_of, sole_evaluator
+from llmmon.alerting.time_span import MOST_REPLAYED, bulk_of, replayed_minutes
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
-from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import NewCalls, read_known, read_new
 from llmmon.ingest.query import Query
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.time_range import Now
-from llmmon.metrics.aggregates import Aggregates, merge
+from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import IntArray
 from llmmon.text.names import lookup
 from llmmon.text.times import DAY_US, MINUTE_US, age_text
 
 if TYPE_CHECKING:
     from llmmon.alerting.alert import GroupLabels
+    from llmmon.alerting.mutes import Mute
     from llmmon.alerting.notifiers import Channel
     from llmmon.alerting.objectives import Slo
 
 
-MOST_REPLAYED: Final = 400 * 1440  # minutes of a log's end that are replayed
 FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
 _KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
 _EVALUATED: Final = "evaluated_minute"
@@ -51,10 +60,10 @@ _EVALUATED_BEFORE: Final = "evaluated_before_minute"  # by the run before the la
 _EXPLAINED: Final = 60  # minutes
 _PIECE: Final = 4 * 1440  # minutes that are evaluated at once, so that a long gap needs little memory
 _PIECE_CELLS: Final = 400_000  # minutes times groups
+_BUSY_MINUTES: Final = 10  # for which the result of the last evaluation may stand in for one that is still going on
 _CLOCK_SLACK: Final = 5  # minutes by which a clock may step back unnoticed
 _STALE_US: Final = 15 * MINUTE_US  # age of the last event that is worth a note
 _FUTURE_US: Final = DAY_US  # events further ahead than this say nothing about the end of a log
-_SPARE: Final = 2 * HOUR  # minutes of history kept beyond what rules need
 
 
 class ExplainedRow(msgspec.Struct, frozen=True):
@@ -86,96 +95,13 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     slos: tuple[SloStatus, ...] = ()
 
 
-class HistoryUpdate(msgspec.Struct, frozen=True):
-    """The history that one run read: the new minutes of each stream, and older ones of streams that are new."""
-
-    new_calls: NewCalls
-    parts: Mapping[Stream, Aggregates]
-    backfilled: Mapping[Stream, Aggregates]
-
-
-def joined(parts: Iterable[Aggregates]) -> Aggregates:
-    """Merge minutes, and bound each as a whole."""
-    return bounded(merge(parts))
-
-
-def read_update(query: Query, streams: Sequence[Stream], state: StateFile, since_us: int | None) -> HistoryUpdate:
-    """Read the new calls of the logs, and for new streams the calls before them (from `since_us` on)."""
-    checkpoints: tuple[Checkpoint, ...] = state.checkpoints(Checkpoint)
-    new_calls = read_new(
-        query, fields_of(streams), lambda: StreamsFold(streams), checkpoints, None if checkpoints else since_us
-    )
-    known = state.streams()
-    new = [stream for stream in streams if stream.name not in known]
-    parts = _by_stream(streams, new_calls.results)
-    behind = (
-        read_known(query, fields_of(new), lambda: StreamsFold(new), checkpoints, since_us)
-        if new and checkpoints
-        else []
-    )
-    return HistoryUpdate(new_calls, parts, _by_stream(new, behind) if behind else {})
-
-
-def _by_stream(streams: Sequence[Stream], results: Sequence[list[Aggregates]]) -> dict[Stream, Aggregates]:
-    return {stream: joined(result[i] for result in results) for i, stream in enumerate(streams)}
-
-
-def store(
-    state: StateFile,
-    update: HistoryUpdate,
-    streams: Sequence[Stream],
-    keep: Mapping[Stream, int],
-    span: tuple[int, int],
-) -> None:
-    """Add what was read to the history, and delete what no rule looks back on any more.
-
-    `span` are the first and the last minute that are evaluated.
-    """
-    known = state.streams()
-    for stream in streams:
-        since, groups = known.get(stream.name, (0, ()))
-        oldest = span[0] - keep[stream] - _SPARE
-        parts = [part for part in (update.backfilled.get(stream), update.parts[stream]) if part is not None]
-        groups = _add(state, stream, parts, _seated(state, stream, groups, span[1]))
-        state.save_stream(stream.name, since, groups)
-        state.forget_history(stream.name, oldest * MINUTE_US // stream.every_us)
-    state.forget_streams(known.keys() - {stream.name for stream in streams})
-    state.save_checkpoints(update.new_calls.checkpoints)
-
-
-def _seated(state: StateFile, stream: Stream, groups: Sequence[Key], now: int) -> Sequence[Key]:
-    """The groups that keep their seats: all while there are enough, else those with calls in the last day."""
-    if len(groups) < stream.most_groups:
-        return groups
-    width = stream.every_us // MINUTE_US
-    recent = {group[1:] for group in state.history(stream.name, (now - 1440) // width, now // width).groups}
-    return [key for key in groups if key in recent]
-
-
-def _add(state: StateFile, stream: Stream, parts: Sequence[Aggregates], groups: Sequence[Key]) -> tuple[Key, ...]:
-    for part in parts:
-        if part.groups:
-            limited, groups = admitted(part, groups, stream.most_groups)
-            state.add_history(stream.name, limited, joined)
-    return tuple(groups)
-
-
-def replayed_minutes(source: SourceReport, say: Callable[[str], None]) -> IntArray:
-    """Every minute from the first call of a log to the last; at most the last 400 days, as a timestamp may be wrong."""
-    if source.start_us is None or source.end_us is None:
-        return np.empty(0, np.int64)
-    first, last = source.start_us // MINUTE_US + 1, source.end_us // MINUTE_US + 1
-    if last - first >= MOST_REPLAYED:
-        say(f"only the last {MOST_REPLAYED // 1440} days are replayed, of {(last - first) // 1440:,}")
-    return np.arange(max(first, last - MOST_REPLAYED + 1), last + 1)
-
-
 class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What `check` evaluates and notifies; without a `state` file nothing is remembered or sent."""
 
     rules: tuple[AlertRule, ...] = DEFAULT_RULES
     slos: tuple[Slo, ...] = ()
     channels: tuple[Channel, ...] = ()
+    mutes: tuple[Mute, ...] = ()
     late_us: int = LATE_US  # how long lines of a minute may take to arrive
     identity: str = ""  # sets alerts that are not kept in a state apart; those of older states have it as well
     name: str = ""  # of the installation, as every message shows it
@@ -206,7 +132,12 @@ def remembered(query: Query, plan: CheckPlan) -> CheckReport:
     """What the last evaluation found, without evaluating or sending anything; raises `BusyError` without a state."""
     if plan.state is None or not plan.state.exists():
         raise BusyError("another evaluation is running for the first time")
-    with StateFile(plan.state, say=query.say) as state:
+    with StateFile(plan.state) as state:
+        evaluated = int(state.fact(_EVALUATED) or 0)
+        fault = ""
+        if query.wall_us // MINUTE_US - evaluated > _BUSY_MINUTES + plan.late_us // MINUTE_US:
+            ago = age_text(query.wall_us - evaluated * MINUTE_US)
+            fault = f"another run is busy; the last evaluation was {ago} ago"
         last_event = state.fact(_LAST_EVENT)
         return CheckReport(
             alerts=tuple(alert for alert in state.alerts().values() if not alert.resolved),
@@ -216,6 +147,8 @@ def remembered(query: Query, plan: CheckPlan) -> CheckReport:
             until_us=None,
             last_event_us=int(last_event) if last_event else None,
             source=SourceReport(),
+            exit_code=EXIT_INPUT if fault else EXIT_OK,
+            fault=fault,
         )
 
 
@@ -226,7 +159,7 @@ def _state(path: Path, plan: CheckPlan, query: Query) -> Iterator[StateFile]:
         with StateFile(None) as state:
             yield state
         return
-    with StateFile(path, say=query.say) as state:
+    with StateFile(path, replaced=None if plan.dry_run else query.warn) as state:
         if not plan.dry_run:
             yield state
             return
@@ -250,13 +183,38 @@ class _Run:
     def done(self) -> CheckReport:
         update = read_update(self.query, self.streams, self.state, self._since_us())
         with self.state.transaction():
-            return self._evaluated(update)
+            report = self._evaluated(update)
+        return self._with_evidence(report) if self.live else report
+
+    def _with_evidence(self, report: CheckReport) -> CheckReport:
+        """The report, with what the calls of newly notified alerts show; their messages get it too."""
+        rules = {rule.name: rule for rule in self.rules}
+        new = {
+            one.alert.alert_id: (one.alert, rules[one.alert.rule])
+            for one in report.transitions
+            if one.notification is NotificationEvent.TRIGGER and one.event is not Event.REPEATED
+        }
+        if not new:
+            return report
+        from llmmon.alerting.evidence import with_evidence
+
+        found = with_evidence(self.query, new, self.plan.identity)
+        with self.state.transaction():
+            self.state.save_evidence(found)
+        alerts = tuple(with_evidence_of(alert, found) for alert in report.alerts)
+        return msgspec.structs.replace(report, alerts=alerts)
 
     def delivered(self, report: CheckReport) -> CheckReport:
         """Send what is due, and add it to the report."""
         firing = [alert for alert in report.alerts if alert.state is State.FIRING]
         sent = send_due(
-            self.state, self.channels, firing, self.now_us, self.plan.environment, dry_run=self.plan.dry_run
+            self.state,
+            self.channels,
+            firing,
+            self.now_us,
+            self.plan.environment,
+            dry_run=self.plan.dry_run,
+            mutes=self.plan.mutes,
         )
         return msgspec.structs.replace(report, notifications=(*report.notifications, *sent))
 
@@ -292,7 +250,7 @@ class _Run:
 
     def _stepped(self, alerts: Mapping[str, Alert], ends: IntArray) -> tuple[Mapping[str, Alert], list[Transition]]:
         """Step alerts through the minutes, some days at a time."""
-        silences = self.state.silences()
+        silences: list[Suppression] = [*self.state.silences(), *self.plan.mutes]
         found: list[Transition] = []
         groups = max((len(known) for _, known in self.state.streams().values()), default=1)
         length = max(HOUR, min(_PIECE, _PIECE_CELLS // max(1, groups)))
@@ -330,7 +288,7 @@ class _Run:
     def _ends(self, source: SourceReport, parts: Mapping[Stream, Aggregates]) -> IntArray:
         """The minutes to evaluate: all since the last run that have ended, and for which late lines have arrived."""
         if self.replay:
-            return replayed_minutes(source, self.query.say)
+            return replayed_minutes(source, parts, self.query.say)
         last = (self.now_us - self.plan.late_us) // MINUTE_US
         evaluated = self.state.fact(_EVALUATED)
         if evaluated is not None:
@@ -344,8 +302,14 @@ class _Run:
                 self.query.say(f"the last run was {gap} ago: only the last day is evaluated")
                 begun = last - FIRST_LOOK
             return np.arange(begun + 1, last + 1)
-        first = last if source.start_us is None else min(source.start_us // MINUTE_US + 1, last)
-        return np.arange(max(first, last - FIRST_LOOK + 1), last + 1)
+        return np.arange(max(self._first_minute(source, parts, last), last - FIRST_LOOK + 1), last + 1)
+
+    def _first_minute(self, source: SourceReport, parts: Mapping[Stream, Aggregates], last: int) -> int:
+        """The first minute with a call, before it nothing is missing; a stray timestamp does not count."""
+        if source.start_us is None:
+            return last
+        first, bulk = source.start_us // MINUTE_US + 1, bulk_of(parts)
+        return min(bulk.first + 1 if bulk is not None and bulk.stray and bulk.first <= last else first, last)
 
     def _waited(self, evaluated: int, last: int, parts: Mapping[Stream, Aggregates]) -> tuple[int, int]:
         """The minute after which to go on and the last one to evaluate, with calls that came late considered."""

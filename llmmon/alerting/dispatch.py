@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from llmmon.alerting.alert import Alert, NotificationEvent, Silence, routes_to
+from llmmon.alerting.alert import Alert, NotificationEvent, Suppression, routes_to
+from llmmon.alerting.mutes import Mute
 from llmmon.alerting.outbox import REPEAT, NotificationRow, QueuedNotification
 from llmmon.alerting.state import BusyError, StateFile, sole_sender
 from llmmon.text.times import DAY_US, HOUR_US, MINUTE_US, duration_text
@@ -40,6 +41,7 @@ def send_due(
     environment: Mapping[str, str],
     *,
     dry_run: bool = False,
+    mutes: Sequence[Mute] = (),
 ) -> list[NotificationRow]:
     """Send what is due, and record at once what was sent or has to be retried; returns a row for each.
 
@@ -49,7 +51,7 @@ def send_due(
     with _alone(state, dry_run=dry_run) as alone:
         if not alone:
             return [_row(one, "queued", BEING_SENT) for one in state.outbox.queued()]
-        sending = _Sending(state, channels, firing, now_us, environment, dry_run)
+        sending = _Sending(state, channels, firing, now_us, environment, dry_run, mutes)
         rows = sending.round()
         for _ in range(_MOST_ROUNDS - 1):
             if dry_run or not sending.more():
@@ -81,9 +83,11 @@ class _Sending:
         now_us: int,
         environment: Mapping[str, str],
         dry_run: bool,
+        mutes: Sequence[Mute],
     ) -> None:
         self._state, self._outbox, self._channels = state, state.outbox, channels
         self._firing, self._now_us, self._environment, self._dry_run = firing, now_us, environment, dry_run
+        self._mutes = mutes
         self._tried: set[int] = set()
 
     def round(self) -> list[NotificationRow]:
@@ -94,7 +98,7 @@ class _Sending:
             self._outbox.taken([one.id for batch in due.values() for one in batch])
         self._tried |= {one.id for batch in due.values() for one in batch}
         batches: dict[str, Batch] = {
-            name: (batch, [_notification(one) for one in batch]) for name, batch in due.items()
+            name: (batch, [_notification(one, self._channels[name].tz) for one in batch]) for name, batch in due.items()
         }
         for name, reminders in self._reminders(due).items():
             batches[name] = (due.get(name, []), [*batches.get(name, ([], []))[1], *reminders])
@@ -107,12 +111,12 @@ class _Sending:
 
     def waiting(self) -> list[NotificationRow]:
         """What was not tried, and still waits."""
-        covered = {one.id for one in self._outbox.queued() if self._silence(one) is not None}
-        return [
-            _row(one, "suppressed" if one.id in covered else "queued", "silenced" if one.id in covered else one.error)
-            for one in self._outbox.queued()
-            if one.id not in self._tried
-        ]
+        rows = []
+        for one in self._outbox.queued():
+            if one.id not in self._tried:
+                held = self._held_back(one)
+                rows.append(_row(one, "queued", one.error) if held is None else _row(one, "suppressed", held.kind))
+        return rows
 
     def _given_up(self) -> list[NotificationRow]:
         """Take out of the queue what nobody needs any more; returns a row for each."""
@@ -131,25 +135,25 @@ class _Sending:
             return ("dropped", f"there is no channel {one.channel} any more") if lost else ("", "")
         if one.event != NotificationEvent.TRIGGER or not one.alert.resolved:
             return "", ""
-        if self._silence(one) is not None:
-            return "suppressed", "silenced, and over"
+        if (held := self._held_back(one)) is not None:
+            return "suppressed", f"{held.kind}, and over"
         age_us = self._now_us - (one.alert.resolved_us or 0)
         if channel.max_age_us and age_us > channel.max_age_us:
             return "expired", f"over for {duration_text(age_us // MINUTE_US * MINUTE_US)}, longer than max_age"
         return "", ""
 
-    def _silence(self, one: QueuedNotification) -> Silence | None:
-        """The silence that holds a message back: not the end of what was already sent."""
+    def _held_back(self, one: QueuedNotification) -> Suppression | None:
+        """The silence or mute that holds a message back: not the end of what was already sent."""
         if one.event == NotificationEvent.RESOLVE:
             return None
-        silences = self._state.silences()
-        return next((silence for silence in silences if silence.covers(one.alert, self._now_us)), None)
+        known: list[Suppression] = [*self._state.silences(), *self._mutes]
+        return next((each for each in known if each.covers(one.alert, self._now_us)), None)
 
     def _due(self) -> dict[str, list[QueuedNotification]]:
         """By channel everything that waits, where anything is due: it goes together, and in order."""
         found: dict[str, list[QueuedNotification]] = {}
         for one in self._outbox.queued():
-            if one.channel in self._channels and one.id not in self._tried and self._silence(one) is None:
+            if one.channel in self._channels and one.id not in self._tried and self._held_back(one) is None:
                 found.setdefault(one.channel, []).append(one)
         return {
             name: batch
@@ -175,7 +179,9 @@ class _Sending:
                 if alert.notified_us is not None and alert.alert_id not in included and routes_to(alert, channel)
             ]
             if again:
-                found[name] = [Notification(NotificationEvent.TRIGGER, alert, repeated=True) for alert in again]
+                found[name] = [
+                    Notification(NotificationEvent.TRIGGER, alert, repeated=True, tz=channel.tz) for alert in again
+                ]
         return found
 
     def _sent(self, batches: Mapping[str, Batch]) -> list[NotificationRow]:
@@ -211,13 +217,12 @@ class _Sending:
         return row
 
 
-def _notification(queued: QueuedNotification) -> Notification:
+def _notification(queued: QueuedNotification, tz: str) -> Notification:
     from llmmon.alerting.notifiers import Notification
 
     repeated = queued.event == REPEAT
-    return Notification(
-        NotificationEvent.TRIGGER if repeated else NotificationEvent(queued.event), queued.alert, repeated=repeated
-    )
+    event = NotificationEvent.TRIGGER if repeated else NotificationEvent(queued.event)
+    return Notification(event, queued.alert, repeated=repeated, tz=tz)
 
 
 def _row(queued: QueuedNotification, status: str, reason: str) -> NotificationRow:

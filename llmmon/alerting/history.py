@@ -13,12 +13,11 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.rules import MOST_GROUPS, MOST_SUMMED, OTHER, AlertRule
+from llmmon.alerting.rules import MOST_GROUPS, MOST_SUMMED, AlertRule
 from llmmon.anomaly.panel import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.ingest.samples import SAMPLED, sampled_columns
 from llmmon.metrics.aggregates import (
     Aggregates,
-    GroupKey,
     Run,
     Sums,
     Values,
@@ -205,33 +204,6 @@ def _bounded(values: Values) -> Values:
         return Values((run,))
     binned = bin_values(Values((run.take(large),)))
     return Values((sorted_run(Values((run.take(~large), *binned.runs))),))
-
-
-def admitted(
-    aggregates: Aggregates, known: Sequence[Key], most: int = MOST_GROUPS
-) -> tuple[Aggregates, tuple[Key, ...]]:
-    """Keep at most `most` groups, first come first served; all other calls become the group "other"."""
-    named = dict.fromkeys(known)
-    first: dict[Key, int] = {}
-    for group in aggregates.groups:
-        key = group[1:]
-        if key not in named and first.get(key, group[0]) >= group[0]:
-            first[key] = group[0]
-    for key in sorted(first, key=lambda key: (first[key], [(name is not None, name or "") for name in key])):
-        if len(named) < most:
-            named[key] = None
-    if all(key in named for key in first):
-        return aggregates, tuple(named)
-    groups: list[GroupKey] = [
-        group if group[1:] in named else (group[0], *(OTHER,) * (len(group) - 1)) for group in aggregates.groups
-    ]
-    return bounded(regroup(aggregates, groups)), tuple(named)
-
-
-def complete(streams: Sequence[Stream], results: Sequence[Sequence[Aggregates]]) -> dict[Stream, Aggregates]:
-    """Merge the results of every worker's `StreamsFold` to the whole history of streams."""
-    whole = {stream: bounded(merge(result[i] for result in results)) for i, stream in enumerate(streams)}
-    return {stream: admitted(part, (), stream.most_groups)[0] for stream, part in whole.items()}
 
 
 def split(aggregates: Aggregates, width: int) -> Iterator[tuple[int, Aggregates]]:

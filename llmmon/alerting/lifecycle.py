@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -20,12 +20,14 @@ from llmmon.alerting.alert import (
     Event,
     NotificationEvent,
     Observation,
-    Silence,
     State,
+    Suppression,
     Transition,
     alert_id,
+    inhibits,
 )
-from llmmon.alerting.rules import AlertRule, description_of, title_of
+from llmmon.alerting.rules import AlertRule
+from llmmon.alerting.sentences import Figures, description_of, link_of, title_of
 from llmmon.text.times import DAY_US, HOUR_US, MINUTE_US, duration_text
 
 FLAPPING: Final = 6  # notified episodes within a day, after which short ones are held back
@@ -41,7 +43,7 @@ def step(
     now_us: int,
     *,
     configuration: str = "",
-    silences: Sequence[Silence] = (),
+    silences: Sequence[Suppression] = (),
 ) -> tuple[dict[str, Alert], list[Transition]]:
     """Apply observations to alerts; returns the alerts and what happened to them, in order of rule and group.
 
@@ -49,9 +51,9 @@ def step(
     """
     after = dict(state)
     found: list[Transition] = []
-    for observation in observations:
+    for observation in sorted(observations, key=lambda one: not one.rule.inhibits):  # causes before what they inhibit
         name = alert_id(configuration, observation.rule.name, observation.group)
-        changed = advance(after.get(name), observation, now_us, name, silences, found)
+        changed = advance(after.get(name), observation, now_us, name, silences, found, after)
         if changed is None:
             after.pop(name, None)
         else:
@@ -65,14 +67,20 @@ def advance(
     observation: Observation,
     now_us: int,
     name: str,
-    silences: Sequence[Silence],
+    silences: Sequence[Suppression],
     found: list[Transition],
+    others: Alerts,
 ) -> Alert | None:
-    """Apply one observation to one alert, adding what happened to `found`; returns None if nothing is worth keeping."""
+    """Apply one observation to one alert, adding what happened to `found`; returns None if nothing is worth keeping.
+
+    `others` are all alerts, some of which may inhibit it.
+    """
     if alert is not None and now_us < max(alert.met_us, alert.resolved_us or 0):
         return alert  # a minute that is evaluated again says nothing new about an alert that is further on
     if observation.met is None:
-        return alert if alert is None else _notify(alert, observation.rule, now_us, silences, found, fires_now=False)
+        if alert is None:
+            return None
+        return _notify(alert, observation.rule, now_us, _held_back(alert, now_us, silences, others), found)
     if not observation.met:
         return alert if alert is None else _cleared(alert, observation, now_us, found)
     if alert is not None and alert.held:
@@ -87,45 +95,78 @@ def advance(
                 found.append(Transition(alert, Event.PENDING, now_us, f"condition met, fires if it lasts {wait}"))
             return alert
         alert = msgspec.structs.replace(alert, fired_us=now_us, timestamp=_moment(now_us), episode=alert.episode + 1)
-    return _notify(alert, observation.rule, now_us, silences, found, fires_now=fires_now)
+    why = _held_back(alert, now_us, silences, others)
+    return _notify(alert, observation.rule, now_us, why, found, fires_now=fires_now)
+
+
+def _held_back(alert: Alert, now_us: int, silences: Sequence[Suppression], others: Alerts) -> str:
+    """Why an alert is not notified now: a silence, a mute, or an alert that inhibits it; empty if it may be."""
+    for one in silences:
+        if one.covers(alert, now_us):
+            return f"{one.kind}{': ' * bool(one.why)}{one.why}"
+    cause = next((other for other in others.values() if inhibits(other, alert, now_us)), None)
+    return "" if cause is None else f"inhibited by {cause.title}"
 
 
 def _holding(alert: Alert | None, observation: Observation, now_us: int, name: str) -> Alert:
     """An alert whose condition holds: a new episode, or the current one with its newest value."""
     rule = observation.rule
+    is_open = alert is not None and not alert.resolved
+    since_us = alert.since_us if is_open and alert is not None else now_us
+    level = _level(alert if is_open else None, observation, now_us)
+    rule = msgspec.structs.replace(rule, severity=level["severity"])
+    figures = Figures(
+        observation.value, level["threshold"], observation.count, observation.note, since_us, observation.headline
+    )
     current = {
-        "title": title_of(rule, observation.group),
-        "severity": rule.severity,
+        "title": title_of(rule, observation.group, figures),
         "metric_name": rule.metric_name,
+        "aggregation": rule.aggregation,
+        "window_us": rule.window_us,
         "value": observation.value,
-        "threshold": rule.threshold if observation.threshold is None else observation.threshold,
-        "description": description_of(
-            rule, observation.group, observation.value, observation.threshold, observation.count, observation.note
-        ),
+        "count": observation.count,
+        "description": description_of(rule, observation.group, figures),
+        "runbook": link_of(rule.runbook, rule, observation.group, figures),
+        "dashboard": link_of(rule.dashboard, rule, observation.group, figures),
         "condition": rule.condition,
         "labels": rule.labels,
         "notify": rule.notify,
+        "inhibits": rule.inhibits,
         "met_us": now_us,
+        **level,
     }
-    if alert is not None and not alert.resolved:
+    if is_open and alert is not None:
         return msgspec.structs.replace(alert, **current, peak=_peak(rule, alert.peak, observation.value))
-    kept = (
-        {}
-        if alert is None
-        else {
-            "episode": alert.episode,
-            "recent_us": alert.recent_us,
-            "last_resolved_notified_us": alert.last_resolved_notified_us,
-        }
+    kept = ("episode", "recent_us", "last_resolved_notified_us")
+    return Alert(
+        alert_id=name,
+        rule=rule.name,
+        group=observation.group,
+        since_us=since_us,
+        peak=observation.value,
+        timestamp=_moment(now_us),
+        **current,
+        **({} if alert is None else {field: getattr(alert, field) for field in kept}),
     )
-    fresh = {
-        "alert_id": name,
-        "rule": rule.name,
-        "group": observation.group,
-        "since_us": now_us,
-        "peak": observation.value,
-    }
-    return Alert(**current, **fresh, **kept, timestamp=_moment(now_us))  # type: ignore[arg-type]
+
+
+def _level(alert: Alert | None, observation: Observation, now_us: int) -> dict[str, Any]:
+    """The severity, its threshold, and since when a more severe level holds.
+
+    An alert keeps the highest severity that it has reached until it ends; a level must hold for as long as the rule.
+    """
+    rule = observation.rule
+    if not rule.levels:
+        limit = rule.threshold if observation.threshold is None else observation.threshold
+        return {"severity": rule.severity, "threshold": limit, "worse_us": 0}
+    reached, _ = rule.level_of(observation.value)
+    severity = rule.severity if alert is None else max(alert.severity, rule.severity, key=lambda one: one.rank)
+    worse_us = 0
+    if reached.rank > severity.rank:
+        worse_us = (alert.worse_us if alert is not None else 0) or now_us
+        if now_us - worse_us >= rule.for_us:
+            severity, worse_us = reached, 0
+    return {"severity": severity, "threshold": dict(rule.levels).get(severity, rule.threshold), "worse_us": worse_us}
 
 
 def _peak(rule: AlertRule, peak: float | None, value: float | None) -> float | None:
@@ -135,31 +176,16 @@ def _peak(rule: AlertRule, peak: float | None, value: float | None) -> float | N
 
 
 def _notify(
-    alert: Alert,
-    rule: AlertRule,
-    now_us: int,
-    silences: Sequence[Silence],
-    found: list[Transition],
-    *,
-    fires_now: bool,
+    alert: Alert, rule: AlertRule, now_us: int, held_back: str, found: list[Transition], *, fires_now: bool = False
 ) -> Alert:
-    """Notify of a firing alert if that is due."""
+    """Notify of a firing alert if that is due, and nothing holds it back."""
     if alert.state is not State.FIRING:
         return alert
-    silence = next((one for one in silences if one.covers(alert, now_us)), None)
-    if silence is not None:
-        return _silenced(alert, silence, now_us, found)
+    if held_back:
+        return _silenced(alert, held_back, now_us, found)
     alert = msgspec.structs.replace(alert, silenced=False)
     if alert.notified_us is not None:
-        due = rule.repeat_us > 0 and not alert.acknowledged and now_us - alert.notified_us >= rule.repeat_us
-        if not due:
-            return alert
-        alert = msgspec.structs.replace(alert, notified_us=now_us)
-        lasting = duration_text(now_us - alert.since_us)
-        found.append(
-            Transition(alert, Event.REPEATED, now_us, f"still firing after {lasting}", NotificationEvent.TRIGGER)
-        )
-        return alert
+        return _again(alert, rule, now_us, found)
     if alert.last_resolved_notified_us is not None and now_us - alert.last_resolved_notified_us < rule.cooldown_us:
         if fires_now:
             left = duration_text(alert.last_resolved_notified_us + rule.cooldown_us - now_us)
@@ -177,7 +203,9 @@ def _notify(
     if len(recent) >= FLAPPING:
         note = f" (flapping: notified {len(recent)} times in a day; from now on only if it lasts)"
         alert = msgspec.structs.replace(alert, description=alert.description.removesuffix(note) + note)
-    alert = msgspec.structs.replace(alert, notified_us=now_us, recent_us=recent)
+    alert = msgspec.structs.replace(
+        alert, notified_us=now_us, recent_us=recent, notified_severity=alert.severity, raised_from=""
+    )
     event, reason = (Event.FIRING, alert.description) if fires_now else (Event.NOTIFIED, "silence or cooldown is over")
     found.append(Transition(alert, event, now_us, reason, NotificationEvent.TRIGGER))
     return alert
@@ -191,11 +219,34 @@ def _is_flapping(alert: Alert, recent: Sequence[int], now_us: int) -> bool:
     return len(recent) >= MOST_A_DAY or not (lasts or now_us - recent[-1] >= _PAUSE_US)
 
 
-def _silenced(alert: Alert, silence: Silence, now_us: int, found: list[Transition]) -> Alert:
+def _again(alert: Alert, rule: AlertRule, now_us: int, found: list[Transition]) -> Alert:
+    """Notify of an alert that was notified before, where its severity has risen or a reminder is due."""
+    before = alert.notified_severity
+    if before is not None and alert.severity.rank > before.rank and rule.levels:
+        alert = msgspec.structs.replace(
+            alert,
+            notified_us=now_us,
+            notified_severity=alert.severity,
+            raised_from=before.value,
+            acknowledged=False,  # what was acknowledged was less
+        )
+        reason = f"raised from {before.value} to {alert.severity.value}: {alert.description}"
+        found.append(Transition(alert, Event.RAISED, now_us, reason, NotificationEvent.TRIGGER))
+        return alert
+    due = rule.repeat_us > 0 and not alert.acknowledged and now_us - (alert.notified_us or 0) >= rule.repeat_us
+    if not due:
+        return alert
+    alert = msgspec.structs.replace(alert, notified_us=now_us, raised_from="")
+    reason = f"still firing after {duration_text(now_us - alert.since_us)}"
+    found.append(Transition(alert, Event.REPEATED, now_us, reason, NotificationEvent.TRIGGER))
+    return alert
+
+
+def _silenced(alert: Alert, why: str, now_us: int, found: list[Transition]) -> Alert:
     if alert.silenced:
         return alert
     alert = msgspec.structs.replace(alert, silenced=True)
-    found.append(Transition(alert, Event.SILENCED, now_us, f"silenced{': ' * bool(silence.why)}{silence.why}"))
+    found.append(Transition(alert, Event.SILENCED, now_us, why))
     return alert
 
 

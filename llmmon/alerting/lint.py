@@ -11,7 +11,7 @@ import numpy as np
 from llmmon.alerting.alert import Alert, Receiver, matches
 from llmmon.alerting.evaluation.windows import KEEP, MET, RuleEvaluation, least_count
 from llmmon.alerting.history import statistic_of
-from llmmon.alerting.rules import SIGNS, AlertRule, Change, group_text, number_text
+from llmmon.alerting.rules import INCIDENT, SIGNS, AlertRule, Change, group_text, number_text
 from llmmon.metrics.columns import BoolArray
 from llmmon.metrics.definitions import MetricKind
 from llmmon.text.times import DAY_US, MINUTE_US, duration_text
@@ -97,7 +97,7 @@ def _may_receive(channel: Receiver, rule: AlertRule) -> bool:
     """Whether any alert of a rule may be routed to a channel; matchers of group fields may match some group."""
     if rule.notify is not None and channel.name not in rule.notify:
         return False
-    grouped = {*rule.by, *(["metric"] if rule.anomaly else [])}
+    grouped = {*rule.by, *(["metric", INCIDENT] if rule.anomaly else [])}
     alert = Alert("", "", "", rule.severity, rule.metric_name, None, None, rule=rule.name, labels=rule.labels)
     matchers = {name: wanted for name, wanted in channel.match.items() if name not in grouped}
     return rule.severity.rank >= channel.min_severity.rank and matches(alert, matchers)

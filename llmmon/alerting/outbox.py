@@ -92,6 +92,11 @@ class Outbox:
         row = (msgspec.msgpack.encode(alert), now_us, notification_id)
         self._db.execute("UPDATE outbox SET data = ?, due_us = ? WHERE id = ?", row)
 
+    def replace(self, notification_id: int, alert: Alert) -> None:
+        """Replace the alert of a queued notification by one that says more."""
+        row = (msgspec.msgpack.encode(alert), notification_id)
+        self._db.execute("UPDATE outbox SET data = ? WHERE id = ? AND status = 'queued'", row)
+
     def drop(self, notification_id: int) -> None:
         """Remove a queued notification that another one replaces."""
         self._db.execute("DELETE FROM outbox WHERE id = ?", (notification_id,))
@@ -191,6 +196,8 @@ def _trigger(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], now_
         if not routes_to(alert, channel):
             continue
         before = sent_before.get(channel.name)
+        if before is None and channel.escalate_after_us:
+            continue  # `enqueue_missing` does it when nobody has acknowledged it by then
         if before is not None and before.status == "queued":
             outbox.change(before.id, alert, now_us)
         else:
@@ -225,11 +232,16 @@ def _acknowledge(outbox: Outbox, alert: Alert, channels: Mapping[str, Channel], 
 
 
 def enqueue_missing(outbox: Outbox, firing: Sequence[Alert], channels: Mapping[str, Channel], now_us: int) -> None:
-    """Queue the alerts that fire for channels to which they go only now: added, or reached by a higher severity."""
+    """Queue the alerts that fire for channels to which they go only now.
+
+    Such a channel was added, is reached by a higher severity, or is one to escalate to what nobody acknowledges.
+    """
     for alert in firing:
         if alert.notified_us is None or alert.silenced or alert.acknowledged:
             continue
         known = outbox.channels_of(alert.alert_id, alert.episode)
+        since_us = alert.recent_us[-1] if alert.recent_us else alert.notified_us
         for channel in channels.values():
-            if channel.name not in known and routes_to(alert, channel):
+            waited = now_us - since_us >= channel.escalate_after_us
+            if channel.name not in known and waited and routes_to(alert, channel):
                 outbox.add(channel.name, alert, NotificationEvent.TRIGGER, now_us)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, Final
 
-from llmmon.alerting.rules import CONDITIONS, AlertRule, AlertSeverity, Change, NoData, unknown_placeholders
+from llmmon.alerting.rules import CONDITIONS, AlertRule, AlertSeverity, Change, NoData
+from llmmon.alerting.sentences import unknown_placeholders
 from llmmon.errors import UsageError
+from llmmon.http_client import check_url
 from llmmon.text.names import unknown
 from llmmon.text.tables import LONGEST_US, TomlTable
 from llmmon.text.times import HOUR_US, MINUTE_US, duration_text, duration_us
@@ -31,13 +34,22 @@ KEYS: Final = (
     "no_data",
     "notify",
     "labels",
+    "title",
     "description",
+    "runbook",
+    "dashboard",
+    "levels",
+    "inhibits",
     "anomaly",
     "change",
     "versus",
 )
-_NOT_OF_ANOMALIES: Final = frozenset({"aggregation", "window", "condition", "threshold", "min_count", "no_data"})
-_NOT_OF_CHANGES: Final = frozenset({"condition", "threshold", "anomaly"})
+_NOT_OF_ANOMALIES: Final = frozenset(
+    {"aggregation", "window", "condition", "threshold", "min_count", "no_data", "levels"}
+)
+_NOT_OF_CHANGES: Final = frozenset({"condition", "threshold", "anomaly", "levels"})
+_NOT_OF_LEVELS: Final = ("threshold", "severity")
+SEVERITIES: Final = {severity.value: severity for severity in AlertSeverity}
 _CHANGE: Final = re.compile(r"\s*([+-])\s*(\d+(?:\.\d+)?)\s*%\s*")
 _SAME_HOUR: Final = "same hour last week"
 
@@ -60,13 +72,15 @@ def rule_of(read: TomlTable) -> AlertRule:
     read.only(KEYS)
     anomaly = read.flag("anomaly")
     change = _change(read)
-    condition = "gt" if change is None or change.factor > 1 else "lt"
+    default = "gt" if change is None or change.factor > 1 else "lt"
+    condition = read.one_of("condition", {name: name for name in CONDITIONS}, default)
+    levels = _levels(read, condition)
     rule = AlertRule(
         name=read.text("name"),
         metric_name=read.text("metric"),
-        condition=read.one_of("condition", {name: name for name in CONDITIONS}, condition),
-        threshold=read.number("threshold"),
-        severity=read.one_of("severity", {s.value: s for s in AlertSeverity}, "warning" if anomaly else "error"),
+        condition=condition,
+        threshold=levels[0][1] if levels else read.number("threshold"),
+        severity=levels[0][0] if levels else read.one_of("severity", SEVERITIES, "warning" if anomaly else "error"),
         cooldown_minutes=read.duration("cooldown", "5m") / MINUTE_US,
         aggregation=read.text("aggregation"),
         window_us=read.duration("window", "5m", least_us=MINUTE_US),
@@ -79,12 +93,46 @@ def rule_of(read: TomlTable) -> AlertRule:
         no_data=read.one_of("no_data", {one.value: one for one in NoData}, "ok"),
         notify=read.texts("notify") if read.has("notify") else None,
         labels=read.named_texts("labels"),
+        title=read.text("title"),
         description=read.text("description"),
+        runbook=read.text("runbook"),
+        dashboard=read.text("dashboard"),
+        levels=levels,
+        inhibits=read.texts("inhibits", "names of rules"),
         anomaly=anomaly,
         basis=change,
     )
     _check(read, rule)
     return rule
+
+
+def _levels(read: TomlTable, condition: str) -> tuple[tuple[AlertSeverity, float], ...]:
+    """`levels = { warning = 5000, critical = 10000 }`, the mildest first; empty without it."""
+    if not read.has("levels"):
+        return ()
+    for key in _NOT_OF_LEVELS:
+        if read.has(key):
+            read.fault(key, "cannot be combined with levels")
+    table = read.table("levels")
+    table.only(SEVERITIES)
+    found = tuple((severity, table.number(name)) for name, severity in SEVERITIES.items() if table.has(name))
+    limits = [limit for _, limit in found]
+    rising = condition in {"gt", "ge"}
+    if condition in {"eq", "ne"}:
+        read.fault("levels", f"cannot be combined with condition = {condition!r}")
+    elif not found or any((b <= a) if rising else (b >= a) for a, b in pairwise(limits)):
+        how = "higher" if rising else "lower"
+        read.fault("levels", f"must give each more severe level a {how} threshold, as {{ warning = 1, critical = 2 }}")
+    return found
+
+
+def check_link(read: TomlTable, key: str, template: str, rule: AlertRule) -> None:
+    """Note what is wrong with the template of a link."""
+    if not template:
+        return
+    read.check(key, lambda: check_url(re.sub(r"\{[\w.]+\}", "x", template)))
+    for place in unknown_placeholders(template, rule):
+        read.fault(key, f"unknown placeholder {{{place}}}")
 
 
 def _change(read: TomlTable) -> Change | None:
@@ -131,8 +179,11 @@ def _check(read: TomlTable, rule: AlertRule) -> None:
     read.check("by", lambda: Grouping(rule.by))
     if rule.where:
         read.check("where", lambda: parse(rule.where))
-    for place in unknown_placeholders(rule):
-        read.fault("description", f"unknown placeholder {{{place}}}")
+    for key in ("title", "description"):
+        for place in unknown_placeholders(getattr(rule, key), rule):
+            read.fault(key, f"unknown placeholder {{{place}}}")
+    for key in ("runbook", "dashboard"):
+        check_link(read, key, getattr(rule, key), rule)
     if rule.anomaly:
         for key in _NOT_OF_ANOMALIES:
             if read.has(key):
@@ -142,7 +193,7 @@ def _check(read: TomlTable, rule: AlertRule) -> None:
         read.fault("metric", 'is missing, such as metric = "latency_ms"')
     elif _aggregates(read, rule):
         read.check("metric", lambda: statistic_of(rule))
-    if not read.has("threshold") and not read.has("change"):
+    if not any(read.has(key) for key in ("threshold", "change", "levels")):
         read.fault("threshold", "is missing")
 
 
@@ -179,17 +230,21 @@ def _keys(rule: AlertRule) -> dict[str, Any]:
         keys["anomaly"] = True
     else:
         keys |= {"condition": rule.condition} if rule.condition != "gt" else {}
-        keys["threshold"] = rule.threshold
+        if rule.levels:
+            keys["levels"] = {severity.value: limit for severity, limit in rule.levels}
+        else:
+            keys["threshold"] = rule.threshold
     spans = {"window": "window_us", "for": "for_us", "keep_firing_for": "keep_firing_for_us", "repeat": "repeat_us"}
     keys |= {key: duration_text(us) for key, us in _unless_default(rule, **spans).items()}
     if rule.cooldown_minutes != _DEFAULT.cooldown_minutes:
         keys["cooldown"] = duration_text(round(rule.cooldown_minutes * MINUTE_US))
     keys |= _unless_default(rule, by="by", where="where", min_count="min_count")
-    if rule.severity is not (AlertSeverity.WARNING if rule.anomaly else _DEFAULT.severity):
+    if not rule.levels and rule.severity is not (AlertSeverity.WARNING if rule.anomaly else _DEFAULT.severity):
         keys["severity"] = rule.severity.value
     if rule.no_data is not NoData.OK:
         keys["no_data"] = rule.no_data.value
-    return keys | _unless_default(rule, notify="notify", labels="labels", description="description")
+    texts = ("notify", "labels", "title", "description", "runbook", "dashboard", "inhibits")
+    return keys | _unless_default(rule, **{name: name for name in texts})
 
 
 def _unless_default(rule: AlertRule, **fields: str) -> dict[str, Any]:

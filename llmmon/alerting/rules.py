@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
@@ -26,8 +25,6 @@ CONDITIONS: Final[dict[str, Callable[[float, float], bool]]] = {
     "ne": operator.ne,
 }
 SIGNS: Final = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠"}
-PLACEHOLDERS: Final = ("rule", "metric", "value", "threshold", "count", "window", "severity", "group", "note")
-_PLACEHOLDER: Final = re.compile(r"\{([\w.]+)\}")
 
 
 class AlertSeverity(StrEnum):
@@ -99,14 +96,19 @@ class Spend(msgspec.Struct, frozen=True, tag="spend"):
     share: float | None = None
 
 
+INCIDENT: Final = "incident"  # the label that makes the alert of each incident its own
+
+
 class AlertRule(msgspec.Struct, frozen=True):
     """A condition on one statistic, by group, that must hold for some time.
 
     `metric_name` is a statistic or, with `aggregation`, a base metric. Every `_us` is a duration in
     microseconds; `cooldown_minutes` is the least time from resolved to the next firing notification. `min_count`
     None means 20 calls for rates, averages and quantiles, and none for counts and sums. `notify` None means every
-    channel. An `anomaly` rule fires on incidents of the anomaly monitor instead of a threshold; `basis` is set for
-    rules that are not about a fixed threshold.
+    channel. `title`, `description`, `runbook` and `dashboard` (links) are templates. `levels` are thresholds by
+    severity, the mildest first, which is the rule's own. While the rule fires, the alerts of those that it `inhibits`
+    (globs of names) are not notified. An `anomaly` rule fires on incidents of the anomaly monitor instead of a
+    threshold; `basis` is set for rules that are not about a fixed threshold.
     """
 
     name: str
@@ -129,6 +131,11 @@ class AlertRule(msgspec.Struct, frozen=True):
     description: str = ""
     anomaly: bool = False
     basis: Change | Burn | Spend | None = None
+    title: str = ""
+    runbook: str = ""
+    dashboard: str = ""
+    levels: tuple[tuple[AlertSeverity, float], ...] = ()
+    inhibits: tuple[str, ...] = ()
 
     @property
     def cooldown_us(self) -> int:
@@ -144,6 +151,14 @@ class AlertRule(msgspec.Struct, frozen=True):
         """Whether a value meets the condition."""
         return CONDITIONS[self.condition](value, self.threshold)
 
+    def level_of(self, value: float | None) -> tuple[AlertSeverity, float]:
+        """The most severe level that a value reaches, with its threshold; the rule's own without levels."""
+        found = self.severity, self.threshold
+        for severity, threshold in self.levels:
+            if value is not None and CONDITIONS[self.condition](value, threshold):
+                found = severity, threshold
+        return found
+
 
 # of the original system, as statistics over a window
 DEFAULT_RULES: Final = (
@@ -157,58 +172,9 @@ def with_labels(rule: AlertRule, labels: Mapping[str, str]) -> AlertRule:
     return msgspec.structs.replace(rule, labels={**labels, **rule.labels}) if labels else rule
 
 
-def title_of(rule: AlertRule, group: Sequence[tuple[str, str | None]]) -> str:
-    """`slow: model gpt-4o`."""
-    return f"{rule.name}: {group_text(group)}" if group else rule.name
-
-
 def group_text(group: Sequence[tuple[str, str | None]]) -> str:
     """`model gpt-4o, user ann`; `all calls` for no group."""
     return ", ".join(f"{field} {name if name is not None else '(none)'}" for field, name in group) or "all calls"
-
-
-def description_of(
-    rule: AlertRule,
-    group: Sequence[tuple[str, str | None]],
-    value: float | None,
-    threshold: float | None,
-    count: int | None,
-    note: str = "",
-) -> str:
-    """The rule's description with its placeholders filled in, or a plain sentence; no code is evaluated."""
-    limit = rule.threshold if threshold is None else threshold
-    if not rule.description:
-        return note or _sentence(rule, group, value, limit, count)
-    known = {
-        "rule": rule.name,
-        "metric": rule.metric_name,
-        "value": number_text(value),
-        "threshold": number_text(limit),
-        "count": number_text(count),
-        "window": duration_text(rule.window_us),
-        "severity": rule.severity.value,
-        "group": group_text(group),
-        "note": note,
-        **rule.labels,
-        **{field: name if name is not None else "(none)" for field, name in group},
-    }
-    return _PLACEHOLDER.sub(lambda place: known.get(place[1], place[0]), rule.description)
-
-
-def unknown_placeholders(rule: AlertRule) -> list[str]:
-    """The placeholders of a description that are unknown."""
-    known = {*PLACEHOLDERS, *rule.labels, *rule.by}
-    return [name for name in _PLACEHOLDER.findall(rule.description) if name not in known]
-
-
-def _sentence(
-    rule: AlertRule, group: Sequence[tuple[str, str | None]], value: float | None, limit: float, count: int | None
-) -> str:
-    whom = f" of {group_text(group)}" if group else ""
-    calls = f" ({count:,} calls)" if count is not None else ""
-    beyond = f"{SIGNS[rule.condition]} {number_text(limit)}"
-    what = f"{rule.aggregation} {rule.metric_name}".strip()
-    return f"{what}{whom} is {number_text(value)}, {beyond} over {duration_text(rule.window_us)}{calls}"
 
 
 def number_text(value: float | None) -> str:

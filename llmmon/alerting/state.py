@@ -17,11 +17,13 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Silence
+from llmmon.alerting.alert import Alert, Silence, with_evidence_of
 from llmmon.alerting.history import Key, packed, split, unpacked
 from llmmon.alerting.outbox import Outbox
 from llmmon.errors import EXIT_BUSY, InputError, LlmmonError, reason_of
+from llmmon.ingest.checkpoints import from_json, to_json
 from llmmon.metrics.aggregates import EMPTY, Aggregates, merge
+from llmmon.text.figures import plain
 
 _WAIT_S: Final = 5.0
 _WRITE_WAIT_S: Final = 30.0  # for a transaction of another process
@@ -53,6 +55,8 @@ def sole_sender(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(path: Path, ending: str, wait_s: float, busy: str) -> Iterator[None]:
+    if path.is_dir():
+        raise InputError(f"state file {path}: is a folder", hint="name a file in it with --state FILE")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(path.with_name(path.name + ending), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -103,11 +107,15 @@ _MIGRATIONS: Final = (
 class StateFile:
     """An open state file; use as a context manager. Raises `InputError` where it cannot be opened or written."""
 
-    def __init__(self, path: Path | None, *, say: Callable[[str], None] = lambda _: None) -> None:
-        """Open or create it (None: in memory); a corrupt file is renamed, reported through `say`, and replaced."""
+    def __init__(self, path: Path | None, *, replaced: Callable[[str], None] | None = None) -> None:
+        """Open or create it (None: in memory).
+
+        A corrupt state file is an error; with `replaced` it is renamed, reported through that, and begun anew. A file
+        that is no state file is never touched.
+        """
         self.path = path
         try:
-            self._db = sqlite3.connect(":memory:", isolation_level=None) if path is None else _opened(path, say)
+            self._db = sqlite3.connect(":memory:", isolation_level=None) if path is None else _opened(path, replaced)
             _migrate(self._db)
         except (OSError, sqlite3.OperationalError) as error:
             raise InputError(f"state file {path}: {error}", hint="name another with --state FILE") from None
@@ -156,14 +164,14 @@ class StateFile:
     def checkpoints(self, kind: type[Any]) -> tuple[Any, ...]:
         """The checkpoints, as values of `kind`."""
         rows = self._db.execute("SELECT data FROM checkpoints ORDER BY rowid").fetchall()
-        return tuple(msgspec.msgpack.decode(data, type=kind) for (data,) in rows)
+        return tuple(_checkpoint(data, kind) for (data,) in rows)
 
     def save_checkpoints(self, checkpoints: Iterable[Any]) -> None:
         """Replace the checkpoints."""
         self._db.execute("DELETE FROM checkpoints")
         self._db.executemany(
             "INSERT INTO checkpoints VALUES (?, ?, ?, ?)",
-            [(c.path, _signed(c.device), _signed(c.inode), msgspec.msgpack.encode(c)) for c in checkpoints],
+            [(plain(c.path), _signed(c.device), _signed(c.inode), _stored(c)) for c in checkpoints],
         )
 
     # history
@@ -223,6 +231,14 @@ class StateFile:
             if before.get(name) != alert:
                 self._db.execute("INSERT OR REPLACE INTO alerts VALUES (?, ?)", (name, msgspec.msgpack.encode(alert)))
                 self.save_episode(alert)
+
+    def save_evidence(self, found: Mapping[str, Alert]) -> None:
+        """Add evidence to alerts, and to their messages that wait."""
+        before = self.alerts()
+        self.save_alerts(before, {name: with_evidence_of(alert, found) for name, alert in before.items()})
+        for one in self.outbox.queued():
+            if (alert := with_evidence_of(one.alert, found)) != one.alert:
+                self.outbox.replace(one.id, alert)
 
     def save_episode(self, alert: Alert) -> None:
         """Write the current episode of an alert, if it has fired."""
@@ -297,19 +313,41 @@ def installation_of(state: StateFile, legacy: str) -> str:
     return made
 
 
-def _opened(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
+def _opened(path: Path, replaced: Callable[[str], None] | None) -> sqlite3.Connection:
+    _check_ours(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         return _connected(path)
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
+        if replaced is None:
+            raise InputError(
+                f"state file {path} is corrupt ({error})", hint="`llmmon check` puts it aside and begins a new one"
+            ) from None
         aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         for ending in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
-        say(f"state file {path} is corrupt ({error}): renamed to {aside.name}, starting with a new one")
+        replaced(f"state file {path} is corrupt ({error}): renamed to {aside.name}, starting with a new one")
         return _connected(path)
+
+
+_FIRST_PAGE: Final = 4096  # bytes; the names of the tables are in it
+
+
+def _check_ours(path: Path) -> None:
+    """Raise `InputError` for a file that no llmmon has written: it belongs to somebody else."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_FIRST_PAGE)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"state file {path}: {reason_of(error)}", hint="name another with --state FILE") from None
+    empty_database = beginning.startswith(b"SQLite format 3\0") and b"CREATE TABLE" not in beginning
+    if beginning and not empty_database and b"CREATE TABLE facts" not in beginning:
+        raise InputError(f"{path} is not a state file of llmmon", hint="name another with --state FILE")
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -344,6 +382,18 @@ def _migrate(db: sqlite3.Connection) -> None:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {number + 1}")
         db.execute("COMMIT")
+
+
+def _stored(checkpoint: Any) -> bytes:
+    """As MessagePack, or as JSON where a path is not UTF-8 and MessagePack has no form for it."""
+    try:
+        return msgspec.msgpack.encode(checkpoint)
+    except UnicodeEncodeError:
+        return to_json(checkpoint)
+
+
+def _checkpoint(data: bytes, kind: type[Any]) -> Any:
+    return from_json(data, kind) if data[:1] == b"{" else msgspec.msgpack.decode(data, type=kind)
 
 
 def _signed(number: int) -> int:

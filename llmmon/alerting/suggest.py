@@ -26,12 +26,14 @@ from llmmon.alerting.backtest import (
     replay,
     report_of,
 )
-from llmmon.alerting.check import replayed_minutes
 from llmmon.alerting.evaluation import Histories, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
-from llmmon.alerting.history import StreamsFold, complete, fields_of, statistic_of
+from llmmon.alerting.history import StreamsFold, fields_of, statistic_of
+from llmmon.alerting.mutes import Mute
 from llmmon.alerting.notifiers import NOTIFIERS, Channel
+from llmmon.alerting.reading import complete
 from llmmon.alerting.rules import AlertRule, Change
+from llmmon.alerting.time_span import replayed_minutes, within
 from llmmon.errors import InputError, UsageError, reason_of
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.report import SourceReport
@@ -145,6 +147,8 @@ def _suggestion(rule: AlertRule, parts: Parts, allowed: int) -> Suggestion:
     if not rule.measured:
         return Suggestion(rule=rule, now=None, reason="its thresholds follow from its objective or budget")
     now = point_of(rule, parts)
+    if rule.levels:
+        return Suggestion(rule=rule, now=now, reason="it has levels; one threshold at a time can be searched")
     if rule.condition in {"eq", "ne"}:
         return Suggestion(rule=rule, now=now, reason=f"condition {rule.condition} has no order to search")
     search = _Search(rule, parts)
@@ -333,11 +337,18 @@ class Backtested(msgspec.Struct, frozen=True):
 
 
 def read_for(query: Query, rules: Sequence[AlertRule]) -> ReadHistory:
-    """Read logs once for all rules; as in `check`, every minute from the first call to the last is evaluated."""
-    streams = list(streams_of(rules))
-    found = read(query, fields_of(streams), lambda: StreamsFold(streams))
-    ends = replayed_minutes(found.source, query.say)
-    return ReadHistory(complete(streams, found.results), ends, found.source, found.exit_code)
+    """Read logs once for all rules; as in `check`, every minute from the first call to the last is evaluated.
+
+    Of a time range every minute of it is evaluated, and what the rules look back on is read too.
+    """
+    lookbacks = streams_of(rules)
+    streams, reach = list(lookbacks), max(lookbacks.values(), default=0)
+    longer = msgspec.structs.replace(query, time=query.time.begun_earlier(reach * MINUTE_US))
+    found = read(longer, fields_of(streams), lambda: StreamsFold(streams))
+    histories = complete(streams, found.results)
+    now_us = query.wall_us if found.source.now_us is None else found.source.now_us
+    ends = replayed_minutes(found.source, histories, query.say, query.time.bounds(now_us))
+    return ReadHistory(within(histories, ends, reach), ends, found.source, found.exit_code)
 
 
 def read_calls(query: Query, rules: Sequence[AlertRule]) -> Columns:
@@ -352,15 +363,22 @@ def backtest(
     labels: Path | None = None,
     *,
     identity: str = "",
+    mutes: Sequence[Mute] = (),
 ) -> Backtested:
     """Replay rules over logs, as if `check` had run every minute; the state file is not touched."""
     incidents = _labels(query, labels)
     done = read_for(query, rules)
     if not len(done.ends):
-        raise InputError("no call in the logs has a time, so there is nothing to replay", hint="see `llmmon inspect`")
-    played = replay(done.evaluations(rules), channels, identity)
+        raise _nothing("replay", query)
+    played = replay(done.evaluations(rules), channels, identity, mutes)
     together = {"", *(channel.name for channel in channels if not NOTIFIERS[channel.type].one_each)}
     return Backtested(report_of(played, rules, query.tz, incidents, together), played, done)
+
+
+def _nothing(what: str, query: Query) -> InputError:
+    if query.time.is_open:
+        return InputError(f"no call in the logs has a time: there is nothing to {what}", hint="see `llmmon inspect`")
+    return InputError(f"no call is in the time range: there is nothing to {what}", hint="widen it, or leave it out")
 
 
 def suggestions(
@@ -371,7 +389,7 @@ def suggestions(
     done = read_for(query, rules)
     cut = round(len(done.ends) * first)
     if not cut:
-        raise InputError("no call in the logs has a time, so there is nothing to tune on", hint="see `llmmon inspect`")
+        raise _nothing("tune on", query)
     parts = Parts(done.histories, done.ends[:cut], done.ends[cut:], incidents or ())
     return suggest(rules, parts, budget, labelled=incidents is not None), done
 

@@ -67,7 +67,7 @@ def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile =
     from llmmon.alerting.actions import acknowledge
 
     with _open(config, state) as (store, found):
-        for alert in acknowledge(store, ids, why, _now_us(), found.channels, os.environ, _person()):
+        for alert in acknowledge(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes):
             _said("acknowledged", alert)
 
 
@@ -80,7 +80,7 @@ def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFi
     from llmmon.alerting.actions import resolve as resolve_by_hand
 
     with _open(config, state) as (store, found):
-        for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ, _person()):
+        for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes):
             _said("resolved", alert)
 
 
@@ -155,7 +155,7 @@ def _open(
         raise UsageError(
             "no configuration, so there is no state file", hint="name one with --config FILE or --state FILE"
         )
-    with StateFile(path, say=output.say) as store:
+    with StateFile(path) as store:
         yield store, found
 
 

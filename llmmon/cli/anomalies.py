@@ -25,6 +25,7 @@ Methods = Annotated[
 Limits = Annotated[Texts, typer.Option(help="Fixed limit, such as 'latency_p95_ms>5000'.", metavar="COND")]
 Ranges = Annotated[Texts, typer.Option(help="Ignore this time range: a deploy, a known incident.", metavar="START/END")]
 Explain = Annotated[str | None, typer.Option(help="Show one incident bucket by bucket.", metavar="ID")]
+Flat = Annotated[bool, typer.Option("--flat", help="List the series that make up the incidents.")]
 Scores = Annotated[bool, typer.Option("--scores", help="Output a row for every bucket with its score.")]
 FailOn = Annotated[Texts, typer.Option(help="Exit 1 if this holds: 'severity>=high'.", metavar="COND")]
 
@@ -40,6 +41,7 @@ def anomalies(
     threshold: Limits = None,
     exclude: Ranges = None,
     explain: Explain = None,
+    flat: Flat = False,
     scores: Scores = False,
     fail_on: FailOn = None,
 ) -> int:
@@ -71,4 +73,6 @@ def anomalies(
     if reason := nothing_judged(report):
         output.say(reason)
     failed = any_met(fail_on or (), report.figures, {"severity": [severity.value for severity in Severity]})
-    return output.finish("anomalies", view_anomalies(report, found.source), found.source, {found.exit_code}, failed)
+    return output.finish(
+        "anomalies", view_anomalies(report, found.source, flat=flat), found.source, {found.exit_code}, failed
+    )

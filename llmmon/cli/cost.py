@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from llmmon.ingest.query import Query
 
 
+Waste = Annotated[
+    bool, typer.Option("--waste", help="Money that bought nothing: retries, failures, unread caches, ...")
+]
+Show = Annotated[
+    str | None, typer.Option(help="With --waste: list the calls of this class, such as retried.", metavar="CLASS")
+]
+Invoice = Annotated[
+    list[str] | None,
+    typer.Option(help="Compare with a provider's usage or cost export (CSV, JSON); repeatable.", metavar="FILE"),
+]
+
+
 @partial(with_logs, unless="prices")
 def cost(
     query: "Query",
@@ -29,12 +41,9 @@ def cost(
     budget: Annotated[
         float | None, typer.Option(help="With --forecast: the day on which these USD are spent.", min=0, metavar="USD")
     ] = None,
-    waste: Annotated[
-        bool, typer.Option("--waste", help="Money that bought nothing: retries, failures, unread caches, ...")
-    ] = False,
-    show: Annotated[
-        str | None, typer.Option(help="With --waste: list the calls of this class, such as retried.", metavar="CLASS")
-    ] = None,
+    waste: Waste = False,
+    show: Show = None,
+    invoice: Invoice = None,
     as_model: Annotated[
         list[str] | None,
         typer.Option("--as", help="Show what the same calls would cost with this model; repeatable.", metavar="MODEL"),
@@ -64,6 +73,8 @@ def cost(
     fields = fields_of(by, "model")
     if waste or show is not None:
         return _waste(query, output, fields, show, fail_on or ())
+    if invoice:
+        return _invoice(query, output, invoice, fail_on or ())
     if forecast or budget is not None:
         return _forecast(query, output, fields, forecast or "month", budget)
     report, found = audit_costs(
@@ -86,15 +97,27 @@ def _prices(query: "Query", output: "Output", model: str) -> int:
 def _waste(query: "Query", output: "Output", by: tuple[str, ...], show: str | None, fail_on: "Sequence[str]") -> int:
     from llmmon.metrics.filters import any_met
     from llmmon.output.views.waste import figures_of, view_waste
-    from llmmon.pricing.waste import Waste
+    from llmmon.pricing.waste import CLASSES
     from llmmon.reports.waste import find_waste
     from llmmon.text.names import lookup
 
-    classes = {waste.value: waste for waste in Waste}
+    classes = {waste.value: waste for waste in CLASSES}
     chosen = None if show is None else lookup(classes, show.replace(" ", "_").replace("-", "_"), "class of waste")
     report, found = find_waste(query, by=by, show=chosen)
     failed = any_met(fail_on, figures_of(report), {})
     return output.finish("cost", view_waste(report, query.tz), found.source, {found.exit_code}, failed)
+
+
+def _invoice(query: "Query", output: "Output", files: "Sequence[str]", fail_on: "Sequence[str]") -> int:
+    from llmmon.metrics.filters import any_met
+    from llmmon.output.views.invoice import view_invoice
+    from llmmon.reports.invoice import match_invoice
+
+    report, found = match_invoice(query, files)
+    total = report.total
+    share = abs(total.gap_usd) / total.invoice_usd if total.invoice_usd else None
+    failed = any_met(fail_on, {"gap_usd": total.gap_usd, "gap_share": share}, {})
+    return output.finish("cost", view_invoice(report), found.source, {found.exit_code}, failed)
 
 
 def _forecast(query: "Query", output: "Output", by: tuple[str, ...], period: str, budget: float | None) -> int:

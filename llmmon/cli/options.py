@@ -76,6 +76,7 @@ READING: Final = (
 WRITING: Final = (
     Shared("format", _option("table, json, jsonl, csv or markdown.", "--format", "-f", metavar="FORMAT")),
     Shared("output_file", _option("Write to this file; its ending sets the format.", "-o", "--output", metavar="FILE")),
+    Shared("force", _option("Replace a file that is an input or holds something else.", "--force", kind=bool), False),
     Shared("quiet", _option("No progress or notes on stderr.", "--quiet", "-q", kind=bool), False),
 )
 
@@ -115,6 +116,8 @@ def with_logs(
         output = _output(given | absent)
         config = load_config(options.config, output)
         query = options.resolve(config, output, logs_optional=optional or bool(unless and given[unless]))
+        if not (given | absent)["force"]:
+            _check_outputs(given | absent, query, output, config)
         ready = {"query": query, "output": output, "config": config}
         code = command(**{name: ready[name] for name in wanted}, **{p.name: given[p.name] for p in own})
         raise typer.Exit(code or 0)
@@ -122,6 +125,29 @@ def with_logs(
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _check_outputs(given: dict[str, Any], query: "Query", output: "Output", config: "Config") -> None:
+    """Raise `UsageError` for an option that names a file to write which is an input, or of another kind."""
+    named = {
+        "-o": output.file,
+        "--rejects": query.rejects,
+        "--write": given.get("write"),
+        "--state": given.get("state"),
+    }
+    written = {option: path for option, path in named.items() if path is not None and path.exists()}
+    if not written:
+        return
+    from llmmon.cli.output import check_kind, check_replaceable
+    from llmmon.ingest.sources import expand
+
+    inputs = (*expand([name for name in query.logs if name != "-"]).paths, *([str(config.path)] if config.path else []))
+    for option, path in written.items():
+        check_replaceable(option, path, inputs)
+        if option == "--write":
+            raise UsageError(f"--write {path}: the file exists", hint="write elsewhere, or replace it with --force")
+    if output.file is not None:
+        check_kind(output.file, given["format"] or "")
 
 
 class ReadingOptions(NamedTuple):
@@ -185,6 +211,7 @@ class ReadingOptions(NamedTuple):
             cache=None if self.no_cache else ColumnCache(cache_folder(os.environ)),
             progress=output.progress(),
             say=output.say,
+            warn=output.warn,
         )
 
     def _scheduler(self) -> str | None:
@@ -208,7 +235,8 @@ def _configured(configured: Mapping[str, str], given: list[str] | None) -> list[
 def _output(given: dict[str, Any]) -> "Output":
     from llmmon.cli.output import Output
 
-    return Output.of(given["format"], given["output_file"], quiet=given["quiet"])
+    private = bool(given.get("keep_text") or given.get("show_text"))
+    return Output.of(given["format"], given["output_file"], quiet=given["quiet"], private=private)
 
 
 def _dialect(name: str | None) -> str | None:

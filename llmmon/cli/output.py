@@ -4,11 +4,12 @@ import atexit
 import contextlib
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import typer
@@ -35,21 +36,26 @@ class Output(msgspec.Struct, frozen=True):
     format: str
     file: Path | None
     quiet: bool
+    private: bool = False  # it holds texts of calls, so that a new file is for its owner only
 
     @classmethod
-    def of(cls, name: str | None, file: str | None, *, quiet: bool) -> "Output":
+    def of(cls, name: str | None, file: str | None, *, quiet: bool, private: bool = False) -> "Output":
         """From `--format`, `-o` and `--quiet`; raises `UsageError`."""
         if name is not None:
             lookup(RENDERERS, name, "format")
         if file is not None and is_url(file):
             raise UsageError(f"-o {file}: output files must be local", hint="-o - writes to a pipe")
         path = Path(file) if file not in (None, "-") else None
-        return cls(name or ENDINGS.get(path.suffix.lower() if path else "", "table"), path, quiet)
+        return cls(name or ENDINGS.get(path.suffix.lower() if path else "", "table"), path, quiet, private)
 
     def say(self, text: str) -> None:
         """Write a note to stderr, unless quiet."""
         if not self.quiet:
-            typer.echo(plain_lines(text), err=True)
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Write a warning to stderr, quiet or not."""
+        typer.echo(plain_lines(text), err=True)
 
     def progress(self) -> Callable[[int, int], None] | None:
         """A progress bar in bytes, on a terminal."""
@@ -99,7 +105,7 @@ class Output(msgspec.Struct, frozen=True):
 
     def _write_pieces(self, pieces: Iterable[bytes]) -> None:
         if self.file is not None:
-            write_whole(self.file, pieces)
+            write_whole(self.file, pieces, mode=self._mode)
             return
         for piece in pieces:
             self.write(piece.decode())
@@ -111,7 +117,7 @@ class Output(msgspec.Struct, frozen=True):
         """
         data = text.encode("utf-8", "replace")
         if self.file is not None:
-            write_whole(self.file, data, durable=durable)
+            write_whole(self.file, data, mode=0o644 if durable else self._mode, durable=durable)
             return
         try:
             sys.stdout.flush()
@@ -128,8 +134,12 @@ class Output(msgspec.Struct, frozen=True):
         if self.file is None:
             yield _to_stdout
             return
-        with whole_file(self.file) as file:
+        with whole_file(self.file, mode=self._mode) as file:
             yield file.write
+
+    @property
+    def _mode(self) -> int | None:
+        return 0o600 if self.private else None
 
     def _width(self) -> int:
         if self.file is None and sys.stdout.isatty():
@@ -160,24 +170,72 @@ def _to_stdout(piece: bytes) -> None:
         raise InputError(f"cannot write to standard output: {reason_of(error)}") from None
 
 
-def write_whole(path: Path, data: bytes | Iterable[bytes], *, durable: bool = False) -> None:
+def write_whole(path: Path, data: bytes | Iterable[bytes], *, mode: int | None = None, durable: bool = False) -> None:
     """Replace a file by new content (or pieces of it) in one step; raises `InputError`."""
-    with whole_file(path, durable=durable) as file:
+    with whole_file(path, mode=mode, durable=durable) as file:
         file.writelines([data] if isinstance(data, bytes) else data)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, mode: int | None = None, durable: bool = False) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` at the end, if nothing went wrong; raises `InputError`.
 
-    With `durable` everyone can read it, and it is on the disk before it takes the place.
+    A new file gets `mode`; with `durable` it is on the disk before it takes the place.
     """
-
     try:
-        with appearing(path, mode=0o644 if durable else None, durable=durable) as file:
+        with appearing(path, mode=mode, durable=durable) as file:
             yield file
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+_FORCE: Final = "write elsewhere, or replace it with --force"
+_KINDS: Final = {
+    **dict.fromkeys((".html", ".htm"), "an HTML page"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "JSON"),
+    **dict.fromkeys((".csv", ".md", ".prom", ".txt"), "text"),
+}
+
+
+def check_replaceable(option: str, path: Path, inputs: Iterable[str]) -> None:
+    """Raise `UsageError` where writing the file would destroy one of the inputs."""
+    mine = _identity(path)
+    for name in inputs if mine is not None else ():
+        if _identity(Path(name)) == mine:
+            raise UsageError(f"{option} {path}: this file is read by the same command", hint=_FORCE)
+
+
+def check_kind(path: Path, form: str) -> None:
+    """Raise `UsageError` where `-o` names a file that holds something else than its name or the format promise."""
+    try:
+        with path.open("rb") as file:
+            kind = _kind_of(file.read(1024)) if path.is_file() else ""
+    except OSError:
+        return
+    wanted = {_KINDS[ending] for ending in (path.suffix.lower(), f".{form}") if ending in _KINDS}
+    if kind == "binary data" or (kind and wanted and kind not in wanted):
+        raise UsageError(f"-o {path}: the file holds {kind}, which is no earlier output", hint=_FORCE)
+
+
+def _kind_of(head: bytes) -> str:
+    """What a file holds, by its first bytes; "" for nothing."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower()
+    if not start:
+        return ""
+    if b"\0" in head or head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
+        return "binary data"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    return "JSON" if start.startswith((b"{", b"[{", b"[\n")) else "text"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What sets a regular file apart from all others; None where there is none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 def accounting(source: SourceReport) -> str:

@@ -120,7 +120,8 @@ def _backtest(
     from llmmon.output.views.backtest import view_backtest
 
     config = _config(config, rules_file)
-    found = backtest(query, active_rules(config, output), config.channels, labels, identity=config.identity)
+    rules = active_rules(config, output)
+    found = backtest(query, rules, config.channels, labels, identity=config.identity, mutes=config.mutes)
     return output.finish(
         "rules backtest", view_backtest(found.report, query.tz), found.done.source, {found.done.exit_code}
     )

@@ -153,6 +153,8 @@ def reader_of(binding: Binding, interner: Interner, naive: str) -> Callable[[Seq
             return lambda column: values.codes(column, interner)
         case Slot.TEXT if binding.unit == "filled":
             return lambda column: [value or None for value in column]
+        case Slot.TEXT if binding.unit == "plain":
+            return lambda column: [value if isinstance(value, str) else None for value in column]
         case Slot.TEXT if binding.unit == "json":
             return lambda column: [values.inner_text(value) for value in column]
         case Slot.OUTCOME | Slot.TEXT:

@@ -22,9 +22,10 @@ from llmmon.formats.envelopes import objects_in
 from llmmon.formats.home_made import GENERIC, tag_bindings
 from llmmon.formats.home_made_rows import HomeMadeRows
 from llmmon.formats.json_text import BLANK, UnreadableError
+from llmmon.formats.leaves import UNREADABLE
 from llmmon.formats.mapping import CALL_KEY, CALL_SIGNS, Binding, FieldMapping, Keys, Picker, passes
 from llmmon.formats.tabular.reader import Table, UniformReader
-from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
+from llmmon.formats.typed import TypedDecoder, compile_decoder
 from llmmon.metrics.columns import EMPTY, BoolArray, Columns, IntArray, concat
 from llmmon.metrics.record import TAG_PREFIX
 

@@ -5,74 +5,33 @@ What does not fit such a decoder raises, and is then read one line at a time; so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import compress, repeat
 from operator import attrgetter, eq, is_
-from typing import Any, Final, NamedTuple, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 import numpy as np
 
-from llmmon.formats.mapping import (
-    OPENED_TEXTS,
-    Binding,
-    FieldMapping,
-    Path,
-    Shape,
-    Slot,
-    Test,
-    admit,
-    is_selector,
-    selector_of,
-    value_at,
+from llmmon.formats.leaves import (
+    Columns,
+    Extract,
+    Node,
+    both,
+    first_of_lists,
+    leaf,
+    marks_in,
+    stored,
+    stored_below,
+    stored_marked,
 )
-from llmmon.formats.values import all_missing
+from llmmon.formats.mapping import OPENED_TEXTS, Binding, FieldMapping, Path, Shape, Test, is_selector
 from llmmon.metrics.columns import BoolArray
 
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_KEYS: Final = 60  # an object with more different keys than this is no fixed shape
 
-NARROW: Final[dict[Slot, Any]] = {
-    Slot.NUMBER: float | None,
-    Slot.DURATION: float | None,
-    Slot.TIME: str | None,
-    Slot.NAME: str | None,
-    Slot.KEY: str | None,
-    Slot.FLAG: bool | None,
-    Slot.OUTCOME: str | None,
-    Slot.TEXT: str | None,
-}
-_WIDE: Final[dict[Slot, Any]] = {
-    Slot.NUMBER: float | str | None,
-    Slot.DURATION: float | str | None,
-    Slot.TIME: int | float | str | None,
-    Slot.NAME: str | int | float | bool | None,
-    Slot.KEY: str | int | float | bool | None,
-    Slot.FLAG: str | int | float | bool | None,
-    Slot.OUTCOME: Any,
-    Slot.TEXT: Any,
-}
-_USUAL: Final[dict[Slot, frozenset[str]]] = {
-    Slot.NUMBER: frozenset({"int", "float", "NoneType"}),
-    Slot.DURATION: frozenset({"int", "float", "NoneType"}),
-    Slot.FLAG: frozenset({"bool", "NoneType"}),
-}
-_SCALARS: Final = frozenset({"str", "int", "float", "bool", "NoneType"})
-_TEXTUAL: Final = frozenset({"str", "NoneType"})
-_STRUCTURES: Final = frozenset({"dict", "list"})
-_STRUCTURED: Final = frozenset({Slot.TIME, Slot.DURATION})  # moments and lengths of time may be objects
-
-
-class _Node(msgspec.Struct):
-    """One step of the paths: what is bound here, and what is below."""
-
-    bindings: list[Binding] = msgspec.field(default_factory=list)
-    below: dict[str, _Node] = msgspec.field(default_factory=dict)
-
-
-Columns = dict[Binding, Sequence[Any]]
-Extract = Callable[[Sequence[Any], Columns], None]
 Mask = Callable[[Sequence[Any]], BoolArray]
 
 
@@ -129,7 +88,7 @@ def compile_decoder(
 
     Where slots are `evident`, rows that hold nothing at the top-level keys of any of them are no calls.
     """
-    root = _Node()
+    root = Node()
     texts_at: list[Binding] = []
     by_slot: dict[str, list[Binding]] = {}
     for binding in reachable(mapping.bindings, mapping.shape):
@@ -157,11 +116,9 @@ def compile_decoder(
 
 def _masks(kind: Any, mapping: FieldMapping) -> tuple[Mask | None, Mask | None]:
     """Which rows pass all that is required, and which are of the dialect all the same, and of no other."""
-    if not mapping.required:
+    if mapping.rivals is None:
         return None, None
     calls = _all_of([_passing(kind, test) for test in mapping.required])
-    if mapping.rivals is None:
-        return calls, None
     claimed = _all_of([_passing(kind, test) for test in mapping.claimed])
     return calls, _without([_attributes(kind, path) for path in mapping.rivals], claimed)
 
@@ -192,12 +149,13 @@ def _value(row: Any, names: Sequence[str]) -> Any:
 
 def _passing(kind: Any, test: Test) -> Mask:
     names, allowed, forbidden = _attributes(kind, test.path), frozenset(test.allowed), frozenset(test.forbidden)
+    nothing = None if test.below else msgspec.UNSET
 
     def mask(rows: Sequence[Any]) -> BoolArray:
         column = _values(rows, names)
         if allowed:
             return np.fromiter(map(allowed.__contains__, column), np.bool_, len(rows))
-        there = ~_missing(column)
+        there = ~np.fromiter(map(is_, column, repeat(nothing)), np.bool_, len(rows))
         return there & ~np.fromiter(map(forbidden.__contains__, column), np.bool_, len(rows)) if forbidden else there
 
     return mask
@@ -262,10 +220,10 @@ class _NoFixedShapeError(Exception):
     """The objects differ too much for a decoder of their own."""
 
 
-def _node_at(root: _Node, path: Path) -> _Node:
+def _node_at(root: Node, path: Path) -> Node:
     node = root
     for step in path:
-        node = node.below.setdefault(step, _Node())
+        node = node.below.setdefault(step, Node())
     return node
 
 
@@ -276,6 +234,7 @@ class _Field(NamedTuple):
     kind: Any
     extract: Extract | None
     missing: Any = None
+    demanded: bool = False
 
 
 class _Compiler:
@@ -286,13 +245,14 @@ class _Compiler:
         self._closed = mapping.closed
         self._known = mapping.known
         self._tested = {test.path: test for test in (*mapping.claimed, *mapping.required)}
+        self._strict = mapping.rivals is None  # what is required is demanded of the decoder
         self._worded = {path for path, test in self._tested.items() if test.allowed or test.forbidden}
         self._rivals = set(mapping.rivals or ())
         self._texts_at: dict[Path, list[Binding]] = {}
         for binding in texts_at:
             self._texts_at.setdefault(binding.path, []).append(binding)
 
-    def whole(self, root: _Node) -> tuple[Any, Extract]:
+    def whole(self, root: Node) -> tuple[Any, Extract]:
         """The struct of whole objects."""
         for path in (*self._tested, *self._rivals):
             _node_at(root, path)
@@ -304,7 +264,7 @@ class _Compiler:
             fields += [_Field(key, msgspec.Raw, None) for key in more if key not in known]
         return _struct(fields, closed=self._closed or bool(self._known))
 
-    def _fields(self, node: _Node, at: Path) -> list[_Field]:
+    def _fields(self, node: Node, at: Path) -> list[_Field]:
         keys = list(node.below)
         if self._closed:
             here = [path[-1] for path in self._shape if path[:-1] == at]
@@ -313,20 +273,24 @@ class _Compiler:
             keys = [key for key in keys if key in here] + [key for key in here if key not in node.below]
         return [self._field_of(node.below.get(key), (*at, key)) for key in keys]
 
-    def _field_of(self, child: _Node | None, path: Path) -> _Field:
+    def _field_of(self, child: Node | None, path: Path) -> _Field:
         if child is not None:
             kind, extract = self._typed(child, path)
             opened = [binding for binding in self._texts_at.get(path, ()) if binding.slot == "opened"]
-            extract = _both(extract, _store(opened)) if opened and extract else extract
+            extract = both(extract, stored(opened)) if opened and extract else extract
             struct = _struct_in(kind)
-            return _Field(path[-1], kind, extract, struct() if struct and path not in self._tested else None)
+            if self._strict and any(test[: len(path)] == path for test in self._tested):
+                return _Field(path[-1], self._demanded(kind, struct, path), extract, demanded=True)
+            if path in self._tested:  # null is there, too, where the test is of a key
+                return _Field(path[-1], kind, extract, msgspec.UNSET if len(path) == 1 else None)
+            return _Field(path[-1], kind, extract, struct() if struct else None)
         texts = self._texts_at.get(path)
         if texts is None:
             return _Field(path[-1], msgspec.Raw, None)
         whole = any(binding.slot == "opened" for binding in texts)
-        return _Field(path[-1], Any if whole else msgspec.Raw, _store(texts))
+        return _Field(path[-1], Any if whole else msgspec.Raw, stored(texts))
 
-    def _typed(self, node: _Node, path: Path) -> tuple[Any, Extract | None]:
+    def _typed(self, node: Node, path: Path) -> tuple[Any, Extract | None]:
         seen = self._shape.get(path, frozenset())
         if not node.below:
             if node.bindings:
@@ -335,15 +299,25 @@ class _Compiler:
             return self._only_tested(path), None
         if not node.bindings and seen and seen <= _LISTS and node.below.keys() == {"0"}:
             kind, inner = self._typed(node.below["0"], (*path, "0"))
-            return list[kind] | None, inner and _first(inner)  # type: ignore[valid-type]
-        if not node.bindings and (marks := _marks(node)):
-            return msgspec.Raw, _store_marked(node, marks)
+            return list[kind] | None, inner and first_of_lists(inner)  # type: ignore[valid-type]
+        if not node.bindings and (marks := marks_in(node)):
+            return msgspec.Raw, stored_marked(node, marks)
         if node.bindings or not seen <= _OBJECTS or any(step.isdigit() or is_selector(step) for step in node.below):
             if self._tests_in(path):
                 raise _NoFixedShapeError
-            return Any, _store_below(node)
+            return Any, stored_below(node)
         kind, extract = _struct(self._fields(node, path), closed=self._closed)
         return kind | None, extract
+
+    def _demanded(self, kind: Any, struct: Any, path: Path) -> Any:
+        """The type of a value without which a row does not fit."""
+        test = self._tested.get(path)
+        if test is not None and test.allowed:
+            return Literal[test.allowed]
+        if test is not None and test.forbidden:
+            words = "|".join(map(re.escape, test.forbidden))
+            return Annotated[str, msgspec.Meta(pattern=f"^(?!(?:{words})$)")]
+        return _THERE if kind == _THERE | None else struct or kind
 
     def _only_tested(self, path: Path) -> Any:
         """The type of a value of which only a test is needed."""
@@ -363,16 +337,19 @@ _OBJECTS: Final = frozenset({"dict", "NoneType"})
 
 def _struct(fields: Sequence[_Field], *, closed: bool) -> tuple[Any, Extract]:
     names = [f"f{number}" for number in range(len(fields))]
+    named = list(zip(names, fields, strict=True))
     struct = msgspec.defstruct(
         "Row",
-        [(name, field.kind, field.missing) for name, field in zip(names, fields, strict=True)],
-        rename=dict(zip(names, (field.key for field in fields), strict=True)),
+        [(name, each.kind) if each.demanded else (name, each.kind, each.missing) for name, each in named],
+        rename={name: each.key for name, each in named},
         forbid_unknown_fields=closed,
+        kw_only=True,
         frozen=True,
         gc=False,
     )
-    spread = {name: field.extract for name, field in zip(names, fields, strict=True) if field.extract is not None}
-    return struct, _spreader(struct(), spread)
+    empty = None if any(each.demanded for each in fields) else struct()
+    spread = {name: field.extract for name, field in named if field.extract is not None}
+    return struct, _spreader(empty, spread)
 
 
 def _struct_in(kind: Any) -> Any:
@@ -401,104 +378,3 @@ def _spreader(empty: Any, spread: dict[str, Extract]) -> Extract:
 
 def _nothing(_rows: Sequence[Any], _into: Columns) -> None:
     pass
-
-
-def leaf(bindings: list[Binding], seen: frozenset[str]) -> tuple[Any, Extract]:
-    """The JSON type of the values at a path, and what makes columns of them; `seen` are the types in the head."""
-    kinds = {binding.kind for binding in bindings}
-    if len(kinds) > 1 or any(binding.unit == "count" for binding in bindings):
-        plain = bool(seen) and seen <= _SCALARS  # an object where the head had none may hold fields of its own
-        return int | float | str | bool | None if plain else Any, _admitted(bindings)
-    kind = kinds.pop()
-    if (kind is Slot.TEXT and not seen <= _TEXTUAL) or (kind in _STRUCTURED and seen & _STRUCTURES):
-        return Any, _admitted(bindings)
-    if kind is Slot.TIME and seen and seen <= {"int", "float", "NoneType"} and seen != {"NoneType"}:
-        return int | float | None, _store(bindings)
-    return NARROW[kind] if seen <= _USUAL.get(kind, _TEXTUAL) else _WIDE[kind], _store(bindings)
-
-
-def _both(first: Extract, second: Extract) -> Extract:
-    def extract(column: Sequence[Any], into: Columns) -> None:
-        first(column, into)
-        second(column, into)
-
-    return extract
-
-
-def _store(bindings: list[Binding]) -> Extract:
-    def extract(column: Sequence[Any], into: Columns) -> None:
-        for binding in bindings:
-            into[binding] = column
-
-    return extract
-
-
-def _admitted(bindings: list[Binding]) -> Extract:
-    def extract(column: Sequence[Any], into: Columns) -> None:
-        for binding in bindings:
-            into[binding] = [admit(binding, value) for value in column]
-
-    return extract
-
-
-def _first(below: Extract) -> Extract:
-    """For lists of which only the first element is bound."""
-
-    def extract(column: Sequence[Any], into: Columns) -> None:
-        below([value[0] if value else None for value in column], into)
-
-    return extract
-
-
-def _store_below(node: _Node) -> Extract:
-    """For values that are now objects, now JSON in a text or something else: decoded as they are, then walked."""
-    found = list(_bindings_below(node, ()))
-    nothing = [None] * len(found)
-
-    def extract(column: Sequence[Any], into: Columns) -> None:
-        if all_missing(column):
-            return
-        # row by row, so that JSON in a text is decoded once
-        rows = [
-            nothing if value is None else [admit(binding, value_at(value, path)) for binding, path in found]
-            for value in column
-        ]
-        for (binding, _), values in zip(found, zip(*rows, strict=True), strict=True):
-            into[binding] = values
-
-    return extract
-
-
-def _marks(node: _Node) -> tuple[bytes, ...]:
-    """The words of which one must stand in a list if any of its elements is selected; none if that cannot be told."""
-    marks: list[bytes] = []
-    for step in node.below:
-        tests = selector_of(step).tests if is_selector(step) else ()
-        words = next((words for _, words, without in tests if not without), frozenset())
-        if not words:
-            return ()
-        marks += [f'"{word}"'.encode() for word in sorted(words)]
-    return tuple(marks)
-
-
-def _store_marked(node: _Node, marks: tuple[bytes, ...]) -> Extract:
-    """For lists of which only certain elements matter: only the few that hold one are decoded."""
-    found = list(_bindings_below(node, ()))
-
-    def extract(column: Sequence[Any], into: Columns) -> None:
-        held = [None if raw is None else bytes(raw) for raw in column]
-        texts = [text if text and any(mark in text for mark in marks) else None for text in held]
-        if all_missing(texts):
-            return
-        lists = [None if text is None else msgspec.json.decode(text) for text in texts]
-        for binding, path in found:
-            into[binding] = [admit(binding, value_at(each, path)) for each in lists]
-
-    return extract
-
-
-def _bindings_below(node: _Node, at: Path) -> Iterator[tuple[Binding, Path]]:
-    for binding in node.bindings:
-        yield binding, at
-    for step, child in node.below.items():
-        yield from _bindings_below(child, (*at, step))

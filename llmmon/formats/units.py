@@ -1,4 +1,4 @@
-"""The units of lengths of time whose keys name none: told by the tokens of the same calls, else by their size."""
+"""The units of lengths of time whose keys name none: from the tokens of the same calls, else by their size."""
 
 from __future__ import annotations
 

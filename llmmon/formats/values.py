@@ -148,11 +148,12 @@ def name(value: Any) -> str | None:
 
 
 class Words(dict[Any, Any]):
-    """What names are called here: made of `true=sidechain,*=main`, where `*` is every other value."""
+    """What names are called here: made of `true=sidechain,*=main`, where `*` is every other value; `-=` is no name."""
 
     def __init__(self, unit: str) -> None:
         super().__init__({None: None})
-        self._called = dict(part.split("=", 1) for part in unit.split(","))
+        named = (part.split("=", 1) for part in unit.split(","))
+        self._called = {word: called or None for word, called in named}
 
     def __missing__(self, value: Any) -> Any:
         called = self._called.get(str(name(value)), self._called.get("*", value))

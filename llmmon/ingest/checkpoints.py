@@ -6,13 +6,14 @@ beginning and of the bytes just before the checkpoint), else by that content alo
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -136,6 +137,22 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     def identity(self) -> tuple[int, int]:
         """Device and inode, the latter 0 where another file has it now."""
         return self.device, self.inode
+
+
+def to_json(value: Any) -> bytes:
+    """JSON of values with paths in them, also of paths that are not UTF-8."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value)).encode("ascii")
+
+
+def from_json(data: bytes | str, kind: type[Any]) -> Any:
+    """The value that `to_json` gave; raises `msgspec.ValidationError`."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(data), kind)
 
 
 class LogFile(msgspec.Struct, frozen=True):

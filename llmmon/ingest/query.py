@@ -81,7 +81,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     dedup: bool = False
     rejects: Path | None = None
     progress: Callable[[int, int], None] | None = None
-    say: Callable[[str], None] = say_nothing
+    say: Callable[[str], None] = say_nothing  # notes, which --quiet leaves out
+    warn: Callable[[str], None] = say_nothing  # what a person must know even then
     derive: Derive | None = None
     cache: ColumnCache | None = None
 

@@ -70,7 +70,7 @@ class RejectsFile:
 
     def finish(self) -> None:
         """Make the file appear, in the order of the logs."""
-        with self._writing(), appearing(self._path) as out:
+        with self._writing(), appearing(self._path, mode=0o600) as out:
             for start, end in self._order:
                 for at in range(start, end, _AT_ONCE):
                     out.write(os.pread(self._all.fileno(), min(_AT_ONCE, end - at), at))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -454,3 +455,25 @@ def place(position: int, scanned: Scanned[Any]) -> tuple[str, int | None]:
     span, first = scanned.spans[position >> POSITION_BITS]
     line = None if first is None else first + (position & ((1 << POSITION_BITS) - 1)) + 1
     return scanned.report.files[span.source], line
+
+
+def line_of(position: int, scanned: Scanned[Any]) -> tuple[str, int | None]:
+    """As `place`, but after a jump into a file the lines before it are counted; None if it is not a plain file."""
+    file, line = place(position, scanned)
+    span, _ = scanned.spans[position >> POSITION_BITS]
+    if line is not None or (before := _lines_before(file, span.start)) is None:
+        return file, line
+    return file, before + (position & ((1 << POSITION_BITS) - 1)) + 1
+
+
+@lru_cache(maxsize=64)
+def _lines_before(path: str, stop: int) -> int | None:
+    """The number of lines of a file that start before an offset."""
+    count, last = 0, b"\n"
+    try:
+        with Path(path).open("rb") as file:
+            while stop > 0 and (piece := file.read(min(stop, CHUNK_BYTES))):
+                count, last, stop = count + piece.count(b"\n"), piece[-1:], stop - len(piece)
+    except OSError:
+        return None
+    return count + (last != b"\n")

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -82,7 +82,7 @@ def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tu
             for file in sorted(files):
                 path = os.path.join(folder, file)
                 if file not in _OWN_FILES:
-                    (paths if is_log(file) else ignored).append(path)
+                    (paths if is_log(file) and not _is_special(path) else ignored).append(path)
     elif any(sign in name for sign in "*?[") and not os.path.lexists(name):
         closed: list[tuple[str, str]] = []
         found = _matching(name, closed)
@@ -93,9 +93,17 @@ def _expand(name: str, paths: list[str], ignored: list[str], unreadable: list[tu
             if os.path.isdir(path):
                 _expand(path, paths, ignored, unreadable)
             else:
-                paths.append(path)
+                (ignored if _is_special(path) else paths).append(path)
     else:
         paths.append(name)
+
+
+def _is_special(path: str) -> bool:
+    """Whether it is a pipe, a socket or a device: reading one that nobody named could wait for ever."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False  # reading it says what is wrong
 
 
 def _matching(pattern: str, closed: list[tuple[str, str]]) -> list[str]:
@@ -190,18 +198,27 @@ def _identity(source: Source) -> Any:
 
 
 def without_copies(sources: Sequence[Source]) -> tuple[tuple[Source, ...], list[str]]:
-    """Leave out files with the content of an earlier one, such as `app.log.1` beside `app.log.1.gz`."""
-    by_size: dict[int, list[Source]] = {}
-    kept, copies = [], []
-    for source in sources:
-        size = content_size(source)
-        twins = by_size.setdefault(size, []) if size is not None else []
-        if size and any(_same_content(source, twin) for twin in twins):
-            copies.append(source.path)
-        else:
-            twins.append(source)
-            kept.append(source)
-    return tuple(kept), copies
+    """Leave out files with the content of an earlier one, such as `app.log.1` beside `app.log.1.gz`.
+
+    Only files of one size are opened, each once, and only those of one size and beginning are read whole.
+    """
+    copies: set[int] = set()
+    for same_size in _alike(range(len(sources)), lambda number: content_size(sources[number]) or None):
+        for same_head in _alike(same_size, lambda number: _head_checksum(sources[number])):
+            for same in _alike(same_head, lambda number: _checksum(sources[number])):
+                copies.update(same[1:])
+    kept = tuple(source for number, source in enumerate(sources) if number not in copies)
+    return kept, [sources[number].path for number in sorted(copies)]
+
+
+def _alike(numbers: Iterable[int], mark: Callable[[int], int | None]) -> list[list[int]]:
+    """The numbers that share a mark with another one, by mark; None is no mark."""
+    found: dict[int, list[int]] = {}
+    for number in numbers:
+        value = mark(number)
+        if value is not None:
+            found.setdefault(value, []).append(number)
+    return [group for group in found.values() if len(group) > 1]
 
 
 def content_size(source: Source) -> int | None:
@@ -227,15 +244,19 @@ def _zstd_size(beginning: bytes) -> int | None:
     return None if size in (0, zstandard.CONTENTSIZE_UNKNOWN) else size % (1 << 32)
 
 
-def _same_content(one: Source, other: Source) -> bool:
+def _head_checksum(source: Source) -> int | None:
     try:
-        return head(one) == head(other) and _checksum(one) == _checksum(other)
+        return zlib.crc32(head(source))
     except (OSError, EOFError, zlib.error):
-        return False
+        return None
 
 
-def _checksum(source: Source) -> int:
-    value = 0
-    for chunk in blocks(source):
-        value = zlib.crc32(chunk, value)
-    return value
+def _checksum(source: Source) -> int | None:
+    """Checksum of the content with its length in front, None where it cannot be read."""
+    value = length = 0
+    try:
+        for chunk in blocks(source):
+            value, length = zlib.crc32(chunk, value), length + len(chunk)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return length << 32 | value

@@ -130,6 +130,7 @@ def _latest(probes: Sequence[Probe], offset: int) -> int:
     return max((p.last_us if p.end <= offset else p.first_us for p in probes), default=0)
 
 
+_SHORTEST_DAY_US: Final = 23 * 3600 * SECOND_US  # when clocks are set forward
 _LONGEST_DAY_US: Final = 25 * 3600 * SECOND_US  # when clocks are set back
 _STALE_US: Final = 15 * 60 * SECOND_US  # a note says so where the log ended longer ago
 _Range = tuple[int, int | None]
@@ -189,6 +190,18 @@ class TimeRequest(msgspec.Struct, frozen=True, kw_only=True):
     def without_start(self) -> TimeRequest:
         """The same end, with everything before it."""
         return msgspec.structs.replace(self, window_us=None, since=None)
+
+    def begun_earlier(self, us: int) -> TimeRequest:
+        """The same end, with that much more before its beginning."""
+        since = self.since
+        if isinstance(since, Ago):
+            since = Ago(since.us + us)
+        elif isinstance(since, Midnight):
+            since = Midnight(since.days_ago + -(-us // _SHORTEST_DAY_US), since.tz)
+        elif since is not None:
+            since -= us
+        window_us = None if self.window_us is None else self.window_us + us
+        return msgspec.structs.replace(self, window_us=window_us, since=since)
 
     def bounds(self, now_us: int) -> tuple[int | None, int | None]:
         """The range [start, end) that is asked for, None where it is open; microseconds UTC."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.report import IncidentReport
 from llmmon.errors import LlmmonError
 from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Plans, Seen, read_new

@@ -80,6 +80,7 @@ _OPERATORS: Final[dict[str, Callable[[FloatArray, float], BoolArray]]] = {
 }
 _NULL: Final = frozenset({"null", "none", "missing"})
 _DEEPEST: Final = 50  # parentheses within parentheses
+_MOST_TERMS: Final = 500  # each is looked at for every call
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -125,6 +126,7 @@ class _Parser:
             self._tokens.append((kind, match[kind], match.start(kind)))
             at = match.end()
         self._next = 0
+        self._terms = 0
 
     def error(self, message: str, at: int | None = None) -> UsageError:
         if at is None:
@@ -149,16 +151,16 @@ class _Parser:
         return self._tokens[self._next - 1]
 
     def either(self, depth: int) -> Mask:
-        left = self.both(depth)
+        masks = [self.both(depth)]
         while self._word("or"):
-            left = _or(left, self.both(depth))
-        return left
+            masks.append(self.both(depth))
+        return masks[0] if len(masks) == 1 else lambda columns: np.logical_or.reduce([mask(columns) for mask in masks])
 
     def both(self, depth: int) -> Mask:
-        left = self.single(depth)
+        masks = [self.single(depth)]
         while self._word("and"):
-            left = _and(left, self.single(depth))
-        return left
+            masks.append(self.single(depth))
+        return masks[0] if len(masks) == 1 else lambda columns: np.logical_and.reduce([mask(columns) for mask in masks])
 
     def single(self, depth: int) -> Mask:
         if depth > _DEEPEST:
@@ -174,6 +176,9 @@ class _Parser:
         return self._condition()
 
     def _condition(self) -> Mask:
+        self._terms += 1
+        if self._terms > _MOST_TERMS:
+            raise UsageError(f"--where: more than {_MOST_TERMS} conditions", hint="name a pattern: user=test-*")
         kind, name, at = self._take()
         if kind != "word":
             raise self.error("expected a field", at)
@@ -244,11 +249,3 @@ def _numbers(columns: Columns, name: str) -> FloatArray:
         rows = METRICS[name].rows(columns)
         return np.full(columns.size, np.nan) if rows is None else rows / METRICS[name].scale
     return columns.public(name)
-
-
-def _or(left: Mask, right: Mask) -> Mask:
-    return lambda columns: left(columns) | right(columns)
-
-
-def _and(left: Mask, right: Mask) -> Mask:
-    return lambda columns: left(columns) & right(columns)

@@ -16,7 +16,7 @@ from llmmon.pricing.disagreements import Case, Cause, causes_of, differ
 from llmmon.pricing.doubts import Doubt
 from llmmon.pricing.model_names import is_self_hosted, parse
 from llmmon.pricing.price_table import PriceTable
-from llmmon.pricing.usage import Usage, failed, gateway_hits, usage_of
+from llmmon.pricing.usage import Usage, failed, gateway_hits, uncached, usage_of
 from llmmon.pricing.what_if import Alternative, alternative
 
 # sums of a group, costs in nano-dollars; the order of a group's numbers
@@ -166,8 +166,8 @@ def figures(block: PricedBlock) -> Iterator[tuple[str, FloatArray | BoolArray]]:
     yield "gateway_hits", block.hits
     full = charge(block.usage, block.quoted)
     yield "gateway_saved", np.where(block.hits, full, 0.0)
-    yield "read_saved", _difference(block, full, _uncached(block.usage, reads=True), sign=1.0)
-    yield "write_extra", _difference(block, full, _uncached(block.usage, reads=False), sign=-1.0)
+    yield "read_saved", _difference(block, full, uncached(block.usage, reads=True), sign=1.0)
+    yield "write_extra", _difference(block, full, uncached(block.usage, reads=False), sign=-1.0)
 
 
 def _difference(block: PricedBlock, full: FloatArray, otherwise: Usage, *, sign: float) -> FloatArray:
@@ -175,19 +175,6 @@ def _difference(block: PricedBlock, full: FloatArray, otherwise: Usage, *, sign:
     if otherwise is block.usage:
         return np.zeros(len(full))
     return np.where(block.hits, 0.0, sign * (charge(otherwise, block.quoted) - full))
-
-
-def _uncached(usage: Usage, *, reads: bool) -> Usage:
-    """The same usage if the cache had not been read from (or not written to)."""
-    if reads:
-        if usage.cache_read is None:
-            return usage
-        return msgspec.structs.replace(usage, uncached=usage.uncached + usage.cache_read, cache_read=None)
-    written = [tokens for tokens in (usage.cache_write, usage.cache_write_1h) if tokens is not None]
-    if not written:
-        return usage
-    uncached = usage.uncached + sum(written[1:], written[0])
-    return msgspec.structs.replace(usage, uncached=uncached, cache_write=None, cache_write_1h=None)
 
 
 _MOST_VALUES: Final = 4_000_000  # costs per request kept exactly; 8 bytes each
@@ -270,14 +257,14 @@ def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
     parts = list(tallies)
     rows = sorted((row for part in parts for row in part.largest), key=lambda row: row.rank)
     return CostTally(
-        groups=_added(part.groups for part in parts),
-        periods=_added(part.periods for part in parts),
-        causes=_added(part.causes for part in parts),
+        groups=add_sums(part.groups for part in parts),
+        periods=add_sums(part.periods for part in parts),
+        causes=add_sums(part.causes for part in parts),
         largest=tuple(rows[:largest]),
-        doubts=_added(part.doubts for part in parts),
-        unpriced=_added(part.unpriced for part in parts),
-        zeros=_added(part.zeros for part in parts),
-        users=_added(part.users for part in parts),
+        doubts=add_sums(part.doubts for part in parts),
+        unpriced=add_sums(part.unpriced for part in parts),
+        zeros=add_sums(part.zeros for part in parts),
+        users=add_sums(part.users for part in parts),
         costs=compact(
             Values(tuple(run for p in parts for run in p.costs.runs), all(p.costs.exact for p in parts)), _MOST_VALUES
         ),
@@ -293,7 +280,8 @@ def _alternatives(parts: list[CostTally]) -> dict[str, Alternative]:
     }
 
 
-def _added(tables: Iterable[Mapping[Key, Totals]]) -> dict[Key, Totals]:
+def add_sums(tables: Iterable[Mapping[Key, Totals]]) -> dict[Key, Totals]:
+    """Tables of sums as one."""
     total: dict[Key, Totals] = {}
     for table in tables:
         for key, sums in table.items():
@@ -306,8 +294,8 @@ def _groups(block: PricedBlock) -> tuple[dict[GroupKey, Totals], dict[GroupKey, 
     """The figures by group, and by period and group."""
     plan, found = block.plan, dict(figures(block))
     columns = [found[name] for name in FIGURES]
-    whole = _by(block.columns, Grouping(plan.by), *columns)
-    return whole, _by(block.columns, Grouping(plan.by, plan.every_us, plan.tz), *columns) if plan.every_us else {}
+    whole = sums_by(block.columns, Grouping(plan.by), *columns)
+    return whole, sums_by(block.columns, Grouping(plan.by, plan.every_us, plan.tz), *columns) if plan.every_us else {}
 
 
 def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> FloatArray:
@@ -383,10 +371,10 @@ def _by_name(columns: Columns, name: str, rows: BoolArray, *values: FloatArray |
 
 def _by_names(columns: Columns, names: tuple[str, ...], *values: FloatArray | BoolArray) -> dict[Any, Totals]:
     """Sums of values (NaN as 0), by names."""
-    return _by(columns, Grouping(names), *values)
+    return sums_by(columns, Grouping(names), *values)
 
 
-def _by(columns: Columns, grouping: Grouping, *values: FloatArray | BoolArray) -> dict[Any, Totals]:
+def sums_by(columns: Columns, grouping: Grouping, *values: FloatArray | BoolArray) -> dict[Any, Totals]:
     """Sums of values (NaN as 0), by group."""
     if not columns.size:
         return {}

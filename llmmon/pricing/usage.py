@@ -163,3 +163,16 @@ def _apart(gross: FloatArray, *caches: FloatArray | None) -> tuple[FloatArray, F
 def _known_total(columns: Columns) -> BoolArray:
     total = columns.numbers.get("total_tokens")
     return np.zeros(columns.size, np.bool_) if total is None else total > 0
+
+
+def uncached(usage: Usage, *, reads: bool) -> Usage:
+    """The same usage if the cache had not been read from (or not written to)."""
+    if reads:
+        if usage.cache_read is None:
+            return usage
+        return msgspec.structs.replace(usage, uncached=usage.uncached + usage.cache_read, cache_read=None)
+    written = [tokens for tokens in (usage.cache_write, usage.cache_write_1h) if tokens is not None]
+    if not written:
+        return usage
+    fresh = usage.uncached + sum(written[1:], written[0])
+    return msgspec.structs.replace(usage, uncached=fresh, cache_write=None, cache_write_1h=None)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from llmmon.alerting.history import StreamsFold, complete, fields_of
+from llmmon.alerting.history import StreamsFold, fields_of
 from llmmon.alerting.objectives import SloStatus
+from llmmon.alerting.reading import complete
 from llmmon.alerting.state import StateFile
 from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
 from llmmon.ingest.parallel import cpu_count
@@ -64,11 +65,11 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     if not (whole := not query.time.has_start):
         calls = read(asked, fields, lambda: OverviewFold(request))
         aggregates = list(calls.results)
-        anomalies, history = find_anomalies(query.quiet(), MonitorPlan())
+        anomalies, history = find_anomalies(query.quiet(), MonitorPlan(contributors=False))
         before = _before(query.quiet(), calls, history)
     else:
         beside = ExtraFold(fields, lambda inside: OverviewFold(request, inside))
-        anomalies, calls = find_anomalies(asked, MonitorPlan(), beside)
+        anomalies, calls = find_anomalies(asked, MonitorPlan(contributors=False), beside)
         aggregates = [part for *_, part in calls.results]
         before = None
     calls = again.named(calls)

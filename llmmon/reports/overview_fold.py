@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from llmmon.alerting.objectives import SloStatus
-from llmmon.anomaly.incidents import AnomaliesReport
+from llmmon.anomaly.report import AnomaliesReport
 from llmmon.errors import UsageError
 from llmmon.ingest.query import Read
 from llmmon.ingest.report import SourceReport, Window

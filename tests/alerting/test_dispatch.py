@@ -198,3 +198,41 @@ def test_what_was_sent_is_remembered_while_its_alert_is_open(kept: bool) -> None
         queue.note(resolved, NotificationEvent.RESOLVE)
         queue.send(100 * 1440)
         assert (["trigger", "resolve"] if kept else ["trigger"]) == queue.seen
+
+
+def escalation(state: StateFile, server: JudgeServer) -> Queue:
+    queue = Queue(state, server)
+    late = channel("boss", type="pagerduty", url=server.url, routing_key="boss", escalate_after="15m")
+    queue.channels["boss"] = late
+    return queue
+
+
+def keys(server: JudgeServer) -> list[tuple[str, str]]:
+    return [(body["routing_key"], body["event_action"]) for _, _, body in server.seen]
+
+
+def test_what_nobody_acknowledges_goes_to_another_channel() -> None:
+    with judge_server(switched({"now": OK})) as server, StateFile(None) as state:
+        queue = escalation(state, server)
+        firing = alert(recent_us=(SINCE_US,))
+        queue.note(firing, NotificationEvent.TRIGGER)
+        for minutes in (0, 10, 5, 5):
+            queue.now_us += minutes * MINUTE_US
+            enqueue_missing(state.outbox, [firing], queue.channels, queue.now_us)
+            queue.send()
+            assert (queue.now_us - SINCE_US >= 15 * MINUTE_US) == (("boss", "trigger") in keys(server))
+        queue.note(over(), NotificationEvent.RESOLVE)
+        queue.send()
+        assert [("k", "trigger"), ("boss", "trigger"), ("k", "resolve"), ("boss", "resolve")] == keys(server)
+
+
+def test_what_was_acknowledged_or_ended_in_time_goes_nowhere_else() -> None:
+    with judge_server(switched({"now": OK})) as server, StateFile(None) as state:
+        queue = escalation(state, server)
+        queue.note(alert(recent_us=(SINCE_US,)), NotificationEvent.TRIGGER)
+        queue.send(20)
+        seen = alert(recent_us=(SINCE_US,), acknowledged=True)
+        enqueue_missing(state.outbox, [seen], queue.channels, queue.now_us)
+        queue.note(over(), NotificationEvent.RESOLVE)
+        queue.send()
+        assert [("k", "trigger"), ("k", "resolve")] == keys(server)

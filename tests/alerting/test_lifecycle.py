@@ -6,7 +6,8 @@ import msgspec
 
 from llmmon.alerting.alert import Alert, Ended, Event, NotificationEvent, Observation, Silence, State, Transition
 from llmmon.alerting.lifecycle import FLAPPING, MOST_A_DAY, acknowledged, resolved, step, without_rules
-from llmmon.alerting.rules import AlertRule, AlertSeverity, description_of, unknown_placeholders
+from llmmon.alerting.rules import AlertRule, AlertSeverity
+from llmmon.alerting.sentences import Figures, description_of, unknown_placeholders
 
 MINUTE = 60_000_000
 RULE = AlertRule("slow", "latency_p95_ms", "gt", 5000.0, AlertSeverity.ERROR)
@@ -167,8 +168,10 @@ def test_a_description_is_filled_in_and_evaluates_nothing() -> None:
         by=("model",),
         description="{model}: {value} > {threshold} {0.x} {nope}",
     )
-    assert "a{value}: 1,234 > 5 {0.x} {nope}" == description_of(rule, (("model", "a{value}"),), 1234.0, None, 7)
-    assert ["0.x", "nope"] == unknown_placeholders(rule)
+    assert "a{value}: 1,234 > 5 {0.x} {nope}" == description_of(
+        rule, (("model", "a{value}"),), Figures(1234.0, count=7)
+    )
+    assert ["0.x", "nope"] == unknown_placeholders(rule.description, rule)
 
 
 def test_an_alert_that_flaps_is_notified_a_few_times_and_then_only_if_it_lasts() -> None:
@@ -193,3 +196,94 @@ def test_a_minute_that_is_evaluated_again_does_not_move_an_alert_back() -> None:
     earlier = Observation(RULE, (), met=True, value=9000.0)
     again, found = step(life.state, [earlier], MINUTE)
     assert (life.state, []) == (again, found)
+
+
+LEVELS = msgspec.structs.replace(
+    RULE,
+    severity=AlertSeverity.WARNING,
+    levels=((AlertSeverity.WARNING, 5000.0), (AlertSeverity.CRITICAL, 10000.0)),
+    cooldown_minutes=0,
+)
+
+
+def leveled(values: list[float], rule: AlertRule = LEVELS) -> list[Transition]:
+    state: dict[str, Alert] = {}
+    happened: list[Transition] = []
+    for minute, value in enumerate(values):
+        seen = Observation(rule, (), rule.is_met(value), value)
+        state, found = step(state, [seen], minute * MINUTE)
+        happened += found
+    return happened
+
+
+def moves(happened: list[Transition]) -> list[tuple[int, str, str, float | None]]:
+    return [(one.at_us // MINUTE, one.event, one.alert.severity, one.alert.threshold) for one in happened]
+
+
+def test_a_worse_level_is_one_alert_that_is_notified_once_more_and_keeps_its_severity() -> None:
+    happened = leveled([6000, 7000, 12000, 13000, 6000, 4000])
+    assert [
+        (0, "firing", "warning", 5000.0),
+        (2, "raised", "critical", 10000.0),
+        (5, "resolved", "critical", 10000.0),
+    ] == moves(happened)
+    assert ["trigger", "trigger", "resolve"] == [one.notification for one in happened]
+    assert "raised from warning to critical" in happened[1].reason
+
+
+def test_the_worst_level_at_once_is_notified_once() -> None:
+    assert [(0, "firing", "critical", 10000.0)] == moves(leveled([12000, 12000, 6000]))
+
+
+def test_a_worse_level_must_hold_as_long_as_the_rule() -> None:
+    rule = msgspec.structs.replace(LEVELS, for_us=2 * MINUTE)
+    assert [
+        (0, "pending", "warning", 5000.0),
+        (2, "firing", "warning", 5000.0),
+        (8, "raised", "critical", 10000.0),
+    ] == moves(leveled([6000, 12000, 6000, 12000, 12000, 6000, 12000, 12000, 12000], rule))
+
+
+def test_an_acknowledged_alert_that_gets_worse_is_notified() -> None:
+    state, _ = step({}, [Observation(LEVELS, (), True, 6000.0)], 0)
+    (name,) = state
+    state[name], _ = acknowledged(state[name], MINUTE, "seen")
+    state, found = step(state, [Observation(LEVELS, (), True, 12000.0)], 2 * MINUTE)
+    assert [(Event.RAISED, False)] == [(one.event, one.alert.acknowledged) for one in found]
+
+
+CAUSE = msgspec.structs.replace(RULE, name="Provider down", inhibits=("slow*",), by=("model",), window_us=5 * MINUTE)
+
+
+def inhibited(course: list[tuple[bool, bool]], group: str = "a") -> list[tuple[int, str, str]]:
+    """What is notified of `slow` while `Provider down` holds or not, minute by minute."""
+    state: dict[str, Alert] = {}
+    told = []
+    for minute, (cause, effect) in enumerate(course):
+        seen = [
+            Observation(msgspec.structs.replace(RULE, cooldown_minutes=0), (("model", group),), effect, 6000.0),
+            Observation(CAUSE, (("model", "a"),), cause, 6000.0),
+        ]
+        state, found = step(state, seen, minute * MINUTE)
+        told += [(minute, one.alert.rule, one.notification) for one in found if one.notification is not None]
+    return told
+
+
+def test_an_alert_that_another_inhibits_is_not_notified() -> None:
+    assert [(0, "Provider down", "trigger"), (3, "Provider down", "resolve")] == inhibited(
+        [(True, True)] * 3 + [(False, True)] * 3 + [(False, False)]
+    )
+
+
+def test_what_goes_on_after_its_cause_is_over_is_notified() -> None:
+    told = inhibited([(True, True)] * 2 + [(False, True)] * 10)
+    assert [(0, "Provider down", "trigger"), (2, "Provider down", "resolve"), (8, "slow", "trigger")] == told
+
+
+def test_another_group_is_not_inhibited() -> None:
+    assert (0, "slow", "trigger") in inhibited([(True, True)], group="b")
+
+
+def test_what_was_notified_before_its_cause_is_notified_of_its_end() -> None:
+    told = inhibited([(False, True), (True, True), (True, False)])
+    assert [(0, "slow", "trigger"), (1, "Provider down", "trigger"), (2, "slow", "resolve")] == told

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from llmmon.alerting.evaluation import evaluate_rule, streams_of
-from llmmon.alerting.history import StreamsFold, complete
+from llmmon.alerting.history import StreamsFold
 from llmmon.alerting.lint import Finding, lint, lint_evaluations
+from llmmon.alerting.reading import complete
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded
 from llmmon.alerting.rules import DEFAULT_RULES
 from llmmon.config import Config, parse

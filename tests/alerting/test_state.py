@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.alerting.check import joined
-from llmmon.alerting.history import Stream, StreamsFold, admitted, bounded, packed, split, unpacked
+from llmmon.alerting.alert import Silence
+from llmmon.alerting.history import Stream, StreamsFold, bounded, packed, split, unpacked
+from llmmon.alerting.reading import admitted, joined
 from llmmon.alerting.rules import MOST_GROUPS, OTHER
-from llmmon.alerting.state import BusyError, StateFile, sole_evaluator
+from llmmon.alerting.state import _MIGRATIONS, BusyError, StateFile, sole_evaluator
 from llmmon.errors import InputError
 from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import Columns, Names
 from llmmon.text.times import MINUTE_US
 from tests.support.aggregates import contents_of
+from tests.support.alerts_factory import alert
 
 LATENCY = Stream("latency_ms", ("model",), values=True)
 
@@ -99,14 +101,16 @@ def test_the_hundredth_group_is_the_last_with_a_name() -> None:
 
 def test_a_corrupt_file_is_set_aside_and_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    path.write_bytes(b"this is no database " * 100)
+    StateFile(path).__exit__()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
     said: list[str] = []
-    with StateFile(path, say=said.append) as state:
+    with StateFile(path, replaced=said.append) as state:
         assert {} == state.alerts()
     assert 1 == len(said)
     assert "corrupt" in said[0]
     aside = [file for file in tmp_path.iterdir() if ".corrupt-" in file.name]
-    assert [b"this is no"] == [file.read_bytes()[:10] for file in aside]
+    assert [b"SQLite for"] == [file.read_bytes()[:10] for file in aside]
 
 
 def test_a_file_of_a_newer_llmmon_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -147,6 +151,37 @@ def test_alerts_keep_the_names_under_which_older_versions_stored_them(tmp_path: 
     assert (7, 3) == (alert.notified_us, alert.last_resolved_notified_us)
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(alert))
     assert (7, 3) == (again["told_us"], again["told_end_us"])
+
+
+@pytest.mark.parametrize("version", range(1, len(_MIGRATIONS)))
+def test_a_file_of_an_older_version_is_migrated_and_keeps_what_it_holds(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "state.db"
+    kept = alert(1, episode=3)
+    with sqlite3.connect(path) as db:
+        for migration in _MIGRATIONS[:version]:
+            db.executescript(migration)
+        db.execute(f"PRAGMA user_version = {version}")
+        db.execute("INSERT INTO facts VALUES ('evaluated_minute', '29000000')")
+        db.execute("INSERT INTO alerts VALUES (?, ?)", (kept.alert_id, msgspec.msgpack.encode(kept)))
+        silence = Silence("s1", {"rule": "slow"}, 5)
+        db.execute("INSERT INTO silences VALUES (?, ?)", ("s1", msgspec.msgpack.encode(silence)))
+        row = ("hook", kept.alert_id, 3, "trigger", msgspec.msgpack.encode(kept), 0, 0)
+        db.execute(
+            "INSERT INTO outbox (channel, alert_id, episode, event, data, due_us, created_us) VALUES (?,?,?,?,?,?,?)",
+            row,
+        )
+    db.close()
+    with StateFile(path) as state:
+        assert ({kept.alert_id: kept}, [silence]) == (state.alerts(), state.silences())
+        assert [("hook", kept)] == [(one.channel, one.alert) for one in state.outbox.queued()]
+        assert "29000000" == state.fact("evaluated_minute")
+        state.add_action(7, kept, "acknowledged", "ann", "known")
+        assert [(7, kept.alert_id, 3, "acknowledged", "ann", "known")] == state.actions()
+    with sqlite3.connect(path) as db:
+        assert len(_MIGRATIONS) == db.execute("PRAGMA user_version").fetchone()[0]
+    db.close()
+    with StateFile(path) as state:  # a second time nothing is left to do
+        assert {kept.alert_id: kept} == state.alerts()
 
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorFold, MonitorPlan, measures_of
+from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect
 from llmmon.anomaly.detectors.detector import micros
-from llmmon.anomaly.incidents import incidents
 from llmmon.anomaly.panel import panel_of
 from llmmon.anomaly.series import Panel
 from llmmon.metrics.columns import Columns, Names
@@ -81,7 +81,7 @@ def panel_of_calls(columns: Columns) -> Panel:
 
 def detections(columns: Columns) -> list[tuple[float, str, str]]:
     """(unix seconds, metric, model) of every incident raised."""
-    found = incidents(detect(panel_of_calls(columns), until_us=int(columns.timestamp[-1])))
+    found = anomalies(detect(panel_of_calls(columns), until_us=int(columns.timestamp[-1])))
     return [(micros(a.timestamp) / 1e6 - 1, a.metric_name, dict(a.group).get("model") or "") for a in found]
 
 

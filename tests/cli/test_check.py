@@ -516,3 +516,25 @@ def test_a_budget_by_user_knows_every_user(service: Service) -> None:
         service.write(600, 601, calls=1, user=f"u{number}", cost_usd=90 if number == 140 else 1)
     found = [title for title, event, _ in episodes([service.json(605)]) if event == "firing" and "100" in title]
     assert ["spend 100 %: user u140"] == found
+
+
+def test_one_stray_timestamp_neither_lengthens_a_replay_nor_hides_what_happened(service: Service, run: Run) -> None:
+    service.write(0, 10)
+    service.write(10, 16, latency_ms=9000)
+    service.write(16, 40)
+    with service.log.open("a") as file:
+        for year in (1970, 2099):
+            file.write(json.dumps({"timestamp": f"{year}-01-02T00:00:00Z", "model": "a", "latency_ms": 5}) + "\n")
+    ran = run("check", "--now", "log", "-f", "json")
+    assert 39 <= ran.json["data"]["minutes"] <= 41
+    assert ["firing", "resolved"] == [one["event"] for one in ran.json["data"]["transitions"]]
+    assert "2 calls more than 30 days away from all others" in ran.stderr
+    backtest = run("rules", "backtest", "logs", "-f", "json").json["data"]
+    assert [at(0), 1] == [backtest["start"], len(backtest["episodes"])]
+
+
+def test_a_first_run_does_not_begin_at_a_stray_timestamp(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run, more=GONE)
+    service.log.write_text(json.dumps({"timestamp": "1970-01-02T00:00:00Z", "model": "a", "latency_ms": 5}) + "\n")
+    service.write(0, 30)
+    assert [] == episodes([service.json(30)])

@@ -100,7 +100,7 @@ def test_figures_are_those_of_summarize(run: Run, sample: Path) -> None:
 
 
 def test_incidents_are_those_of_anomalies(run: Run, sample: Path) -> None:
-    found = run("anomalies", SAMPLES, "-f", "json").json["data"]["anomalies"]
+    found = run("anomalies", SAMPLES, "-f", "json").json["data"]["incidents"]
     page = sample.read_text()
     (table,) = re.findall(r"(?s)<caption>Incidents \(UTC\)</caption>.*?</table>", page)
     assert table.count("<tr>") == len(found) + 1

@@ -40,6 +40,14 @@ alerts = [{ rule = "slow", group = { model = "a" }, severity = "error" }]
 at = "80m"
 alerts = []
 """
+QUIET = """
+[[rules]]
+name = "quiet"
+metric = "requests"
+condition = "lt"
+threshold = 1
+window = "30m"
+"""
 Write = Callable[[str, list[dict[str, Any]]], Path]
 
 
@@ -224,3 +232,28 @@ def test_what_is_left_of_an_error_budget_is_said_by_check_and_report(
     assert ("", True) == (quiet.stdout, "of the error budget is left" in quiet.stderr)
     assert run("report", "drill", "-o", "page.html").code == 0
     assert "answers: " in (tmp_path / "page.html").read_text()
+
+
+def test_a_backtest_judges_only_the_time_that_was_asked_for(
+    run: Run, configured: Callable[[str], None], write: Write
+) -> None:
+    configured(RULES.replace("15m", "30m") + QUIET)
+    rows = [
+        {"timestamp": f"2026-01-0{d}T{h:02}:{m:02}:30Z", "model": "a", "latency_ms": 9000}
+        for d in range(1, 6)
+        for h in range(24)
+        for m in range(60)
+    ]
+    write("a.jsonl", rows)
+    for args, start, end in (
+        (("--since", "2026-01-05"), "2026-01-05T00:00:00Z", "2026-01-06T00:00:00Z"),
+        (("--window", "1d"), "2026-01-04T23:59:00Z", "2026-01-06T00:00:00Z"),
+        (("--until", "2026-01-02"), "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"),
+    ):
+        data = run("rules", "backtest", "a.jsonl", *args, "-q", "-f", "json").json["data"]
+        assert (start, end) == (data["start"], data["end"])
+        minutes = {row["rule"]: row["firing_minutes"] for row in data["rules"]}
+        assert 0 == minutes["quiet"]
+        assert 1400 <= minutes["slow"] <= 1441
+    nothing = run("rules", "backtest", "a.jsonl", "--since", "2026-02-01")
+    assert (3, True) == (nothing.code, "in the time range" in nothing.stderr)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from llmmon.ingest import sources
 from llmmon.ingest.sources import find, is_log
 from llmmon.ingest.spans import Source, Stream, head, spans_of
 from tests.conftest import Run
@@ -69,6 +70,16 @@ def test_files_of_the_same_size_are_no_copies(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINE)
     (tmp_path / "b.jsonl").write_bytes(LINE.replace(b"m", b"n"))
     assert len(find([str(tmp_path)]).sources) == 2
+
+
+def test_many_files_of_one_size_are_opened_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(200):
+        (tmp_path / f"{number:03}.jsonl").write_bytes(LINE.replace(b"m", b"%03d" % number))
+    (tmp_path / "again.jsonl").write_bytes(LINE.replace(b"m", b"007"))
+    opened: list[str] = []
+    monkeypatch.setattr(sources, "head", lambda source: opened.append(source.path) or head(source))
+    assert len(find([str(tmp_path)]).sources) == 200
+    assert len(opened) == 201
 
 
 def test_two_empty_files_are_no_copies_of_each_other(tmp_path: Path) -> None:
@@ -191,6 +202,14 @@ def test_a_pipe_with_a_name_is_read(run: Run, tmp_path: Path) -> None:
     found = run("summarize", "pipe", "-f", "json")
     writer.join()
     assert found.json["data"]["totals"]["request_count"] == 3
+
+
+@pytest.mark.parametrize("logs", [".", "*.jsonl", "**/*.jsonl"])
+def test_a_pipe_that_nobody_named_is_passed_over(logs: str, run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "a.jsonl").write_bytes(LINE)
+    for command in ("summarize", "check", "inspect"):
+        assert run(command, logs).code == 0
 
 
 def test_the_head_ends_with_a_whole_line(tmp_path: Path) -> None:

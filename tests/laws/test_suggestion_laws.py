@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from llmmon.alerting.backtest import LabelledIncident, notified, replay
 from llmmon.alerting.evaluation import evaluate_rule, streams_of
-from llmmon.alerting.history import StreamsFold, complete
+from llmmon.alerting.history import StreamsFold
+from llmmon.alerting.reading import complete
 from llmmon.alerting.rule_config import rule_toml
 from llmmon.alerting.rule_tests import GivenSeries, calls_of
 from llmmon.alerting.rules import AlertRule

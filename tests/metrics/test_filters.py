@@ -101,3 +101,11 @@ def test_several_filters_must_all_hold() -> None:
 
 def test_no_call_is_kept_of_none() -> None:
     assert parse("error or model=x or latency_ms>1").mask(columns_of([])).tolist() == []
+
+
+@pytest.mark.parametrize("joint", [" or ", " and "])
+def test_a_condition_may_be_long_but_not_without_end(joint: str) -> None:
+    assert parse(joint.join(f"user=u{n}" for n in range(500))).fields == {"user"}
+    for text in (joint.join(f"user=u{n}" for n in range(501)), "not " * 5000 + "error", "(" * 5000 + "error"):
+        with pytest.raises(UsageError):
+            parse(text)

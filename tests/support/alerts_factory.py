@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, NotificationEvent
+from llmmon.alerting.alert import Alert, Example, NotificationEvent, TopError
 from llmmon.alerting.notifiers import Channel, Notification, channel_of
 from llmmon.alerting.rules import AlertSeverity
 
 SINCE_US = 1_788_000_000_000_000  # 2026-08-29 10:40:00 UTC
 MINUTE_US = 60_000_000
+
+
+# what the calls of an alert may show
+EVIDENCE: Final[dict[str, Any]] = {
+    "top_errors": (TopError("rate_limit", "429 <too many>", 12),),
+    "examples": (Example("req-1", "app.jsonl", 17), Example("req-2", "app.jsonl.gz", None)),
+    "command": "llmmon requests --where 'model=\"gpt-4o\"' --since 2026-08-29T10:35:00Z",
+    "runbook": "https://runbooks.example.com/a?b=1&c=2",
+}
 
 
 def alert(number: int = 1, **more: Any) -> Alert:

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Alerts, Ended, Observation, Silence, Transition, alert_id
+from llmmon.alerting.alert import Alert, Alerts, Ended, Observation, Suppression, Transition, alert_id
 from llmmon.alerting.evaluation.anomaly import AnomalyRuleType
 from llmmon.alerting.evaluation.burn import BurnRuleType
 from llmmon.alerting.evaluation.change import ChangeRuleType
@@ -58,7 +58,11 @@ def evaluate_rule(rule: AlertRule, histories: Histories, ends: IntArray, *, ever
 
 
 def evaluate_minutes(
-    state: Alerts, evaluations: Sequence[RuleEvaluation], *, configuration: str = "", silences: Sequence[Silence] = ()
+    state: Alerts,
+    evaluations: Sequence[RuleEvaluation],
+    *,
+    configuration: str = "",
+    silences: Sequence[Suppression] = (),
 ) -> tuple[dict[str, Alert], list[Transition]]:
     """Step alerts through all minutes of evaluations, which cover the same ones; returns alerts and transitions.
 
@@ -120,10 +124,9 @@ class _Rows:
         if name in self._places:
             evaluation, row = self._places[name]
             return evaluation.observation(row, at)
-        return Observation(
-            self._evaluations[alert.rule].rule,
-            alert.group,
-            met=False,
-            note="no calls of this group any more",
-            ended=Ended.GROUP_GONE,
-        )
+        rule = self._evaluations[alert.rule].rule
+        if rule.anomaly:
+            note = "longer ago than the history that is learned from, so its level is the baseline now"
+            return Observation(rule, alert.group, met=False, note=note, ended=Ended.ACCEPTED)
+        note = "no calls of this group any more"
+        return Observation(rule, alert.group, met=False, note=note, ended=Ended.GROUP_GONE)

@@ -33,7 +33,8 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     """The evaluation of one rule: `ends` are minutes (shape (m,)), everything else has the shape (groups, m).
 
     `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing. `threshold` is the
-    limit that applied, where it is not the rule's own; `notes` explain by (row, column), in a sentence.
+    limit that applied, where it is not the rule's own; `notes` explain by (row, column), in a sentence; `headlines`
+    say in a few words what a row is about, where its group does not.
     """
 
     rule: AlertRule
@@ -45,6 +46,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     gone: BoolArray
     threshold: FloatArray | None = None
     notes: Mapping[tuple[int, int], str] = msgspec.field(default_factory=dict)
+    headlines: tuple[str, ...] = ()
 
     def observation(self, row: int, at: int) -> Observation:
         """The observation of one group at one minute."""
@@ -57,9 +59,9 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
         elif not note and count == 0 and np.isnan(value) and not self.rule.anomaly:
             note, ended = f"no data for {duration_text(self.rule.window_us)}", Ended.NO_DATA
         found = None if np.isnan(value) else value
-        return Observation(
-            self.rule, self.groups[row], None if met == KEEP else met == MET, found, limit, count, note, ended
-        )
+        holds = None if met == KEEP else met == MET
+        headline = self.headlines[row] if self.headlines else ""
+        return Observation(self.rule, self.groups[row], holds, found, limit, count, note, ended, headline)
 
 
 def least_count(rule: AlertRule, statistic: Statistic) -> int:

@@ -41,11 +41,14 @@ NOTIFIERS: Final[dict[str, type[Notifier]]] = {
     "alertmanager": AlertmanagerNotifier,
     "command": CommandNotifier,
 }
-SHARED_KEYS: Final = ("type", "min_severity", "match", "max_age")
+SHARED_KEYS: Final = ("type", "min_severity", "match", "max_age", "escalate_after")
 
 
-def channel_of(name: str, table: Any) -> tuple[Channel | None, list[str]]:
-    """The channel of a `[notify.NAME]` table, and all that is wrong with it; None where anything is."""
+def channel_of(name: str, table: Any, tz: str = "UTC") -> tuple[Channel | None, list[str]]:
+    """The channel of a `[notify.NAME]` table, and all that is wrong with it; None where anything is.
+
+    `tz` is the time zone of what people read.
+    """
     read = TomlTable({"notify": {name: table}}).table("notify").table(name)
     if read.faults:
         return None, read.faults
@@ -68,6 +71,8 @@ def channel_of(name: str, table: Any) -> tuple[Channel | None, list[str]]:
         min_severity=read.one_of("min_severity", {one.value: one for one in AlertSeverity}, "info"),
         match=read.named_texts("match"),
         max_age_us=read.duration("max_age", notifier.MAX_AGE or "0s"),
+        escalate_after_us=read.duration("escalate_after", "0s"),
+        tz=tz,
     )
     if not read.faults:
         for key, text in notifier.faults(channel.settings).items():

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Final, Self
 from llmmon.alerting.alert import Alert
 from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
 from llmmon.alerting.notifiers.document import as_json
-from llmmon.alerting.notifiers.wording import clamped, figure, sentence, since_us
+from llmmon.alerting.notifiers.wording import clamped, details, links, sentence, since_us
 from llmmon.alerting.senders import Outgoing
+from llmmon.alerting.sentences import figure
 from llmmon.http_client import Request
 from llmmon.text.figures import plain
 from llmmon.text.times import Clock, iso, to_us, utc_now
@@ -78,13 +79,21 @@ class AlertmanagerNotifier(Notifier):
             "annotations": {
                 "summary": _value(alert.title),
                 "description": sentence(notification, 2_000),
-                "value": figure(alert.metric_name, alert.value),
-                "threshold": figure(alert.metric_name, alert.threshold),
+                "value": figure(alert.metric_name, alert.value, alert.aggregation),
+                "threshold": figure(alert.metric_name, alert.threshold, alert.aggregation),
+                **{name: "; ".join(lines) for name, lines in _details(notification)},
+                **{f"{name.lower()}_url": url for name, url in links(alert)[:2] if name in {"Runbook", "Dashboard"}},
             },
             "startsAt": iso(start_us),
             "endsAt": iso(max(end_us, start_us)),
         }
-        return {**entry, "generatorURL": self.generator_url} if self.generator_url else entry
+        url = self.generator_url or alert.dashboard
+        return {**entry, "generatorURL": url} if url else entry
+
+
+def _details(notification: Notification) -> list[tuple[str, list[str]]]:
+    """Top errors, requests and the command, under the names of annotations."""
+    return [(name.lower().replace(" ", "_"), lines) for name, lines in details(notification)]
 
 
 def labels(alert: Alert) -> dict[str, str]:

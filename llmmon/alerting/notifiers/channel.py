@@ -145,12 +145,13 @@ class Notification(msgspec.Struct, frozen=True):
     """A notification to one channel about one alert.
 
     An alert that is `resolved` with the event trigger has fired and is already over: one message covers both.
-    `repeated` marks a reminder while it is still firing.
+    `repeated` marks a reminder while it is still firing. `tz` is the time zone of what people read.
     """
 
     event: NotificationEvent
     alert: Alert
     repeated: bool = False
+    tz: str = "UTC"
 
     @property
     def over(self) -> bool:
@@ -177,7 +178,9 @@ class Channel(msgspec.Struct, frozen=True):
 
     `settings` are checked; secrets in them stay `env:NAME` or `file:PATH` until something is sent. Alerts are routed
     here from `min_severity` on if they match `match` (globs of group fields, labels, rule, metric and severity).
-    What is over for longer than `max_age_us` before it could be sent is not sent any more (0: always sent).
+    What is over for longer than `max_age_us` before it could be sent is not sent any more (0: always sent). With
+    `escalate_after_us`, only what has fired for that long and was not acknowledged goes here. `tz` is the time zone of
+    what people read.
     """
 
     name: str
@@ -186,6 +189,8 @@ class Channel(msgspec.Struct, frozen=True):
     min_severity: AlertSeverity = AlertSeverity.INFO
     match: Mapping[str, str] = msgspec.field(default_factory=dict)
     max_age_us: int = 0
+    escalate_after_us: int = 0
+    tz: str = "UTC"
 
     def __hash__(self) -> int:
         return hash((self.name, self.type))

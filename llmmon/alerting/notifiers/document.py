@@ -50,6 +50,17 @@ def _entry(notification: Notification) -> dict[str, Any]:
         "peak": alert.peak,
         "group": dict(alert.group),
         "labels": dict(alert.labels),
+        "calls": alert.count,
+        "window_s": alert.window_us / 1_000_000 if alert.window_us else None,
+        "raised_from": alert.raised_from or None,
+        "runbook": alert.runbook or None,
+        "dashboard": alert.dashboard or None,
+        "top_errors": [
+            {"error_type": one.error_type or None, "message": one.message or None, "calls": one.calls}
+            for one in alert.top_errors
+        ],
+        "examples": [{"request_id": one.request_id, "file": one.file, "line": one.line} for one in alert.examples],
+        "command": alert.command or None,
         "start": iso(since_us(alert)),
         "fired": iso(alert.fired_us),
         "end": iso(alert.resolved_us),

@@ -10,13 +10,26 @@ from typing import Any, ClassVar, Final, Self
 from llmmon.alerting.alert import Alert
 from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
 from llmmon.alerting.notifiers.slack import COLOURS
-from llmmon.alerting.notifiers.wording import facts, headline, ranked, sentence, tag, title
+from llmmon.alerting.notifiers.wording import (
+    clamped,
+    details,
+    facts,
+    headline,
+    links,
+    past_title,
+    sentence,
+    summarized,
+    tag,
+    title,
+)
 from llmmon.alerting.senders import LOCAL_HOSTS, STARTTLS_PORT, TLS_PORT, Mail, MailServer, Outgoing
 from llmmon.text.figures import plain
 
 MOST_SHOWN: Final = 100  # alerts in one mail
 _MOST_THREADS: Final = 20  # a mail can belong to many threads, but headers have a limited length
 _OVER: Final = "#808080"
+_NAME: Final = "padding-right:1em;color:#555;white-space:nowrap"
+_COMMAND: Final = "background:#f4f4f4;padding:0.5em;margin-top:0;white-space:pre-wrap"
 
 
 class EmailNotifier(Notifier):
@@ -113,31 +126,52 @@ def _digest(text: str) -> str:
 
 def _text(notifications: Sequence[Notification]) -> str:
     parts = []
-    for notification in ranked(notifications)[:MOST_SHOWN]:
+    single, past = summarized(notifications)
+    for notification in single[:MOST_SHOWN]:
         lines = [f"[{tag(notification)}] {title(notification.alert)}", sentence(notification), ""]
-        parts.append("\n".join([*lines, *(f"{name + ':':<11}{value}" for name, value in facts(notification))]))
-    return "\n\n".join([*parts, *_rest(notifications)]) + "\n"
+        lines += [f"{name + ':':<11}{value}" for name, value in facts(notification)]
+        lines += [f"{name + ':':<11}{url}" for name, url in links(notification.alert)]
+        for name, texts in details(notification):
+            lines += ["", f"{name}:", *(f"  {text}" for text in texts)]
+        parts.append("\n".join(lines))
+    if past:
+        parts.append("\n".join([past_title(past, notifications), *(f"  {line}" for line in past)]))
+    return "\n\n".join([*parts, *_rest(len(single))]) + "\n"
 
 
 def _html(notifications: Sequence[Notification]) -> str:
-    parts = [_section(notification) for notification in ranked(notifications)[:MOST_SHOWN]]
-    rest = [f"<p>{escape(text)}</p>" for text in _rest(notifications)]
+    single, past = summarized(notifications)
+    parts = [_section(notification) for notification in single[:MOST_SHOWN]]
+    if past:
+        parts.append(f"<p>{escape(past_title(past, notifications))}</p>\n{_listed(past)}")
+    rest = [f"<p>{escape(text)}</p>" for text in _rest(len(single))]
     return f'<html><body style="font-family:sans-serif">\n{"".join(parts + rest)}</body></html>\n'
 
 
 def _section(notification: Notification) -> str:
     colour = _OVER if notification.over else COLOURS.get(notification.alert.severity, _OVER)
-    rows = "".join(
-        f'<tr><td style="padding-right:1em;color:#555">{escape(name)}</td><td>{escape(value)}</td></tr>\n'
-        for name, value in facts(notification)
+    cells = [(escape(name), escape(value)) for name, value in facts(notification)]
+    cells += [
+        (escape(name), f'<a href="{escape(url)}">{escape(clamped(url, 80))}</a>')
+        for name, url in links(notification.alert)
+    ]
+    rows = "".join(f'<tr><td style="{_NAME}">{name}</td><td>{value}</td></tr>\n' for name, value in cells)
+    further = "".join(
+        f'<p style="margin-bottom:0"><b>{escape(name)}</b></p>\n'
+        + (f'<pre style="{_COMMAND}">{escape(texts[0])}</pre>\n' if name == "Look further" else _listed(texts))
+        for name, texts in details(notification)
     )
     return (
         f'<div style="border-left:4px solid {colour};padding-left:1em;margin-bottom:1.5em">\n'
         f"<h3>[{escape(tag(notification))}] {escape(title(notification.alert))}</h3>\n"
-        f"<p>{escape(sentence(notification))}</p>\n<table>\n{rows}</table></div>\n"
+        f"<p>{escape(sentence(notification))}</p>\n<table>\n{rows}</table>\n{further}</div>\n"
     )
 
 
-def _rest(notifications: Sequence[Notification]) -> list[str]:
-    more = len(notifications) - MOST_SHOWN
+def _listed(texts: Sequence[str]) -> str:
+    return '<ul style="margin-top:0">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>\n"
+
+
+def _rest(count: int) -> list[str]:
+    more = count - MOST_SHOWN
     return [f"and {more:,} more"] if more > 0 else []

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Final, Self
 from llmmon.alerting.alert import Alert, NotificationEvent
 from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
 from llmmon.alerting.notifiers.document import as_json
-from llmmon.alerting.notifiers.wording import clamped, duration_us, since_us
+from llmmon.alerting.notifiers.wording import clamped, duration_us, error_text, links, since_us
 from llmmon.alerting.senders import Outgoing
 from llmmon.http_client import Request
 from llmmon.text.figures import plain
 from llmmon.text.times import duration_text, iso
 
 EVENTS_URL: Final = "https://events.pagerduty.com/v2/enqueue"
-SOURCE: Final = "llm-monitoring"
+SOURCE: Final = "llm-monitoring"  # where the installation has no name
 MOST_SUMMARY: Final = 1024  # characters
 _MOST_KEY: Final = 255
 _MOST_DESCRIPTION: Final = 4_000
@@ -58,6 +58,8 @@ class PagerDutyNotifier(Notifier):
         }
         if action is NotificationEvent.TRIGGER:
             event["payload"] = _payload(alert)
+            if found := links(alert):
+                event["links"] = [{"href": url, "text": name} for name, url in found]
         elif reason := alert.ended_reason or alert.acknowledged_why:  # ignored by PagerDuty, kept by others
             event["payload"] = {**_payload(alert), "custom_details": {"reason": clamped(plain(reason), 1_000)}}
         return Request(url=self.url, body=as_json(event), headers={"content-type": "application/json"})
@@ -79,7 +81,7 @@ def _payload(alert: Alert) -> dict[str, Any]:
     return {
         "summary": clamped(plain(alert.title) or "alert", MOST_SUMMARY),
         "severity": alert.severity.value,
-        "source": SOURCE,
+        "source": clamped(plain(alert.labels.get("instance", "")), 200) or SOURCE,
         "timestamp": iso(alert.fired_us or since_us(alert)),
         "class": clamped(plain(alert.metric_name), 200),
         "custom_details": {
@@ -90,6 +92,9 @@ def _payload(alert: Alert) -> dict[str, Any]:
             "rule": plain(alert.rule),
             "group": _texts(dict(alert.group)),
             "labels": _texts(alert.labels),
+            "top_errors": [error_text(one) for one in alert.top_errors],
+            "requests": [f"{clamped(plain(one.request_id), 80)} ({plain(one.place)})" for one in alert.examples],
+            "command": plain(alert.command) or None,
             "peak": alert.peak,
             "duration": None if lasted is None else duration_text(lasted // 1_000_000 * 1_000_000),
         },

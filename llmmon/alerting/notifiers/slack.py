@@ -5,15 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
+from urllib.parse import quote
 
 from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
 from llmmon.alerting.notifiers.document import as_json
-from llmmon.alerting.notifiers.wording import clamped, facts, headline, ranked, sentence, title
+from llmmon.alerting.notifiers.wording import (
+    clamped,
+    details,
+    facts,
+    headline,
+    links,
+    past_title,
+    sentence,
+    summarized,
+    title,
+)
 from llmmon.alerting.rules import AlertSeverity
 from llmmon.alerting.senders import Outgoing
 from llmmon.http_client import Request
 
 MOST_BLOCKS: Final = 45  # Slack accepts 50
+MOST_FIELDS: Final = 10  # of a section
 MOST_SECTION: Final = 2_900  # characters; Slack accepts 3,000
 MOST_CHARACTERS: Final = 12_000  # in total; Slack accepts about 13,200
 _ROOM_FOR_REST: Final = 300  # characters kept for "and N more"
@@ -26,6 +38,7 @@ COLOURS: Final = {
 }
 _OVER: Final = "#808080"
 _MENTION: Final = re.compile(r"@(?=channel|here|everyone|all\b)", re.IGNORECASE)
+_SAFE: Final = re.compile(r"[<>|&]")  # signs that would end a link
 _SIGNS: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -57,15 +70,26 @@ def payload(notifications: Sequence[Notification]) -> dict[str, Any]:
     message = {"text": escaped(headline(notifications)), "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
     attachments: list[dict[str, Any]] = []
     room = MOST_CHARACTERS - _ROOM_FOR_REST - len(as_json(message).decode())
-    for notification in ranked(notifications):
+    single, past = summarized(notifications)
+    if past:
+        attachments.append(_summary(past_title(past, notifications), past))
+        room -= len(as_json(attachments[0]).decode()) + 1
+    for notification in single:
         attachment = _attachment(notification)
         room -= len(as_json(attachment).decode()) + 1
         if room < 0 or len(attachments) >= MOST_BLOCKS - 1:
             break
         attachments.append(attachment)
-    if rest := len(notifications) - len(attachments):
+    if rest := len(single) - len(attachments) + bool(past):
         attachments.append(_rest(rest))
+    if past:  # what fires comes first
+        attachments.append(attachments.pop(0))
     return {**message, "attachments": attachments}
+
+
+def _summary(head: str, lines: Sequence[str]) -> dict[str, Any]:
+    text = "\n".join([f"*{escaped(head)}*", *(f"• {escaped(line)}" for line in lines)])
+    return {"color": _OVER, "fallback": escaped(head), "blocks": [{"type": "section", "text": _text(text)}]}
 
 
 def _attachment(notification: Notification) -> dict[str, Any]:
@@ -73,8 +97,21 @@ def _attachment(notification: Notification) -> dict[str, Any]:
     text = f"*{escaped(title(alert)).replace('*', '∗')}*\n{escaped(sentence(notification))}"
     named = [_text(f"*{name}*\n{escaped(value)}") for name, value in facts(notification)]
     colour = _OVER if notification.over else COLOURS.get(alert.severity, _OVER)
-    block = {"type": "section", "text": _text(text), "fields": named}
-    return {"color": colour, "fallback": escaped(headline([notification])), "blocks": [block]}
+    blocks = [{"type": "section", "text": _text(text), "fields": named[:MOST_FIELDS]}]
+    further = "\n".join(
+        f"*{name}*\n"
+        + "\n".join(f"`{_code(line)}`" if name == "Look further" else f"• {escaped(line)}" for line in lines)
+        for name, lines in details(notification)
+    )
+    blocks += [{"type": "section", "text": _text(further)}] if further else []
+    found = " · ".join(f"<{_SAFE.sub(lambda sign: quote(sign[0]), url)}|{escaped(name)}>" for name, url in links(alert))
+    blocks += [{"type": "context", "elements": [_text(found)]}] if found and len(found) <= MOST_SECTION else []
+    return {"color": colour, "fallback": escaped(headline([notification])), "blocks": blocks}
+
+
+def _code(text: str) -> str:
+    """Text between backticks."""
+    return escaped(text).replace("`", "'")
 
 
 def _rest(count: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ LM_EVAL: Final = Dialect(
     bindings=bind(
         request_id="doc_id",
         prompt=("arguments.gen_args_0.arg_0", "arguments.0.0", "arguments.0.arg_0"),
-        output=("resps.0.0", "filtered_resps.0"),
+        output=("resps.0.0:plain", "filtered_resps.0:plain"),  # of choices that were only weighed there are pairs
         expected="target",
     ),
     lacks="no time, model, tokens or latency: texts to score",

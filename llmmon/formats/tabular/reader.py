@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from llmmon.formats import mapping as mappings
 from llmmon.formats.blocks import Joined
 from llmmon.formats.canonical import Interners
+from llmmon.formats.leaves import UNREADABLE
 from llmmon.formats.tabular.cells import CellReader, Found, Texts, cell_readers, windows
 from llmmon.formats.tabular.scan import BLOCK, Cell, Words, signs_of, template_of
-from llmmon.formats.typed import UNREADABLE, TypedDecoder
+from llmmon.formats.typed import TypedDecoder
 from llmmon.metrics.columns import BoolArray, IntArray
 
 Bytes = NDArray[np.uint8]

@@ -128,7 +128,8 @@ def _refusing(status: int, work: Callable[[], None]) -> None:
 async def _move(service: Service, move: Callable[..., Any], alert_id: str) -> None:
     def moved(state: StateFile) -> None:
         channels, environment = service.plan.check.channels, service.plan.environment
-        _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment))
+        mutes = service.plan.check.mutes
+        _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment, mutes=mutes))
 
     await _with_state(service, moved)
 

@@ -6,21 +6,22 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
 
 from llmmon import __version__
 from llmmon.alerting.alert import State
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.report import AnomalyReport, IncidentReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
 from llmmon.live.server.intake import CALLS, SAMPLES, Call, Sample, Taken, taken
-from llmmon.live.server.jobs import compute_totals, find_incidents, write_page
+from llmmon.live.server.jobs import Done, compute_totals, find_incidents, write_page
 from llmmon.live.server.replies import (
     POSTED,
     AnomalyRow,
     Dashboard,
     Health,
+    IncidentRow,
     MetricsRecorded,
     Readiness,
     RequestsRecorded,
@@ -33,6 +34,7 @@ from llmmon.live.server.replies import (
 from llmmon.live.server.service import Service, clock
 from llmmon.metrics.definitions import ALIASES
 from llmmon.output.export.prometheus import FORMATS, Family, Moment, Point, families, sample_families
+from llmmon.output.views.anomalies import incident_data
 from llmmon.reports.overview import ReportPlan
 from llmmon.text.times import HOUR_US, MINUTE_US, iso
 
@@ -67,10 +69,15 @@ def reading_router(service: Service) -> APIRouter:
 
     @routes.get("/v1/anomalies", responses=described(list[AnomalyRow], 422, 429, 503))
     async def get_anomalies(hours: Hours = 24) -> Response:
-        """The incidents of the last hours, newest last; looked for at most once a minute."""
-        longest = next(one for one in _HOURS if hours <= one)
-        done = await service.jobs.ask(f"incidents of {longest}h", partial(find_incidents, window_us=longest * HOUR_US))
-        return reply([] if done.nothing else _anomalies(done.value, clock() - hours * HOUR_US))
+        """The series that were out of the ordinary in the last hours, newest last; looked for at most once a minute."""
+        done = await _found(service, hours)
+        return reply([] if done.nothing else _anomalies(done.value.anomalies, clock() - hours * HOUR_US))
+
+    @routes.get("/v1/incidents", responses=described(list[IncidentRow], 422, 429, 503))
+    async def get_incidents(hours: Hours = 24) -> Response:
+        """The incidents of the last hours, open ones first, then the newest; looked for at most once a minute."""
+        done = await _found(service, hours)
+        return reply([] if done.nothing else _incidents(done.value.incidents, clock() - hours * HOUR_US))
 
     @routes.get("/metrics", responses=described(str, 503, media="text/plain"))
     async def prometheus_metrics(request: Request) -> Response:
@@ -139,7 +146,17 @@ def _firing(service: Service) -> int:
         return sum(alert.state is State.FIRING for alert in state.alerts().values())
 
 
-def _anomalies(found: Sequence[IncidentReport], since_us: int) -> list[AnomalyRow]:
+async def _found(service: Service, hours: int) -> Done:
+    longest = next(one for one in _HOURS if hours <= one)
+    return await service.jobs.ask(f"incidents of {longest}h", partial(find_incidents, window_us=longest * HOUR_US))
+
+
+def _incidents(found: Sequence[IncidentReport], since_us: int) -> list[IncidentRow]:
+    rows = [incident_data(one) for one in found if one.end_us is None or one.end_us >= since_us]
+    return [IncidentRow(**{name: row[name] for name in IncidentRow.__struct_fields__}) for row in rows]
+
+
+def _anomalies(found: Sequence[AnomalyReport], since_us: int) -> list[AnomalyRow]:
     return [
         AnomalyRow(
             metric=row.metric_name,
@@ -148,9 +165,11 @@ def _anomalies(found: Sequence[IncidentReport], since_us: int) -> list[AnomalyRo
             severity=cast("SeverityName", row.severity),
             timestamp=iso(row.timestamp_us) or "",
             description=row.description,
+            incident_id=row.incident_id,
+            role=cast("Literal['lead', 'symptom']", row.role),
         )
         for row in found
-        if row.end_us >= since_us
+        if row.end_us is None or row.end_us >= since_us
     ]
 
 

@@ -108,7 +108,7 @@ class Service:
     def __init__(self, plan: ServePlan, journal: Journal, say: Say) -> None:
         self.plan = plan
         self.say = say
-        with StateFile(plan.state, say=say):
+        with StateFile(plan.state, replaced=say):
             pass  # created, migrated, or found to be unusable, before several parts open it
         logs = tuple(dict.fromkeys((*plan.query.logs, *journal.logs)))
         # one process: a fork beside threads is not safe, and what is new is little
@@ -132,7 +132,7 @@ class Service:
     def state(self) -> StateFile:
         """The state, opened; raises `RefusedError` where that is not possible."""
         try:
-            return StateFile(self.plan.state, say=self.say)
+            return StateFile(self.plan.state)
         except InputError as error:
             raise RefusedError(503, str(error), retry_after="5") from None
 

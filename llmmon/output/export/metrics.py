@@ -12,7 +12,7 @@ import msgspec
 from llmmon import __version__
 from llmmon.alerting.state import StateFile, sole_evaluator
 from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
-from llmmon.ingest.checkpoints import Checkpoint
+from llmmon.ingest.checkpoints import Checkpoint, from_json, to_json
 from llmmon.ingest.follow import read_new
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import SourceReport
@@ -79,7 +79,7 @@ class _Packed(msgspec.Struct, frozen=True):
 def packed(snapshot: Snapshot, checkpoints: Sequence[Any]) -> str:
     """A snapshot and how far the logs were read for it, as JSON."""
     tally = snapshot.tally
-    return msgspec.json.encode(
+    return to_json(
         _Packed(
             {metric: list(points.items()) for metric, points in tally.points.items()},
             tally.first_us,
@@ -96,7 +96,7 @@ def unpacked(text: str | None, checkpoint: type[Any]) -> tuple[Snapshot | None, 
     """What `packed` gave; nothing where there is no text."""
     if text is None:
         return None, ()
-    found = msgspec.json.decode(text, type=_Packed)
+    found = from_json(text, _Packed)
     tally = Tally({metric: dict(points) for metric, points in found.points.items()}, found.first_us, found.last_us)
     kept = {label: frozenset(values) for label, values in found.kept.items()}
     checkpoints = msgspec.convert(found.checkpoints, list[checkpoint])  # type: ignore[valid-type]
@@ -181,7 +181,10 @@ def export_cumulative(query: Query, to: str, label_limit: int, state_path: Path)
     where = () if query.where is None else (query.where.text,)
     how = (query.dialect, query.overrides, str(query.cost), query.naive_tz, query.dedup)
     name = name_of(instruments, (*_absolute(query.logs), where, *how))
-    with sole_evaluator(state_path.with_name(state_path.name + ".export")), StateFile(state_path) as state:
+    with (
+        sole_evaluator(state_path.with_name(state_path.name + ".export")),
+        StateFile(state_path, replaced=query.warn) as state,
+    ):
         before, checkpoints = unpacked(state.fact(name), Checkpoint)
         grown = read_new(query, fields_of(instruments), lambda: TallyFold(instruments), checkpoints)
         part, samples = _joined(grown.results)

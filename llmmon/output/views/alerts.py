@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from llmmon.alerting.alert import Alert, Event, State, Transition
 from llmmon.alerting.check import CheckReport, ExplainedRow
 from llmmon.alerting.objectives import SloStatus
@@ -143,6 +145,12 @@ def alert_row(alert: Alert) -> dict[str, Any]:
         "peak": alert.peak,
         "episode": alert.episode,
         "labels": dict(alert.labels),
+        "calls": alert.count,
+        "runbook": alert.runbook,
+        "dashboard": alert.dashboard,
+        "top_errors": [msgspec.to_builtins(one) for one in alert.top_errors],
+        "examples": [msgspec.to_builtins(one) for one in alert.examples],
+        "command": alert.command,
     }
 
 

@@ -201,9 +201,9 @@ def _incidents(overview: Overview) -> Section:
     elif not found:
         words.append(f"No incidents ({len(judged)} series monitored).")
     else:
-        metrics = sorted({one.metric_name for one in found})
+        going = sum(one.end_us is None for one in found)
         many = counted(len(found), "incident")
-        words.append(f"{many} in {', '.join(metrics)}; {len(judged)} series were monitored.")
+        words.append(f"{many}, {f'{going} open' if going else 'none open'}; {len(judged)} series were monitored.")
     left = len(monitored) - len(judged)
     if judged and left:
         words.append(f"{left} more could not be judged: {'; '.join(reasons[:_MOST_REASONS])}.")

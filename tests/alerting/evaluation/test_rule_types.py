@@ -13,8 +13,9 @@ import pytest
 from llmmon.alerting.evaluation import evaluate_rule, streams_of
 from llmmon.alerting.evaluation.spend import period_starts
 from llmmon.alerting.evaluation.windows import MET, RuleEvaluation
-from llmmon.alerting.history import StreamsFold, complete
+from llmmon.alerting.history import StreamsFold
 from llmmon.alerting.objectives import PAGE, TICKET, Slo, slo_statuses
+from llmmon.alerting.reading import complete
 from llmmon.alerting.rule_tests import GivenSeries, calls_of, expanded
 from llmmon.alerting.rules import AlertRule, Burn, BurnWindows, Spend
 from llmmon.config import parse

@@ -10,7 +10,7 @@ from llmmon.alerting.notifiers import Notification
 from llmmon.alerting.notifiers.email import EmailNotifier
 from llmmon.alerting.rules import AlertSeverity
 from llmmon.alerting.senders import Mail
-from tests.support.alerts_factory import resolve, trigger
+from tests.support.alerts_factory import EVIDENCE, both, resolve, trigger
 
 CONFIG = {"host": "smtp.example.com", "from": "llmmon <alerts@example.com>"}
 TO = ["team@example.com", "boss@example.com"]
@@ -37,8 +37,8 @@ def test_a_mail_says_it_in_its_subject_its_text_and_its_html() -> None:
     assert "llmmon <alerts@example.com>" == found["From"]
     assert "multipart/alternative" == found.get_content_type()
     text, html = parts(found)
-    assert "Value:     6.20 s\r\nThreshold: > 5.00 s" in text.replace("\n", "\r\n").replace("\r\r", "\r")
-    assert "<td>&gt; 5.00 s</td>" in html
+    assert "Value:     6.20 s\r\nThreshold: > 5 s" in text.replace("\n", "\r\n").replace("\r\r", "\r")
+    assert "<td>&gt; 5 s</td>" in html
 
 
 def test_an_end_says_so_and_stands_in_the_thread_of_its_beginning() -> None:
@@ -105,3 +105,27 @@ def test_starttls_unless_told_otherwise(more: dict[str, object], port: int, star
     assert isinstance(message.payload, Mail)
     server = message.payload.server
     assert (port, starttls, tls) == (server.port, server.starttls, server.tls)
+
+
+def test_a_mail_shows_errors_requests_the_command_and_links_that_can_be_clicked() -> None:
+    labels = {"team": "chat", "playbook": "https://play.example.com/<b>"}
+    text, html = parts(mail(trigger(**EVIDENCE, labels={**labels, "wiki": "https://wiki.example.com/x"})).message())
+    assert "Top errors:\n  12 x rate_limit: 429 <too many>" in text.replace("\r", "")
+    assert "  req-1 (app.jsonl:17)\n  req-2 (app.jsonl.gz)" in text.replace("\r", "")
+    assert EVIDENCE["command"] in text
+    assert '<a href="https://runbooks.example.com/a?b=1&amp;c=2">' in html
+    assert '<a href="https://wiki.example.com/x">' in html
+    assert '<b>"' not in html  # what is no address stays text
+    assert "429 &lt;too many&gt;" in html
+
+
+def test_much_that_was_over_before_the_mail_is_a_list() -> None:
+    found = mail(trigger(99, title="Spend"), *(both(number, title=f"Old {number}") for number in range(30)))
+    assert found.text.startswith("[ERROR] Spend\n")
+    assert "30 alerts fired and were over before this message:\n  2026-08-29 10:40, 12m30s: [error] Old 0" in found.text
+    assert "and 10 more" in found.text
+    assert 20 == found.html.count("12m30s")
+
+
+def test_what_is_resolved_does_not_list_requests() -> None:
+    assert "req-1" not in mail(resolve(**EVIDENCE)).text

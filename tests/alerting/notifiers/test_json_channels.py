@@ -14,7 +14,7 @@ from llmmon.alerting.notifiers.command import CommandNotifier
 from llmmon.alerting.notifiers.webhook import WebhookNotifier
 from llmmon.alerting.senders import Program
 from llmmon.http_client import Request
-from tests.support.alerts_factory import both, resolve, trigger
+from tests.support.alerts_factory import EVIDENCE, both, resolve, trigger
 
 NOW = datetime(2026, 8, 29, 11, 0, tzinfo=UTC)
 
@@ -47,6 +47,14 @@ def test_the_webhook_gets_every_alert_with_all_that_is_known() -> None:
         "peak": 9000.0,
         "group": {"model": "gpt-4o"},
         "labels": {},
+        "calls": None,
+        "window_s": None,
+        "raised_from": None,
+        "runbook": None,
+        "dashboard": None,
+        "top_errors": [],
+        "examples": [],
+        "command": None,
         "start": "2026-08-29T10:40:00Z",
         "fired": "2026-08-29T10:40:00Z",
         "end": None,
@@ -115,3 +123,11 @@ def test_labels_have_names_that_prometheus_takes_and_values_that_are_there() -> 
         "alertname": "High Latency",
         "severity": "error",
     } == entry["labels"]
+
+
+def test_the_webhook_gets_what_the_calls_show() -> None:
+    (found,) = json.loads(posted(trigger(1, **EVIDENCE)).body)["alerts"]
+    assert [{"error_type": "rate_limit", "message": "429 <too many>", "calls": 12}] == found["top_errors"]
+    assert {"request_id": "req-1", "file": "app.jsonl", "line": 17} == found["examples"][0]
+    assert EVIDENCE["command"] == found["command"]
+    assert ("https://runbooks.example.com/a?b=1&c=2", None) == (found["runbook"], found["dashboard"])

@@ -10,7 +10,7 @@ from llmmon.alerting.notifiers import Notification
 from llmmon.alerting.notifiers.pagerduty import EVENTS_URL, PagerDutyNotifier
 from llmmon.alerting.rules import AlertSeverity
 from llmmon.http_client import Request
-from tests.support.alerts_factory import alert, both, resolve, trigger
+from tests.support.alerts_factory import EVIDENCE, alert, both, resolve, trigger
 
 
 def events(*notifications: Notification, notifier: PagerDutyNotifier | None = None) -> list[Any]:
@@ -66,3 +66,12 @@ def test_long_and_hostile_texts_are_cut_and_harmless() -> None:
     assert len(event["dedup_key"]) <= 255
     assert event["payload"]["custom_details"]["value"] is None
     assert {"model": "\\ud800"} == event["payload"]["custom_details"]["group"]
+
+
+def test_an_event_names_the_installation_its_links_and_what_the_calls_show() -> None:
+    (event,) = events(trigger(**EVIDENCE, labels={"instance": "prod-eu"}))
+    assert "prod-eu" == event["payload"]["source"]
+    assert [{"href": EVIDENCE["runbook"], "text": "Runbook"}] == event["links"]
+    details = event["payload"]["custom_details"]
+    assert ["12 x rate_limit: 429 <too many>"] == details["top_errors"]
+    assert ["req-1 (app.jsonl:17)", "req-2 (app.jsonl.gz)"] == details["requests"]

@@ -14,7 +14,7 @@ from llmmon.alerting.alert import NotificationEvent
 from llmmon.alerting.notifiers import Notification
 from llmmon.alerting.notifiers.slack import MOST_BLOCKS, MOST_CHARACTERS, MOST_SECTION, SlackNotifier
 from llmmon.alerting.rules import AlertSeverity
-from tests.support.alerts_factory import alert, both, over, resolve, trigger
+from tests.support.alerts_factory import EVIDENCE, alert, both, over, resolve, trigger
 
 
 def body(*notifications: Notification) -> dict[str, Any]:
@@ -43,9 +43,9 @@ def test_an_alert_has_its_figures_in_units_for_people() -> None:
     found = body(trigger())
     assert "[ERROR] High Latency: model gpt-4o" == found["text"]
     assert {
-        "Metric": "latency_p95_ms",
+        "Metric": "latency p95",
         "Value": "6.20 s",
-        "Threshold": "&gt; 5.00 s",
+        "Threshold": "&gt; 5 s",
         "Severity": "error",
         "Since": "2026-08-29 10:40:00 UTC",
     } == fields(found["attachments"][0])
@@ -167,3 +167,23 @@ def test_hostile_names_mention_nobody_and_link_nowhere() -> None:
     assert "&lt;!channel&gt;" in told
     assert not re.search(r"<[!@h]|@(channel|here|everyone)|\x1b|\u202e", told, re.IGNORECASE)
     assert all(field["verbatim"] for a in message["attachments"] for field in a["blocks"][0]["fields"])
+
+
+def test_errors_requests_and_links_are_shown_and_links_can_be_clicked() -> None:
+    blocks = body(trigger(**EVIDENCE))["attachments"][0]["blocks"]
+    assert "*Top errors*\n• 12 x rate_limit: 429 &lt;too many&gt;" in blocks[1]["text"]["text"]
+    assert "• req-1 (app.jsonl:17)" in blocks[1]["text"]["text"]
+    assert "<https://runbooks.example.com/a?b=1%26c=2|Runbook>" == blocks[2]["elements"][0]["text"]
+
+
+def test_much_that_was_over_before_the_message_is_one_list() -> None:
+    found = body(*(both(number, title=f"Old {number}") for number in range(12)), trigger(99, title="Spend"))
+    assert 2 == len(found["attachments"])
+    assert "Spend" in found["attachments"][0]["blocks"][0]["text"]["text"]
+    listed = found["attachments"][1]["blocks"][0]["text"]["text"]
+    assert listed.startswith("*12 alerts fired and were over before this message:*\n• 2026-08-29 10:40, 12m30s: ")
+
+
+def test_the_time_is_that_of_the_configured_zone() -> None:
+    found = body(Notification(NotificationEvent.TRIGGER, alert(), tz="Europe/Berlin"))
+    assert "2026-08-29 12:40:00 Europe/Berlin" == fields(found["attachments"][0])["Since"]
