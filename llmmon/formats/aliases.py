@@ -35,11 +35,13 @@ _ALIASES: Final[dict[str, str]] = {
     "operation": "operation calltype",
     "prompt_tokens": (
         "prompttokens inputtokens tokensin tokensinput inputtokencount prompttokencount numinputtokens numprompttokens "
-        "nprompttokens contexttokens inputlength usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
+        "nprompttokens contexttokens inputlength promptevalcount "
+        "inputtoken usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
     ),
     "completion_tokens": (
         "completiontokens outputtokens tokensout tokensoutput outputtokencount completiontokencount generatedtokens "
-        "numoutputtokens numcompletiontokens outputlength usage.output tokens.output tokens.completion tokens.out "
+        "numoutputtokens numcompletiontokens outputlength evalcount "
+        "outputtoken usage.output tokens.output tokens.completion tokens.out "
         "usage.completion completion"
     ),
     "total_tokens": "totaltokens tokensused tokens tokencount usagetotal usage.total tokens.total total",
@@ -102,6 +104,7 @@ _ALIASES: Final[dict[str, str]] = {
     "feature": "feature step stage usecase phase agent task caller endpoint node source app appname",
     "prompt_version": "promptversion templateversion promptid prompttemplateversion",
     "quality_score": "qualityscore quality score rating",
+    "done": "done",
     "role": "role author.role message.role",
     "grouped": "nrequests numrequests requestcount nummodelrequests requests ncalls numcalls callcount calls",
     "prompt": "prompt messages input request query question usermessage promptpreview inputtext prompttext",
@@ -224,11 +227,12 @@ _MODEL_NAMES: Final = frozenset(
         "requestmodel"
     ).split()
 )
+_OF_OTHERS: Final = frozenset({"inputlength", "outputlength", "usagetotal", "evalcount"})
 _COUNT_NAMES: Final = frozenset(
     alias
     for slot in ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
     for alias in _ALIASES[slot].split()
-    if "." not in alias and alias not in _TEXT_OR_COUNT and alias not in ("inputlength", "outputlength", "usagetotal")
+    if "." not in alias and alias not in _TEXT_OR_COUNT and alias not in _OF_OTHERS
 )
 
 

@@ -173,12 +173,15 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         numbers={field: column for field, column in numbers.items() if column is not None},
         names={**_names(slots), **names},
         texts={
-            slot: [(values.as_json if slot == "schema" else values.as_text)(value) for value in slots.texts(slot)]
+            slot: [_TEXT_OF.get(slot, values.as_text)(value) for value in slots.texts(slot)]
             for slot, bindings in slots.bound.items()
             if bindings[0].kind is Slot.TEXT and slot != "buckets"
         },
         positions=slots.raw.lines,
     )
+
+
+_TEXT_OF: Final[Mapping[str, Any]] = {"schema": values.as_json, "output": values.as_answer}
 
 
 def _with_text(slots: BoundSlots, slot: str) -> BoolArray:
@@ -217,9 +220,11 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
         joined = slots.codes(JOIN_KEY) != MISSING_CODE
         keep |= joined & (answered | _any_there(found, _WEAK) | _is_over(slots))
     if not rule.halves:
-        lone = _lone(slots, found, keep & ~(counted | answered))
+        lone = _lone(slots, found, keep & ~(counted | answered) & (slots.codes(JOIN_KEY) == MISSING_CODE))
         keep &= ~lone | rule.lone
         add_doubts(slots.doubts, {"lone" if rule.lone else "passed": int(np.count_nonzero(lone))})
+    if (done := slots.numbers("done")) is not None:
+        keep &= counted | (done != 0)
     if "role" in slots.bound:
         keep &= counted | ~_spoken_by_others(slots)
     return keep

@@ -30,6 +30,7 @@ from llmmon.formats.home_made_rows import usual_units
 from llmmon.formats.json_text import BLANK, UnreadableError
 from llmmon.formats.layouts import LINES, Layout, elements_of, layout_of
 from llmmon.formats.mapping import (
+    CALL_KEY,
     CALL_KEYS,
     COMPLETENESS,
     EVIDENCE,
@@ -177,6 +178,8 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         rule = CallRule(weak=False, lone=True, halves=True)
         keys = (Binding(JOIN_KEY, b.rank, b.path) for b in generic.bindings if b.slot == "request_id")
         found = [one if one is not generic else _with_bindings(one, keys) for one in found]
+    keyed = {binding.slot for binding in generic.bindings} & {JOIN_KEY, CALL_KEY}
+    joins |= JOIN_KEY in keyed
     plan = ReadPlan(
         mappings=tuple(found),
         fields=wanted.fields | {TAG_PREFIX + tag for tag in wanted.tags},
@@ -187,7 +190,7 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         layout=layout,
         extra=(*wanted.overrides, *tag_bindings(wanted.tags)),
         repeats=joins or any(name != GENERIC and DIALECTS[name].repeats for name in rows),
-        nests=any(name != GENERIC and DIALECTS[name].nests for name in rows),
+        nests=CALL_KEY in keyed or any(name != GENERIC and DIALECTS[name].nests for name in rows),
         joins=joins,
         rule=rule,
         root=root,

@@ -17,6 +17,8 @@ from llmmon.formats.dialect import Dialect, Object, below
 from llmmon.formats.dialects.bodies import BODY_KEYS, body_of
 from llmmon.formats.dialects.native import OWN_KEYS
 from llmmon.formats.mapping import (
+    CALL_KEY,
+    JOIN_KEY,
     RESULTS,
     Binding,
     FieldMapping,
@@ -28,7 +30,7 @@ from llmmon.formats.mapping import (
     value_at,
 )
 from llmmon.formats.timestamps import moments
-from llmmon.formats.units import Units
+from llmmon.formats.units import Units, foreign
 from llmmon.formats.written_times import looks_like_time
 from llmmon.metrics.columns import MISSING_TIME
 from llmmon.metrics.record import TAG_PREFIX
@@ -185,6 +187,10 @@ class Parts:
             for binding in _below(path, dialect.bindings):
                 behind = _BEHIND if binding.slot in _TIMES else 0
                 yield Binding(binding.slot, binding.rank + behind, binding.path, binding.unit)
+                if binding.slot == "request_id" and (dialect.repeats or dialect.nests):
+                    # the pieces of a stream are put together, of a reply that came more than once one is taken
+                    key = JOIN_KEY if dialect.repeats or dialect.name == "gemini" else CALL_KEY
+                    yield Binding(key, binding.rank, binding.path)
         for at, relative, rank in self._paths():
             for binding in bindings_at(relative):
                 yield Binding(binding.slot, binding.rank + rank, (*at, *relative), binding.unit)
@@ -299,6 +305,8 @@ def resolve(
     shape = shape_of(rows)
     there = {path for path, _ in shape}
     fitting = [binding for binding in named if _may_hold(binding, rows, there)]
+    others = tuple(foreign(fitting, rows))
+    fitting = [binding for binding in fitting if all(binding != other for other, _ in others)]
     fitting += _likely_start([*overrides, *fitting], rows, naive)
     units = Units([row for row, _, _ in telling], fitting)
     bindings = [
@@ -314,6 +322,7 @@ def resolve(
         naive=naive,
         guessed=tuple(units.guessed),
         mixed=tuple(units.mixed),
+        foreign=others,
         kinds=tuple(sorted({kind_of(found) for _, _, found in _read_by_shape(rows, root)})),
     )
 

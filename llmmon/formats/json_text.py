@@ -35,6 +35,8 @@ def objects_of(line: bytes) -> list[dict[str, Any]]:
         found = _repaired(line, str(error).split(": line")[0])
     if isinstance(found, str):
         found = _inside(found.strip()) or found
+    if b'"$number' in line:
+        found = _plain_numbers(found)
     if isinstance(found, dict):
         return [found]
     if isinstance(found, _Several):
@@ -42,6 +44,26 @@ def objects_of(line: bytes) -> list[dict[str, Any]]:
     raise UnreadableError(f"{_KINDS.get(type(found), 'a value')} where an object was expected")
 
 
+def _plain_numbers(found: Any) -> Any:
+    """Numbers as MongoDB's extended JSON writes them, `{"$numberLong": "12"}`, as plain ones."""
+    if isinstance(found, list):
+        return [_plain_numbers(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    if len(found) == 1 and (kind := next(iter(found))) in _EXTENDED:
+        try:
+            return _EXTENDED[kind](found[kind])
+        except (TypeError, ValueError):
+            return None
+    return {key: _plain_numbers(value) for key, value in found.items()}
+
+
+_EXTENDED: Final[dict[str, Any]] = {
+    "$numberInt": int,
+    "$numberLong": int,
+    "$numberDouble": float,
+    "$numberDecimal": float,
+}
 _KINDS: Final = {
     list: "an array",
     str: "a string",

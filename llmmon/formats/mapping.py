@@ -65,6 +65,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "outcome": Slot.OUTCOME,  # a status word, a status code, or an object with either
     "error": Slot.OUTCOME,  # the error itself: text, an object, or true
     "grouped": Slot.NUMBER,  # how many calls the line sums up: a bucket of usage is no call
+    "done": Slot.FLAG,  # false: a piece of a stream, which is no call until the last that counts its tokens
     "role": Slot.NAME,  # who speaks on the line: only what an assistant says is the result of a call
     CALL_KEY: Slot.KEY,
     CALL_PARENT: Slot.KEY,
@@ -112,7 +113,7 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
 # a home-made row is a call if it carries one of these; they are read whatever the command needs
 EVIDENCE: Final = (
     *("model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score"),
-    *("written", "role", "grouped"),
+    *("written", "role", "grouped", "done"),
 )
 # where no row counts that is not certainly a call, rows without any of these (or a text) are none
 CALL_SIGNS: Final = frozenset({"model", "model_requested", "written", "grouped", "prompt", "output", *_TOKENS})
@@ -194,7 +195,7 @@ class FieldMapping(msgspec.Struct, frozen=True):
     beside those of the head. `required`: a row that fails these is no call of this dialect; if it passes `claimed`
     and has nothing at any of `rivals`, it is of the dialect all the same (None: that cannot be told).
     `guessed` are lengths of time whose unit only their size speaks for, `mixed` those that are in another unit
-    (named beside) on some lines.
+    (named beside) on some lines, `foreign` costs that are not read, as they are in another currency.
     """
 
     dialect: str
@@ -209,6 +210,7 @@ class FieldMapping(msgspec.Struct, frozen=True):
     kinds: tuple[tuple[str, ...], ...] = ()  # of home-made objects (`home_made.kind_of`)
     guessed: tuple[Binding, ...] = ()
     mixed: tuple[tuple[Binding, str], ...] = ()
+    foreign: tuple[tuple[Binding, str], ...] = ()
 
 
 def value_at(row: Any, path: Path) -> Any:

@@ -68,12 +68,17 @@ def _number(value: Any) -> float:
         return float(value)
     except (ValueError, OverflowError):
         pass
-    if isinstance(value, str) and _THOUSANDS.fullmatch(value.strip()):
-        return float(value.replace(",", ""))
+    if isinstance(value, str) and (found := _AMOUNT.fullmatch(value.strip())):
+        return float(found["number"].replace(",", "").replace(" ", ""))
     return np.nan
 
 
-_THOUSANDS: Final = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:[.][0-9]*)?")
+# with thousands set off, or with US dollars before or behind it
+_AMOUNT: Final = re.compile(
+    r"(?:USD ?|(?:US)?[$] ?)?"
+    r"(?P<number>-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,15})(?:[.][0-9]{0,20})?)"
+    r"(?: ?(?:USD|[$]))?"
+)
 
 
 def durations(values: Sequence[Any], unit: str) -> FloatArray:
@@ -261,6 +266,14 @@ def as_text(value: Any, depth: int = 16) -> str | None:
     return None
 
 
+def as_answer(value: Any) -> str | None:
+    """An output as one text; an object that is no message is one of structured outputs, and given as JSON."""
+    text = as_text(value)
+    if text is None and isinstance(value, dict) and value and value.keys().isdisjoint(_MESSAGE_KEYS):
+        return as_json(value)
+    return text
+
+
 def as_json(value: Any) -> str | None:
     """A structure as JSON text; a text as it is."""
     if value is None or isinstance(value, str):
@@ -272,3 +285,4 @@ def as_json(value: Any) -> str | None:
 
 
 _TEXT_KEYS: Final = ("content", "text", "message", "parts", "choices", "output", "messages", "prompt", "input")
+_MESSAGE_KEYS: Final = frozenset({*_TEXT_KEYS, "type", "role", "tool_calls", "function", "error", "usage", "id"})

@@ -216,20 +216,22 @@ def _of_list(parts: Sequence[Any]) -> Any:
 _OF_NUMBERS: Final = re.compile(r"(\d\d?)([/-])(\d\d?)\2(\d{4}|\d\d)(?![\d/-])")
 
 
-def date_order(values: Iterable[Any]) -> str:
-    """ "dmy" where days come before months in the dates of a log such as `14/03/2026`, "mdy" where months do, else "".
+def date_order(values: Iterable[Any]) -> tuple[str, bool]:
+    """ "dmy" where days come before months in the dates of a log such as `14/03/2026`, "mdy" where months do, else "";
+    and whether that is sure.
 
     A number above twelve tells. Where there is none, the order in which the dates lie closer together is taken;
     of equal ones, months first.
     """
     dates = {(int(d[1]), int(d[3]), int(d[4])) for v in values if isinstance(v, str) and (d := _OF_NUMBERS.match(v))}
     if not dates:
-        return ""
+        return "", True
     if any(a > 12 for a, _, _ in dates) != any(b > 12 for _, b, _ in dates):
-        return "dmy" if any(a > 12 for a, _, _ in dates) else "mdy"
+        return ("dmy" if any(a > 12 for a, _, _ in dates) else "mdy"), True
     by_month = [y * 372 + a * 31 + b for a, b, y in dates]
     by_day = [y * 372 + b * 31 + a for a, b, y in dates]
-    return "dmy" if max(by_day) - min(by_day) < max(by_month) - min(by_month) else "mdy"
+    closer = "dmy" if max(by_day) - min(by_day) < max(by_month) - min(by_month) else "mdy"
+    return closer, all(a == b for a, b, _ in dates)
 
 
 _TIME_KEY: Final = re.compile(

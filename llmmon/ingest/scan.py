@@ -431,6 +431,7 @@ def _warnings(request: ScanRequest, total: Accounting) -> Iterator[str]:
     return warnings_of(
         total.doubts,
         guessed=[(file, binding) for file, one in files for made in one.mappings for binding in made.guessed],
+        foreign=[(file, *pair) for file, one in files for made in one.mappings for pair in made.foreign],
         mixed=[(file, *pair) for file, one in files for made in one.mappings for pair in made.mixed],
         unmatched=[b for b in nowhere if all(b in one.unmatched for one in request.plans)],
         unread_times=[(file, key) for file, one in files for key in one.unread_times],

@@ -6,6 +6,7 @@ from typing import Final
 
 from llmmon.formats.dialect import Dialect, Object, below, bind, marks
 
+_REFUSED: Final = "=,*=refusal"  # whatever text is there says that the model refused
 _COMMON: Final = bind(
     request_id="id",
     start="created:s",
@@ -35,7 +36,7 @@ _COMMON: Final = bind(
     ),
     # OpenRouter, Perplexity, xAI
     cost=("usage.cost:usd", "usage.cost.total_cost:usd", "usage.cost_in_usd_ticks:usd_ticks"),
-    finish_reason="choices.0.finish_reason",
+    finish_reason=("choices.0.message.refusal:" + _REFUSED, "choices.0.finish_reason"),
     error="error",
     # llama.cpp and vLLM say how long the parts took
     latency_part=(
@@ -53,7 +54,10 @@ OPENAI_CHAT: Final = Dialect(
     name="openai_chat",
     title="OpenAI chat completions",
     marks=marks("object=chat.completion"),
-    bindings=(*_COMMON, *bind(output=("choices.0.message.content", "choices.0.message.refusal"))),
+    bindings=(
+        *_COMMON,
+        *bind(output=("choices.0.message.content", "choices.0.message.refusal")),
+    ),
     lacks=_LACKS,
 )
 OPENAI_COMPLETION: Final = Dialect(

@@ -82,6 +82,8 @@ def render(page: Page) -> Rendered:
     if page.view.title:
         console.print(Text(plain(page.view.title), style="bold"), soft_wrap=True)
     _headline(console, page)
+    if page.view.headline and page.view.lines:
+        console.print()
     for line in page.view.lines:
         console.print(Text(_indented(plain(line), page.width)), soft_wrap=True)
     hidden = []
