@@ -12,8 +12,8 @@ import msgspec
 from llmmon.text.times import MINUTE_US, duration_text
 
 LATE_US: Final = 2 * MINUTE_US  # how long a line may take to arrive, unless configured
-MOST_GROUPS: Final = 100  # of one rule; all further ones count as the group "other"
-MOST_SUMMED: Final = 5_000  # the same for sums of costs
+MOST_GROUPS: Final = 100  # of a rule about quantiles; all further ones count as the group "other"
+MOST_AVERAGED: Final = 5_000  # the same for rates and averages; sums and counts have no limit
 OTHER: Final = "other"
 
 CONDITIONS: Final[dict[str, Callable[[float, float], bool]]] = {

@@ -1,4 +1,4 @@
-"""Budget rules: the spend of the current day, week or month against an amount."""
+"""Budget rules: the spend of the current day, week or month, or of any 24 hours, against an amount."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmmon.alerting.rules import AlertRule, Spend, group_text
 from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.metrics.definitions import METRICS
 from llmmon.metrics.grouping import Grouping
-from llmmon.text.times import DAY_US, MINUTE_US, local, zone
+from llmmon.text.times import DAY_US, MINUTE_US, duration_us, local, zone
 
 QUARTER: Final = 15  # minutes; midnights of every time zone fall on quarters of an hour
 PERIODS: Final = {"day": 1, "week": 7, "month": 31}  # days at most
@@ -28,12 +28,16 @@ class SpendRuleType(RuleType):
 
     def streams(self, rule: AlertRule) -> dict[Stream, int]:
         """Costs by minute for the current quarter of an hour, by quarters of an hour for the rest of the period."""
+        if (rolling := rolling_minutes(_spend(rule).period)) is not None:
+            return {Stream(_COST, rule.by, rule.where): rolling}
         quarters = Stream(_COST, rule.by, rule.where, step_us=QUARTER * MINUTE_US)
         return {Stream(_COST, rule.by, rule.where): 2 * QUARTER, quarters: (PERIODS[_spend(rule).period] + 1) * 1440}
 
     def evaluate(self, rule: AlertRule, histories: Histories, ends: IntArray, *, everywhere: bool) -> RuleEvaluation:  # noqa: ARG002
         """Compute the spend since the period began; a period's last minute still belongs to it."""
         spend = _spend(rule)
+        if rolling_minutes(spend.period) is not None:
+            return _evaluate_rolling(rule, spend, histories, ends)
         minutes, quarters = (histories[stream] for stream in self.streams(rule))
         keys = keys_in(rule.by, quarters, minutes)
         groups = labels_of(rule.by, keys)
@@ -72,6 +76,34 @@ def _pace(spent: FloatArray, elapsed: IntArray, length: IntArray) -> FloatArray:
     return found
 
 
+def rolling_minutes(period: str) -> int | None:
+    """The minutes of a period that ends now, such as 24h; None for periods of the calendar."""
+    return None if period in PERIODS else duration_us(period) // MINUTE_US
+
+
+def _evaluate_rolling(rule: AlertRule, spend: Spend, histories: Histories, ends: IntArray) -> RuleEvaluation:
+    """Compute the spend of the last hours or days at each minute."""
+    (stream,) = SPEND.streams(rule)
+    width, minutes = rolling_minutes(spend.period) or 0, histories[stream]
+    keys = keys_in(rule.by, minutes)
+    groups = labels_of(rule.by, keys)
+    first, last = (int(ends[0]) - width, int(ends[-1])) if len(ends) else (0, 0)
+    sums = RunningSums(minutes, _COST, keys, first, last)
+    value = sums.totals(ends - width, ends) / METRICS[_COST].scale
+    limit = round(spend.amount_usd * (1.0 if spend.share is None else spend.share), 9)
+    met = np.where(value >= limit, MET, CLEAR)
+
+    def note(row: int, at: int) -> str:
+        whom = f" of {group_text(groups[row])}" if groups[row] else ""
+        spent = float(value[row, at])
+        share = f"{spent / spend.amount_usd:.0%}".replace("%", " %")
+        return f"the spend{whom} is {spent:,.2f} USD, {share} of the {spend.amount_usd:,.2f} USD for any {spend.period}"
+
+    gone = np.zeros(met.shape, np.bool_)
+    count = sums.counts(ends - width, ends)
+    return RuleEvaluation(rule, groups, ends, met, value, count, gone, np.full(met.shape, limit), Notes(met, note))
+
+
 def _note(spend: Spend, group: GroupLabels, value: float, begin: int) -> str:
     whom = f" of {group_text(group)}" if group else ""
     since = local(begin * MINUTE_US, spend.tz)[:10]
@@ -100,3 +132,6 @@ def _months(tz: str, first: int, last: int) -> IntArray:
         found.append(int(start.timestamp()) // 60)
         year, month = (year + 1, 1) if month == 12 else (year, month + 1)
     return np.array(found, np.int64)
+
+
+SPEND: Final = SpendRuleType()

@@ -232,6 +232,19 @@ class TestBudgets:
             == evaluation.observation(0, 719).note
         )
 
+    def test_a_rolling_budget_is_about_the_last_hours_to_the_minute(self) -> None:
+        rules = self.budget(per="2h", amount_usd=1.2, thresholds=[100])
+        assert ["b 100 %"] == [rule.name for rule in rules]
+        evaluation = saw(rules[0], [given("cost_total_usd", "0.01x199 0x99")], 300)
+        assert met(evaluation) == [*range(120, 201)]
+        assert 1200 == evaluation.count[0, 119]
+        assert "the spend is 1.20 USD, 100 % of the 1.20 USD for any 2h" == evaluation.observation(0, 130).note
+
+    @pytest.mark.parametrize("per", ["30m", "32d", "1h30s", "fortnight"])
+    def test_other_lengths_are_faults(self, per: str) -> None:
+        with pytest.raises(ConfigError, match="per: must be day, week, month"):
+            self.budget(per=per)
+
     @pytest.mark.parametrize(
         ("period", "tz", "moment", "begins"),
         [
@@ -254,7 +267,7 @@ class TestBudgets:
             self.budget(amount_usd=0, per="hour", timezone="Mars", thresholds=[0])
         for fault in (
             "amount_usd: must be more than 0",
-            "per: unknown per",
+            "per: must be day, week, month, or a duration",
             "timezone: unknown",
             "thresholds: must be",
         ):
