@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import compress, repeat
-from operator import attrgetter, eq, is_
+from operator import attrgetter, eq, is_, or_
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
@@ -317,7 +317,9 @@ class _Compiler:
         if test is not None and test.forbidden:
             words = "|".join(map(re.escape, test.forbidden))
             return Annotated[str, msgspec.Meta(pattern=f"^(?!(?:{words})$)")]
-        return _THERE if kind == _THERE | None else struct or kind
+        if test is None or struct is not None or len(path) == 1:
+            return struct or kind
+        return _THERE if kind is Any else reduce(or_, (each for each in get_args(kind) if each is not type(None)))
 
     def _only_tested(self, path: Path) -> Any:
         """The type of a value of which only a test is needed."""
