@@ -77,6 +77,8 @@ class ReadPlan(msgspec.Struct, frozen=True):
     nests: bool = False  # True: calls may stand around others, which is looked for when all is read
     rule: CallRule = CallRule()
     joins: bool = False  # True: a call is two home-made lines, its request and its response, with the same id
+    steps: bool = False  # whether steps of agents are read beside the calls
+    step_texts: bool = False  # with what tools were given and gave
     root: Path = ()  # `--root`: where the call is in home-made objects
     dialects: tuple[str, ...] = ()  # those of the samples, beside home-made ones
     unmatched: tuple[Binding, ...] = ()  # of `--map`: nothing stands there in the samples
@@ -113,6 +115,8 @@ class Wanted(msgspec.Struct, frozen=True):
     dialect: str | None = None
     naive: str = "UTC"
     root: str | None = None
+    steps: bool = False
+    step_texts: bool = False
 
 
 class Sampled(msgspec.Struct):
@@ -193,6 +197,8 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         nests=CALL_KEY in keyed or any(name != GENERIC and DIALECTS[name].nests for name in rows),
         joins=joins,
         rule=rule,
+        steps=wanted.steps,
+        step_texts=wanted.step_texts,
         root=root,
         unmatched=unmatched,
         unread_times=_unread_times(generic, rows.get(GENERIC, []), wanted.naive),

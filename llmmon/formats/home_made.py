@@ -33,7 +33,7 @@ from llmmon.formats.timestamps import moments
 from llmmon.formats.units import Units, foreign
 from llmmon.formats.written_times import looks_like_time
 from llmmon.metrics.columns import MISSING_TIME
-from llmmon.metrics.record import TAG_PREFIX
+from llmmon.metrics.record import LIMITS, TAG_PREFIX
 
 GENERIC: Final = "generic"
 _DEEPEST: Final = 6  # levels of objects that are looked at
@@ -45,6 +45,7 @@ _CLOSED: Final = frozenset(
         "candidates content contents limits ratelimit quota budget pricing prices config settings defaults env"
     ).split()
 )
+_HEADERS: Final = frozenset({"headers", "responseheaders", "httpheaders"})  # of which only limits are read
 # objects that are a part of the object around them, rather than something of their own
 _PARTS: Final = frozenset(
     (
@@ -217,6 +218,10 @@ class Parts:
     def _inner(self, at: Path, relative: Path, node: Object, rank: int) -> Iterator[tuple[Path, Path, int]]:
         """The keys of an object inside the call, if it is a usual part of one or holds evidence itself."""
         if (*at, *relative) == self._reply_at or len(relative) >= _DEEPEST:
+            return
+        if fold(relative[-1]) in _HEADERS:
+            limits = (key for key in node if any(binding.slot in LIMITS for binding in bindings_at((key,))))
+            yield from ((at, (*relative, key), rank) for key in limits)
             return
         named = fold(relative[-1]) in CONTAINERS
         if not named and (rank >= _BESIDE or fold(relative[-1]) in _CLOSED or not holds(node)):

@@ -13,7 +13,7 @@ import orjson
 
 from llmmon.errors import UsageError
 from llmmon.formats.durations import DURATION_UNITS_US
-from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS, USAGE
+from llmmon.metrics.record import LIMITS, NAMES, TAG_PREFIX, TEXTS, USAGE
 from llmmon.text.names import unknown
 
 JOIN_KEY: Final = "join_key"  # of lines that each hold a part of a call, how it began and how it ended: what joins them
@@ -55,6 +55,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "cost_input": Slot.NUMBER,
     "cost_output": Slot.NUMBER,
     "buckets": Slot.TEXT,  # an object of token counts that exclude each other (`buckets`)
+    **dict.fromkeys(LIMITS, Slot.NUMBER),
     "quality_score": Slot.NUMBER,
     "status_code": Slot.NUMBER,
     "attempt": Slot.NUMBER,

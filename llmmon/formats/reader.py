@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import accumulate, compress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -22,12 +22,14 @@ from llmmon.formats.envelopes import objects_in
 from llmmon.formats.home_made import GENERIC, tag_bindings
 from llmmon.formats.home_made_rows import HomeMadeRows
 from llmmon.formats.json_text import BLANK, UnreadableError
-from llmmon.formats.leaves import UNREADABLE
 from llmmon.formats.mapping import CALL_KEY, CALL_SIGNS, Binding, FieldMapping, Keys, Picker, passes
 from llmmon.formats.tabular.reader import Table, UniformReader
-from llmmon.formats.typed import TypedDecoder, compile_decoder
+from llmmon.formats.typed import TypedDecoder, compile_decoder, decoded_at_once, decoded_each
 from llmmon.metrics.columns import EMPTY, BoolArray, Columns, IntArray, concat
 from llmmon.metrics.record import TAG_PREFIX
+
+if TYPE_CHECKING:
+    from llmmon.formats.steps import StepReader
 
 
 class ObjectReader:
@@ -136,10 +138,11 @@ BLOCK_BYTES: Final = 24 << 20  # input that becomes one block of columns: a span
 
 
 class Block(msgspec.Struct, eq=False):
-    """A block of calls, with the metric samples found among them."""
+    """A block of calls, with the metric samples found among them, and the steps of agents where they are read."""
 
     columns: Columns
     samples: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    steps: Columns = EMPTY
 
 
 def typed_decoders(plan: ReadPlan) -> list[tuple[str, TypedDecoder]]:
@@ -189,6 +192,7 @@ class SpanReader:
         self._documents = plan.layout.splitter()
         self._bytes_in_block = 0
         self._bytes_before = 0
+        self._steps = _step_reader(plan, interners) if plan.steps else None
 
     @property
     def chunk_bytes(self) -> int:
@@ -232,7 +236,7 @@ class SpanReader:
         if at is not None and (at[1:] < at[:-1]).any():  # lines that were read one by one came after the others
             columns = columns.take(np.argsort(at, kind="stable"))
         samples, self._samples = self._samples, []
-        return Block(columns, samples)
+        return Block(columns, samples, EMPTY if self._steps is None else self._steps.take())
 
     def _canonical(self, dialect: str, rows: Rows) -> tuple[Any, Columns]:
         raw = rows.take()
@@ -252,11 +256,14 @@ class SpanReader:
 
     def _read(self, chunk: Any) -> None:
         """As a table where the lines share a layout, else line by line."""
+        if self._steps is not None:
+            stepped = BytesIO(chunk).readlines()
+            self._steps.read(stepped, range(self.accounting.lines, self.accounting.lines + len(stepped)))
         if self._uniform is not None and (table := self._uniform.read(chunk)) is not None:
             self._read_table(table, chunk)
         elif bytes(chunk[:1]).isspace() and bytes(chunk).isspace():
             self.accounting.blank += len(self._numbered(len(BytesIO(chunk).readlines())))
-        elif self._typed and (found := _decoded_at_once(self._typed[0][1], chunk)) is not None:
+        elif self._typed and (found := decoded_at_once(self._typed[0][1], chunk)) is not None:
             rows, lines = found
             starts = (self._bytes_before + lines.edges).tolist
             self._read_each(lines, self._numbered(len(rows)), starts, rows)
@@ -283,6 +290,8 @@ class SpanReader:
 
     def _read_elements(self, elements: Sequence[Element]) -> None:
         lines, starts = [element for _, element in elements], [offset for offset, _ in elements]
+        if self._steps is not None:
+            self._steps.read(lines, range(self.accounting.lines, self.accounting.lines + len(lines)))
         self._read_each(lines, self._numbered(len(lines)), lambda: starts)
 
     def _read_each(
@@ -300,7 +309,7 @@ class SpanReader:
         for dialect, typed in self._typed:
             if not len(left):
                 break
-            rows, others = (decoded, []) if decoded is not None else _decoded(typed, [lines[at] for at in left])
+            rows, others = (decoded, []) if decoded is not None else decoded_each(typed, [lines[at] for at in left])
             decoded = None
             read = np.delete(left, others) if others else left
             left = left[others]
@@ -393,54 +402,10 @@ class SpanReader:
         return self._rows[dialect]
 
 
-class _CutLines(Sequence[bytes]):
-    """The lines of a chunk, cut out when asked for; `edges` are where they start, and where the last one ends."""
+def _step_reader(plan: ReadPlan, interners: Interners) -> StepReader:
+    from llmmon.formats.steps import StepReader  # few commands read steps
 
-    def __init__(self, chunk: Any, edges: IntArray) -> None:
-        self._chunk = chunk
-        self.edges = edges
-
-    def __len__(self) -> int:
-        return len(self.edges) - 1
-
-    def __getitem__(self, at: Any) -> Any:
-        return bytes(self._chunk[self.edges[at] : self.edges[at + 1]])
-
-
-def _decoded_at_once(typed: TypedDecoder, chunk: Any) -> tuple[list[Any], _CutLines] | None:
-    """The rows of all lines of a chunk; None where a line does not fit, or is not one object and nothing else."""
-    data = np.frombuffer(chunk, np.uint8)
-    ends = np.flatnonzero(data == _NEWLINE)
-    if not len(ends) or ends[-1] != len(data) - 1:
-        return None
-    edges = np.append(0, ends + 1)
-    last = data[ends - 1]
-    if (last == _RETURN).any():
-        last = np.where(last == _RETURN, data[ends - 2], last)
-    if not ((data[edges[:-1]] == _OPENING).all() and (last == _CLOSING).all()):
-        return None
-    try:
-        rows = typed.decoder.decode_lines(chunk)
-    except UNREADABLE:
-        return None
-    # a value that begins a line and one that ends the line before are never parts of one: as many, one on each
-    return (rows, _CutLines(chunk, edges)) if len(rows) == len(ends) else None
-
-
-_NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
-
-
-def _decoded(typed: TypedDecoder, lines: Sequence[bytes]) -> tuple[list[Any], list[int]]:
-    """The rows of the lines that fit a decoder, and the places of the others."""
-    rows: list[Any] = []
-    others: list[int] = []
-    left = iter(lines)
-    while True:
-        try:
-            rows.extend(map(typed.decoder.decode, left))  # up to the end, or past the next that does not fit
-            return rows, others
-        except UNREADABLE:
-            others.append(len(rows) + len(others))
+    return StepReader(plan, interners)
 
 
 def _starts(lines: Sequence[bytes], first: int) -> list[int]:

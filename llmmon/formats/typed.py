@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from llmmon.formats.leaves import (
+    UNREADABLE,
     Columns,
     Extract,
     Node,
@@ -380,3 +381,53 @@ def _spreader(empty: Any, spread: dict[str, Extract]) -> Extract:
 
 def _nothing(_rows: Sequence[Any], _into: Columns) -> None:
     pass
+
+
+class CutLines(Sequence[bytes]):
+    """The lines of a chunk, cut out when asked for; `edges` are where they start, and where the last one ends."""
+
+    def __init__(self, chunk: Any, edges: IntArray) -> None:
+        self._chunk = chunk
+        self.edges = edges
+
+    def __len__(self) -> int:
+        return len(self.edges) - 1
+
+    def __getitem__(self, at: Any) -> Any:
+        return bytes(self._chunk[self.edges[at] : self.edges[at + 1]])
+
+
+def decoded_at_once(typed: TypedDecoder, chunk: Any) -> tuple[list[Any], CutLines] | None:
+    """The rows of all lines of a chunk; None where a line does not fit, or is not one object and nothing else."""
+    data = np.frombuffer(chunk, np.uint8)
+    ends = np.flatnonzero(data == _NEWLINE)
+    if not len(ends) or ends[-1] != len(data) - 1:
+        return None
+    edges = np.append(0, ends + 1)
+    last = data[ends - 1]
+    if (last == _RETURN).any():
+        last = np.where(last == _RETURN, data[ends - 2], last)
+    if not ((data[edges[:-1]] == _OPENING).all() and (last == _CLOSING).all()):
+        return None
+    try:
+        rows = typed.decoder.decode_lines(chunk)
+    except UNREADABLE:
+        return None
+    # a value that begins a line and one that ends the line before are never parts of one: as many, one on each
+    return (rows, CutLines(chunk, edges)) if len(rows) == len(ends) else None
+
+
+_NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
+
+
+def decoded_each(typed: TypedDecoder, lines: Sequence[bytes]) -> tuple[list[Any], list[int]]:
+    """The rows of the lines that fit a decoder, and the places of the others."""
+    rows: list[Any] = []
+    others: list[int] = []
+    left = iter(lines)
+    while True:
+        try:
+            rows.extend(map(typed.decoder.decode, left))  # up to the end, or past the next that does not fit
+            return rows, others
+        except UNREADABLE:
+            others.append(len(rows) + len(others))
