@@ -29,7 +29,7 @@ from llmmon.formats.leaves import (
     stored_marked,
 )
 from llmmon.formats.mapping import OPENED_TEXTS, Binding, FieldMapping, Path, Shape, Test, is_selector
-from llmmon.metrics.columns import BoolArray
+from llmmon.metrics.columns import BoolArray, IntArray
 
 _MOST_KEYS: Final = 60  # an object with more different keys than this is no fixed shape
 
