@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmmon.cli.options import By, fields_of, with_logs
+from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmmon.cli.output import Output
     from llmmon.ingest.query import Query
@@ -68,8 +69,14 @@ def cost(
     from llmmon.reports.costs import audit_costs
     from llmmon.text.times import width_us
 
+    _check_one(
+        {"--prices": prices, "--waste": waste or show, "--forecast": forecast or budget is not None}
+        | {"--invoice": invoice, "--every": every}
+    )
     if prices:
         return _prices(query, output, prices)
+    if invoice and by:
+        raise UsageError("--by does not apply to --invoice", hint="its rows are days and models")
     fields = fields_of(by, "model")
     if waste or show is not None:
         return _waste(query, output, fields, show, fail_on or ())
@@ -83,6 +90,13 @@ def cost(
     figures = {k: v for k, v in msgspec.to_builtins(report.totals).items() if k != "key"}
     failed = any_met(fail_on or (), figures, {})
     return output.finish("cost", view_costs(report), found.source, {found.exit_code}, failed)
+
+
+def _check_one(given: "Mapping[str, object]") -> None:
+    """Raise `UsageError` for options that ask for different reports."""
+    names = [name for name, value in given.items() if value]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} cannot be combined", hint="run llmmon cost once for each")
 
 
 def _prices(query: "Query", output: "Output", model: str) -> int:

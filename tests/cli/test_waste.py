@@ -198,6 +198,20 @@ def test_a_condition_on_waste(run: Run, tmp_path: Path) -> None:
     assert (done.code, "did you mean 'retried'" in done.stderr) == (2, True)
 
 
+def test_one_report_at_a_time(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path, call(0))
+    for options in (["--every", "day"], ["--forecast", "week"], ["--invoice", path]):
+        done = run("cost", path, "--waste", *options)
+        assert (done.code, "cannot be combined" in done.stderr) == (2, True)
+    assert run("cost", path, "--invoice", path, "--by", "user").code == 2
+
+
+def test_a_pipe_is_read_once(run: Run, tmp_path: Path) -> None:
+    rows = "".join(json.dumps(call(minute, prompt_hash="ab")) + "\n" for minute in (0, 1))
+    found = run("cost", "-", "--waste", "-f", "json", stdin=rows).json["data"]["waste"]
+    assert by_class(found) == {"retried": (1, pytest.approx(0.0035))}
+
+
 def test_a_log_without_costs_has_no_waste_in_dollars(run: Run, tmp_path: Path) -> None:
     rows = [call(minute, model="ours", prompt="why?", user="ann") for minute in (0, 1)]
     found = waste_of(run, write(tmp_path, *rows))
