@@ -18,6 +18,7 @@ from llmmon.metrics.columns import FloatArray, IntArray
 from llmmon.metrics.definitions import METRICS
 from llmmon.metrics.grouping import Grouping
 from llmmon.pricing.forecast import LEAST_DAYS, expected, rest_of_today
+from llmmon.text.figures import money_text
 from llmmon.text.times import DAY_US, MINUTE_US, duration_us, local, zone
 
 QUARTER: Final = 15  # minutes; midnights of every time zone fall on quarters of an hour
@@ -174,7 +175,8 @@ def _evaluate_rolling(rule: AlertRule, spend: Spend, histories: Histories, ends:
         whom = f" of {group_text(groups[row])}" if groups[row] else ""
         spent = float(value[row, at])
         share = f"{spent / spend.amount_usd:.0%}".replace("%", " %")
-        return f"the spend{whom} is {spent:,.2f} USD, {share} of the {spend.amount_usd:,.2f} USD for any {spend.period}"
+        amount = f"the {money_text(spend.amount_usd)} for any {spend.period}"
+        return f"the spend{whom} is {money_text(spent)}, {share} of {amount}"
 
     gone = np.zeros(met.shape, np.bool_)
     count = sums.counts(ends - width, ends)
@@ -184,10 +186,10 @@ def _evaluate_rolling(rule: AlertRule, spend: Spend, histories: Histories, ends:
 def _note(spend: Spend, group: GroupLabels, value: float, begin: int) -> str:
     whom = f" of {group_text(group)}" if group else ""
     since = local(begin * MINUTE_US, spend.tz)[:10]
-    amount = f"{spend.amount_usd:,.2f} USD for the {spend.period} from {since}"
+    amount = f"{money_text(spend.amount_usd)} for the {spend.period} from {since}"
     if spend.share is None:
-        return f"the spend{whom} is expected to come to {value:,.2f} USD, more than the {amount}"
-    return f"the spend{whom} is {value:,.2f} USD, {value / spend.amount_usd:.0%} of the {amount}".replace("%", " %")
+        return f"the spend{whom} is expected to come to {money_text(value)}, more than the {amount}"
+    return f"the spend{whom} is {money_text(value)}, {value / spend.amount_usd:.0%} of the {amount}".replace("%", " %")
 
 
 def period_starts(spend: Spend, first: int, last: int) -> IntArray:

@@ -230,7 +230,7 @@ class TestBudgets:
         days, series = 60 * 1440, [given("cost_total_usd", f"0.01x{61 * 1440}", 1)]
         evaluation = saw(projected, series, days + 120, days + 30)
         assert met(evaluation) == list(range(days + 30, days + 121))
-        assert "the spend is expected to come to 446.40 USD" in evaluation.observation(0, 0).note
+        assert "the spend is expected to come to $446.40" in evaluation.observation(0, 0).note
         assert met(saw(self.budget(amount_usd=450, per="month")[-1], series, days + 120, days + 30)) == []
 
     def test_one_expensive_day_is_not_carried_on(self) -> None:
@@ -245,8 +245,7 @@ class TestBudgets:
         half = self.budget()[0]
         evaluation = saw(half, [given("cost_total_usd", "0.01x1439")], 1440)
         assert (
-            "the spend is 7.20 USD, 50 % of the 14.40 USD for the day from 2026-03-02"
-            == evaluation.observation(0, 719).note
+            "the spend is $7.20, 50 % of the $14.40 for the day from 2026-03-02" == evaluation.observation(0, 719).note
         )
 
     def test_a_rolling_budget_is_about_the_last_hours_to_the_minute(self) -> None:
@@ -255,7 +254,7 @@ class TestBudgets:
         evaluation = saw(rules[0], [given("cost_total_usd", "0.01x199 0x99")], 300)
         assert met(evaluation) == [*range(120, 201)]
         assert 1200 == evaluation.count[0, 119]
-        assert "the spend is 1.20 USD, 100 % of the 1.20 USD for any 2h" == evaluation.observation(0, 130).note
+        assert "the spend is $1.20, 100 % of the $1.20 for any 2h" == evaluation.observation(0, 130).note
 
     @pytest.mark.parametrize("per", ["30m", "32d", "1h30s", "fortnight"])
     def test_other_lengths_are_faults(self, per: str) -> None:
