@@ -294,7 +294,7 @@ class _Calls:
         return rows
 
     def counts(self) -> dict[str, int]:
-        """What the log says of how many of the billed calls: what is not logged cannot be told."""
+        """How many of the billed calls carry what the classes rest on."""
         columns, billed = self.columns, self.billed
 
         def how_many(known: BoolArray) -> int:

@@ -18,7 +18,7 @@ _MOST_CALLS: Final = 20
 
 
 def view_waste(report: WasteReport, tz: str) -> View:
-    """Classes with their amounts, the groups they come from, what would avoid them, what cannot be told."""
+    """Classes with their amounts, the groups they come from, what would avoid them, and what cannot be seen."""
     tables = [_classes(report)] if report.classes else []
     tables += [_groups(report)] if report.classes else []
     tables += [_shown(report, tz)] if report.shown_class is not None else []
@@ -31,7 +31,7 @@ def view_waste(report: WasteReport, tz: str) -> View:
         tables=tuple(tables),
         notes=(
             *(f"{_name(row)}: {row.remedy}" for row in report.classes),
-            *(f"not told: {text}" for text in report.not_told),
+            *(f"blind spot: {text}" for text in report.blind_spots),
         ),
     )
 
