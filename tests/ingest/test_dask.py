@@ -19,7 +19,8 @@ import pytest
 from llmmon.errors import EXIT_INPUT, EXIT_USAGE, InputError
 from llmmon.formats.detection import Wanted
 from llmmon.ingest import dask, sources
-from llmmon.ingest.scan import ScanRequest, open_plans, scan
+from llmmon.ingest.plans import open_plans
+from llmmon.ingest.scan import ScanRequest, scan
 from llmmon.ingest.selection import Selection
 from llmmon.metrics.aggregation import ColumnsFold
 from tests.conftest import Run, clean_environment, llmmon_command
