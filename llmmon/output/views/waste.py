@@ -68,13 +68,8 @@ def _call_data(call: WasteCall) -> dict[str, Any]:
 
 def _flat(call: WasteCall) -> dict[str, Any]:
     plain = _call_data(call)
-    return {
-        "time": plain.pop("time"),
-        "file": plain.pop("file"),
-        "line": plain.pop("line"),
-        **plain.pop("key"),
-        **plain,
-    }
+    first = {name: plain.pop(name) for name in ("time", "file", "line")}
+    return {**first, **plain.pop("key"), **plain}
 
 
 def _rows(report: WasteReport) -> Any:
