@@ -73,7 +73,7 @@ def test_the_heading_is_the_verdict(sample: Path, run: Run, write: Callable[...,
         "5 incidents, 4 critical. The last ended 10 Mar 15:20; none is open."
     ]
     write("a.jsonl", week())
-    for options, verdict in (((), "Not enough"), (("--since", "2030-01-01"), "No calls in this time range.")):
+    for options, verdict in (((), "No incidents."), (("--since", "2030-01-01"), "No calls in this time range.")):
         run("report", "a.jsonl", *options, "-o", "r.html")
         (found,) = heading.findall((tmp_path / "r.html").read_text())
         assert found.startswith(verdict), found
