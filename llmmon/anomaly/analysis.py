@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -136,7 +137,7 @@ def _importance(incident: Incident) -> tuple[bool, int]:
 def _worth_explaining(shown: Sequence[Incident], plan: MonitorPlan) -> Iterator[Anomaly]:
     """The leads, open and grave ones first, then the symptoms."""
     ranked = sorted(shown, key=lambda one: (one.end is not None, -one.severity.rank, -micros(one.start)))
-    yield from (one.lead for one in ranked)
+    yield from (dataclasses.replace(one.lead, end=one.end) for one in ranked)
     if plan.contributors:
         yield from (symptom for one in ranked for symptom in one.symptoms)
 
