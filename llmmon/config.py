@@ -263,7 +263,7 @@ def _dialect(read: TomlTable) -> str | None:
     if name:
         from llmmon.formats import DIALECTS
 
-        read.check("dialect", lambda: lookup({**DIALECTS, "generic": None, "llmmon": None}, name, "dialect"))
+        read.check("dialect", lambda: lookup(dict.fromkeys((*DIALECTS, "generic", "llmmon")), name, "dialect"))
     return name or None
 
 

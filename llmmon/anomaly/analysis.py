@@ -19,6 +19,7 @@ from llmmon.anomaly.detectors import (
     detect_in_samples,
 )
 from llmmon.anomaly.detectors.detector import Anomaly, micros
+from llmmon.anomaly.drift import drifts
 from llmmon.anomaly.explanations import Explanation, explained
 from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted, Incident, incidents, with_accepted
 from llmmon.anomaly.panel import (
@@ -36,9 +37,11 @@ from llmmon.anomaly.panel import (
 from llmmon.anomaly.report import (
     AnomaliesReport,
     AnomalyReport,
+    IncidentReport,
     anomaly_report,
     asked_for,
     bucket_scores,
+    drift_report,
     explained_buckets,
     incident_report,
     monitored_series,
@@ -108,15 +111,19 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
     every = incidents(merged(anomaly for one in results for anomaly in anomalies(one)), results)
     every = with_accepted(every, plan.accepted, now_us)
     shown = [one for one in every if _overlaps(one, window) and not _excluded(one, plan.exclude)]
+    drifting = [] if plan.methods else [drift_report(one) for one in drifts(watched)]
     asked = None
-    if plan.explain:
+    if plan.explain and (named := [one for one in drifting if one.id.startswith(plan.explain)]):
+        shown, drifting = [], named[:1]
+    elif plan.explain:
+        drifting = []
         incident, asked = asked_for(plan.explain, every)
         shown = [incident]
     shown.sort(key=_importance)
     explanations = explained(history, list(_worth_explaining(shown, plan)), STEP_US, now_us)
     report = AnomaliesReport(
         window=window,
-        incidents=tuple(incident_report(one, results, explanations.get(one.lead.id)) for one in shown),
+        incidents=_in_order([incident_report(one, results, explanations.get(one.lead.id)) for one in shown], drifting),
         anomalies=_rows(shown, asked, results, explanations),
         monitored=monitored_series(results),
         sensitivity=str(plan.sensitivity),
@@ -127,6 +134,12 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
         explained=() if asked is None else explained_buckets(asked, results),
     )
     return report, found
+
+
+def _in_order(incidents: Sequence[IncidentReport], drifting: Sequence[IncidentReport]) -> tuple[IncidentReport, ...]:
+    """Open incidents, then drifts, then what is over."""
+    going = [one for one in incidents if one.end_us is None]
+    return (*going, *drifting, *(one for one in incidents if one.end_us is not None))
 
 
 def _importance(incident: Incident) -> tuple[bool, int]:

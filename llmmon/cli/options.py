@@ -246,7 +246,7 @@ def _dialect(name: str | None) -> str | None:
         from llmmon.formats import DIALECTS
         from llmmon.text.names import lookup
 
-        lookup({**DIALECTS, "generic": None, "llmmon": None}, name, "dialect")
+        lookup(dict.fromkeys((*DIALECTS, "generic", "llmmon")), name, "dialect")
     return name
 
 
