@@ -188,8 +188,8 @@ class ReadingOptions(NamedTuple):
         from llmmon.text.times import zone
 
         tz, naive_tz = self.tz or config.timezone, self.naive_tz or config.naive_timezone
-        zone(tz)
-        zone(naive_tz)
+        for name in {tz, naive_tz} - {"UTC"}:
+            zone(name)
         wall_us = time.time_ns() // 1000
         return Query(
             logs=tuple(self.logs or ()) if logs_optional else logs_of(self.logs, config),

@@ -54,6 +54,8 @@ SLOTS: Final[dict[str, Slot]] = {
     "cost": Slot.NUMBER,  # unit "usd" or "cents"
     "cost_input": Slot.NUMBER,
     "cost_output": Slot.NUMBER,
+    "cost_upstream": Slot.NUMBER,  # billed by the provider itself, beside `cost`, where `own_key` says so
+    "own_key": Slot.FLAG,
     "buckets": Slot.TEXT,  # an object of token counts that exclude each other (`buckets`)
     **dict.fromkeys(LIMITS, Slot.NUMBER),
     "quality_score": Slot.NUMBER,
@@ -103,7 +105,7 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
     "reasoning_tokens": _TOKENS,
     "input_tool_tokens": _TOKENS,
     "output_citation_tokens": _TOKENS,
-    "cost_usd": ("cost", "cost_input", "cost_output"),
+    "cost_usd": ("cost", "cost_input", "cost_output", "cost_upstream", "own_key"),
     "status": (*_OUTCOME, "completion_tokens", *_LATENCY, "finish_reason"),
     "error_type": _OUTCOME,
     "error_message": _OUTCOME,

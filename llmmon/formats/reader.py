@@ -157,9 +157,23 @@ def typed_decoders(plan: ReadPlan) -> list[tuple[str, TypedDecoder]]:
     return found
 
 
-def uniform_reader(plan: ReadPlan, interners: Interners) -> UniformReader | None:
+def fits(plan: ReadPlan, decoders: Sequence[tuple[str, TypedDecoder]], head: bytes) -> bool:
+    """Whether the lines of a head are all certainly of the dialect of a plan, so that it serves another file, too."""
+    if not decoders or decoders[0][0] == GENERIC or plan.extra or len(plan.dialects) > 1:
+        return False
+    typed = decoders[0][1]
+    found = decoded_at_once(typed, head)
+    if found is None:
+        return False
+    sorted_rows = typed.sort(found[0])
+    return sorted_rows is None or bool((sorted_rows.calls | sorted_rows.skipped).all())
+
+
+def uniform_reader(
+    plan: ReadPlan, interners: Interners, decoders: Sequence[tuple[str, TypedDecoder]] | None = None
+) -> UniformReader | None:
     """What reads lines that share one layout; what it learns of a span serves in the next ones."""
-    decoders = typed_decoders(plan)
+    decoders = typed_decoders(plan) if decoders is None else decoders
     typed = decoders[0][1] if decoders else None
     if typed is None or typed.texts_at or not plan.layout.splittable:
         return None
@@ -180,19 +194,31 @@ class SpanReader:
     bytes and the plan: how they are cut into chunks changes nothing.
     """
 
-    def __init__(self, plan: ReadPlan, interners: Interners, uniform: UniformReader | None = None) -> None:
+    def __init__(
+        self,
+        plan: ReadPlan,
+        interners: Interners,
+        uniform: UniformReader | None = None,
+        typed: Sequence[tuple[str, TypedDecoder]] | None = None,
+    ) -> None:
         self.plan = plan
         self.accounting = Accounting()
         self._interners = interners
-        self._typed = typed_decoders(plan)
-        self._uniform = uniform or uniform_reader(plan, interners)
+        self._typed = typed_decoders(plan) if typed is None else typed
+        self._uniform = uniform or (None if typed is not None else uniform_reader(plan, interners, self._typed))
         self._rows: dict[str, Rows] = {}
         self._samples: list[dict[str, Any]] = []
-        self._objects = ObjectReader(plan)
+        self._looking: ObjectReader | None = None  # made where a line must be looked at
         self._documents = plan.layout.splitter()
         self._bytes_in_block = 0
         self._bytes_before = 0
+        self._first = 0  # number of the span's first line
         self._steps = _step_reader(plan, interners) if plan.steps else None
+
+    @property
+    def _objects(self) -> ObjectReader:
+        self._looking = self._looking or ObjectReader(self.plan)
+        return self._looking
 
     @property
     def chunk_bytes(self) -> int:
@@ -213,6 +239,12 @@ class SpanReader:
         self._bytes_in_block += size
         return self._block() if self._bytes_in_block >= BLOCK_BYTES else None
 
+    def go_on(self, first: int) -> None:
+        """Read another span into the same block; its lines are numbered from `first` on, and accounted for anew."""
+        self.accounting = Accounting()
+        self._bytes_before = 0
+        self._first = first
+
     def _pass_over(self, line: LongLine) -> None:
         reason = f"line longer than {LONGEST_LINE >> 20} MB"
         self.accounting.rejects.append(Reject(self.accounting.lines, self._bytes_before, reason))
@@ -230,7 +262,8 @@ class SpanReader:
         self._bytes_in_block = 0
         found = [self._canonical(name, rows) for name, rows in self._rows.items() if rows.size]
         self._account(found)
-        self.accounting.met = self._objects.met
+        if self._looking is not None:
+            self.accounting.met = self._looking.met
         columns = concat([kept for _, kept in found]) if found else EMPTY
         at = columns.positions
         if at is not None and (at[1:] < at[:-1]).any():  # lines that were read one by one came after the others
@@ -273,7 +306,7 @@ class SpanReader:
 
     def _numbered(self, count: int) -> IntArray:
         """The numbers of the next lines."""
-        start = self.accounting.lines
+        start = self._first + self.accounting.lines
         self.accounting.lines += count
         return np.arange(start, start + count)
 
@@ -376,7 +409,7 @@ class SpanReader:
             found = self._objects.read(line)
         except UnreadableError as error:
             self.accounting.rejected += 1
-            self.accounting.rejects.append(Reject(number, offset, str(error)))
+            self.accounting.rejects.append(Reject(number - self._first, offset, str(error)))
             return
         used = False
         for name in dict.fromkeys(name for name, _ in found):
@@ -384,7 +417,7 @@ class SpanReader:
         for name, rows in found:
             used |= bool(rows)
             if name in DIALECTS and DIALECTS[name].samples:
-                self._samples.extend({**row, "line": number} for row in rows)
+                self._samples.extend({**row, "line": number - self._first} for row in rows)
                 self.accounting.samples += len(rows)
             elif rows:
                 into = others.setdefault(name, ([], []))

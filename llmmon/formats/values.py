@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import orjson
 from llmmon.formats.durations import DURATION_UNITS_US, durations_us
 from llmmon.formats.mapping import embedded
 from llmmon.metrics.columns import CodeArray, FloatArray, Interner
+from llmmon.text.patterns import lazy
 
 _TRUE: Final = frozenset({"true", "yes", "1", "y", "hit", "success", "ok"})
 _FALSE: Final = frozenset({"false", "no", "0", "n", "miss", "failure", "failed", "error"})
@@ -74,7 +74,7 @@ def _number(value: Any) -> float:
 
 
 # with thousands set off, or with US dollars before or behind it
-_AMOUNT: Final = re.compile(
+_AMOUNT: Final = lazy(
     r"(?:USD ?|(?:US)?[$] ?)?"
     r"(?P<number>-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,15})(?:[.][0-9]{0,20})?)"
     r"(?: ?(?:USD|[$]))?"

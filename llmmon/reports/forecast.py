@@ -88,7 +88,7 @@ def forecast_of(
     Raises `InputError` where no call has a time.
     """
     if now_us is None or not tallied.periods:
-        raise InputError("no call has a time, so that there is nothing to forecast")
+        raise InputError("no call has a time: there is nothing to forecast")
     grouping, periods = Grouping((), DAY_US, plan.tz), Grouping((), width_us, plan.tz)
     moment = max(0, now_us - 1)
     (today,), (number,) = (each.numbers(np.array([moment])).tolist() for each in (grouping, periods))
