@@ -24,6 +24,7 @@ from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, ExtraFold, 
 from llmmon.metrics.definitions import needed_fields
 from llmmon.metrics.grouping import Grouping
 from llmmon.quality.scoring import NO_THRESHOLDS, Asked, score_calls, with_quality
+from llmmon.reports.compare import ComparePlan, compare
 from llmmon.reports.overview_fold import (
     SHOWN,
     STATISTICS,
@@ -34,8 +35,9 @@ from llmmon.reports.overview_fold import (
     OverviewRequest,
     Quality,
 )
+from llmmon.reports.sides import Split
 from llmmon.reports.summary import Statistics, totals_of
-from llmmon.text.times import HOUR_US, MINUTE_US
+from llmmon.text.times import HOUR_US, MINUTE_US, TimePoint
 
 if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo
@@ -55,6 +57,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     thresholds: Mapping[str, float] = NO_THRESHOLDS
     slos: tuple[Slo, ...] = ()
     state: Path | None = None  # where `check` remembers its alerts
+    at: TimePoint | None = None  # before and after which the calls are compared
     accepted: Accepted = NOTHING_ACCEPTED
 
 
@@ -95,6 +98,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
         quality=_quality(query, plan.thresholds) if plan.score else None,
         alerts=_episodes(plan.state, calls.window),
         slos=_slo_statuses(plan.slos, query, calls.window),
+        compared=None if plan.at is None else compare(query.quiet(), ComparePlan(Split(at=plan.at)))[0],
     )
     return overview, calls
 

@@ -79,6 +79,13 @@ def test_the_heading_is_the_verdict(sample: Path, run: Run, write: Callable[...,
         assert found.startswith(verdict), found
 
 
+def test_before_and_after_a_time_are_compared(run: Run, tmp_path: Path) -> None:
+    assert run("report", SAMPLES, "--at", "2026-03-06", "-o", "r.html").code == 0
+    page = text_of(tmp_path / "r.html")
+    assert "Before and after 2026-03-06 00:00 UTC" in page
+    assert "latency_p95_ms" in page
+
+
 def test_the_same_command_gives_the_same_bytes(run: Run, write: Callable[..., Path], tmp_path: Path) -> None:
     write("a.jsonl", week())
     pages = []

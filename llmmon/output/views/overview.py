@@ -11,6 +11,7 @@ from llmmon.anomaly.explanations import ExampleCall
 from llmmon.metrics.definitions import STATISTICS, Direction
 from llmmon.output.views import overview_tables as grids
 from llmmon.output.views.anomalies import cause_text
+from llmmon.output.views.compare import view_compare
 from llmmon.output.views.overview_charts import (
     bands,
     charts_over_time,
@@ -246,6 +247,9 @@ def _subtitle(overview: Overview) -> str:
 
 def _sections(overview: Overview) -> Iterator[Section]:
     yield _incidents(overview)
+    if overview.compared is not None:
+        view = view_compare(overview.compared, overview.source.timezone)
+        yield Section("before-after", _capital(view.title), view.lines, grids=tuple(map(grids.plain_grid, view.tables)))
     if overview.alerts:
         yield Section("alerts", "Alerts", grids=(grids.alerts(overview),))
     if overview.slos:
@@ -267,6 +271,10 @@ def _sections(overview: Overview) -> Iterator[Section]:
     yield from _calls(overview)
     yield from _quality(overview)
     yield _source(overview)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _one(chart: Chart | None) -> tuple[Chart, ...]:
