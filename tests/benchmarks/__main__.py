@@ -4,9 +4,9 @@
 
 Names: flat, nested, files, dialects, scale, jobs, startup, forecast; all without one. The last is a table of its own,
 of how well costs are forecast (see `tests.benchmarks.forecast`, also for `--traces`). `--quick` takes logs of a few
-megabytes, and shows whether everything runs and counts alike rather than how fast it is. Logs are kept in FOLDER for the next run.
-Both sides of a comparison have to count the same, or the run ends; peers that are not installed are left out, and
-named. `tests.benchmarks.comparison` explains the columns.
+megabytes, and shows whether everything runs and counts alike rather than how fast it is. Logs are kept in FOLDER for
+the next run. Both sides of a comparison have to count the same, or the run ends; peers that are not installed are left
+out, and named. `tests.benchmarks.comparison` explains the columns.
 """
 
 from __future__ import annotations
