@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from llmmon.anomaly.detectors import (
     detect,
     detect_in_samples,
 )
-from llmmon.anomaly.detectors.detector import Anomaly, micros
+from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, micros
 from llmmon.anomaly.drift import drifts
 from llmmon.anomaly.explanations import Explanation, explained
 from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted, Incident, incidents, with_accepted
@@ -110,7 +111,7 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
     every = incidents(merged(anomaly for one in results for anomaly in anomalies(one)), results)
     every = with_accepted(every, plan.accepted, now_us)
     shown = [one for one in every if _overlaps(one, window) and not _excluded(one, plan.exclude)]
-    drifting = [] if plan.methods else [drift_report(one) for one in drifts(watched)]
+    drifting = [] if plan.methods else _drifts(watched, every, plan.accepted)
     asked = None
     if plan.explain and (named := [one for one in drifting if one.id.startswith(plan.explain)]):
         shown, drifting = [], named[:1]
@@ -135,6 +136,23 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
     return report, found
 
 
+def _drifts(watched: Panel, every: Sequence[Incident], accepted: Accepted) -> list[IncidentReport]:
+    """The slow drifts, without those that were accepted and those that are a step to a new level."""
+    steps = {
+        (one.metric_name, one.group)
+        for incident in every
+        if incident.status in (AnomalyStatus.NEW_LEVEL, AnomalyStatus.ACCEPTED)
+        for one in incident.members
+    }
+    return [
+        one
+        for one in map(drift_report, drifts(watched))
+        if (one.metric_name, tuple(one.group.items())) not in steps
+        and one.start_us >= accepted.before_us
+        and not any(one.id.startswith(name) for name in accepted.incidents)
+    ]
+
+
 def _in_order(incidents: Sequence[IncidentReport], drifting: Sequence[IncidentReport]) -> tuple[IncidentReport, ...]:
     """Open incidents, then drifts, then what is over."""
     going = [one for one in incidents if one.end_us is None]
@@ -149,7 +167,7 @@ def _importance(incident: Incident) -> tuple[bool, int]:
 def _worth_explaining(shown: Sequence[Incident], plan: MonitorPlan) -> Iterator[Anomaly]:
     """The leads, open and grave ones first, then the symptoms."""
     ranked = sorted(shown, key=lambda one: (one.end is not None, -one.severity.rank, -micros(one.start)))
-    yield from (one.lead for one in ranked)
+    yield from (dataclasses.replace(one.lead, end=one.end) for one in ranked)
     if plan.contributors:
         yield from (symptom for one in ranked for symptom in one.symptoms)
 

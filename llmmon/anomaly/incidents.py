@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from llmmon.anomaly.anomalies import place_of
 from llmmon.anomaly.courses import Course, without
 from llmmon.anomaly.detectors.detector import (
     Anomaly,
@@ -110,6 +111,7 @@ class Incident:
     start: datetime
     end: datetime | None
     resolved: datetime | None = None
+    change: Change = field(default_factory=lambda: Change(None, None, 0))  # of the lead, over all of the incident
 
     @property
     def members(self) -> tuple[Anomaly, ...]:
@@ -120,11 +122,6 @@ class Incident:
     def group(self) -> GroupLabels:
         """The lead's group, without the type of an error, which is no group of calls."""
         return tuple((name, value) for name, value in self.lead.group if name != "error_type")
-
-    @property
-    def change(self) -> Change:
-        """How the lead moved."""
-        return self.lead.change or Change(None, None, 0)
 
 
 @dataclass(slots=True)
@@ -251,12 +248,11 @@ def incident(members: Sequence[Anomaly], results: Sequence[DetectorResults] = ()
     """One incident of anomalies in the order in which they were raised."""
     lead = _lead(members, results)
     rest = sorted((one for one in members if one is not lead), key=lambda one: (-one.severity.rank, *_raised(one)))
-    going = [one for one in members if one.status is not AnomalyStatus.OVER]
-    relevant = [one for one in members if _calls(one) == _calls(lead) or one is lead] if going else members
-    going = [one for one in relevant if one.status is not AnomalyStatus.OVER] or going
+    concerned = [one for one in members if _calls(lead) in ((), _calls(one))]  # the lead's calls, or some of them
+    going = [one for one in concerned if one.status is not AnomalyStatus.OVER]
     status = min((one.status for one in going), key=_urgency, default=AnomalyStatus.OVER)
-    ended = [one.end for one in (lead, *rest) if one.end is not None]
     known = [one.resolved or one.closed for one in members]
+    end = None if going else max(one.end or one.timestamp for one in concerned)
     return Incident(
         id=incident_id(members[0]),
         lead=lead,
@@ -265,9 +261,23 @@ def incident(members: Sequence[Anomaly], results: Sequence[DetectorResults] = ()
         status=status,
         timestamp=members[0].timestamp,
         start=lead.start or lead.timestamp,
-        end=None if going else (lead.end or max(ended, default=lead.timestamp)),
+        end=end,
+        change=_change(lead, end, results),
         resolved=None if going or None in known else max(one for one in known if one is not None),
     )
+
+
+def _change(lead: Anomaly, end: datetime | None, results: Sequence[DetectorResults]) -> Change:
+    """How the lead moved up to the end of the incident, which others may show for longer."""
+    own = lead.change or Change(None, None, 0)
+    where = place_of(lead, results)
+    if lead.end == end or where is None or not where[0].series:
+        return own
+    found, j = where
+    first = int(np.searchsorted(found.starts, micros(lead.start or lead.timestamp)))
+    stop = len(found.starts) if end is None else int(np.searchsorted(found.ends, micros(end))) + 1
+    whole = Course(found, j).change(first, stop)
+    return whole if whole.shift * own.shift > 0 else own
 
 
 def _urgency(status: AnomalyStatus) -> int:

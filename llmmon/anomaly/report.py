@@ -159,6 +159,19 @@ class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
     scores: tuple[Mapping[str, Any], ...] = ()
     explained: tuple[Mapping[str, Any], ...] = ()
 
+    def renamed(self, names: Mapping[str, str]) -> AnomaliesReport:
+        """The same with other names for some files."""
+        if not names:
+            return self
+        incidents = [
+            msgspec.structs.replace(
+                one,
+                examples=tuple(msgspec.structs.replace(e, file=names.get(e.file, e.file)) for e in one.examples),
+            )
+            for one in self.incidents
+        ]
+        return msgspec.structs.replace(self, incidents=tuple(incidents))
+
     @property
     def figures(self) -> dict[str, Any]:
         """The figures for conditions of `--fail-on`."""

@@ -40,7 +40,7 @@ def cost(
         typer.Option(help="What this month (week, quarter, year) will come to.", metavar="PERIOD"),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="With --forecast: the day on which these USD are spent.", min=0, metavar="USD")
+        float | None, typer.Option(help="With --forecast: when this much will be spent.", min=0, metavar="USD")
     ] = None,
     waste: Waste = False,
     show: Show = None,

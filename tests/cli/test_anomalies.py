@@ -201,12 +201,13 @@ def stepped(tmp_path: Path) -> Path:
 
 def test_a_level_that_stays_is_not_over_in_any_later_window_until_it_is_accepted(run: Run, stepped: Path) -> None:
     for window in ((), ("--window", "1d"), ("--window", "60")):
-        (one,) = found(run, str(stepped), *window)["incidents"]
+        one = found(run, str(stepped), *window)["incidents"][0]
         assert (one["status"], one["end"], one["group"]) == ("new level", None, {"model": "gpt-4o"})
         assert "has stayed at the new level since 11 Mar" in one["description"]
     (stepped.parent / "llmmon.toml").write_text('logs = ["step.jsonl"]\nstate = "state.db"\n')
     assert 0 == run("alerts", "accept", one["id"][:8], "--config", str(stepped.parent / "llmmon.toml")).code
-    (one,) = found(run, "--config", str(stepped.parent / "llmmon.toml"))["incidents"]
+    accepted = found(run, "--config", str(stepped.parent / "llmmon.toml"))["incidents"]
+    one = next(i for i in accepted if i["id"] == one["id"])
     assert (one["status"], one["end"] is None) == ("accepted", False)
     (stepped.parent / "other.toml").write_text('logs = ["step.jsonl"]\naccepted_before = 2026-03-14T00:00:00Z\n')
     assert [] == found(run, "--config", str(stepped.parent / "other.toml"), "--window", "1d")["incidents"]
@@ -248,3 +249,11 @@ def test_a_window_without_calls_says_so(run: Run) -> None:
     ran = run("anomalies", SAMPLES, "--since", "2027-01-01")
     assert (0, True) == (ran.code, ran.stdout.startswith("no calls since 2027-01-01 00:00 UTC"))
     assert "the log ends 2026-03-10" in ran.stdout
+
+
+def test_a_pipe_gives_the_incidents_of_the_files(run: Run) -> None:
+    days = sorted(Path(SAMPLES).glob("2026-03-0[2-6].jsonl"))
+    piped = run("anomalies", "-", "-f", "json", stdin="".join(day.read_text() for day in days)).json["data"]
+    named = found(run, *map(str, days))
+    assert [one["description"] for one in named["incidents"]] == [one["description"] for one in piped["incidents"]]
+    assert {"-"} == {example["file"] for one in piped["incidents"] for example in one["examples"]}

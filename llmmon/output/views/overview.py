@@ -13,7 +13,7 @@ from llmmon.output.views.page import Chart, Figure, PageView, Section, Write
 from llmmon.quality.scorers.flags import DIMENSIONS
 from llmmon.reports.overview_fold import Comparison, Overview
 from llmmon.text.figures import MISSING, count, counted, milliseconds, money_text, percent, rate, score, size
-from llmmon.text.times import DAY_US, duration_text, local
+from llmmon.text.times import DAY_US, day_text, duration_text, local
 
 _UNCHANGED: Final = 0.005  # relative changes below this are none
 # label, statistic, how it is written
@@ -141,13 +141,29 @@ _MOST_FILES = 30
 def view_report(overview: Overview) -> PageView:
     """The page; a section without anything to show is left out."""
     return PageView(
-        title="LLM requests",
-        subtitle=_subtitle(overview),
+        title=verdict(overview),
+        subtitle=f"LLM requests · {_subtitle(overview)}",
         figures=figures(overview),
         compared=compared(overview.comparison),
         sections=tuple(_sections(overview)),
         footer=f"llmmon {overview.version}",
     )
+
+
+def verdict(overview: Overview) -> str:
+    """What the page amounts to: how many incidents, how grave, whether anything is wrong now."""
+    found, tz = overview.anomalies.incidents, overview.source.timezone
+    if not overview.source.requests:
+        return "No calls in this time range."
+    if not found:
+        judged = any(one.judged for one in overview.anomalies.monitored)
+        return "No incidents." if judged else "Not enough history to look for incidents."
+    grave = sum(one.severity == "critical" for one in found)
+    many = counted(len(found), "incident") + (f", {grave} critical" if grave else "")
+    ends = [one.end_us for one in found if one.end_us is not None]
+    if going := len(found) - len(ends):
+        return f"{many}. {going} still {'goes' if going == 1 else 'go'} on."
+    return f"{many}. The last ended {day_text(max(ends), tz)}; none is open."
 
 
 def _subtitle(overview: Overview) -> str:
