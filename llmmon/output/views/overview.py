@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from math import sqrt
 from typing import Final
 
+from llmmon.anomaly.explanations import ExampleCall
 from llmmon.metrics.definitions import STATISTICS, Direction
 from llmmon.output.views import overview_tables as grids
-from llmmon.output.views.overview_charts import charts_over_time, cost_by_model, distribution, errors_by_type
-from llmmon.output.views.page import Chart, Figure, PageView, Section, Write
+from llmmon.output.views.anomalies import cause_text
+from llmmon.output.views.overview_charts import (
+    bands,
+    charts_over_time,
+    cost_by_model,
+    distribution,
+    errors_by_type,
+    numbered,
+    time_axis,
+)
+from llmmon.output.views.page import Band, Chart, Figure, PageView, Section, Story, Tick, Write
 from llmmon.quality.scorers.flags import DIMENSIONS
 from llmmon.reports.overview_fold import Comparison, Overview
 from llmmon.text.figures import MISSING, count, counted, milliseconds, money_text, percent, rate, score, size
@@ -147,7 +158,62 @@ def view_report(overview: Overview) -> PageView:
         compared=compared(overview.comparison),
         sections=tuple(_sections(overview)),
         footer=f"llmmon {overview.version}",
+        strip=_strip(overview),
+        strip_ticks=_strip_ticks(overview),
+        stories=tuple(_stories(overview)),
     )
+
+
+_MOST_STORIES = 8  # cards; the table has all incidents
+
+
+def _strip(overview: Overview) -> tuple[Band, ...]:
+    """The whole time, with every incident at its place."""
+    start, end = overview.window.start_us, overview.window.end_us
+    found = overview.anomalies.incidents
+    if start is None or end is None or end <= start or not found:
+        return ()
+    metrics = {one.metric_name for one in found}
+    return bands(found, tuple(metrics), start, end)
+
+
+def _strip_ticks(overview: Overview) -> tuple[Tick, ...]:
+    start, end = overview.window.start_us, overview.window.end_us
+    return () if start is None or end is None else time_axis(start, end, overview.source.timezone)
+
+
+def _stories(overview: Overview) -> Iterator[Story]:
+    """The incidents, open ones first, then the newest, as cards."""
+    tz, found = overview.source.timezone, overview.anomalies.incidents
+    numbers = {one.id: str(number) for number, one in enumerate(numbered(found), 1)}
+    files = overview.source.files
+    logs = shlex.quote(files[0]) if len(files) == 1 else "LOGS"
+    for one in found[:_MOST_STORIES]:
+        length = max(1, len(one.course) * one.course_step_us)
+        end = one.course_start_us + length if one.end_us is None else one.end_us
+        places = (min(max((us - one.course_start_us) / length, 0.0), 1.0) for us in (one.start_us, end))
+        start_share, end_share = places
+        yield Story(
+            number=numbers[one.id],
+            severity=one.severity,
+            grave=one.severity in ("high", "critical"),
+            headline=one.headline,
+            figures=one.figures,
+            facts=tuple(part for part in (one.when(tz), one.size, cause_text(one)) if part),
+            also=", ".join(dict.fromkeys(symptom.text for symptom in one.symptoms)),
+            examples=tuple(_example(example) for example in one.examples[:3]),
+            command=f"llmmon anomalies {logs} --explain {one.id[:7]}",
+            course=one.course,
+            start=start_share,
+            end=end_share,
+            usual=one.usual,
+        )
+
+
+def _example(call: ExampleCall) -> str:
+    place = call.file if call.line is None else f"{call.file}:{call.line}"
+    error = " ".join(str(part) for part in (call.status_code, call.error_type) if part is not None)
+    return "  ".join(part for part in (place, call.request_id or "", error) if part)
 
 
 def verdict(overview: Overview) -> str:

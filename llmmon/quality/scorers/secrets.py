@@ -33,7 +33,6 @@ PROVIDER_KEYS: Final = re.compile(
     r"|p8e-[A-Za-z0-9]{32}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|AKC[a-zA-Z0-9]{60,80}|cmVmd[A-Za-z0-9]{55,65}"
     r"|(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_-][A-Za-z0-9-]{10,32}\.[\w+/=-]{30,120}"
     r"|ABSK[A-Za-z0-9+/]{100,280}|bedrock-api-key-[A-Za-z0-9]{20,400}|[\w~.]{3}\dQ~[\w~.-]{31,34}|CLOJARS_[a-z0-9]{60}"
-
     r"|v1\.0-[a-f0-9]{24}-[a-f0-9]{146}|4b1d[A-Za-z0-9]{38}|dnkey-[a-z0-9]{26}-[a-z0-9]{40,60}|dp\.(?:pt|st|ct|scim|audit)"
     r"\.[A-Za-z0-9._-]{40,60}|sl\.[A-Za-z0-9_=-]{120,200}|duffel_(?:test|live)_[\w=-]{43}|dt0[a-z]\d\d\.[A-Z0-9a-z]{24}\."
     r"[A-Za-z0-9]{64}|EZ[AT]K[A-Za-z0-9]{54}|FLW(?:SEC|PUB)K_TEST-[A-Za-z0-9]{12,34}(?:-X)?|fm[12]_[\w+/=-]{60,700}"
@@ -133,8 +132,9 @@ _PREFIXES: Final = (
     "ABSK", "bedrock-api", "Q~", "CLOJARS_", "v1.0-", "4b1d", "dnkey-", "dp.", "sl.", "duffel_", "dt0", "EZAK", "EZTK",
     "FLW", "fm1_", "fm2_", "fo1_", "fio-u-", "glft-", "glwt-", "GR1348941", "glc_", "sat.", "atlasv1", "ico-", "s-s4t2",
     "xkeysib-", "xsmtpsib-", "NRJS-", "NRAA-", "NRMA-", "NRBR-", "API-", "sha256~", "access-", "pscale_", "pnu_",
-    "rdme_", "tk-us-", "sntryu_", "sm_", "shippo_", "SK", "sq0", "tfp_", "s.", "t1.", "AQVN", "YC", "pubkey-", "k.eyJ", "_mmk",
-    "AAAAAAAAAAAAAAAAAAAA", "apify_", "aio_", "CCIPAT_", "lsv2_", "k-lf-", "pgar_", "nvapi-", "tvly-", "vcp_", "sbp_",
+    "rdme_", "tk-us-", "sntryu_", "sm_", "shippo_", "SK", "sq0", "tfp_", "s.", "t1.", "AQVN", "YC", "pubkey-", "k.eyJ",
+    "_mmk", "AAAAAAAAAAAAAAAAAAAA",
+    "apify_", "aio_", "CCIPAT_", "lsv2_", "k-lf-", "pgar_", "nvapi-", "tvly-", "vcp_", "sbp_",
     "sb_secret_", "re_", "bkua_", "crates-io-", "cio", "ATCTT3", "ATBB", "phc_", "phx_", "ls__", "jina_", "co_",
     "ant-api", "mist_", "tgp_v1_", "pk_live_",
 )  # fmt: skip
