@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks [NAME ...] [--quick] [--folder FOLDER] [--rounds 3] [--traces FOLDER]
 
-Names: flat, nested, dialects, scale, jobs, startup, forecast; all without one. The last is a table of its own, of how
-well costs are forecast (see `tests.benchmarks.forecast`, also for `--traces`). `--quick` takes logs of a few megabytes,
-and shows whether everything runs and counts alike rather than how fast it is. Logs are kept in FOLDER for the next run.
-Both sides of a comparison have to count the same, or the run ends; peers that are not installed are left out, and
-named. What a row shows is told in `tests.benchmarks.comparison`.
+Names: flat, nested, files, dialects, scale, jobs, startup, forecast; all without one. The last is a table of its own,
+of how well costs are forecast (see `tests.benchmarks.forecast`, also for `--traces`). `--quick` takes logs of a few
+megabytes, and shows whether everything runs and counts alike rather than how fast it is. Logs are kept in FOLDER for
+the next run. Both sides of a comparison have to count the same, or the run ends; peers that are not installed are left
+out, and named. `tests.benchmarks.comparison` explains the columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 import orjson
 
-from tests.benchmarks import backtest, dialects, forecast, nested, scale, startup, summarize_speed
+from tests.benchmarks import backtest, dialects, forecast, many, nested, scale, startup, summarize_speed
 from tests.benchmarks.comparison import (
     HEAD,
     LLMMON,
@@ -53,6 +53,7 @@ class Sizes:
     def __init__(self, *, quick: bool) -> None:
         self.lines = 20_000 if quick else 2_000_000
         self.many_lines = 50_000 if quick else 10_000_000
+        self.quick = quick
         self.users = 5_000 if quick else 1_000_000
         self.backtest_calls = 30_000 if quick else 5_000_000
         self.megabytes = 3 if quick else 100
@@ -91,6 +92,11 @@ def flat(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
 def nested_logs(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
     """Nested logs, as they are found in the field."""
     yield from nested.comparisons(folder / "nested", sizes.megabytes)
+
+
+def many_files(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
+    """Folders of small session files."""
+    yield from many.comparisons(folder / "many", quick=sizes.quick)
 
 
 def dialect_logs(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
@@ -157,6 +163,7 @@ def starts(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
 PARTS: Final[dict[str, Callable[[Path, Sizes], Iterator[Comparison]]]] = {
     "flat": flat,
     "nested": nested_logs,
+    "files": many_files,
     "dialects": dialect_logs,
     "scale": scaled,
     "jobs": jobs,
