@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from llmmon.formats import DIALECTS
+from llmmon.formats import DIALECTS, REPLIES
 from llmmon.formats.aliases import bindings_at, unit_named
 from llmmon.formats.canonical import CallRule, Evidence, evidence_of
 from llmmon.formats.dialect import Dialect, Feed, Object, bindings_of
-from llmmon.formats.dialects.bodies import RAW
 from llmmon.formats.dialects.native import OWN_KEYS
 from llmmon.formats.envelopes import Claimed, objects_in
 from llmmon.formats.home_made import (
@@ -370,22 +369,42 @@ def mapping_of(name: str, rows: Sequence[Object], wanted: Wanted) -> FieldMappin
     if dialect.open is not None:
         return None
     extra = (*wanted.overrides, *tag_bindings(wanted.tags, dialect.tags_at))
+    claimed = _commonest_mark(dialect, rows)
     return FieldMapping(
         name,
         (*extra, *bindings_of(dialect)),
         shape_of([row for row in rows if passes(dialect.only, row)] or rows),
-        known=tuple(sorted(reply_keys(dialect))) if dialect in RAW and not dialect.repeats else (),
-        required=_required(dialect, rows),
+        known=tuple(sorted(reply_keys(dialect))) if name in REPLIES and not dialect.repeats else (),
+        required=tuple({test.path: test for test in (*claimed, *dialect.only)}.values()),
+        claimed=claimed if dialect.only else (),
+        rivals=_rivals(name, claimed, rows) if not all(passes(dialect.only, row) for row in rows) else None,
         naive=dialect.naive or wanted.naive,
     )
 
 
-def _required(dialect: Dialect, rows: Sequence[Object]) -> Mark:
-    """The fingerprint that most of the rows have, and what makes them calls."""
+def _commonest_mark(dialect: Dialect, rows: Sequence[Object]) -> Mark:
+    """The fingerprint that most of the rows have."""
     passed = Counter(index for row in rows for index, mark in enumerate(dialect.marks) if passes(mark, row))
-    best = passed.most_common(1)[0][0] if passed else 0
-    narrowed = {test.path: test for test in (*dialect.marks[best], *dialect.only)}
-    return tuple(narrowed.values())
+    return dialect.marks[passed.most_common(1)[0][0] if passed else 0]
+
+
+def _rivals(name: str, claimed: Mark, rows: Sequence[Object]) -> tuple[Path, ...] | None:
+    """Where rows have nothing unless an earlier dialect may claim them: a place for each of its marks.
+
+    None where some mark has no such place.
+    """
+    there = {path for path, _ in shape_of(rows)} | {test.path for test in claimed}
+    found: dict[Path, None] = {}
+    for keys, earlier in DIALECTS.before(name):
+        path = next(((key,) for key in sorted(keys) if (key,) not in there), None)
+        if path is None:
+            needed = [next((t.path for t in mark if t.path not in there), None) for mark in DIALECTS[earlier].marks]
+            found.update(dict.fromkeys(path for path in needed if path is not None))
+            if None in needed:
+                return None
+        else:
+            found[path] = None
+    return tuple(found)
 
 
 _SCALARS: Final = (str, int, float)

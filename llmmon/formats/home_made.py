@@ -11,11 +11,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from llmmon.formats import REPLIES, replier
 from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_model
 from llmmon.formats.dialect import Dialect, Object, below
-from llmmon.formats.dialects.bodies import BODY_KEYS, RAW, body_of, raw_dialect
+from llmmon.formats.dialects.bodies import BODY_KEYS, body_of
 from llmmon.formats.dialects.native import OWN_KEYS
-from llmmon.formats.dialects.openai import API_ERROR
 from llmmon.formats.mapping import (
     CALL_KEY,
     JOIN_KEY,
@@ -80,13 +80,13 @@ Reply = tuple[Path, Dialect]
 def reply_in(row: Object) -> Reply | None:
     """Where a provider's reply stands in an object, the shallowest first, and whose it is."""
     for path, node in _nodes(row):
-        dialect = raw_dialect(node)
-        if dialect is not None and (not path or path[-1] in BODY_KEYS or dialect is not API_ERROR):
+        dialect = replier(node)
+        if dialect is not None and (not path or path[-1] in BODY_KEYS or dialect.name != "api_error"):
             return path, dialect
         for key in BODY_KEYS:
             text = node.get(key)
             if isinstance(text, str) and (body := body_of(text)) is not None:
-                dialect = raw_dialect(body)
+                dialect = replier(body)
                 if dialect is not None:
                     return (*path, key), dialect
     return None
@@ -249,7 +249,7 @@ def _has_parts(value: Object, key: str) -> bool:
 
 def is_extended(found: Object, dialect: Dialect) -> bool:
     """Whether the writer of a log added fields of the record to a provider's reply: `{**reply, "latency_ms": 1200}`."""
-    if dialect not in RAW or dialect.repeats:
+    if dialect.name not in REPLIES or dialect.repeats:
         return False
     own = reply_keys(dialect)
     return any(

@@ -132,8 +132,9 @@ _PREFIXES: Final = (
     "ABSK", "bedrock-api", "Q~", "CLOJARS_", "v1.0-", "4b1d", "dnkey-", "dp.", "sl.", "duffel_", "dt0", "EZAK", "EZTK",
     "FLW", "fm1_", "fm2_", "fo1_", "fio-u-", "glft-", "glwt-", "GR1348941", "glc_", "sat.", "atlasv1", "ico-", "s-s4t2",
     "xkeysib-", "xsmtpsib-", "NRJS-", "NRAA-", "NRMA-", "NRBR-", "API-", "sha256~", "access-", "pscale_", "pnu_",
-    "rdme_", "tk-us-", "sntryu_", "sm_", "shippo_", "SK", "sq0", "tfp_", "s.", "t1.", "AQVN", "YC", "pubkey-", "k.eyJ", "_mmk",
-    "AAAAAAAAAAAAAAAAAAAA", "apify_", "aio_", "CCIPAT_", "lsv2_", "k-lf-", "pgar_", "nvapi-", "tvly-", "vcp_", "sbp_",
+    "rdme_", "tk-us-", "sntryu_", "sm_", "shippo_", "SK", "sq0", "tfp_", "s.", "t1.", "AQVN", "YC", "pubkey-", "k.eyJ",
+    "_mmk", "AAAAAAAAAAAAAAAAAAAA",
+    "apify_", "aio_", "CCIPAT_", "lsv2_", "k-lf-", "pgar_", "nvapi-", "tvly-", "vcp_", "sbp_",
     "sb_secret_", "re_", "bkua_", "crates-io-", "cio", "ATCTT3", "ATBB", "phc_", "phx_", "ls__", "jina_", "co_",
     "ant-api", "mist_", "tgp_v1_", "pk_live_",
 )  # fmt: skip
