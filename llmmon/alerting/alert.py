@@ -46,6 +46,7 @@ class Ended(StrEnum):
     GROUP_GONE = "group_gone"  # no calls of this group for a day
     RULE_REMOVED = "rule_removed"
     BY_HAND = "by_hand"
+    ACCEPTED = "accepted"  # the level of an incident became the baseline
 
 
 class NotificationEvent(StrEnum):
@@ -156,7 +157,7 @@ class Observation(msgspec.Struct, frozen=True):
 
     `threshold` is the limit that applied, where it is not the rule's own. `note` gives the reason where the value
     does not: no data, a group that is gone, the sentence of an incident. `ended` is why an alert ends here, if not
-    because it recovered.
+    because it recovered. `headline` says what it is about, where that is not its group.
     """
 
     rule: AlertRule
@@ -167,6 +168,7 @@ class Observation(msgspec.Struct, frozen=True):
     count: int | None = None
     note: str = ""
     ended: Ended = Ended.RECOVERED
+    headline: str = ""
 
 
 def matches(alert: Alert, matchers: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from llmmon.alerting.alert import Alert, Example, TopError
 from llmmon.alerting.history import statistic_of
-from llmmon.alerting.rules import OTHER, AlertRule, Burn, Spend
+from llmmon.alerting.rules import INCIDENT, OTHER, AlertRule, Burn, Spend
 from llmmon.errors import LlmmonError
 from llmmon.ingest.query import Query, read
 from llmmon.ingest.scan import POSITION_BITS, Scanned, place
@@ -60,7 +60,9 @@ class Subject(msgspec.Struct, frozen=True):
         conditions = [rule.where, f"not ({burn.good})" if burn is not None else ""]
         if metric in METRICS and METRICS[metric].kind is MetricKind.EVENT and largest:
             conditions.append(metric)
-        conditions += [_equals(field, name) for field, name in alert.group if field != "metric" and name != OTHER]
+        conditions += [
+            _equals(field, name) for field, name in alert.group if field not in ("metric", INCIDENT) and name != OTHER
+        ]
         wanted = [text for text in conditions if text]
         where = wanted[0] if len(wanted) == 1 else " and ".join(f"({text})" for text in wanted)
         return cls(start_us, end_us, where, metric, largest)

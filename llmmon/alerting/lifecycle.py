@@ -115,7 +115,9 @@ def _holding(alert: Alert | None, observation: Observation, now_us: int, name: s
     since_us = alert.since_us if is_open and alert is not None else now_us
     level = _level(alert if is_open else None, observation, now_us)
     rule = msgspec.structs.replace(rule, severity=level["severity"])
-    figures = Figures(observation.value, level["threshold"], observation.count, observation.note, since_us)
+    figures = Figures(
+        observation.value, level["threshold"], observation.count, observation.note, since_us, observation.headline
+    )
     current = {
         "title": title_of(rule, observation.group, figures),
         "metric_name": rule.metric_name,

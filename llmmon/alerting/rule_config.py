@@ -133,6 +133,7 @@ def check_link(read: TomlTable, key: str, template: str, rule: AlertRule) -> Non
     """Note what is wrong with the template of a link."""
     if not template:
         return
+
     read.check(key, lambda: check_url(re.sub(r"\{[\w.]+\}", "x", template)))
     for place in unknown_placeholders(template, rule):
         read.fault(key, f"unknown placeholder {{{place}}}")

@@ -15,7 +15,7 @@ from llmmon.alerting.alert import Alert, GroupLabels
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.history import StreamsFold
 from llmmon.alerting.reading import complete
-from llmmon.alerting.rules import AlertRule, AlertSeverity
+from llmmon.alerting.rules import INCIDENT, AlertRule, AlertSeverity
 from llmmon.alerting.suggest import read_calls
 from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query
@@ -160,7 +160,7 @@ class ExpectedAlert(msgspec.Struct, frozen=True):
         return (
             self.rule == alert.rule
             and self.state == alert.state.value
-            and self.group in (None, dict(alert.group))
+            and self.group in (None, dict(_named_group(alert)))
             and self.severity in (None, alert.severity.value)
         )
 
@@ -264,8 +264,13 @@ def _compared(expectation: Expectation, alerts: Sequence[Alert]) -> Compared:
     return Compared(expectation.at_us, tuple(pairs), passed=not missing and not left)
 
 
+def _named_group(alert: Alert) -> GroupLabels:
+    """The group without the id of an incident, which a test cannot know."""
+    return tuple(label for label in alert.group if label[0] != INCIDENT)
+
+
 def _open(alert: Alert) -> OpenAlert:
-    return OpenAlert(alert.rule, alert.group, alert.state.value, alert.severity.value)
+    return OpenAlert(alert.rule, _named_group(alert), alert.state.value, alert.severity.value)
 
 
 _KEYS: Final = ("name", "input", "series", "start", "rules", "expect")

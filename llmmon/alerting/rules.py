@@ -16,8 +16,8 @@ from llmmon.text.names import unknown
 from llmmon.text.times import MINUTE_US, duration_text
 
 LATE_US: Final = 2 * MINUTE_US  # how long a line may take to arrive, unless configured
-MOST_GROUPS: Final = 100  # of one rule; all further ones count as the group "other"
-MOST_SUMMED: Final = 5_000  # the same for sums of costs
+MOST_GROUPS: Final = 100  # of a rule about quantiles; all further ones count as the group "other"
+MOST_AVERAGED: Final = 5_000  # the same for rates and averages; sums and counts have no limit
 OTHER: Final = "other"
 
 CONDITIONS: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -91,7 +91,7 @@ class Burn(msgspec.Struct, frozen=True, tag="burn"):
 class Spend(msgspec.Struct, frozen=True, tag="spend"):
     """The spend of a day, week or month of a time zone, against a `share` of an amount.
 
-    `share` None compares the spend projected for the whole period, at its pace so far, with the amount.
+    `share` None compares what the whole period is expected to come to with the amount.
     """
 
     amount_usd: float
@@ -109,6 +109,9 @@ class LastTrigger:
         return isinstance(other, LastTrigger)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+INCIDENT: Final = "incident"  # the label that makes the alert of each incident its own
 
 
 class AlertRule(msgspec.Struct, frozen=True):
@@ -148,6 +151,7 @@ class AlertRule(msgspec.Struct, frozen=True):
     dashboard: str = ""
     levels: tuple[tuple[AlertSeverity, float], ...] = ()
     inhibits: tuple[str, ...] = ()
+    accepted_before_us: int = 0  # incidents that began before are over: their level is the baseline
     trigger: LastTrigger = msgspec.field(default_factory=LastTrigger)
 
     def __post_init__(self) -> None:

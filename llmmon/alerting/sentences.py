@@ -33,7 +33,8 @@ _NOTHING_BEHIND: Final = re.compile(r"\.0+(?=\D|$)|(?<=\.\d)0(?=\D|$)")
 class Figures(msgspec.Struct, frozen=True):
     """What was observed: the value, the limit that applied (None: the rule's own), calls, since when, and a note.
 
-    The note, a sentence, says what the value alone does not: no data, an incident, a burn rate.
+    The note, a sentence, says what the value alone does not: no data, an incident, a burn rate. `headline` is what it
+    is about, where the group does not say it.
     """
 
     value: float | None
@@ -41,12 +42,15 @@ class Figures(msgspec.Struct, frozen=True):
     count: int | None = None
     note: str = ""
     since_us: int = 0
+    headline: str = ""
 
 
 def title_of(rule: AlertRule, group: Group, figures: Figures | None = None) -> str:
     """`slow: model gpt-4o`, or what the rule's template makes of it."""
     if rule.title and figures is not None:
         return filled(rule.title, rule, group, figures)
+    if figures is not None and figures.headline:
+        return f"{rule.name}: {figures.headline}"
     return f"{rule.name}: {group_text(group)}" if group else rule.name
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from llmmon.anomaly.attribution import attributed
+from llmmon.anomaly.anomalies import anomalies, merged
 from llmmon.anomaly.detectors import (
     DETECTORS,
     DetectorResults,
@@ -17,17 +18,10 @@ from llmmon.anomaly.detectors import (
     detect,
     detect_in_samples,
 )
-from llmmon.anomaly.detectors.detector import Anomaly, micros
-from llmmon.anomaly.incidents import (
-    AnomaliesReport,
-    asked_for,
-    bucket_scores,
-    explained_buckets,
-    incident_report,
-    incidents,
-    merged,
-    monitored_series,
-)
+from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, micros
+from llmmon.anomaly.drift import drifts
+from llmmon.anomaly.explanations import Explanation, explained
+from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted, Incident, incidents, with_accepted
 from llmmon.anomaly.panel import (
     COUNTED,
     LEVELS,
@@ -39,6 +33,18 @@ from llmmon.anomaly.panel import (
     of_late,
     panel_of,
     statistic_series,
+)
+from llmmon.anomaly.report import (
+    AnomaliesReport,
+    AnomalyReport,
+    IncidentReport,
+    anomaly_report,
+    asked_for,
+    bucket_scores,
+    drift_report,
+    explained_buckets,
+    incident_report,
+    monitored_series,
 )
 from llmmon.anomaly.series import Panel, Series, panel, samples
 from llmmon.errors import UsageError
@@ -59,7 +65,6 @@ MOST_GROUPS: Final = 50
 _MERGE_EVERY: Final = 64  # blocks
 _ERRORS: Final = Measures(sums=("error",), values=())
 MOST_BUCKETS: Final = 400 * 288  # of a history: 400 days
-_MOST_ATTRIBUTED: Final = 20
 
 
 class MonitorPlan(msgspec.Struct, frozen=True):
@@ -72,14 +77,19 @@ class MonitorPlan(msgspec.Struct, frozen=True):
     thresholds: tuple[tuple[str, str, float], ...] = ()  # statistic, > or <, limit
     exclude: tuple[tuple[int, int], ...] = ()
     explain: str | None = None
+    contributors: bool = True  # of the symptoms, beside those of the leads
     with_scores: bool = False
+    accepted: Accepted = NOTHING_ACCEPTED
 
 
 def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_FOLD) -> tuple[AnomaliesReport, Read]:
     """The incidents of the last `--window` (all without it), learned from the whole history before them."""
     grouping = Grouping(plan.by, STEP_US)
     measures = measures_of(plan)
-    history = msgspec.structs.replace(query, time=query.time.without_start())
+    time = query.time.without_start()
+    if isinstance(time.now, int) and time.until is None:  # what comes after that is not known yet
+        time = msgspec.structs.replace(time, until=time.now)
+    history = msgspec.structs.replace(query, time=time)
     names = dict.fromkeys([*measures.sums, *measures.values])
     fields = needed_fields([statistic_name(ALL_METRICS[name], "count") for name in names])
     fields |= {"error_type", *plan.by, *extra.fields}
@@ -98,22 +108,90 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
     now_us = found.source.now_us or 0
     results = _detected(watched, sampled, aggregates, grouping, plan, now_us)
     window = _window(query, found, now_us)
-    every = merged(anomaly for one in results for anomaly in incidents(one))
-    shown = [a for a in every if _overlaps(a, window) and not _excluded(a, plan.exclude)]
-    if plan.explain:
-        shown = [asked_for(plan.explain, every)]
-    explained = attributed(history, [a for a in shown if a.group is not None][:_MOST_ATTRIBUTED], STEP_US)
+    every = incidents(merged(anomaly for one in results for anomaly in anomalies(one)), results)
+    every = with_accepted(every, plan.accepted, now_us)
+    shown = [one for one in every if _overlaps(one, window) and not _excluded(one, plan.exclude)]
+    drifting = [] if plan.methods else _drifts(watched, every, plan.accepted)
+    asked = None
+    if plan.explain and (named := [one for one in drifting if one.id.startswith(plan.explain)]):
+        shown, drifting = [], named[:1]
+    elif plan.explain:
+        drifting = []
+        incident, asked = asked_for(plan.explain, every)
+        shown = [incident]
+    shown.sort(key=_importance)
+    explanations = explained(history, list(_worth_explaining(shown, plan)), STEP_US, now_us)
     report = AnomaliesReport(
         window=window,
-        incidents=tuple(incident_report(explained.get(a.id, a), results) for a in shown),
+        incidents=_in_order([incident_report(one, results, explanations.get(one.lead.id)) for one in shown], drifting),
+        anomalies=_rows(shown, asked, results, explanations),
         monitored=monitored_series(results),
         sensitivity=str(plan.sensitivity),
         false_alarms_per_week=Sensitivity(plan.sensitivity).false_alarms_per_week,
+        calls=_calls_in(aggregates, grouping, window),
         methods=plan.methods,
         scores=bucket_scores(results, window) if plan.with_scores else (),
-        explained=explained_buckets(shown[0], results) if plan.explain else (),
+        explained=() if asked is None else explained_buckets(asked, results),
     )
     return report, found
+
+
+def _drifts(watched: Panel, every: Sequence[Incident], accepted: Accepted) -> list[IncidentReport]:
+    """The slow drifts, without those that were accepted and those that are a step to a new level."""
+    steps = {
+        (one.metric_name, one.group)
+        for incident in every
+        if incident.status in (AnomalyStatus.NEW_LEVEL, AnomalyStatus.ACCEPTED)
+        for one in incident.members
+    }
+    return [
+        one
+        for one in map(drift_report, drifts(watched))
+        if (one.metric_name, tuple(one.group.items())) not in steps
+        and one.start_us >= accepted.before_us
+        and not any(one.id.startswith(name) for name in accepted.incidents)
+    ]
+
+
+def _in_order(incidents: Sequence[IncidentReport], drifting: Sequence[IncidentReport]) -> tuple[IncidentReport, ...]:
+    """Open incidents, then drifts, then what is over."""
+    going = [one for one in incidents if one.end_us is None]
+    return (*going, *drifting, *(one for one in incidents if one.end_us is not None))
+
+
+def _importance(incident: Incident) -> tuple[bool, int]:
+    """Open incidents first, then the newest."""
+    return incident.end is not None, -micros(incident.start)
+
+
+def _worth_explaining(shown: Sequence[Incident], plan: MonitorPlan) -> Iterator[Anomaly]:
+    """The leads, open and grave ones first, then the symptoms."""
+    ranked = sorted(shown, key=lambda one: (one.end is not None, -one.severity.rank, -micros(one.start)))
+    yield from (dataclasses.replace(one.lead, end=one.end) for one in ranked)
+    if plan.contributors:
+        yield from (symptom for one in ranked for symptom in one.symptoms)
+
+
+def _rows(
+    shown: Sequence[Incident],
+    asked: Anomaly | None,
+    results: Sequence[DetectorResults],
+    explanations: Mapping[str, Explanation],
+) -> tuple[AnomalyReport, ...]:
+    """The series of the incidents in order of time; the one that was asked for alone."""
+    found = [(member, one) for one in shown for member in one.members if asked is None or member.id == asked.id]
+    found.sort(key=lambda item: (item[0].timestamp, item[0].metric_name, item[0].group))
+    return tuple(anomaly_report(member, one, results, explanations.get(member.id)) for member, one in found)
+
+
+def _calls_in(aggregates: Aggregates, grouping: Grouping, window: Window) -> int:
+    """The number of calls in the buckets of a window."""
+    counted = aggregates.sums.get(COUNTED)
+    if counted is None:
+        return 0
+    starts = np.array([grouping.bucket_start(group[0]) for group in aggregates.groups], np.int64)
+    inside = np.ones(len(starts), np.bool_) if window.start_us is None else starts + STEP_US > window.start_us
+    return int(counted.count[inside].sum())
 
 
 class MonitorFold:
@@ -225,13 +303,12 @@ def _window(query: Query, found: Read, now_us: int) -> Window:
     return Window(start, end, (end - start) / 60e6 if start is not None and end is not None else None)
 
 
-def _overlaps(anomaly: Anomaly, window: Window) -> bool:
-    end = micros(anomaly.end or anomaly.timestamp)
-    return window.start_us is None or end > window.start_us
+def _overlaps(incident: Incident, window: Window) -> bool:
+    return window.start_us is None or incident.end is None or micros(incident.end) > window.start_us
 
 
-def _excluded(anomaly: Anomaly, ranges: Sequence[tuple[int, int]]) -> bool:
-    at = micros(anomaly.timestamp)
+def _excluded(incident: Incident, ranges: Sequence[tuple[int, int]]) -> bool:
+    at = micros(incident.timestamp)
     return any(start <= at <= end + STEP_US for start, end in ranges)
 
 

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import fields_of, with_logs
+from llmmon.cli.options import accepted_of, fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
 
 
@@ -25,6 +26,7 @@ Methods = Annotated[
 Limits = Annotated[Texts, typer.Option(help="Fixed limit, such as 'latency_p95_ms>5000'.", metavar="COND")]
 Ranges = Annotated[Texts, typer.Option(help="Ignore this time range: a deploy, a known incident.", metavar="START/END")]
 Explain = Annotated[str | None, typer.Option(help="Show one incident bucket by bucket.", metavar="ID")]
+Flat = Annotated[bool, typer.Option("--flat", help="List the series that make up the incidents.")]
 Scores = Annotated[bool, typer.Option("--scores", help="Output a row for every bucket with its score.")]
 FailOn = Annotated[Texts, typer.Option(help="Exit 1 if this holds: 'severity>=high'.", metavar="COND")]
 
@@ -33,6 +35,7 @@ FailOn = Annotated[Texts, typer.Option(help="Exit 1 if this holds: 'severity>=hi
 def anomalies(
     query: "Query",
     output: "Output",
+    config: "Config",
     by: By = None,
     metric: Metrics = None,
     sensitivity: Level = "medium",
@@ -40,6 +43,7 @@ def anomalies(
     threshold: Limits = None,
     exclude: Ranges = None,
     explain: Explain = None,
+    flat: Flat = False,
     scores: Scores = False,
     fail_on: FailOn = None,
 ) -> int:
@@ -49,9 +53,12 @@ def anomalies(
 
     Example: llmmon anomalies sample_logs/ --window 1d
     """
+    import msgspec
+
     from llmmon.anomaly.analysis import MonitorPlan, find_anomalies, parse_threshold
     from llmmon.anomaly.detectors import Sensitivity, Severity
     from llmmon.anomaly.panel import parse_range
+    from llmmon.ingest.reread import rereadable
     from llmmon.metrics.filters import any_met
     from llmmon.output.views.anomalies import nothing_judged, view_anomalies
     from llmmon.text.names import lookup
@@ -66,9 +73,15 @@ def anomalies(
         exclude=tuple(parse_range(text, query.tz, query.wall_us) for text in exclude or ()),
         explain=explain,
         with_scores=scores,
+        accepted=accepted_of(config),
     )
-    report, found = find_anomalies(query, plan)
+    with rereadable(query) as again:  # a pipe is read twice: the calls of incidents once more
+        asked = msgspec.structs.replace(again.query, rejects=query.rejects, progress=query.progress)
+        report, found = find_anomalies(asked, plan)
+        report, found = report.renamed(again.names), again.named(found)
     if reason := nothing_judged(report):
         output.say(reason)
     failed = any_met(fail_on or (), report.figures, {"severity": [severity.value for severity in Severity]})
-    return output.finish("anomalies", view_anomalies(report, found.source), found.source, {found.exit_code}, failed)
+    return output.finish(
+        "anomalies", view_anomalies(report, found.source, flat=flat), found.source, {found.exit_code}, failed
+    )

@@ -8,7 +8,13 @@ from functools import lru_cache
 from typing import Final
 
 from llmmon.formats.mapping import SLOTS, Binding, Path, Slot
-from llmmon.metrics.record import USAGE
+from llmmon.metrics.record import LIMITS, USAGE
+
+
+def _limit_aliases(what: str) -> str:
+    """What the header with a limit is called, by OpenAI and those like it, and by Anthropic."""
+    return f"limit{what} xratelimitlimit{what} ratelimitlimit{what} anthropicratelimit{what}limit"
+
 
 _ALIASES: Final[dict[str, str]] = {
     "start": (
@@ -35,11 +41,13 @@ _ALIASES: Final[dict[str, str]] = {
     "operation": "operation calltype",
     "prompt_tokens": (
         "prompttokens inputtokens tokensin tokensinput inputtokencount prompttokencount numinputtokens numprompttokens "
-        "nprompttokens contexttokens inputlength usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
+        "nprompttokens contexttokens inputlength promptevalcount "
+        "inputtoken usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
     ),
     "completion_tokens": (
         "completiontokens outputtokens tokensout tokensoutput outputtokencount completiontokencount generatedtokens "
-        "numoutputtokens numcompletiontokens outputlength usage.output tokens.output tokens.completion tokens.out "
+        "numoutputtokens numcompletiontokens outputlength evalcount "
+        "outputtoken usage.output tokens.output tokens.completion tokens.out "
         "usage.completion completion"
     ),
     "total_tokens": "totaltokens tokensused tokens tokencount usagetotal usage.total tokens.total total",
@@ -101,7 +109,12 @@ _ALIASES: Final[dict[str, str]] = {
     "user": "userid user enduser customerid tenantid username useremail accountid",
     "feature": "feature step stage usecase phase agent task caller endpoint node source app appname",
     "prompt_version": "promptversion templateversion promptid prompttemplateversion",
+    "subagent": "subagent subagentid subagentname",
+    "parent_session": "parentsession parentsessionid parentthreadid parentconversationid",
+    "folder": "folder cwd workingdirectory workspace projectfolder",
+    **{name: _limit_aliases(name.removeprefix("limit").replace("_", "")) for name in LIMITS},
     "quality_score": "qualityscore quality score rating",
+    "done": "done",
     "role": "role author.role message.role",
     "grouped": "nrequests numrequests requestcount nummodelrequests requests ncalls numcalls callcount calls",
     "prompt": "prompt messages input request query question usermessage promptpreview inputtext prompttext",
@@ -224,11 +237,12 @@ _MODEL_NAMES: Final = frozenset(
         "requestmodel"
     ).split()
 )
+_OF_OTHERS: Final = frozenset({"inputlength", "outputlength", "usagetotal", "evalcount"})
 _COUNT_NAMES: Final = frozenset(
     alias
     for slot in ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
     for alias in _ALIASES[slot].split()
-    if "." not in alias and alias not in _TEXT_OR_COUNT and alias not in ("inputlength", "outputlength", "usagetotal")
+    if "." not in alias and alias not in _TEXT_OR_COUNT and alias not in _OF_OTHERS
 )
 
 

@@ -27,7 +27,7 @@ from llmmon.metrics.columns import (
     IntArray,
     Names,
 )
-from llmmon.metrics.record import NANO_DOLLARS, SCORE_UNITS
+from llmmon.metrics.record import LIMITS, NANO_DOLLARS, SCORE_UNITS
 
 
 class CallRule(msgspec.Struct, frozen=True):
@@ -163,6 +163,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         "attempt": slots.numbers("attempt"),
         "cache_hit": slots.numbers("cache_hit"),
         **{slot: slots.numbers(slot) for slot in CALL_KEYS},
+        **{slot: slots.counts(slot) for slot in LIMITS if slot in slots.bound},
     }
     names: dict[str, Names] = {}
     if wants_outcome:
@@ -173,12 +174,15 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         numbers={field: column for field, column in numbers.items() if column is not None},
         names={**_names(slots), **names},
         texts={
-            slot: [(values.as_json if slot == "schema" else values.as_text)(value) for value in slots.texts(slot)]
+            slot: [_TEXT_OF.get(slot, values.as_text)(value) for value in slots.texts(slot)]
             for slot, bindings in slots.bound.items()
             if bindings[0].kind is Slot.TEXT and slot != "buckets"
         },
         positions=slots.raw.lines,
     )
+
+
+_TEXT_OF: Final[Mapping[str, Any]] = {"schema": values.as_json, "output": values.as_answer}
 
 
 def _with_text(slots: BoundSlots, slot: str) -> BoolArray:
@@ -217,9 +221,11 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
         joined = slots.codes(JOIN_KEY) != MISSING_CODE
         keep |= joined & (answered | _any_there(found, _WEAK) | _is_over(slots))
     if not rule.halves:
-        lone = _lone(slots, found, keep & ~(counted | answered))
+        lone = _lone(slots, found, keep & ~(counted | answered) & (slots.codes(JOIN_KEY) == MISSING_CODE))
         keep &= ~lone | rule.lone
         add_doubts(slots.doubts, {"lone" if rule.lone else "passed": int(np.count_nonzero(lone))})
+    if (done := slots.numbers("done")) is not None:
+        keep &= counted | (done != 0)
     if "role" in slots.bound:
         keep &= counted | ~_spoken_by_others(slots)
     return keep
@@ -284,13 +290,22 @@ def _cost(slots: BoundSlots) -> FloatArray | None:
     def units(binding: Binding) -> float:
         return _MONEY[binding.unit]
 
-    cost = slots.numbers("cost", units)
+    cost = _with_upstream(slots.numbers("cost", units), slots.numbers("cost_upstream", units), slots.numbers("own_key"))
     parts = [part for slot in ("cost_input", "cost_output") if (part := slots.numbers(slot, units)) is not None]
     if not parts:
         return cost
     missing = np.logical_and.reduce([np.isnan(part) for part in parts])
     added = np.where(missing, np.nan, sum(np.nan_to_num(part) for part in parts))
     return added if cost is None else np.where(np.isnan(cost), added, cost)
+
+
+def _with_upstream(
+    cost: FloatArray | None, upstream: FloatArray | None, own_key: FloatArray | None
+) -> FloatArray | None:
+    """Costs with what the provider bills to the caller's own key beside them."""
+    if cost is None or upstream is None or own_key is None:
+        return cost
+    return np.where((own_key == 1) & ~np.isnan(upstream), np.nan_to_num(cost) + upstream, cost)
 
 
 def _outcome(slots: BoundSlots, completed: BoolArray) -> tuple[dict[str, Names], FloatArray | None]:

@@ -17,6 +17,7 @@ _FASTEST, _SLOWEST = 5000.0, 0.2  # output tokens a second, beyond which a unit 
 _LEAST_TOKENS: Final = 20  # fewer say nothing of a speed
 _SHARE: Final = 0.5  # of the calls, from which speeds or missing times are said
 _LEAST_SHARE: Final = 0.05  # of the calls, from which ones without model, tokens and cost are said
+_ORDERS: Final = {"dmy": "day", "mdy": "month"}
 _NEXT: Final = "`llmmon inspect` shows how each file is read"
 
 
@@ -63,17 +64,42 @@ def add_doubts(total: Doubts, more: Mapping[str, int]) -> None:
             total[name] = total.get(name, 0) + count
 
 
+OfFiles = Sequence[tuple[str, Binding, str]]
+
+
 def warnings_of(
     counts: Mapping[str, int],
     *,
     guessed: Sequence[tuple[str, Binding]] = (),
-    mixed: Sequence[tuple[str, Binding, str]] = (),
+    mixed: OfFiles = (),
+    foreign: OfFiles = (),
     unmatched: Sequence[Binding] = (),
     unread_times: Sequence[tuple[str, str]] = (),
 ) -> Iterator[str]:
-    """The lines to say; the pairs are (file, what)."""
+    """The lines to say; the tuples are (file, what) and (file, what, which unit or currency)."""
     for binding in unmatched:
         yield f"--map: nothing is at {'.'.join(binding.path)!r} in any line; {_NEXT}"
+    yield from _counted(counts)
+    for file, binding in guessed:
+        yield _guess(file, binding)
+    for file, binding, code in foreign:
+        yield (
+            f"{file}: {'.'.join(binding.path)} is in {code} on some lines, so it is not read; costs are calculated "
+            f"from prices (--map cost_usd={'.'.join(binding.path)} reads it as US dollars)"
+        )
+    for file, binding, other in mixed:
+        yield (
+            f"{file}: {'.'.join(binding.path)} is in {binding.unit} on some lines and in {other} on others; each line "
+            "is read in the unit that its tokens a second speak for"
+        )
+    for file, key in unread_times:
+        yield f"{file}: {key!r} looks like a time but cannot be read as one; --map timestamp=PATH names another key"
+    calls = counts.get("calls", 0)
+    if _SHARE * calls < (undated := counts.get("undated", 0)) < calls:
+        yield f"{undated:,} of {_calls(calls)} without a time: these count in totals, never in time ranges; {_NEXT}"
+
+
+def _counted(counts: Mapping[str, int]) -> Iterator[str]:
     calls, timed = counts.get("calls", 0), counts.get("timed", 0)
     if counts.get("bare", 0) > _LEAST_SHARE * calls:
         yield (
@@ -98,20 +124,19 @@ def warnings_of(
         )
     if count := counts.get("contradicted", 0):
         yield f"{_calls(count)} whose logged total of tokens is not the sum of its parts; {_NEXT}"
-    for file, binding in guessed:
-        yield (
-            f"{file}: {'.'.join(binding.path)} names no unit; read as {binding.unit}, by its size alone "
-            f"(--map latency_ms={'.'.join(binding.path)}:UNIT says it)"
+
+
+def _guess(file: str, binding: Binding) -> str:
+    key = ".".join(binding.path)
+    if binding.unit in _ORDERS:
+        other = "mdy" if binding.unit == "dmy" else "dmy"
+        return (
+            f"{file}: dates of {key} may have the day or the month first; read with the {_ORDERS[binding.unit]} first "
+            f"(--map timestamp={key}:{other} says the other)"
         )
-    for file, binding, other in mixed:
-        yield (
-            f"{file}: {'.'.join(binding.path)} is in {binding.unit} on some lines and in {other} on others; each line "
-            "is read in the unit that its tokens a second speak for"
-        )
-    for file, key in unread_times:
-        yield f"{file}: {key!r} looks like a time but cannot be read as one; --map timestamp=PATH names another key"
-    if _SHARE * calls < (undated := counts.get("undated", 0)) < calls:
-        yield f"{undated:,} of {_calls(calls)} without a time: these count in totals, never in time ranges; {_NEXT}"
+    return (
+        f"{file}: {key} names no unit; read as {binding.unit}, by its size alone (--map latency_ms={key}:UNIT says it)"
+    )
 
 
 def _calls(count: int) -> str:

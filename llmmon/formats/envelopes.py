@@ -42,7 +42,7 @@ def objects_in(found: Object, forced: str | None = None, depth: int = _DEEPEST) 
             return [(None if is_extended(found, dialect) else dialect, found)]
     elif (named := DIALECTS.get(forced)) is not None and named.claims(found):
         return [(named, found)]
-    inner = (opened(found) or _calls_listed(found)) if depth else None
+    inner = (opened(found) or _event_in(found) or _calls_listed(found)) if depth else None
     if inner is not None:
         return [each for one in inner for each in objects_in(one, forced, depth - 1)]
     return [(None if forced is None else DIALECTS.get(forced), found)]
@@ -73,6 +73,19 @@ def _listed(found: Object) -> list[Object] | None:
         if isinstance(inner, list) and inner and all(isinstance(each, dict) for each in inner):
             return inner
     return None
+
+
+def _event_in(found: Object) -> list[Object] | None:
+    """The event of a stream under any key of an object: what it means depends on those before it."""
+    for value in found.values():
+        if type(value) is dict and "type" in value:
+            dialect = claimant(value)
+            if dialect is not None and dialect.name in _EVENTS:
+                return [stamped(value, _time_of(found))]
+    return None
+
+
+_EVENTS: Final = frozenset({"anthropic_event", "openai_event"})
 
 
 def _calls_listed(found: Object) -> list[Object] | None:

@@ -21,6 +21,8 @@ class HomeMadeRows:
         self._root = root
         self._bound: dict[Path, list[Binding]] = {}
         self._always: list[Binding] = []
+        for binding, _ in mapping.foreign if mapping else ():
+            self._bound[binding.path] = []  # in another currency
         for binding in mapping.bindings if mapping else ():
             self._bound.setdefault(binding.path, []).append(binding)
             if binding.rank < 0 or binding.slot not in SLOTS:

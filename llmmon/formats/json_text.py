@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from llmmon.formats.home_made import is_stamped
+from llmmon.text.patterns import lazy
 
 
 class UnreadableError(Exception):
@@ -35,6 +36,8 @@ def objects_of(line: bytes) -> list[dict[str, Any]]:
         found = _repaired(line, str(error).split(": line")[0])
     if isinstance(found, str):
         found = _inside(found.strip()) or found
+    if b'"$number' in line:
+        found = _plain_numbers(found)
     if isinstance(found, dict):
         return [found]
     if isinstance(found, _Several):
@@ -42,6 +45,26 @@ def objects_of(line: bytes) -> list[dict[str, Any]]:
     raise UnreadableError(f"{_KINDS.get(type(found), 'a value')} where an object was expected")
 
 
+def _plain_numbers(found: Any) -> Any:
+    """Numbers as MongoDB's extended JSON writes them, `{"$numberLong": "12"}`, as plain ones."""
+    if isinstance(found, list):
+        return [_plain_numbers(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    if len(found) == 1 and (kind := next(iter(found))) in _EXTENDED:
+        try:
+            return _EXTENDED[kind](found[kind])
+        except (TypeError, ValueError):
+            return None
+    return {key: _plain_numbers(value) for key, value in found.items()}
+
+
+_EXTENDED: Final[dict[str, Any]] = {
+    "$numberInt": int,
+    "$numberLong": int,
+    "$numberDouble": float,
+    "$numberDecimal": float,
+}
 _KINDS: Final = {
     list: "an array",
     str: "a string",
@@ -102,11 +125,11 @@ def _without_zeros(line: bytes) -> bytes:
     return line.replace(b"\0", b"")
 
 
-_COLOURS: Final = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-B]")
+_COLOURS: Final = lazy(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-B]")
 BLANK: Final = b"\0\x1e \t\r\n\f\v"  # what a line may hold and still be blank
 _AROUND: Final = "\ufeff\x1e \t\r\n\f\v"
 _WINDOWS: Final = {0xDC00 + byte: bytes([byte]).decode("cp1252", "replace") for byte in range(0x80, 0x100)}
-_NEEDLESS_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,(?=\s*[}\]])')
+_NEEDLESS_COMMA: Final = lazy(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,(?=\s*[}\]])')
 
 
 def _lenient(text: str, reason: str) -> Any:
@@ -162,7 +185,7 @@ def text_object(text: str) -> dict[str, Any]:
     return found if stamp is None else stamped(found, stamp[0])
 
 
-_STAMP: Final = re.compile(
+_STAMP: Final = lazy(
     r"\d{4}[-/]\d\d[-/]\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z\b|[+-]\d\d:?\d\d))?"
     r"|\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
     r"|[A-Z][a-z]{2} [A-Z][a-z]{2} +\d\d? \d\d:\d\d:\d\d(?:\.\d{1,6})? \d{4}"

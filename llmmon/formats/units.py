@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
+from llmmon.formats.aliases import fold
 from llmmon.formats.dialect import Object
 from llmmon.formats.durations import DURATION_UNITS_US
-from llmmon.formats.mapping import Binding, Slot, admit, value_at
+from llmmon.formats.mapping import Binding, Path, Slot, admit, value_at
 from llmmon.formats.written_times import date_order
 from llmmon.metrics.columns import BoolArray, FloatArray
 
@@ -25,13 +27,15 @@ class Units:
         bindings = list(bindings)
         self._tokens = sorted(binding for binding in bindings if binding.slot == "completion_tokens")
         self._cached = [binding for binding in bindings if binding.slot == "cache_hit"]
-        self.guessed: list[Binding] = []  # those that nothing but their size speaks for
+        self.guessed: list[Binding] = []  # those that nothing but their size speaks for, and dates of unsure order
         self.mixed: list[tuple[Binding, str]] = []  # those that are in another unit on some of the lines
 
     def settled(self, binding: Binding) -> tuple[Binding, ...]:
         """The binding with a unit; twice where some lines are in another. No unit where no row has a value."""
         if binding.kind is Slot.TIME and not binding.unit:
-            order = date_order(value_at(row, binding.path) for row in self._rows)
+            order, sure = date_order(value_at(row, binding.path) for row in self._rows)
+            if not sure:
+                self.guessed.append(msgspec.structs.replace(binding, unit=order))
             return (msgspec.structs.replace(binding, unit=order) if order == "dmy" else binding,)
         if binding.kind is not Slot.DURATION or binding.unit:
             return (binding,)
@@ -157,3 +161,41 @@ _LONGEST_US: Final = 20 * 60 * 1e6
 def _median(values: Iterable[float]) -> float:
     ordered = sorted(values)
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+_SIGNS: Final = {"€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₩": "KRW", "₽": "RUB", "₺": "TRY", "元": "CNY"}
+_CODES: Final = frozenset(
+    "AED ARS AUD BRL CAD CHF CLP CNY COP CZK DKK EUR GBP HKD HUF IDR ILS INR JPY KRW MXN MYR NOK NZD PHP PLN RMB RON "
+    "RUB SAR SEK SGD THB TRY TWD UAH VND ZAR".split()
+)
+_WORD: Final = re.compile(r"[A-Za-z]{3}")
+_BESIDE: Final = frozenset({"currency", "costcurrency", "currencycode", "costunit"})
+
+
+def foreign(bindings: Iterable[Binding], rows: Sequence[Object]) -> Iterator[tuple[Binding, str]]:
+    """The bindings of costs that are in another currency in any of the rows, each with its code."""
+    for binding in bindings:
+        if binding.slot.startswith("cost") and binding.rank >= 0:
+            found = (code for row in rows if (code := _currency(row, binding.path)))
+            if code := next(found, None):
+                yield binding, code
+
+
+def _currency(row: Object, path: Path) -> str | None:
+    value = value_at(row, path)
+    if value is None:
+        return None
+    if isinstance(value, str) and (code := _code_in(value)):
+        return code
+    for at in {path[:-1], ()}:
+        around = value_at(row, at)
+        for key, said in around.items() if isinstance(around, dict) else ():
+            if fold(key) in _BESIDE and isinstance(said, str) and (code := _code_in(said)):
+                return code
+    return None
+
+
+def _code_in(text: Any) -> str | None:
+    sign = next((code for sign, code in _SIGNS.items() if sign in text[:40]), None)
+    words = (word.upper() for word in _WORD.findall(text[:40]))
+    return sign or next((word for word in words if word in _CODES), None)

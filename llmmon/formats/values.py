@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import orjson
 from llmmon.formats.durations import DURATION_UNITS_US, durations_us
 from llmmon.formats.mapping import embedded
 from llmmon.metrics.columns import CodeArray, FloatArray, Interner
+from llmmon.text.patterns import lazy
 
 _TRUE: Final = frozenset({"true", "yes", "1", "y", "hit", "success", "ok"})
 _FALSE: Final = frozenset({"false", "no", "0", "n", "miss", "failure", "failed", "error"})
@@ -26,7 +26,12 @@ def all_missing(values: Sequence[Any]) -> bool:
 def numbers(values: Sequence[Any]) -> FloatArray:
     """Finite numbers (numeric text too) as float64, NaN for anything else; no booleans; shape (n,)."""
     found = as_floats(values)
-    return np.array([_number(value) for value in values], np.float64) if found is None else found
+    if found is None:
+        found = np.full(len(values), np.nan)
+        for row, value in enumerate(values):
+            if value is not None:
+                found[row] = _number(value)
+    return found
 
 
 def amounts(values: Sequence[Any]) -> FloatArray:
@@ -63,12 +68,17 @@ def _number(value: Any) -> float:
         return float(value)
     except (ValueError, OverflowError):
         pass
-    if isinstance(value, str) and _THOUSANDS.fullmatch(value.strip()):
-        return float(value.replace(",", ""))
+    if isinstance(value, str) and (found := _AMOUNT.fullmatch(value.strip())):
+        return float(found["number"].replace(",", "").replace(" ", ""))
     return np.nan
 
 
-_THOUSANDS: Final = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:[.][0-9]*)?")
+# with thousands set off, or with US dollars before or behind it
+_AMOUNT: Final = lazy(
+    r"(?:USD ?|(?:US)?[$] ?)?"
+    r"(?P<number>-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,15})(?:[.][0-9]{0,20})?)"
+    r"(?: ?(?:USD|[$]))?"
+)
 
 
 def durations(values: Sequence[Any], unit: str) -> FloatArray:
@@ -256,6 +266,14 @@ def as_text(value: Any, depth: int = 16) -> str | None:
     return None
 
 
+def as_answer(value: Any) -> str | None:
+    """An output as one text; an object that is no message is one of structured outputs, and given as JSON."""
+    text = as_text(value)
+    if text is None and isinstance(value, dict) and value and value.keys().isdisjoint(_MESSAGE_KEYS):
+        return as_json(value)
+    return text
+
+
 def as_json(value: Any) -> str | None:
     """A structure as JSON text; a text as it is."""
     if value is None or isinstance(value, str):
@@ -267,3 +285,4 @@ def as_json(value: Any) -> str | None:
 
 
 _TEXT_KEYS: Final = ("content", "text", "message", "parts", "choices", "output", "messages", "prompt", "input")
+_MESSAGE_KEYS: Final = frozenset({*_TEXT_KEYS, "type", "role", "tool_calls", "function", "error", "usage", "id"})

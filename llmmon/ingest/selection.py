@@ -193,15 +193,20 @@ def joined_halves(columns: Columns) -> Columns:
         values[kept] = columns.numbers[field][last_known(~np.isnan(columns.numbers[field]))]
     for field, column in joined.names.items():
         column.codes[kept] = columns.names[field].codes[last_known(columns.names[field].codes != MISSING_CODE)]
+    if "output" in joined.texts:  # of a stream each line may hold a piece
+        joined = _with_pieces(joined, order, codes, np.isin(np.arange(columns.size), kept))
     for field, texts in joined.texts.items():
+        if field == "output":
+            continue
         known = last_known(np.array([text is not None for text in columns.texts[field]], np.bool_))
         for row, source in zip(kept.tolist(), known.tolist(), strict=True):
             texts[row] = columns.texts[field][source]
     lasted = (sizes > 1) & (first != MISSING_TIME) & (end > first)
-    if "latency_ms" in joined.numbers:
-        latency = joined.numbers["latency_ms"]
-        gaps = kept[lasted & np.isnan(latency[kept])]
-        latency[gaps] = (end - first)[lasted & np.isnan(latency[kept])]
+    if lasted.any():
+        latency = joined.number("latency_ms")
+        joined = msgspec.structs.replace(joined, numbers={**joined.numbers, "latency_ms": latency})
+        gaps = lasted & np.isnan(latency[kept])
+        latency[kept[gaps]] = (end - first)[gaps]
     joined.timestamp[kept[first != MISSING_TIME]] = first[first != MISSING_TIME]
     stays: BoolArray = np.ones(columns.size, np.bool_)
     stays[np.setdiff1d(order, kept)] = False

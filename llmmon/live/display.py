@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.detectors.detector import AnomalyStatus
+from llmmon.anomaly.report import IncidentReport
 from llmmon.live.watcher import COURSE, LiveReport
 from llmmon.reports.summary import GroupRow
 from llmmon.text.figures import count, key_text, milliseconds, money_text, name, percent, plain, rate, sparkline
@@ -287,18 +288,25 @@ def _alerts(report: LiveReport, most: int) -> list[Line]:
 
 
 def _incidents(report: LiveReport, most: int) -> list[Line]:
-    label = " anomalies  "
+    label = " incidents  "
     if not report.incidents:
         return [[(label, "dim"), (plain(report.learning) or "none found", "dim" if report.learning else "")]]
     texts = [
-        (f"{i.severity} {_when(i, report)} {plain(i.description)}", _SEVERE.get(i.severity, ""))
-        for i in report.incidents
+        (f"{i.severity} {_when(i, report)} {plain(_said(i))}", _SEVERE.get(i.severity, "")) for i in report.incidents
     ]
     return _listed(label, texts, most)
 
 
+def _said(incident: IncidentReport) -> str:
+    return ", ".join(part for part in (incident.headline, incident.figures, incident.size) if part)
+
+
 def _when(incident: IncidentReport, report: LiveReport) -> str:
-    return f"{age(max(0, report.now_us - incident.timestamp_us))} ago:"
+    """How long it has been going on, or how long ago it was over."""
+    if incident.end_us is None:
+        stays = ", at a new level" if incident.status == AnomalyStatus.NEW_LEVEL else ""
+        return f"open for {age(max(0, report.now_us - incident.start_us))}{stays}:"
+    return f"over {age(max(0, report.now_us - incident.end_us))} ago:"
 
 
 def _listed(label: str, texts: Sequence[Piece], most: int) -> list[Line]:

@@ -8,10 +8,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorPlan, measures_of
+from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import Sensitivity, detect
 from llmmon.anomaly.detectors.detector import Monitored
-from llmmon.anomaly.incidents import IncidentReport, incident_report, incidents, merged
+from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted, incidents, with_accepted
 from llmmon.anomaly.panel import levels_of_successes, panel_of
+from llmmon.anomaly.report import IncidentReport, incident_report
 from llmmon.errors import LlmmonError
 from llmmon.ingest.parallel import Child, fork
 from llmmon.ingest.query import Query, read
@@ -51,7 +53,7 @@ class IncidentMonitorFold(AggregatesFold):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Incidents, the newest first, or why there can be none yet."""
+    """Incidents, open ones first, then the newest, or why there can be none yet."""
 
     incidents: tuple[IncidentReport, ...] = ()
     learning: str = "learning from the log's history"
@@ -60,10 +62,13 @@ class Found(msgspec.Struct, frozen=True):
 class IncidentMonitor:
     """Watches what is appended from `since_us` on, and what stood in the logs before, which is read beside."""
 
-    def __init__(self, query: Query, since_us: int | None) -> None:
+    def __init__(
+        self, query: Query, since_us: int | None, accepted: Callable[[], Accepted] = lambda: NOTHING_ACCEPTED
+    ) -> None:
         """Without `since_us` all of the logs is given to it, and nothing is read beside."""
         self.since_us = (since_us or 0) // STEP_US * STEP_US
         self.found = Found()
+        self._accepted = accepted
         self._parts: list[_Parts] = []
         self._judged_bucket = 0
         self._history = fork(_history_of(query, self.since_us), background=True) if self.since_us else None
@@ -87,8 +92,8 @@ class IncidentMonitor:
                 self.found = found or self.found
         elif now_us // STEP_US > self._judged_bucket:
             self._judged_bucket = now_us // STEP_US
-            parts = self._merged()
-            self._judging = fork(lambda: _detected(parts, now_us), background=True)
+            parts, accepted = self._merged(), self._accepted()
+            self._judging = fork(lambda: _detected(parts, now_us, accepted), background=True)
 
     def _merged(self) -> _Parts:
         if not self._parts:
@@ -133,12 +138,14 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
     return work
 
 
-def _detected(parts: Sequence[Aggregates], now_us: int) -> Found:
+def _detected(parts: Sequence[Aggregates], now_us: int, accepted: Accepted = NOTHING_ACCEPTED) -> Found:
     if not parts or not parts[0].groups:
         return Found((), "no calls yet")
     results = detect(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
-    reports = [incident_report(anomaly, [results]) for anomaly in merged(incidents(results))]
-    shown = sorted((r for r in reports if r.end_us > now_us - _SHOWN_US), key=lambda r: -r.timestamp_us)
+    every = with_accepted(incidents(anomalies(results), [results]), accepted, now_us)
+    reports = [incident_report(one, [results]) for one in every]
+    news = [one for one in reports if one.end_us is None or one.end_us > now_us - _SHOWN_US]
+    shown = sorted(news, key=lambda one: (one.end_us is not None, -one.start_us))
     waiting = "" if any(row.judged for row in results.monitored) else _reason(results.monitored)
     return Found(tuple(shown), waiting)
 

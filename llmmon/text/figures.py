@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-_CONTROL: Final = re.compile(
+from llmmon.text.patterns import lazy
+
+_CONTROL: Final = lazy(
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
     # C0, C1, invisible, bidirectional, halves of surrogate pairs
 )
@@ -142,3 +144,27 @@ def name(value: str | None) -> str:
 def key_text(key: Mapping[str, Any]) -> str:
     """A group as one text."""
     return " / ".join(name(value) for value in key.values()) or "all"
+
+
+def metric_figure(metric: str, value: float | None) -> str:
+    """A value of a metric in few digits, by the unit in the metric's name: `4.2 s`, `32 %`, `$0.25`, `8,520`."""
+    if value is None:
+        return MISSING
+    if metric.endswith("_ms"):
+        return _brief_time(value)
+    if metric.endswith("_rate"):
+        share = value * 100
+        return f"{share:.0f} %" if share >= 9.95 or share == 0 else f"{share:.1f} %" if share >= 0.1 else "<0.1 %"
+    if metric.endswith("_usd"):
+        return money_text(float(f"{value:.3g}"))
+    if metric.endswith("_score"):
+        return f"{value:.2f}"
+    if abs(value) >= 100 or value == int(value):
+        return count(value)
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
+
+
+def _brief_time(value: float) -> str:
+    if value < 999.5:
+        return milliseconds(value) if value < 10 else f"{value:.0f} ms"
+    return f"{value / 1000:.1f} s" if value < 99_950 else milliseconds(value)

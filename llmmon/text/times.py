@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmmon.errors import UsageError
 from llmmon.text.names import unknown
+from llmmon.text.patterns import lazy
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -46,7 +47,7 @@ _CALENDAR_TEXTS: Final = {MONTH_US: "month", 3 * MONTH_US: "quarter", 12 * MONTH
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LONGEST_S: Final = 100 * 366 * 86400.0
 _YEARS: Final = range(1970, 2201)  # in which a time can lie
-_PART: Final = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)(ms|min|s|m|h|d|w)")
+_PART: Final = lazy(r"(?<![\d.])(\d+(?:\.\d+)?)(ms|min|s|m|h|d|w)")
 
 
 def duration_us(text: str, *, plain: str | None = None) -> int:
@@ -190,3 +191,32 @@ def local(us: int, tz: str, *, seconds: bool = True) -> str:
     """`2026-01-31 08:00:00` in a zone, for people."""
     when = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).astimezone(zone(tz))
     return when.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+
+
+def length_text(us: int) -> str:
+    """A length of time for people: `55 min`, `3 h`, `1 h 15 min`, `2 days 3 h`."""
+    minutes = round(us / MINUTE_US)
+    days, rest = divmod(minutes, 24 * 60)
+    hours, left = divmod(rest, 60)
+    parts = [f"{days} day{'s' * (days != 1)}"] if days else []
+    parts += [f"{hours} h"] if hours else []
+    parts += [f"{left} min"] if left and not days else []
+    return " ".join(parts) or "0 min"
+
+
+def day_text(us: int, tz: str) -> str:
+    """`5 Mar 11:30` in a zone."""
+    when = datetime.fromtimestamp(us / SECOND_US, zone(tz))
+    return f"{when.day} {when:%b %H:%M}"
+
+
+def period_text(start_us: int, end_us: int | None, tz: str) -> str:
+    """`5 Mar 11:30-14:30 (3 h)`, with the date of its end on another day; `since 5 Mar 11:30` without an end."""
+    start = day_text(start_us, tz)
+    if end_us is None:
+        return f"since {start}"
+    end = day_text(end_us, tz)
+    day, _, clock = end.rpartition(" ")
+    until = clock if day == start.rpartition(" ")[0] else f" {end}"
+    dash = "-" if until == clock else " -"
+    return f"{start}{dash}{until} ({length_text(end_us - start_us)})"

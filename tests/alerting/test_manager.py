@@ -16,7 +16,7 @@ def managed(*rules: AlertRule) -> tuple[AlertManager, list[Alert]]:
     for rule in rules or (HIGH,):
         manager.add_rule(rule)
     heard: list[Alert] = []
-    manager.add_handler(heard.append)
+    manager.add_handler(heard.append, resolved=True)
     return manager, heard
 
 

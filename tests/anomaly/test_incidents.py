@@ -1,119 +1,154 @@
-"""Incidents: one per episode, with a stable id, a severity and a plain sentence."""
+"""Incidents: what belongs together is one, what does not stays apart, and nothing later changes which is which."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
-from llmmon.anomaly.detectors import DetectorResults, ResultColumn, detect
-from llmmon.anomaly.detectors.detector import Anomaly, Severity, micros, moment, severity_of
-from llmmon.anomaly.incidents import incident_id, incidents, merged, score_rows
-from tests.support.synth import STEP_US, between, watched_service
+from llmmon.anomaly.anomalies import anomalies
+from llmmon.anomaly.detectors import detect
+from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Change, Severity
+from llmmon.anomaly.incidents import Accepted, grouped, incident, incident_id, incidents, with_accepted
+from llmmon.anomaly.series import Series, level, panel
+from tests.support.synth import STEP_US, between, service
 
-AT = datetime(2026, 1, 5, tzinfo=UTC)
+AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
+MINI, LARGE = (("model", "mini"),), (("model", "large"),)
 
 
-def results_of(alarm: list[int], z: float = 6.0, detector: str = "level") -> DetectorResults:
-    size = len(alarm)
-    starts = np.arange(size, dtype=np.int64) * STEP_US
-    one = np.ones((size, 1))
-    return DetectorResults(
-        *(starts, starts + STEP_US, (ResultColumn("latency_ms", (("model", "m"),), detector, 0),)),
-        *(900 * one, 100 * one, 200 * one, 0.999 * one, z * one, np.array(alarm, bool)[:, None]),
-        np.full((size, 1), 1, np.int64),
+def raised(metric: str, group: tuple[tuple[str, str | None], ...] = (), onset: float = 0, **more: Any) -> Anomaly:
+    """An anomaly that begins `onset` minutes after noon, is raised 5 minutes later and lasts for two hours."""
+    start = AT + timedelta(minutes=onset)
+    usual = {
+        "severity": Severity.HIGH,
+        "start": start,
+        "end": start + timedelta(hours=2),
+        "closed": start + timedelta(hours=2, minutes=20),
+        "group": group,
+        "detector": "level",
+        "id": f"{metric}{group}{onset}",
+        "change": Change(100.0, 200.0, 50, None, 0.7, 20.0),
+    }
+    return Anomaly(metric, 2.0, (0.0, 1.0), timestamp=start + timedelta(minutes=5), description="", **{**usual, **more})
+
+
+def names(found: list[tuple[Anomaly, ...]]) -> list[set[tuple[str, str]]]:
+    return [{(one.metric_name, "".join(str(v) for _, v in one.group)) for one in members} for members in found]
+
+
+@pytest.mark.parametrize(
+    ("cause", "effect"),
+    [
+        ("time_to_first_token_ms", "latency_ms"),
+        ("latency_ms", "output_tokens_per_second"),
+        ("time_to_first_token_ms", "latency_p99_ms"),
+        ("prompt_tokens", "cost_usd"),
+        ("error_rate", "quality_score"),
+        ("error_rate", "completion_tokens"),
+    ],
+)
+def test_what_follows_from_what_is_one_incident_whichever_is_seen_first(cause: str, effect: str) -> None:
+    assert len(grouped([raised(cause), raised(effect, onset=5)])) == 1
+    assert len(grouped([raised(effect), raised(cause, onset=5)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (raised("latency_ms", LARGE), raised("prompt_tokens", MINI)),
+        (raised("latency_ms", LARGE), raised("quality_score")),
+        (raised("time_to_first_token_ms", LARGE), raised("time_to_first_token_ms", MINI, onset=60)),
+        (raised("error_rate", LARGE), raised("latency_ms", MINI)),
+        (raised("latency_ms"), raised("latency_ms", onset=600)),
+        (raised("requests"), raised("quality_score")),
+    ],
+)
+def test_what_has_nothing_to_do_with_each_other_stays_two(one: Anomaly, other: Anomaly) -> None:
+    assert len(grouped([one, other])) == 2
+
+
+def test_the_figures_of_all_calls_join_the_incident_that_explains_them() -> None:
+    found = grouped(
+        [
+            raised("latency_ms", LARGE),
+            raised("prompt_tokens", MINI, onset=10),
+            raised("latency_ms", onset=2),
+            raised("cost_usd", onset=12),
+        ]
     )
+    assert names(found) == [
+        {("latency_ms", "large"), ("latency_ms", "")},
+        {("prompt_tokens", "mini"), ("cost_usd", "")},
+    ]
 
 
-def anomaly(minutes: float, length: float = 5, **changes: object) -> Anomaly:
-    at = AT + timedelta(minutes=minutes)
-    made = Anomaly("latency_ms", 1.0, (0.0, 0.5), Severity.LOW, at, "", start=at, end=at + timedelta(minutes=length))
-    return replace(made, **changes)  # type: ignore[arg-type]
+def test_several_groups_at_once_are_one_incident_of_all() -> None:
+    found = grouped([raised("error_rate"), raised("error_rate", LARGE, onset=1), raised("error_rate", MINI, onset=2)])
+    assert len(found) == 1
 
 
-@pytest.mark.parametrize(
-    ("z", "severity"), [(3.2, "low"), (3.6, "medium"), (4.5, "high"), (5.1, "critical"), (-7.0, "critical")]
-)
-def test_severity_rises_with_the_deviation(z: float, severity: str) -> None:
-    assert severity_of(z) == severity
+def test_a_symptom_that_joins_later_changes_neither_id_nor_number() -> None:
+    first, second = raised("latency_p99_ms"), raised("latency_ms", LARGE, onset=8)
+    (early,) = incidents([first])
+    (late,) = incidents([second, first])
+    assert early.id == late.id
+    assert late.lead.metric_name == "latency_ms"
+    assert [one.metric_name for one in late.symptoms] == ["latency_p99_ms"]
 
 
-def test_severities_compare_by_rank() -> None:
-    assert [severity.rank for severity in Severity] == [0, 1, 2, 3]
+def test_an_incident_depends_on_nothing_that_is_raised_later() -> None:
+    every = [
+        raised("latency_ms", LARGE),
+        raised("latency_ms", onset=2),
+        raised("cost_usd", MINI, onset=30),
+        raised("prompt_tokens", MINI, onset=33),
+        raised("error_rate", onset=70),
+        raised("output_tokens_per_second", onset=75),
+    ]
+    whole = {one.id: position for position, members in enumerate(grouped(every)) for one in members}
+    for k in range(1, len(every)):
+        part = {one.id: position for position, members in enumerate(grouped(every[:k])) for one in members}
+        assert part == {name: whole[name] for name in part}
 
 
-def test_an_episode_is_one_incident() -> None:
-    (found,) = incidents(results_of([0, 0, 1, 1, 1, 0]))
-    assert micros(found.timestamp) == 3 * STEP_US
-    assert found.start is not None
-    assert found.end is not None
-    assert (micros(found.start), micros(found.end)) == (STEP_US, 5 * STEP_US)
-    assert found.severity is Severity.CRITICAL
-    assert found.description == "latency_ms of model m is 900, above the expected 200, since 1970-01-01 00:05."
+def test_an_incident_lasts_as_long_as_the_calls_concerned_are_away() -> None:
+    lasting = raised("latency_ms", LARGE, end=None, closed=None, status=AnomalyStatus.NEW_LEVEL)
+    found = incident([lasting, raised("output_tokens_per_second", LARGE, onset=5)])
+    assert (found.status, found.end, found.resolved) == (AnomalyStatus.NEW_LEVEL, None, None)
+    noon_us = 1_800_000_000_000_000
+    for accepted in (Accepted({incident_id(lasting)[:7]: noon_us}), Accepted(before_us=noon_us)):
+        (over,) = with_accepted([found], accepted, noon_us)
+        assert (over.status, over.end is not None) == (AnomalyStatus.ACCEPTED, True)
+    assert with_accepted([found], Accepted({"0123456": noon_us}), noon_us) == [found]
 
 
-def test_an_incident_still_open_at_the_end_is_reported() -> None:
-    assert len(incidents(results_of([0, 1, 1]))) == 1
+def test_errors_everywhere_do_not_explain_one_slow_model() -> None:
+    errors = [raised("error_rate"), raised("error_rate", LARGE), raised("error_rate", MINI)]
+    assert len(grouped([*errors, raised("time_to_first_token_ms", LARGE, onset=2)])) == 2
+    assert len(grouped([*errors, raised("time_to_first_token_ms", onset=2)])) == 1
 
 
-@pytest.mark.parametrize(
-    ("calm", "end"),
-    [(3, 9), (12, 6)],  # open still: it lasts, unless it has been calm for longer than it lasted
-)
-def test_an_incident_ends_where_its_evidence_does(calm: int, end: int) -> None:
-    made = results_of([0, 0, *[1] * (4 + calm)])
-    z = np.array([0.0, 0.0, *[6.0] * 4, *[0.0] * calm])[:, None]
-    (found,) = incidents(replace(made, z=z))
-    assert found.end is not None
-    assert micros(found.end) == end * STEP_US
+def test_a_change_of_one_group_is_that_groups_and_a_change_of_all_is_everyones() -> None:
+    slow = between(9.5, 9.7, 3.0)
+    large = service(1, 10, group=LARGE, latency=slow)
+    assert whose_latency(large, service(2, 10, group=MINI)) == LARGE
+    assert whose_latency(large, service(2, 10, group=MINI, latency=slow)) == ()
 
 
-def test_the_end_of_a_closed_incident_is_estimated() -> None:
-    z = np.array([0.0, 6.0, 6.0, 6.0, 0.1, -0.2, 0.0, 0.0])[:, None]
-    (found,) = incidents(replace(results_of([0, 1, 1, 1, 1, 1, 0, 0]), z=z))
-    assert found.end is not None
-    assert micros(found.end) == 4 * STEP_US
+def whose_latency(large: list[Series], mini: list[Series]) -> tuple[tuple[str, str | None], ...]:
+    """The group of the one incident of latency in two groups and all calls."""
+    results = detect(panel([*large, *mini, together(large[0], mini[0])]))
+    (one,) = [i for i in incidents(anomalies(results), [results]) if i.lead.metric_name == "latency_ms"]
+    return one.group
 
 
-def test_the_id_is_the_same_when_more_of_the_log_is_known() -> None:
-    whole = watched_service(days=10, latency=between(9.3, 9.6, 3.0))
-    early = incidents(detect(whole[: round(9.4 * 288)]))
-    late = {a.id for a in incidents(detect(whole))}
-    assert early
-    assert {a.id for a in early} <= late
-
-
-def test_ids_differ_by_metric_group_and_time() -> None:
-    base = incident_id("a", (("m", "x"),), 1)
-    others = {incident_id("b", (("m", "x"),), 1), incident_id("a", (("m", None),), 1), incident_id("a", (), 2)}
-    assert base not in others
-    assert len(others) == 3
-
-
-def test_alarms_less_than_half_an_hour_apart_are_one() -> None:
-    (one,) = merged([anomaly(0), anomaly(30, severity=Severity.HIGH)])
-    assert one.severity is Severity.HIGH
-    assert one.timestamp == AT
-    assert one.end == AT + timedelta(minutes=35)
-    assert len(merged([anomaly(0), anomaly(60)])) == 2
-
-
-def test_different_metrics_and_groups_stay_apart() -> None:
-    assert len(merged([anomaly(0), anomaly(0, metric_name="x"), anomaly(0, group=(("m", "a"),))])) == 3
-
-
-def test_every_bucket_and_series_has_one_score_row() -> None:
-    results = detect(watched_service(days=2))
-    rows = score_rows(results)
-    keys = {(row.timestamp_us, row.metric_name, row.group) for row in rows}
-    series = {(c.metric, c.group) for c in results.columns}
-    assert len(rows) == len(keys) == len(results.starts) * len(series)
-    assert all(row.score is None or 0 <= row.score <= 1 for row in rows)
-    assert any(row.score is None for row in rows)
-    assert any(row.score is not None for row in rows)
-
-
-def test_times_survive_the_way_to_microseconds_and_back() -> None:
-    assert micros(moment(1_767_571_200_123_456)) == 1_767_571_200_123_456
+def together(a: Series, b: Series) -> Series:
+    """The level of the calls of two series."""
+    assert a.spread is not None
+    count = a.count + b.count
+    logs = [np.nan_to_num(np.log(one.value)) * one.count for one in (a, b)]
+    mean = (logs[0] + logs[1]) / np.maximum(count, 1.0)
+    return level(a.metric, a.starts, STEP_US, (count, mean, a.spread))

@@ -17,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect_in_samples
-from llmmon.anomaly.incidents import incidents
 from llmmon.anomaly.series import samples
 from llmmon.metrics.columns import FloatArray
 
@@ -88,7 +88,7 @@ def plant(rng: Random, values: FloatArray) -> tuple[FloatArray, slice]:
 def judged(values: FloatArray) -> tuple[FloatArray, int]:
     """(scores, number of incidents)."""
     results = detect_in_samples(samples("m", START_US + STEP_US * np.arange(SIZE), values))
-    return results.score[:, 0], len(incidents(results))
+    return results.score[:, 0], len(anomalies(results))
 
 
 def area(scores: FloatArray, inside: FloatArray) -> float:

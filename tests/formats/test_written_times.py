@@ -118,18 +118,18 @@ def test_days_come_first_where_the_log_shows_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dates", "order"),
+    ("dates", "order", "sure"),
     [
-        (["03/04/2026", "14/04/2026"], "dmy"),
-        (["03/04/2026", "04/14/2026"], "mdy"),
-        (["01/03/2026", "02/03/2026"], "dmy"),
-        (["03/01/2026", "03/02/2026"], "mdy"),
-        (["03/03/2026"], "mdy"),
-        (["2026-03-14", 5, None, "x"], ""),
+        (["03/04/2026", "14/04/2026"], "dmy", True),
+        (["03/04/2026", "04/14/2026"], "mdy", True),
+        (["01/03/2026", "02/03/2026"], "dmy", False),
+        (["03/01/2026", "03/02/2026"], "mdy", False),
+        (["03/03/2026"], "mdy", True),
+        (["2026-03-14", 5, None, "x"], "", True),
     ],
 )
-def test_the_order_of_dates(dates: list[Any], order: str) -> None:
-    assert date_order(dates) == order
+def test_the_order_of_dates(dates: list[Any], order: str, sure: bool) -> None:
+    assert date_order(dates) == (order, sure)
 
 
 WHEN = st.datetimes(datetime(1971, 1, 1), datetime(2068, 1, 1)).map(lambda when: when.replace(tzinfo=UTC))  # noqa: DTZ001

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.cells import cell_len
 
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.report import IncidentReport
 from llmmon.ingest.report import SourceReport
 from llmmon.live.display import Screen, frame, line_of, row_of
 from llmmon.live.watcher import COURSE, TOTALS, LiveAlert, LiveReport
@@ -61,7 +61,7 @@ def test_what_is_wrong_is_shown_at_80_by_24() -> None:
     alerts = tuple(LiveAlert(f"rule {n}", "critical", "firing", NOW_US - 120_000_000) for n in range(5))
     text = "\n".join(frame(report(200, alerts=alerts, incidents=(incident(),)), Screen(80, 24, False)))
     assert "critical rule 0 (firing for 2 min)" in text
-    assert "high 30 s ago: latency doubled" in text
+    assert "high over 30 s ago: latency doubled" in text
     assert "more" in text
     assert "2 unreadable" in text
     assert "q quit" in re.sub(r"\x1b\[\d+m", "", text)
@@ -70,8 +70,9 @@ def test_what_is_wrong_is_shown_at_80_by_24() -> None:
 def incident(description: str = "latency doubled") -> IncidentReport:
     at = NOW_US - 30_000_000
     return IncidentReport(
-        id="i", metric_name="latency_ms", group={}, value=1.0, low=None, high=None, severity="high", score=1.0,
-        detector="d", timestamp_us=at, start_us=at, end_us=at, description=description,
+        id="i", severity="high", status="over", lead="i", metric_name="latency_ms", group={}, timestamp_us=at,
+        start_us=at, end_us=at, headline=description, figures="", size="1 call", usual=None, during=1.0, calls=1,
+        hits=None,
     )  # fmt: skip
 
 

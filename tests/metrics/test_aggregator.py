@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmmon import LLMMetric, MetricsAggregator, MetricsCollector, MetricType, RequestMetrics
 from llmmon.errors import UsageError
-from llmmon.metrics.definitions import AGGREGATIONS
+from llmmon.metrics.record import AGGREGATIONS
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATENCIES = [100.0, 200.0, 300.0, 400.0, 1000.0]

@@ -16,7 +16,7 @@ from llmmon.alerting.evaluation.anomaly import AnomalyRuleType
 from llmmon.alerting.evaluation.burn import BurnRuleType
 from llmmon.alerting.evaluation.change import ChangeRuleType
 from llmmon.alerting.evaluation.rule_type import Histories, RuleType
-from llmmon.alerting.evaluation.spend import SpendRuleType
+from llmmon.alerting.evaluation.spend import SPEND
 from llmmon.alerting.evaluation.threshold import ThresholdRuleType
 from llmmon.alerting.evaluation.windows import CLEAR, RuleEvaluation
 from llmmon.alerting.history import Stream
@@ -32,7 +32,7 @@ RULE_TYPES: Final[dict[type[Change | Burn | Spend] | str, RuleType]] = {
     "threshold": ThresholdRuleType(),
     Change: ChangeRuleType(),
     Burn: BurnRuleType(),
-    Spend: SpendRuleType(),
+    Spend: SPEND,
 }
 
 
@@ -124,10 +124,9 @@ class _Rows:
         if name in self._places:
             evaluation, row = self._places[name]
             return evaluation.observation(row, at)
-        return Observation(
-            self._evaluations[alert.rule].rule,
-            alert.group,
-            met=False,
-            note="no calls of this group any more",
-            ended=Ended.GROUP_GONE,
-        )
+        rule = self._evaluations[alert.rule].rule
+        if rule.anomaly:
+            note = "longer ago than the history that is learned from, so its level is the baseline now"
+            return Observation(rule, alert.group, met=False, note=note, ended=Ended.ACCEPTED)
+        note = "no calls of this group any more"
+        return Observation(rule, alert.group, met=False, note=note, ended=Ended.GROUP_GONE)

@@ -163,7 +163,11 @@ def sentence(notification: Notification, most: int = 1500) -> str:
     return clamped(f"{what}{after}{_end_reason(notification)}. It was: {found}", most)
 
 
-_ENDS: Final = {Ended.RECOVERED.value: "Recovered", Ended.BY_HAND.value: "Resolved by hand"}
+_ENDS: Final = {
+    Ended.RECOVERED.value: "Recovered",
+    Ended.BY_HAND.value: "Resolved by hand",
+    Ended.ACCEPTED.value: "Accepted",
+}
 
 
 def _end_reason(notification: Notification) -> str:

@@ -99,4 +99,5 @@ def side_by_side(series: Series, parts: list[DetectorResults]) -> DetectorResult
         np.hstack([blank.astype(np.bool_), *(part.alarm for part in parts)]),
         np.hstack([blank.astype(np.int64), *(part.onset for part in parts)]),
         (row,),
+        (series,),
     )

@@ -44,12 +44,46 @@ def severity_of(z: float) -> Severity:
     return next((severity for limit, severity in _ABOVE if abs(z) > limit), Severity.LOW)
 
 
+class AnomalyStatus(StrEnum):
+    """Whether an anomaly is over; one whose level stays is not, though detectors take the level as their baseline."""
+
+    OVER = "over"
+    OPEN = "open"
+    NEW_LEVEL = "new level"
+    ACCEPTED = "accepted"  # somebody took the new level as the baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a metric moved, pooled over all of an anomaly's time, in public units (traffic and spend: per hour).
+
+    `calls` are those during it, `hits` how many of them failed or were cut off (shares only); `shift` is the change
+    in the units in which it is watched (logarithms of levels and traffic), `certainty` the same in standard errors.
+    """
+
+    usual: float | None
+    during: float | None
+    calls: int
+    hits: int | None = None
+    shift: float = 0.0
+    certainty: float = 0.0
+
+    @property
+    def factor(self) -> float | None:
+        """`during` over `usual`; None where there is nothing to divide by."""
+        if self.usual is None or self.during is None or abs(self.usual) < 1e-12:
+            return None
+        return self.during / self.usual
+
+
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """One incident. `timestamp` is the end of the bucket that raised it, `start` its estimated onset.
+    """A metric of a group that is out of the ordinary for a while.
 
-    `expected_range` is (low, high) at the bucket that raised it, `score` in [0, 1] how rare it is,
-    `contributors` what the change is made of (filled in by attribution).
+    `timestamp` is the end of the bucket that raised it, `start` its estimated onset, `end` None while it lasts.
+    `value` and `expected_range` (low, high) are of the hour that stands out most, `score` in [0, 1] is how rare the
+    bucket is that raised it, `change` the whole of it, `contributors` what the change is made of (filled in by
+    attribution). `closed` is when the detector's alarm ended, `resolved` when it was certain that the anomaly is over.
     """
 
     metric_name: str
@@ -65,6 +99,10 @@ class Anomaly:
     score: float | None = None
     id: str = ""
     contributors: tuple[Mapping[str, Any], ...] = field(default=())
+    status: AnomalyStatus = AnomalyStatus.OVER
+    change: Change | None = None
+    closed: datetime | None = None
+    resolved: datetime | None = None
 
 
 def moment(stamp_us: int) -> datetime:
@@ -107,8 +145,9 @@ class DetectorResults:
     """Matrices of shape (buckets, columns).
 
     `value` and its expected range `low` to `high` are in public units; `score` in [0, 1], NaN where
-    nothing could be scored; `z` standard deviations, positive above; `alarm` whether an incident is open;
-    `onset` the row in which the open incident began (rows are counted from the detector's first).
+    nothing could be scored; `z` standard deviations, positive above; `alarm` whether an anomaly is open;
+    `onset` the row in which the open anomaly began (rows are counted from the detector's first). `series` are
+    those watched, by the place that a column names; `expected` is the expected value, NaN where it is not known.
     """
 
     starts: IntArray
@@ -122,6 +161,8 @@ class DetectorResults:
     alarm: BoolArray
     onset: IntArray
     monitored: tuple[Monitored, ...] = ()
+    series: tuple[Series, ...] = ()
+    expected: FloatArray | None = None
 
 
 _REMEMBERED: Final = 50  # half of the values in a history without a window
@@ -279,6 +320,7 @@ def results_of(series: Series, name: str, detections: list[Detection]) -> Detect
         alarm[:, None],
         onset[:, None].astype(np.int64),
         (row,),
+        (series,),
     )
 
 

@@ -52,14 +52,15 @@ class BlockEvidence:
     """The findings of a detector in a block.
 
     `steps` evidence in nats (buckets, alternatives, columns); `z` (buckets, columns) the deviation of each
-    bucket in standard deviations, positive above; `low`, `high` (buckets, columns) the expected range in
-    the detector's own units.
+    bucket in standard deviations, positive above; `low`, `high` (buckets, columns) the expected range and
+    `center` the expected value, in the detector's own units.
     """
 
     steps: FloatArray
     z: FloatArray
     low: FloatArray
     high: FloatArray
+    center: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Hour:
 
     low: FloatArray
     high: FloatArray
+    center: FloatArray
     score: FloatArray
     z: FloatArray
     alarm: BoolArray

@@ -140,8 +140,8 @@ class MonitorLayout:
         state: tuple[BoolArray, BoolArray, FloatArray],
     ) -> DetectorResults:
         """The results of all hours, in public units."""
-        low, high = self._joined(hours, "low"), self._joined(hours, "high")
-        self._publish(matrices, low, high)
+        low, high, center = (self._joined(hours, name) for name in ("low", "high", "center"))
+        self._publish(matrices, low, high, center)
         return DetectorResults(
             panel.starts,
             panel.starts + panel.step_us,
@@ -154,16 +154,18 @@ class MonitorLayout:
             self._joined(hours, "alarm").astype(np.bool_),
             self._joined(hours, "onset").astype(np.int64),
             self._monitored(panel, *state),
+            panel.series,
+            center,
         )
 
     def _joined(self, hours: Sequence[Hour], name: str) -> FloatArray:
         parts = [getattr(hour, name) for hour in hours]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.columns)))
 
-    def _publish(self, matrices: Matrices, low: FloatArray, high: FloatArray) -> None:
+    def _publish(self, matrices: Matrices, low: FloatArray, high: FloatArray, center: FloatArray) -> None:
         """From logarithms and shares to the units of the metric, in place."""
         log = np.array([w.log for w in self.level_watches], np.bool_)
-        for bound in (low, high):
+        for bound in (low, high, center):
             part = bound[:, : self.levels]
             part[:, log] = np.exp(part[:, log])
         for k, watch in enumerate(self.tail_watches):
@@ -171,6 +173,7 @@ class MonitorLayout:
             falls = watch.bad is Bad.DOWN
             low[:, j] = (matrices.reach[:, k] if falls else 0.0) + blank
             high[:, j] = (np.inf if falls else matrices.reach[:, k]) + blank
+            center[:, j] = np.nan  # of the share beyond the limit, not of the value
 
     def _values(self, panel: Panel, matrices: Matrices) -> FloatArray:
         out = np.empty(matrices.count.shape)

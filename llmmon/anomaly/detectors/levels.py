@@ -129,7 +129,7 @@ class LevelDetector:
         steps = np.where((block.count > 0)[:, None, :], steps, 0.0)
         center = self._center(block) + explained
         reach = 3.0 * sd + doubt
-        return BlockEvidence(steps, z, center - reach, center + reach)
+        return BlockEvidence(steps, z, center - reach, center + reach, center)
 
     def learn(self, block: HourBlock, calm: BoolArray) -> None:
         """Learn from the buckets (buckets, columns) that belong to no incident, and remember where the others lie."""

@@ -22,7 +22,7 @@ from llmmon.metrics.columns import BoolArray, FloatArray
 from llmmon.text.times import HOUR_US
 
 _WEEK_US: Final = 168 * HOUR_US
-_LASTING_US: Final = 12 * HOUR_US
+ACCEPTED_AFTER_US: Final = 12 * HOUR_US  # a level that lasts so long becomes the baseline
 _SUDDEN_US: Final = 3 * HOUR_US // 2  # demand wanders: half of its evidence is let go in so long
 _EQUALS: Final = 6  # series that may alarm sooner at once
 _LEAST_SERIES: Final = 24  # that share the budget of false alarms: a few series have no right to all of it
@@ -118,8 +118,9 @@ class Monitor:
         self._fell_for += np.where(ready, (~course.alarm).sum(axis=0), 0)
         low = np.concatenate([one.low for one in found], axis=1)
         high = np.concatenate([one.high for one in found], axis=1)
+        center = np.concatenate([one.center for one in found], axis=1)
         blank = np.where(ready, 0.0, np.nan)
-        return Hour(low + blank, high + blank, score, z + blank, course.alarm, course.onset)
+        return Hour(low + blank, high + blank, center + blank, score, z + blank, course.alarm, course.onset)
 
     def _limits(self, ready: BoolArray) -> FloatArray:
         """Evidence that raises an alarm, for the series known by now; shape (alternatives, columns)."""
@@ -165,7 +166,7 @@ class Monitor:
         self.rarity.learn(evidence, ~alarm & (evidence >= 0))
         self._learn_pace()
         self.open_for = np.where(self.cusum.open, self.open_for + len(alarm), 0)
-        lasting = self.open_for * self.step_us >= _LASTING_US
+        lasting = self.open_for * self.step_us >= ACCEPTED_AFTER_US
         if lasting.any():
             for part in self.parts:
                 part.detector.accept(lasting[part.columns])

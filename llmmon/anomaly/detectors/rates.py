@@ -139,7 +139,7 @@ class RateDetector:
         sd = np.sqrt(rate * (1 - rate) * self.dispersion / np.maximum(block.count, 1.0))
         z = 2 * (np.sqrt(block.x + 0.375) - np.sqrt(block.count * rate + 0.375)) / np.sqrt(self.dispersion)
         low, high = np.clip(rate - 3 * sd, 0.0, 1.0), np.clip(rate + 3 * sd, 0.0, 1.0)
-        return BlockEvidence(steps / self.dispersion, np.where(block.count > 0, z, 0.0), low, high)
+        return BlockEvidence(steps / self.dispersion, np.where(block.count > 0, z, 0.0), low, high, rate + 0.0 * low)
 
     def learn(self, block: HourBlock, calm: BoolArray) -> None:
         """Learn from the buckets (buckets, columns) that belong to no incident."""
@@ -244,7 +244,8 @@ class TrafficDetector:
         root = np.sqrt(spread)
         z = np.where(e * self.unit > 1e-6, 2 * (np.sqrt(k + 0.375) - np.sqrt(e + 0.375)) / root, 0.0)
         reach = 3 * np.sqrt(e * spread)
-        return BlockEvidence(steps, z, np.maximum(e - reach, 0.0) * self.unit, (e + reach) * self.unit)
+        low, high = np.maximum(e - reach, 0.0) * self.unit, (e + reach) * self.unit
+        return BlockEvidence(steps, z, low, high, e * self.unit)
 
     def learn(self, block: HourBlock, calm: BoolArray) -> None:
         """Learn from the buckets (buckets, columns) that belong to no incident."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from llmmon.formats.dialect import Dialect, Object, Row, bind, marks
 from llmmon.formats.mapping import CALL_KEY, Binding, admit, value_at
@@ -47,11 +47,13 @@ class _Stream:
         self._message: Object = {}
         self._usage: Object = {}
         self._texts: list[str] = []
+        self._start: Any = None
 
     def __call__(self, found: Object) -> list[Row]:
         match found.get("type"):
             case "message_start":
                 self._message, self._texts = _object(found, "message"), []
+                self._start = found.get("timestamp")  # where the log around the event has one
                 self._usage = _object(self._message, "usage")
                 return [self._row({})]
             case "content_block_delta":
@@ -60,7 +62,7 @@ class _Stream:
             case "message_delta" if self._message:
                 known = {key: value for key, value in _object(found, "usage").items() if value is not None}
                 self._usage = {**self._usage, **known}
-                return [self._row(_object(found, "delta"))]
+                return [self._row(_object(found, "delta")) | {"end": found.get("timestamp")}]
         return []
 
     def _row(self, delta: Object) -> Row:
@@ -73,7 +75,7 @@ class _Stream:
                 row[key] = value
         identity = message.get("id")
         shared = {"request_id": identity, CALL_KEY: identity, "model": message.get("model"), "success": True}
-        return row | shared | {"finish_reason": delta.get("stop_reason")}
+        return row | shared | {"finish_reason": delta.get("stop_reason"), "start": self._start}
 
 
 def _object(found: Object, key: str) -> Object:

@@ -6,6 +6,7 @@ from typing import Final
 
 from llmmon.formats.dialect import Dialect, Object, below, bind, marks
 
+_REFUSED: Final = "=,*=refusal"  # whatever text is there says that the model refused
 _COMMON: Final = bind(
     request_id="id",
     start="created:s",
@@ -35,7 +36,9 @@ _COMMON: Final = bind(
     ),
     # OpenRouter, Perplexity, xAI
     cost=("usage.cost:usd", "usage.cost.total_cost:usd", "usage.cost_in_usd_ticks:usd_ticks"),
-    finish_reason="choices.0.finish_reason",
+    cost_upstream="usage.cost_details.upstream_inference_cost:usd",
+    own_key="usage.is_byok",
+    finish_reason=("choices.0.message.refusal:" + _REFUSED, "choices.0.finish_reason"),
     error="error",
     # llama.cpp and vLLM say how long the parts took
     latency_part=(
@@ -53,7 +56,10 @@ OPENAI_CHAT: Final = Dialect(
     name="openai_chat",
     title="OpenAI chat completions",
     marks=marks("object=chat.completion"),
-    bindings=(*_COMMON, *bind(output=("choices.0.message.content", "choices.0.message.refusal"))),
+    bindings=(
+        *_COMMON,
+        *bind(output=("choices.0.message.content", "choices.0.message.refusal")),
+    ),
     lacks=_LACKS,
 )
 OPENAI_COMPLETION: Final = Dialect(
@@ -120,6 +126,8 @@ OPENAI_RESPONSE: Final = Dialect(
         storage_searches="output.#[type=file_search_call]",
         code_executions="output.#[type=code_interpreter_call]",
         cost=("usage.cost:usd", "usage.cost.total_cost:usd", "usage.cost_in_usd_ticks:usd_ticks"),
+        cost_upstream="usage.cost_details.upstream_inference_cost:usd",
+        own_key="usage.is_byok",
         outcome="status",
         error="error",
         finish_reason="incomplete_details.reason",

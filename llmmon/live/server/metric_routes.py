@@ -6,21 +6,24 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
 
 from llmmon import __version__
+from llmmon.alerting.actions import accepted_incidents
 from llmmon.alerting.alert import State
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.incidents import Accepted
+from llmmon.anomaly.report import AnomalyReport, IncidentReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
 from llmmon.live.server.intake import CALLS, SAMPLES, Call, MetricRequest, Taken, taken
-from llmmon.live.server.jobs import compute_totals, find_incidents, write_page
+from llmmon.live.server.jobs import Done, compute_totals, find_incidents, write_page
 from llmmon.live.server.replies import (
     POSTED,
     AnomalyRow,
     DashboardData,
     Health,
+    IncidentRow,
     MetricsRecorded,
     Readiness,
     RequestsRecorded,
@@ -33,6 +36,7 @@ from llmmon.live.server.replies import (
 from llmmon.live.server.service import Service, clock
 from llmmon.metrics.definitions import ALIASES
 from llmmon.output.export.prometheus import FORMATS, Family, Moment, Point, families, sample_families
+from llmmon.output.views.anomalies import incident_data
 from llmmon.reports.overview import ReportPlan
 from llmmon.text.times import HOUR_US, MINUTE_US, iso
 
@@ -67,10 +71,15 @@ def reading_router(service: Service) -> APIRouter:
 
     @routes.get("/v1/anomalies", responses=described(list[AnomalyRow], 422, 429, 503))
     async def get_anomalies(hours: Hours = 24) -> Response:
-        """The incidents of the last hours, newest last; looked for at most once a minute."""
-        longest = next(one for one in _HOURS if hours <= one)
-        done = await service.jobs.ask(f"incidents of {longest}h", partial(find_incidents, window_us=longest * HOUR_US))
-        return reply([] if done.nothing else _anomalies(done.value, clock() - hours * HOUR_US))
+        """The series that were out of the ordinary in the last hours, newest last; looked for at most once a minute."""
+        done = await _found(service, hours)
+        return reply([] if done.nothing else _anomalies(done.value.anomalies, clock() - hours * HOUR_US))
+
+    @routes.get("/v1/incidents", responses=described(list[IncidentRow], 422, 429, 503))
+    async def get_incidents(hours: Hours = 24) -> Response:
+        """The incidents of the last hours, open ones first, then the newest; looked for at most once a minute."""
+        done = await _found(service, hours)
+        return reply([] if done.nothing else _incidents(done.value.incidents, clock() - hours * HOUR_US))
 
     @routes.get("/metrics", responses=described(str, 503, media="text/plain"))
     async def prometheus_metrics(request: Request) -> Response:
@@ -82,7 +91,9 @@ def reading_router(service: Service) -> APIRouter:
     @routes.get("/", responses=described(str, 429, 503, media="text/html"))
     async def page() -> Response:
         """The report of the last day as a page that renews itself."""
-        plan = ReportPlan("llmmon serve", __version__, slos=service.plan.check.slos, state=service.plan.state)
+        accepted = await asyncio.to_thread(_accepted, service)
+        slos, state = service.plan.check.slos, service.plan.state
+        plan = ReportPlan("llmmon serve", __version__, slos=slos, state=state, accepted=accepted)
         done = await service.jobs.ask("page", partial(write_page, plan=plan, window_us=24 * HOUR_US))
         text = _NOTHING.encode() if done.nothing else done.value
         return Response(text, media_type="text/html", headers={"refresh": str(_PAGE_S)})
@@ -139,7 +150,25 @@ def _firing(service: Service) -> int:
         return sum(alert.state is State.FIRING for alert in state.alerts().values())
 
 
-def _anomalies(found: Sequence[IncidentReport], since_us: int) -> list[AnomalyRow]:
+async def _found(service: Service, hours: int) -> Done:
+    longest = next(one for one in _HOURS if hours <= one)
+    accepted = await asyncio.to_thread(_accepted, service)
+    work = partial(find_incidents, window_us=longest * HOUR_US, accepted=accepted)
+    return await service.jobs.ask(f"incidents of {longest}h", work)
+
+
+def _accepted(service: Service) -> Accepted:
+    """The new levels that people took as the baseline."""
+    before_us = max((rule.accepted_before_us for rule in service.plan.check.rules), default=0)
+    return Accepted(accepted_incidents(service.plan.state), before_us)
+
+
+def _incidents(found: Sequence[IncidentReport], since_us: int) -> list[IncidentRow]:
+    rows = [incident_data(one) for one in found if one.end_us is None or one.end_us >= since_us]
+    return [IncidentRow(**{name: row[name] for name in IncidentRow.__struct_fields__}) for row in rows]
+
+
+def _anomalies(found: Sequence[AnomalyReport], since_us: int) -> list[AnomalyRow]:
     return [
         AnomalyRow(
             metric=row.metric_name,
@@ -148,9 +177,11 @@ def _anomalies(found: Sequence[IncidentReport], since_us: int) -> list[AnomalyRo
             severity=cast("SeverityName", row.severity),
             timestamp=iso(row.timestamp_us) or "",
             description=row.description,
+            incident_id=row.incident_id,
+            role=cast("Literal['lead', 'symptom']", row.role),
         )
         for row in found
-        if row.end_us >= since_us
+        if row.end_us is None or row.end_us >= since_us
     ]
 
 

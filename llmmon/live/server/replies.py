@@ -74,7 +74,7 @@ SeverityName = Literal["low", "medium", "high", "critical"]
 
 
 class AnomalyRow(msgspec.Struct):
-    """One incident."""
+    """One series that was out of the ordinary, and its role (lead or symptom) in an incident."""
 
     metric: str
     value: float | None
@@ -82,6 +82,28 @@ class AnomalyRow(msgspec.Struct):
     severity: SeverityName
     timestamp: str
     description: str
+    incident_id: str
+    role: Literal["lead", "symptom"]
+
+
+class IncidentRow(msgspec.Struct):
+    """One incident, as in the JSON of `llmmon anomalies`; `end` is null while it lasts."""
+
+    id: str
+    severity: SeverityName
+    status: Literal["open", "new level", "over", "accepted"]
+    metric_name: str
+    group: dict[str, str | None]
+    start: str
+    end: str | None
+    description: str
+    usual: float | None
+    during: float | None
+    calls: int
+    cause: str
+    causes: list[dict[str, Any]]
+    symptoms: list[dict[str, Any]]
+    examples: list[dict[str, Any]]
 
 
 class RuleRow(msgspec.Struct):

@@ -6,6 +6,7 @@ import io
 import mmap
 import os
 import struct
+import textwrap
 from typing import Any, Final
 
 from rich.cells import cell_len
@@ -81,8 +82,10 @@ def render(page: Page) -> Rendered:
     if page.view.title:
         console.print(Text(plain(page.view.title), style="bold"), soft_wrap=True)
     _headline(console, page)
+    if page.view.headline and page.view.lines:
+        console.print()
     for line in page.view.lines:
-        console.print(Text(plain(line)), soft_wrap=True)
+        console.print(Text(_indented(plain(line), page.width)), soft_wrap=True)
     hidden = []
     for table in page.view.tables:
         console.print()
@@ -98,6 +101,16 @@ def render(page: Page) -> Rendered:
     lines = [line.rstrip() for line in out.getvalue().strip("\n").split("\n")]
     names = ", ".join(dict.fromkeys(hidden))
     return Rendered("\n".join(lines) + "\n", f"hidden to fit {page.width} columns: {names}" if names else "")
+
+
+def _indented(line: str, width: int) -> str:
+    """A line that is indented, wrapped under its own indentation; others are left to the terminal."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if not indent or cell_len(line) <= width:
+        return line
+    return "\n".join(
+        textwrap.wrap(line, width, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def _headline(console: Console, page: Page) -> None:

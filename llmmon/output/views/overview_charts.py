@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from llmmon.anomaly.incidents import IncidentReport
+from llmmon.anomaly.report import IncidentReport
 from llmmon.output.views.page import Band, Chart, Drawn, Layer, Tick, Write
 from llmmon.reports.overview_fold import Course, Histogram, Overview, SeriesValues
 from llmmon.reports.summary import Statistics
@@ -301,9 +301,12 @@ def _summary(title: str, layers: Sequence[Layer], course: Course, tz: str, write
 def bands(incidents: Sequence[IncidentReport], metrics: Sequence[str], start_us: int, end_us: int) -> tuple[Band, ...]:
     """The incidents of these metrics as stretches of the width; those that overlap are one, with all their numbers."""
     found: list[tuple[int, int, list[int], bool]] = []
-    chosen = [(one, n) for n, one in enumerate(numbered(incidents), 1) if one.metric_name in metrics]
+    chosen = [(one, n) for n, one in enumerate(numbered(incidents), 1) if _concerns(one, metrics)]
     for one, number in sorted(chosen, key=lambda item: item[0].start_us):
-        low, high = max(one.start_us, start_us), min(max(one.end_us, one.start_us), end_us)
+        low, high = (
+            max(one.start_us, start_us),
+            end_us if one.end_us is None else min(max(one.end_us, one.start_us), end_us),
+        )
         if high < low:
             continue
         grave = one.severity in _GRAVE
@@ -317,6 +320,10 @@ def bands(incidents: Sequence[IncidentReport], metrics: Sequence[str], start_us:
         Band((low - start_us) / span, (high - start_us) / span, ", ".join(map(str, sorted(numbers))), grave)
         for low, high, numbers, grave in found
     )
+
+
+def _concerns(incident: IncidentReport, metrics: Sequence[str]) -> bool:
+    return any(name in metrics for name in (incident.metric_name, *(one.metric_name for one in incident.symptoms)))
 
 
 def numbered(incidents: Sequence[IncidentReport]) -> list[IncidentReport]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from llmmon.anomaly.incidents import IncidentReport
-from llmmon.output.views.anomalies import figure
+from llmmon.anomaly.report import IncidentReport
+from llmmon.output.views import Table
+from llmmon.output.views.anomalies import cause_text, figure
 from llmmon.output.views.overview_charts import numbered
 from llmmon.output.views.page import Cell, Grid, Head
 from llmmon.reports.overview_fold import AlertEpisode, Breakdown, ErrorKind, Overview
@@ -80,47 +81,29 @@ def incidents(found: Sequence[IncidentReport], tz: str) -> Grid:
     heads = (
         Head("no."),
         Head("severity", number=False),
-        Head("metric", number=False),
-        Head("group", number=False),
-        Head("from", number=False),
-        Head("to", number=False),
-        Head("value"),
-        Head("expected", number=False),
-        Head("what contributed", number=False, wide=True),
+        Head("what", number=False, wide=True),
+        Head("when", number=False),
+        Head("usual"),
+        Head("during"),
+        Head("calls"),
+        Head("cause", number=False, wide=True),
+        Head("also", number=False, wide=True),
     )
     rows = tuple(
         (
             Cell(str(number), number),
             _severity(one.severity),
-            Cell(one.metric_name, one.metric_name),
-            _name(key_text(one.group)),
-            _moment(one.start_us, tz),
-            Cell(_until(one, tz), iso(one.end_us)),
-            Cell(figure(one.metric_name, one.value), one.value),
-            Cell(_expected(one), None),
-            Cell(_contributed(one), None),
+            Cell(one.headline, None),
+            Cell(one.when(tz), iso(one.start_us)),
+            Cell(figure(one.metric_name, one.usual), one.usual),
+            Cell(figure(one.metric_name, one.during), one.during),
+            Cell(one.size, one.calls),
+            Cell(cause_text(one).removeprefix("cause: "), None),
+            Cell(", ".join(dict.fromkeys(symptom.text for symptom in one.symptoms)) or MISSING, None),
         )
         for number, one in enumerate(numbered(found), 1)
     )
     return Grid(f"Incidents ({tz})", heads, rows)
-
-
-def _until(one: IncidentReport, tz: str) -> str:
-    """When it ended, without the date where that is the day on which it began."""
-    start, end = local(one.start_us, tz, seconds=False), local(one.end_us, tz, seconds=False)
-    return end[11:] if start[:10] == end[:10] else end
-
-
-def _expected(one: IncidentReport) -> str:
-    low, high = (figure(one.metric_name, bound) for bound in (one.low, one.high))
-    if one.high is None:
-        return f"at least {low}"
-    return f"at most {high}" if one.low is None else f"{low} to {high}"
-
-
-def _contributed(one: IncidentReport) -> str:
-    parts = [f"{part['field']} {_short(part['name'] or '(none)')} {part['share']:.0%}" for part in one.contributors]
-    return ", ".join(parts[:2]).replace("%", " %") or MISSING
 
 
 def _severity(severity: str) -> Cell:
@@ -255,3 +238,10 @@ def _alert(one: AlertEpisode, tz: str) -> tuple[Cell, ...]:
         Cell(figure(one.metric_name, one.value), one.value),
         Cell(figure(one.metric_name, one.threshold), one.threshold),
     )
+
+
+def plain_grid(table: Table) -> Grid:
+    """A table of ready texts."""
+    heads = tuple(Head(column.title, number=column.right) for column in table.columns)
+    rows = tuple(tuple(Cell(text, None if text == MISSING else text) for text in row) for row in table.rows)
+    return Grid(table.title.capitalize(), heads, rows, note=table.note)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect_in_samples
 from llmmon.anomaly.detectors.cycles import BLOCK, Surprise, period_of
 from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.detectors.novelty import Ranks
-from llmmon.anomaly.incidents import incidents
 from llmmon.anomaly.series import samples
 from llmmon.metrics.columns import FloatArray
 from tests.support.synth import START_US
@@ -48,7 +48,7 @@ def scores(values: FloatArray) -> FloatArray:
 
 def found(values: FloatArray) -> list[int]:
     stamps = START_US + STEP_US * np.arange(len(values))
-    every = incidents(detect_in_samples(samples("m", stamps, values)))
+    every = anomalies(detect_in_samples(samples("m", stamps, values)))
     return [int(np.searchsorted(stamps, micros(a.timestamp))) for a in every]
 
 
@@ -94,7 +94,7 @@ def test_missing_samples_do_not_shift_the_cycle() -> None:
     kept = np.ones(3000, np.bool_)
     kept[2000:2100] = False
     series = samples("m", (START_US + STEP_US * np.arange(3000))[kept], values[kept])
-    assert incidents(detect_in_samples(series)) == []
+    assert anomalies(detect_in_samples(series)) == []
 
 
 def test_the_cycle_of_a_series_is_found_or_not_there() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import DetectorResults, Monitor, detect
 from llmmon.anomaly.detectors.detector import Anomaly, micros
-from llmmon.anomaly.incidents import incidents
 from llmmon.anomaly.series import BucketValues, counts, level, levels, panel, proportions, totals
 from llmmon.text.times import HOUR_US
 from tests.support.synth import STEP_US, between, hour_us, service, starts_of, watched_service
@@ -46,7 +46,7 @@ def test_feeding_bucket_by_bucket_gives_the_verdicts_of_the_batch() -> None:
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
 def test_an_ordinary_fortnight_is_silent(seed: int) -> None:
-    assert len(incidents(detect(watched_service(seed, 14)))) <= 1
+    assert len(anomalies(detect(watched_service(seed, 14)))) <= 1
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_an_ordinary_fortnight_is_silent(seed: int) -> None:
     ],
 )
 def test_a_planted_incident_is_found_while_it_lasts(effects: dict[str, object], metric: str) -> None:
-    found = incidents(detect(watched_service(2, 12, **effects)))
+    found = anomalies(detect(watched_service(2, 12, **effects)))
     assert metric in during(found, 10.35, 10.6)
 
 
 @pytest.mark.parametrize("effects", [{"latency": between(10.4, 10.55, 2.0)}, {"errors": between(10.4, 10.55, 30.0)}])
 def test_the_end_of_an_incident_is_near_the_end_of_what_was_planted(effects: dict[str, object]) -> None:
     metric = "latency_ms" if "latency" in effects else "error_rate"
-    found = incidents(detect(watched_service(2, 12, **effects)))
+    found = anomalies(detect(watched_service(2, 12, **effects)))
     mine = next(a for a in found if a.metric_name == metric and micros(a.timestamp) > hour_us(10.35))
     assert mine.end is not None
     assert abs(micros(mine.end) - (hour_us(0) + 10.55 * 24 * HOUR_US)) <= 6 * STEP_US
@@ -75,22 +75,22 @@ def test_the_end_of_an_incident_is_near_the_end_of_what_was_planted(effects: dic
 def test_an_incident_names_its_onset_its_range_and_its_group() -> None:
     group = (("model", "slow-1"),)
     both = panel([*service(1, 10), *service(2, 10, group=group, latency=between(9.5, 9.7, 3.0))])
-    mine = next(a for a in incidents(detect(both)) if a.group == group and a.metric_name == "latency_ms")
+    mine = next(a for a in anomalies(detect(both)) if a.group == group and a.metric_name == "latency_ms")
     assert mine.start is not None
     assert abs(micros(mine.start) - hour_us(9.5)) <= 2 * STEP_US
     assert mine.expected_range[1] < mine.value
-    assert "model slow-1" in mine.description
+    assert "slow-1 answers took" in mine.description
     assert mine.severity in {"high", "critical"}
 
 
 def test_a_lasting_level_becomes_the_usual_one() -> None:
-    found = incidents(detect(watched_service(2, 14, latency=between(8.5, 99.0, 2.0))))
+    found = anomalies(detect(watched_service(2, 14, latency=between(8.5, 99.0, 2.0))))
     assert "latency_ms" in during(found, 8.5, 9.0)
     assert "latency_ms" not in during(found, 10.0, 14.0)
 
 
 def test_a_gap_in_the_traffic_of_a_week_is_a_drop_and_not_an_error() -> None:
-    found = incidents(detect(watched_service(6, 12, traffic=between(9.3, 9.6, 0.0))))
+    found = anomalies(detect(watched_service(6, 12, traffic=between(9.3, 9.6, 0.0))))
     assert during(found, 9.2, 9.7) <= {"requests", "cost_usd"}
     assert "requests" in during(found, 9.2, 9.7)
 
@@ -108,7 +108,7 @@ def test_too_little_history_is_said_and_not_judged() -> None:
 
 
 def test_an_empty_panel_has_no_verdicts() -> None:
-    assert incidents(detect(panel([]))) == []
+    assert anomalies(detect(panel([]))) == []
 
 
 def test_the_season_is_by_hour_of_the_week_from_three_weeks_on() -> None:
@@ -151,7 +151,7 @@ def test_calls_that_stray_are_not_taken_at_their_word() -> None:
     grid = starts_of(21)
     size = len(grid)
     table = BucketValues(np.arange(size + 1) * 3, np.sort(np.exp(0.3 * rng.standard_t(3, (size, 3))), axis=1).ravel())
-    assert len(incidents(detect(panel([levels("time_to_first_token_ms", grid, STEP_US, table)])))) <= 2
+    assert len(anomalies(detect(panel([levels("time_to_first_token_ms", grid, STEP_US, table)])))) <= 2
 
 
 def test_one_dear_call_is_no_incident_of_a_total() -> None:
@@ -185,7 +185,7 @@ def test_few_calls_weigh_little() -> None:
 
 def test_less_sensitive_means_fewer_incidents() -> None:
     whole = watched_service(3, 12, latency=between(10.4, 10.6, 1.3))
-    found = [len(incidents(detect(whole, level))) for level in ("low", "medium", "high")]
+    found = [len(anomalies(detect(whole, level))) for level in ("low", "medium", "high")]
     assert found == sorted(found)
 
 
@@ -203,5 +203,5 @@ def test_longer_buckets_are_judged_too() -> None:
     calls = np.full(len(grid), 200.0)
     hits = rng.binomial(200, 0.01, len(grid)).astype(np.float64)
     hits[-5:] = 60.0
-    found = incidents(detect(panel([proportions("error_rate", grid, HOUR_US, hits, calls)])))
+    found = anomalies(detect(panel([proportions("error_rate", grid, HOUR_US, hits, calls)])))
     assert [a.metric_name for a in found] == ["error_rate"]
