@@ -116,7 +116,7 @@ def accept(ids: IncidentIds, why: Why = "", state: StateOption = None, config: C
     from llmmon.alerting.actions import accept as accept_levels
     from llmmon.text.figures import plain
 
-    with _open(config, state) as (store, found):
+    with opened_state(config, state) as (store, found):
         done = accept_levels(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes)
         for text in done:
             typer.echo(plain(f"accepted: {text}"))
