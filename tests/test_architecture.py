@@ -76,7 +76,14 @@ LIBRARIES = {
 # where nothing reads a file, a clock or the environment, prints, or starts anything
 PURE = (
     *("errors", "text", "metrics", "formats", "pricing", "quality.scorers", "quality.scores", "quality.report"),
-    *("anomaly.series", "anomaly.panel", "anomaly.incidents", "anomaly.detectors", "anomaly.simulation"),
+    *(
+        "anomaly.series",
+        "anomaly.panel",
+        "anomaly.drift",
+        "anomaly.incidents",
+        "anomaly.detectors",
+        "anomaly.simulation",
+    ),
     *("alerting.rules", "alerting.alert", "alerting.lifecycle", "alerting.history", "alerting.rule_config"),
     *("alerting.objectives", "alerting.lint", "alerting.backtest", "alerting.evaluation", "alerting.notifiers"),
     *("output.views", "output.renderers", "output.export.prometheus", "output.export.tallies", "live.rolling"),
@@ -249,14 +256,14 @@ def test_importing_the_package_loads_nothing_of_it() -> None:
 LOG_LINE = '{"timestamp": "2026-03-02T10:00:00Z", "model": "m", "latency_ms": 1, "prompt_tokens": 2, "cost_usd": 0.1}'
 # what a user types -> the most modules that it may load, all libraries included: what a run does not use, it does
 # not load. A little above what is loaded today, so that growth is felt; raise a ceiling only with a reason.
-# Every module of formats.dialects counts, since the table loads them all.
+# Dialects are loaded only for logs that can be of them.
 CEILINGS = {
     "--help": 170,
-    "summarize LOG": 462,
-    "summarize LOG -f json": 408,
-    "requests LOG -f json": 409,
-    "cost LOG -f json": 471,
-    "check LOG -f json": 458,
+    "summarize LOG": 414,
+    "summarize LOG -f json": 360,
+    "requests LOG -f json": 356,
+    "cost LOG -f json": 418,
+    "check LOG -f json": 390,
 }
 # never needed by a plain run: a server, other engines and stores, models of statistics, other ends of the package
 NEVER = ("numpy.ma", "numpy.random", "numpy.fft", "multiprocessing", "asyncio", "httpx", "httpx2", "http", "ssl")

@@ -21,6 +21,7 @@ import zstandard
 import llmmon
 from llmmon.errors import EXIT_INPUT
 from llmmon.formats.accounting import LONGEST_LINE, LONGEST_UNPACKED
+from llmmon.text.patterns import LazyPattern
 from tests.conftest import Ran, Run, clean_environment, llmmon_command
 
 PACKAGE = Path(llmmon.__file__).parent
@@ -83,6 +84,8 @@ def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
 def _within(value: Any) -> Iterator[re.Pattern[Any]]:
     if isinstance(value, re.Pattern):
         yield value
+    elif isinstance(value, LazyPattern):
+        yield value.compiled
     elif isinstance(value, dict):
         yield from (found for each in value.values() for found in _within(each))
     elif isinstance(value, tuple | list):

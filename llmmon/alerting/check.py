@@ -26,8 +26,8 @@ from llmmon.alerting.alert import (
 )
 from llmmon.alerting.dispatch import send_due
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
-from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation
-from llmmon.alerting.history import Stream
+from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation, judged_from
+from llmmon.alerting.history import Stream, statistic_of
 from llmmon.alerting.lateness import lateness, sentence, wait_for
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStatus
@@ -43,7 +43,7 @@ from llmmon.ingest.time_range import Now
 from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import IntArray
 from llmmon.text.names import lookup
-from llmmon.text.times import DAY_US, MINUTE_US, age_text
+from llmmon.text.times import DAY_US, MINUTE_US, age_text, duration_text
 
 if TYPE_CHECKING:
     from llmmon.alerting.alert import GroupLabels
@@ -58,6 +58,8 @@ _EVALUATED: Final = "evaluated_minute"
 _LAST_EVENT: Final = "last_event_us"
 _EVALUATED_BEFORE: Final = "evaluated_before_minute"  # by the run before the last
 _EXPLAINED: Final = 60  # minutes
+_KNOWN: Final = 60  # minutes with calls from which it is known how many a window holds
+_JUDGED, _NOTED = "judged", "noted"  # what is known of a rule: its windows can be judged, or it was said that not
 _PIECE: Final = 4 * 1440  # minutes that are evaluated at once, so that a long gap needs little memory
 _PIECE_CELLS: Final = 400_000  # minutes times groups
 _BUSY_MINUTES: Final = 10  # for which the result of the last evaluation may stand in for one that is still going on
@@ -252,27 +254,42 @@ class _Run:
         """Step alerts through the minutes, some days at a time."""
         silences: list[Suppression] = [*self.state.silences(), *self.plan.mutes]
         found: list[Transition] = []
-        groups = max((len(known) for _, known in self.state.streams().values()), default=1)
-        length = max(HOUR, min(_PIECE, _PIECE_CELLS // max(1, groups)))
-        for at in range(0, len(ends), length):
+        at, length = 0, HOUR
+        while at < len(ends):
             piece = ends[at : at + length]
+            at += length
             evaluations = [self._evaluation(rule, piece) for rule in self.rules]
             self._note_never(evaluations)
             alerts, more = evaluate_minutes(alerts, evaluations, configuration=self.identity, silences=silences)
             found += more
+            groups = max((len(one.groups) for one in evaluations), default=1)
+            length = max(HOUR, min(_PIECE, _PIECE_CELLS // max(1, groups)))
         return alerts, found
 
     def _note_never(self, evaluations: Sequence[RuleEvaluation]) -> None:
-        """Say once of each rule that no window of this log has enough calls for it."""
-        if not self.live or not evaluations or len(evaluations[0].ends) < HOUR:
+        """Say once of each rule that no window of this log has enough calls for it, after a day or a first look."""
+        if not self.live or self.plan.dry_run:
             return
-        from llmmon.alerting.lint import lint_evaluations
-
-        for finding in lint_evaluations(evaluations):
-            fact = f"never_judged:{finding.about}"
-            if finding.code == "never-judged" and self.state.fact(fact) is None:
-                self.state.set_fact(fact, str(self.now_us))
-                self.query.say(f"rule {finding.about!r} cannot fire here: {finding.message}")
+        for one in evaluations:
+            if not one.rule.measured or not len(one.ends):
+                continue
+            least = judged_from(one.rule, statistic_of(one.rule))
+            fact = f"judged:{one.rule.name}:{least}:{one.rule.window_us}"
+            seen = self.state.fact(fact)
+            if seen in {_JUDGED, _NOTED}:
+                continue
+            minutes, most = map(int, (seen or "0 0").split())
+            most = max(most, int(one.count.max(initial=0)))
+            minutes += int((one.count > 0).any(axis=0).sum())  # a log that stopped shows nothing
+            note = _JUDGED if most >= least else f"{minutes} {most}"
+            if most < least and minutes >= _KNOWN:
+                note = _NOTED
+                self.query.say(
+                    f"rule {one.rule.name!r} cannot fire here: no window of {duration_text(one.rule.window_us)} holds"
+                    f" {least} calls (at most {most} in {duration_text(minutes * MINUTE_US)});"
+                    " lower min_count or widen the window"
+                )
+            self.state.set_fact(fact, note)
 
     def _note_time(self, source: SourceReport) -> None:
         """Say where the newest event is long ago, or in the future."""

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from llmmon.alerting.alert import Alert, NotificationEvent, Suppression, routes_to
-from llmmon.alerting.mutes import Mute
 from llmmon.alerting.outbox import REPEAT, NotificationRow, QueuedNotification
 from llmmon.alerting.state import BusyError, StateFile, sole_sender
 from llmmon.text.times import DAY_US, HOUR_US, MINUTE_US, duration_text
 
 if TYPE_CHECKING:
     from llmmon.alerting.delivery import Delivery
+    from llmmon.alerting.mutes import Mute
     from llmmon.alerting.notifiers import Channel, Notification
 
 

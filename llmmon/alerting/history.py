@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.alerting.rules import MOST_GROUPS, MOST_SUMMED, AlertRule
+from llmmon.alerting.rules import MOST_AVERAGED, MOST_GROUPS, AlertRule
 from llmmon.anomaly.panel import LEVELS, METRICS_READ, levels_of_successes
 from llmmon.ingest.samples import SAMPLED, sampled_columns
 from llmmon.metrics.aggregates import (
@@ -29,7 +29,15 @@ from llmmon.metrics.aggregates import (
 )
 from llmmon.metrics.aggregation import Measures, aggregate
 from llmmon.metrics.columns import Columns, IntArray
-from llmmon.metrics.definitions import METRICS, STATISTICS, Statistic, metric_called, statistic_called, statistic_name
+from llmmon.metrics.definitions import (
+    METRICS,
+    STATISTICS,
+    MetricKind,
+    Statistic,
+    metric_called,
+    statistic_called,
+    statistic_name,
+)
 from llmmon.metrics.filters import Filter, parse
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.times import MINUTE_US
@@ -66,9 +74,12 @@ class Stream(msgspec.Struct, frozen=True):
         return MONITOR_STEP_US if self.metric == MONITORED else self.step_us
 
     @property
-    def most_groups(self) -> int:
-        """The number of groups kept separate; far more for sums of costs, because each group has its own budget."""
-        return MOST_SUMMED if self.metric == "cost_usd" and not self.values else MOST_GROUPS
+    def most_groups(self) -> int | None:
+        """The number of groups kept separate; None for no limit, as for sums: each group may have its own budget."""
+        if self.values:
+            return MOST_GROUPS
+        metric = METRICS.get(self.metric)
+        return None if metric is not None and metric.kind is MetricKind.AMOUNT else MOST_AVERAGED
 
     @property
     def by_minute(self) -> Stream:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from llmmon.alerting.alert import Alert, Receiver, matches
-from llmmon.alerting.evaluation.windows import KEEP, MET, RuleEvaluation, least_count
-from llmmon.alerting.history import statistic_of
+from llmmon.alerting.alert import Alert, GroupLabels, Receiver, matches
+from llmmon.alerting.backtest import replay
+from llmmon.alerting.evaluation.windows import KEEP, MET, RuleEvaluation, judged_from
+from llmmon.alerting.history import Stream, statistic_of
+from llmmon.alerting.lifecycle import FLAPPING
 from llmmon.alerting.rules import INCIDENT, SIGNS, AlertRule, Change, group_text, number_text
+from llmmon.metrics.aggregates import Aggregates, sorted_run
 from llmmon.metrics.columns import BoolArray
 from llmmon.metrics.definitions import MetricKind
-from llmmon.text.times import DAY_US, MINUTE_US, duration_text
+from llmmon.text.times import DAY_US, MINUTE_US, duration_text, iso
 
 DEFAULT_STEP_US: Final = 5 * MINUTE_US  # between two runs of `check`
 # statistics that a few calls decide, and the windows that are too short for them
 _JUMPY: Final = {"p99": DAY_US // 24, "p95": 15 * MINUTE_US, "p90": 15 * MINUTE_US, "max": DAY_US, "min": DAY_US}
+
+
+_MANY_LATE: Final = 5  # calls
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -105,7 +112,51 @@ def _may_receive(channel: Receiver, rule: AlertRule) -> bool:
 
 def lint_evaluations(evaluations: Sequence[RuleEvaluation]) -> list[Finding]:
     """Check how rules worked on logs: conditions that are never or always met, windows without enough calls."""
-    return [finding for evaluation in evaluations for finding in _of_evaluation(evaluation)]
+    found = [finding for evaluation in evaluations for finding in _of_evaluation(evaluation)]
+    return [*found, *_of_flapping(evaluations)]
+
+
+def _of_flapping(evaluations: Sequence[RuleEvaluation]) -> Iterator[Finding]:
+    """The rules one of whose alerts begins so often in a day that notifications are held back."""
+    days: dict[str, Counter[tuple[int, GroupLabels]]] = {}
+    for episode in replay(evaluations).episodes if evaluations else ():
+        days.setdefault(episode.rule, Counter())[episode.fired_us // DAY_US, episode.group] += 1
+    for rule, counts in days.items():
+        ((day, group), most) = counts.most_common(1)[0]
+        if most >= FLAPPING:
+            whom = f" for {group_text(group)}" if group else ""
+            message = f"it fires {most} times{whom} on {(iso(day * DAY_US) or '')[:10]}"
+            reason = (
+                "it comes and goes, and soon only what lasts is notified; set for, keep_firing_for or a longer window"
+            )
+            yield Finding("flapping", rule, message, reason)
+
+
+DURATIONS: Final = Stream("latency_ms", values=True)  # what `lint_durations` looks at
+
+
+def lint_durations(durations: Aggregates, late_us: int) -> list[Finding]:
+    """Check whether calls take longer than minutes wait for them: they are logged when they end."""
+    values = durations.values.get("latency_ms")
+    if values is None or not len(values):
+        return []
+    run = sorted_run(values)
+    took_us = run.values().astype(np.int64)
+    beyond = took_us > late_us
+    calls = int(run.weights()[beyond].sum())
+    if calls < _MANY_LATE:
+        return []
+    longest = -(-int(took_us.max()) // MINUTE_US) * MINUTE_US
+    fits = duration_text(min(longest + MINUTE_US, DAY_US))
+    return [
+        Finding(
+            "short-late",
+            "late",
+            f"{calls:,} calls took longer than the {duration_text(late_us)} that minutes wait for them,"
+            f" up to {duration_text(longest)}",
+            f'a call is logged when it ends, so a provider that hangs is noticed late; late = "{fits}" waits for them',
+        )
+    ]
 
 
 def _of_evaluation(evaluation: RuleEvaluation) -> Iterator[Finding]:
@@ -114,7 +165,7 @@ def _of_evaluation(evaluation: RuleEvaluation) -> Iterator[Finding]:
         return
     lasted = duration_text(len(evaluation.ends) * MINUTE_US)
     statistic = statistic_of(rule)
-    least = least_count(rule, statistic)
+    least = judged_from(rule, statistic)
     if not evaluation.count.any() and statistic.metric.name != "requests":
         what = f"no call{f' where {rule.where}' if rule.where else ''} has {statistic.metric.name}"
         yield Finding("no-data", rule.name, f"{what} in these logs", "the rule cannot fire; see `llmmon inspect`")

@@ -15,14 +15,15 @@ import numpy as np
 from llmmon.alerting.alert import GroupLabels
 from llmmon.alerting.evaluation import Histories
 from llmmon.alerting.evaluation.burn import CALLS, allowed, good_and_all
-from llmmon.alerting.evaluation.spend import PERIODS, QUARTER
+from llmmon.alerting.evaluation.spend import PERIODS, QUARTER, rolling_minutes
 from llmmon.alerting.evaluation.windows import RunningSums, keys_in, labels_of
 from llmmon.alerting.history import Stream
 from llmmon.alerting.rules import AlertRule, AlertSeverity, Burn, BurnWindows, Spend, group_text, number_text
+from llmmon.errors import UsageError
 from llmmon.metrics.filters import parse
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.tables import TomlTable
-from llmmon.text.times import DAY_US, MINUTE_US, duration_text, zone
+from llmmon.text.times import DAY_US, HOUR_US, MINUTE_US, duration_text, duration_us, zone
 
 
 class SloStatus(msgspec.Struct, frozen=True):
@@ -206,6 +207,7 @@ BUDGET_KEYS: Final = (
 )
 DEFAULT_THRESHOLDS: Final = (50.0, 80.0, 100.0)  # percent
 _DAY: Final = 1440  # minutes
+_LONGEST_US: Final = 31 * DAY_US
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -224,17 +226,18 @@ class Budget(msgspec.Struct, frozen=True):
 
     @property
     def rules(self) -> tuple[AlertRule, ...]:
-        """One rule for each threshold, and one for an overrun projected from the pace so far."""
+        """One rule for each threshold, and one for an overrun that is expected."""
         found = [
             self._rule(f"{self.name} {percent:g} %", _severity(percent), percent / 100) for percent in self.thresholds
         ]
-        if self.projected:
+        if self.projected and self.per in PERIODS:
             found.append(self._rule(f"{self.name} projected", AlertSeverity.WARNING, None))
         return tuple(found)
 
     def _rule(self, name: str, severity: AlertSeverity, share: float | None) -> AlertRule:
         """One rule; a projection goes up and down, so it must hold for a while, and clear for a while."""
-        period = PERIODS[self.per] * _DAY
+        rolling = rolling_minutes(self.per)
+        period = PERIODS[self.per] * _DAY if rolling is None else rolling
         return AlertRule(
             name=name,
             metric_name="cost_usd",
@@ -245,7 +248,7 @@ class Budget(msgspec.Struct, frozen=True):
             aggregation="sum",
             window_us=period * MINUTE_US,
             for_us=period // 96 * MINUTE_US if share is None else 0,
-            keep_firing_for_us=period // 24 * MINUTE_US if share is None else 0,
+            keep_firing_for_us=period // 24 * MINUTE_US if share is None or rolling is not None else 0,
             by=self.by,
             where=self.where,
             notify=self.notify,
@@ -265,12 +268,27 @@ def budgets_of(tables: Iterable[TomlTable], tz: str) -> tuple[Budget, ...]:
     return tuple(_budget(read, tz) for read in tables)
 
 
+def _period(read: TomlTable) -> str:
+    """A period of the calendar, or any time of a length such as 24h."""
+    text = read.text("per", "month")
+    if text in PERIODS:
+        return text
+    try:
+        found = duration_us(text)
+    except UsageError:
+        found = 0
+    if found % MINUTE_US or not HOUR_US <= found <= _LONGEST_US:
+        read.fault("per", f'must be day, week, month, or a duration from "1h" to "31d" such as "24h", not {text!r}')
+        return "month"
+    return text
+
+
 def _budget(read: TomlTable, tz: str) -> Budget:
     read.only(BUDGET_KEYS)
     budget = Budget(
         name=read.text("name"),
         amount_usd=read.number("amount_usd"),
-        per=read.one_of("per", {name: name for name in PERIODS}, "month"),
+        per=_period(read),
         tz=read.text("timezone", tz),
         thresholds=read.numbers("thresholds", DEFAULT_THRESHOLDS),
         projected=read.flag("projected", default=True),

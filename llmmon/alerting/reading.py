@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from llmmon.alerting.history import Key, Stream, StreamsFold, bounded, fields_of
+from llmmon.alerting.history import Key, Stream, StreamsFold, bounded, fields_of, split
 from llmmon.alerting.rules import MOST_GROUPS, OTHER
 from llmmon.alerting.state import HOUR, StateFile
 from llmmon.ingest.checkpoints import Checkpoint
@@ -16,6 +16,7 @@ from llmmon.ingest.query import Query
 from llmmon.metrics.aggregates import Aggregates, GroupKey, merge, regroup
 from llmmon.text.times import MINUTE_US
 
+_DAY: Final = 1440  # minutes
 _SPARE: Final = 2 * HOUR  # minutes of history kept beyond what rules need
 
 
@@ -69,28 +70,33 @@ def store(
         since, groups = known.get(stream.name, (0, ()))
         oldest = span[0] - keep[stream] - _SPARE
         parts = [part for part in (update.backfilled.get(stream), update.parts[stream]) if part is not None]
-        groups = _add(state, stream, parts, _seated(state, stream, groups, span[1]))
+        for part in parts:
+            groups = _add(state, stream, part, groups)
         state.save_stream(stream.name, since, groups)
         state.forget_history(stream.name, oldest * MINUTE_US // stream.every_us)
     state.forget_streams(known.keys() - {stream.name for stream in streams})
     state.save_checkpoints(update.new_calls.checkpoints)
 
 
-def _seated(state: StateFile, stream: Stream, groups: Sequence[Key], now: int) -> Sequence[Key]:
-    """The groups that keep their seats: all while there are enough, else those with calls in the last day."""
-    if len(groups) < stream.most_groups:
-        return groups
+def _add(state: StateFile, stream: Stream, part: Aggregates, groups: tuple[Key, ...]) -> tuple[Key, ...]:
+    """Add a part to the history, day by day; returns the groups that have a seat."""
+    if stream.most_groups is None:
+        state.add_history(stream.name, part, joined)
+        return ()
     width = stream.every_us // MINUTE_US
-    recent = {group[1:] for group in state.history(stream.name, (now - 1440) // width, now // width).groups}
-    return [key for key in groups if key in recent]
+    for day, piece in split(part, _DAY // width):
+        if len(groups) >= stream.most_groups:
+            known = state.history(stream.name, (day - 1) * _DAY // width, (day + 1) * _DAY // width)
+            groups = _still_active(groups, known, piece)
+        limited, groups = admitted(piece, groups, stream.most_groups)
+        state.add_history(stream.name, limited, joined)
+    return groups
 
 
-def _add(state: StateFile, stream: Stream, parts: Sequence[Aggregates], groups: Sequence[Key]) -> tuple[Key, ...]:
-    for part in parts:
-        if part.groups:
-            limited, groups = admitted(part, groups, stream.most_groups)
-            state.add_history(stream.name, limited, joined)
-    return tuple(groups)
+def _still_active(groups: Sequence[Key], *parts: Aggregates) -> tuple[Key, ...]:
+    """The groups that keep their seats: those with calls since the beginning of the day before."""
+    active = {group[1:] for part in parts for group in part.groups}
+    return tuple(key for key in groups if key in active)
 
 
 def admitted(
@@ -115,6 +121,22 @@ def admitted(
 
 
 def complete(streams: Sequence[Stream], results: Sequence[Sequence[Aggregates]]) -> dict[Stream, Aggregates]:
-    """Merge the results of every worker's `StreamsFold` to the whole history of streams."""
+    """Merge the results of every worker's `StreamsFold` to the whole history of streams, with seats as in `check`."""
     whole = {stream: bounded(merge(result[i] for result in results)) for i, stream in enumerate(streams)}
-    return {stream: admitted(part, (), stream.most_groups)[0] for stream, part in whole.items()}
+    return {stream: _limited(stream, part) for stream, part in whole.items()}
+
+
+def _limited(stream: Stream, part: Aggregates) -> Aggregates:
+    most = stream.most_groups
+    if most is None or len({group[1:] for group in part.groups}) <= most:
+        return part
+    pieces: list[Aggregates] = []
+    groups: tuple[Key, ...] = ()
+    before = -1
+    for day, piece in split(part, _DAY * MINUTE_US // stream.every_us):
+        if len(groups) >= most:
+            groups = _still_active(groups, piece, *(pieces[-1:] if before == day - 1 else []))
+        limited, groups = admitted(piece, groups, most)
+        pieces.append(limited)
+        before = day
+    return joined(pieces)

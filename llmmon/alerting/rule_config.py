@@ -11,7 +11,6 @@ from typing import Any, Final
 from llmmon.alerting.rules import CONDITIONS, AlertRule, AlertSeverity, Change, NoData
 from llmmon.alerting.sentences import unknown_placeholders
 from llmmon.errors import UsageError
-from llmmon.http_client import check_url
 from llmmon.text.names import unknown
 from llmmon.text.tables import LONGEST_US, TomlTable
 from llmmon.text.times import HOUR_US, MINUTE_US, duration_text, duration_us
@@ -130,6 +129,8 @@ def check_link(read: TomlTable, key: str, template: str, rule: AlertRule) -> Non
     """Note what is wrong with the template of a link."""
     if not template:
         return
+    from llmmon.http_client import check_url
+
     read.check(key, lambda: check_url(re.sub(r"\{[\w.]+\}", "x", template)))
     for place in unknown_placeholders(template, rule):
         read.fault(key, f"unknown placeholder {{{place}}}")

@@ -12,8 +12,8 @@ import msgspec
 from llmmon.text.times import MINUTE_US, duration_text
 
 LATE_US: Final = 2 * MINUTE_US  # how long a line may take to arrive, unless configured
-MOST_GROUPS: Final = 100  # of one rule; all further ones count as the group "other"
-MOST_SUMMED: Final = 5_000  # the same for sums of costs
+MOST_GROUPS: Final = 100  # of a rule about quantiles; all further ones count as the group "other"
+MOST_AVERAGED: Final = 5_000  # the same for rates and averages; sums and counts have no limit
 OTHER: Final = "other"
 
 CONDITIONS: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -87,7 +87,7 @@ class Burn(msgspec.Struct, frozen=True, tag="burn"):
 class Spend(msgspec.Struct, frozen=True, tag="spend"):
     """The spend of a day, week or month of a time zone, against a `share` of an amount.
 
-    `share` None compares the spend projected for the whole period, at its pace so far, with the amount.
+    `share` None compares what the whole period is expected to come to with the amount.
     """
 
     amount_usd: float
@@ -136,6 +136,7 @@ class AlertRule(msgspec.Struct, frozen=True):
     dashboard: str = ""
     levels: tuple[tuple[AlertSeverity, float], ...] = ()
     inhibits: tuple[str, ...] = ()
+    accepted_before_us: int = 0  # incidents that began before are over: their level is the baseline
 
     @property
     def cooldown_us(self) -> int:

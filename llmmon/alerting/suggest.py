@@ -28,7 +28,7 @@ from llmmon.alerting.backtest import (
 )
 from llmmon.alerting.evaluation import Histories, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import RuleEvaluation, least_count
-from llmmon.alerting.history import StreamsFold, fields_of, statistic_of
+from llmmon.alerting.history import Stream, StreamsFold, fields_of, statistic_of
 from llmmon.alerting.mutes import Mute
 from llmmon.alerting.notifiers import NOTIFIERS, Channel
 from llmmon.alerting.reading import complete
@@ -336,13 +336,14 @@ class Backtested(msgspec.Struct, frozen=True):
     done: ReadHistory
 
 
-def read_for(query: Query, rules: Sequence[AlertRule]) -> ReadHistory:
+def read_for(query: Query, rules: Sequence[AlertRule], beside: Sequence[Stream] = ()) -> ReadHistory:
     """Read logs once for all rules; as in `check`, every minute from the first call to the last is evaluated.
 
-    Of a time range every minute of it is evaluated, and what the rules look back on is read too.
+    Of a time range every minute of it is evaluated, and what the rules look back on is read too. `beside` are streams
+    that no rule reads.
     """
     lookbacks = streams_of(rules)
-    streams, reach = list(lookbacks), max(lookbacks.values(), default=0)
+    streams, reach = list(dict.fromkeys((*lookbacks, *beside))), max(lookbacks.values(), default=0)
     longer = msgspec.structs.replace(query, time=query.time.begun_earlier(reach * MINUTE_US))
     found = read(longer, fields_of(streams), lambda: StreamsFold(streams))
     histories = complete(streams, found.results)

@@ -22,6 +22,8 @@ _NEARLY_ALL: Final = 0.9  # of the change: a name with so much of it may have ma
 _LEAST_ODDS: Final = 3.0  # ... if the odds are so much larger
 _SURE: Final = 2.5  # standard errors by which the share of failed calls is larger than that of calls
 _LARGER: Final = 1.5  # times the logarithm of the factor by which the rest changed
+_SCATTER: Final = 0.6  # of the logarithm of single calls, about
+_FEW_ERRORS: Final = 3  # of one type that can be a cause: there are none before
 _MOST_CAUSES: Final = 3
 _TINY: Final = 1e-12
 
@@ -147,11 +149,15 @@ def causes(
     found = [
         part
         for change in changes
-        for part in _of_change(change, total=total, min_calls=min_calls, share=share)
+        for part in _of_change(change, total=total, min_calls=_least_calls(change, min_calls), share=share)
         if part.is_over and (_is_sure(part, change) if share else _moved_most(part, change, total=total))
     ]
     found.sort(key=lambda c: (-round(c.excess, 3), c.field, c.name or ""))
     return found[:_MOST_CAUSES]
+
+
+def _least_calls(change: FieldChange, min_calls: int) -> int:
+    return _FEW_ERRORS if change.field == "error_type" else min_calls
 
 
 def _is_sure(part: Contribution, change: FieldChange) -> bool:
@@ -164,20 +170,29 @@ def _is_sure(part: Contribution, change: FieldChange) -> bool:
 
 
 def _moved_most(part: Contribution, change: FieldChange, *, total: bool) -> bool:
-    """Whether a part changed by a larger factor than the rest: if all did alike, the largest is no cause."""
-    if not total and abs(part.mix) > abs(part.rate):
-        return True
+    """Whether a part changed by a surely larger factor than the rest: if all did alike, the largest is no cause.
+
+    A part whose share of the calls changed must have changed it by more than chance does.
+    """
+    before, now = change.before, change.now
     k = list(change.names).index(part.name)
+    calls = max(float(now.calls.sum()), 1.0)
+    if not total and abs(part.mix) > abs(part.rate):
+        usual = float(before.calls[k]) / max(float(before.calls.sum()), 1.0)
+        moved = abs(float(now.calls[k]) / calls - usual)
+        return moved > _SURE * float(np.sqrt(max(usual, 1 / calls) * (1 - usual) / calls))
     own, rest = [], []
-    for period in (change.before, change.now):
-        calls, amount = float(period.calls.sum()), float(period.total.sum())
-        sizes = (period.length, period.length) if total else (float(period.calls[k]), calls - float(period.calls[k]))
+    for period in (before, now):
+        others = float(period.calls.sum() - period.calls[k])
+        sizes = (period.length, period.length) if total else (float(period.calls[k]), others)
         own.append(float(period.total[k]) / max(sizes[0], _TINY))
-        rest.append((amount - float(period.total[k])) / max(sizes[1], _TINY))
+        rest.append(float(period.total.sum() - period.total[k]) / max(sizes[1], _TINY))
     if min(*own, *rest) <= _TINY:
         return True
-    own_moved, rest_moved = np.log(own[1] / own[0]), np.log(rest[1] / rest[0])
-    return bool(abs(own_moved) > _LARGER * abs(rest_moved) or own_moved * rest_moved < 0)
+    own_moved, rest_moved = float(np.log(own[1] / own[0])), float(np.log(rest[1] / rest[0]))
+    few = float(np.sqrt(1 / max(float(now.calls[k]), 1.0) + 1 / max(calls - float(now.calls[k]), 1.0)))
+    surely = abs(own_moved) - _LARGER * abs(rest_moved) > 2 * _SCATTER * few
+    return surely or (own_moved * rest_moved < 0 and abs(own_moved) > 2 * _SCATTER * few)
 
 
 def _of_change(change: FieldChange, *, total: bool, min_calls: int, share: bool = False) -> list[Contribution]:

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import fields_of, with_logs
+from llmmon.cli.options import accepted_of, fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
 
 
@@ -34,6 +35,7 @@ FailOn = Annotated[Texts, typer.Option(help="Exit 1 if this holds: 'severity>=hi
 def anomalies(
     query: "Query",
     output: "Output",
+    config: "Config",
     by: By = None,
     metric: Metrics = None,
     sensitivity: Level = "medium",
@@ -51,9 +53,12 @@ def anomalies(
 
     Example: llmmon anomalies sample_logs/ --window 1d
     """
+    import msgspec
+
     from llmmon.anomaly.analysis import MonitorPlan, find_anomalies, parse_threshold
     from llmmon.anomaly.detectors import Sensitivity, Severity
     from llmmon.anomaly.panel import parse_range
+    from llmmon.ingest.reread import rereadable
     from llmmon.metrics.filters import any_met
     from llmmon.output.views.anomalies import nothing_judged, view_anomalies
     from llmmon.text.names import lookup
@@ -68,8 +73,12 @@ def anomalies(
         exclude=tuple(parse_range(text, query.tz, query.wall_us) for text in exclude or ()),
         explain=explain,
         with_scores=scores,
+        accepted=accepted_of(config),
     )
-    report, found = find_anomalies(query, plan)
+    with rereadable(query) as again:  # a pipe is read twice: the calls of incidents once more
+        asked = msgspec.structs.replace(again.query, rejects=query.rejects, progress=query.progress)
+        report, found = find_anomalies(asked, plan)
+        report, found = report.renamed(again.names), again.named(found)
     if reason := nothing_judged(report):
         output.say(reason)
     failed = any_met(fail_on or (), report.figures, {"severity": [severity.value for severity in Severity]})

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmmon.cli.options import By, fields_of, with_logs
+from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmmon.cli.output import Output
     from llmmon.ingest.query import Query
@@ -39,7 +40,7 @@ def cost(
         typer.Option(help="What this month (week, quarter, year) will come to.", metavar="PERIOD"),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="With --forecast: the day on which these USD are spent.", min=0, metavar="USD")
+        float | None, typer.Option(help="With --forecast: when this much will be spent.", min=0, metavar="USD")
     ] = None,
     waste: Waste = False,
     show: Show = None,
@@ -68,21 +69,30 @@ def cost(
     from llmmon.reports.costs import audit_costs
     from llmmon.text.times import width_us
 
+    forecast = "month" if forecast is None and budget is not None else forecast
+    _check_one({"prices": prices, "waste": waste or show, "forecast": forecast, "invoice": invoice, "every": every})
     if prices:
         return _prices(query, output, prices)
     fields = fields_of(by, "model")
     if waste or show is not None:
         return _waste(query, output, fields, show, fail_on or ())
     if invoice:
-        return _invoice(query, output, invoice, fail_on or ())
-    if forecast or budget is not None:
-        return _forecast(query, output, fields, forecast or "month", budget)
+        return _invoice(query, output, invoice, by, fail_on or ())
+    if forecast:
+        return _forecast(query, output, fields, forecast, budget)
     report, found = audit_costs(
         query, by=fields, as_models=tuple(as_model or ()), every_us=width_us(every) if every else 0
     )
     figures = {k: v for k, v in msgspec.to_builtins(report.totals).items() if k != "key"}
     failed = any_met(fail_on or (), figures, {})
     return output.finish("cost", view_costs(report), found.source, {found.exit_code}, failed)
+
+
+def _check_one(given: "Mapping[str, object]") -> None:
+    """Raise `UsageError` for options that ask for different reports."""
+    names = [f"--{name}" for name, value in given.items() if value]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} cannot be combined", hint="run llmmon cost once for each")
 
 
 def _prices(query: "Query", output: "Output", model: str) -> int:
@@ -108,11 +118,15 @@ def _waste(query: "Query", output: "Output", by: tuple[str, ...], show: str | No
     return output.finish("cost", view_waste(report, query.tz), found.source, {found.exit_code}, failed)
 
 
-def _invoice(query: "Query", output: "Output", files: "Sequence[str]", fail_on: "Sequence[str]") -> int:
+def _invoice(
+    query: "Query", output: "Output", files: "Sequence[str]", by: list[str] | None, fail_on: "Sequence[str]"
+) -> int:
     from llmmon.metrics.filters import any_met
     from llmmon.output.views.invoice import view_invoice
     from llmmon.reports.invoice import match_invoice
 
+    if by:
+        raise UsageError("--by does not apply to --invoice", hint="its rows are days and models")
     report, found = match_invoice(query, files)
     total = report.total
     share = abs(total.gap_usd) / total.invoice_usd if total.invoice_usd else None

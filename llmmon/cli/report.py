@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import StateOption, fields_of, with_logs
+from llmmon.cli.options import StateOption, accepted_of, fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -31,6 +31,9 @@ def report(
         str | None,
         typer.Option(help="Width of the charts' buckets: 1h, day, month. Default: by the time range.", metavar="WIDTH"),
     ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Also compare the calls before this time with those from it on.", metavar="TIME")
+    ] = None,
     state: StateOption = None,
     score: Annotated[bool, typer.Option("--score", help="Also score the answers' texts.")] = False,
 ) -> int:
@@ -41,7 +44,7 @@ def report(
     from llmmon import __version__
     from llmmon.ingest.reread import rereadable
     from llmmon.reports.overview import ReportPlan, make_report
-    from llmmon.text.times import width_us
+    from llmmon.text.times import time_point, width_us
 
     _check(output)
     plan = ReportPlan(
@@ -53,6 +56,8 @@ def report(
         thresholds=_thresholds(config) if score else {},
         slos=config.slos,
         state=_state(config, state),
+        at=time_point(at, query.tz) if at else None,
+        accepted=accepted_of(config, state),
     )
     with rereadable(query) as again:
         overview, found = make_report(again, plan)

@@ -11,6 +11,8 @@ from llmmon.cli.options import active_rules, with_logs
 from llmmon.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
+    from llmmon.alerting.rules import AlertRule
+    from llmmon.alerting.suggest import ReadHistory
     from llmmon.cli.output import Output
     from llmmon.config import Config
     from llmmon.ingest.query import Query
@@ -40,12 +42,13 @@ def _check(
     rules_file: RulesFile = None,
     step: Annotated[str, typer.Option(help="Time between two runs of `check`.", metavar="DURATION")] = "5m",
 ) -> int:
-    """Lint the rules; with LOGS also find those that never or always hold.
+    """Lint the rules; with logs also find those that never or always hold there.
+
+    Without LOGS those of the configuration are read, if there are any yet.
 
     Example: llmmon rules check sample_logs/
     """
-    from llmmon.alerting.lint import lint, lint_evaluations
-    from llmmon.alerting.suggest import read_for
+    from llmmon.alerting.lint import lint
     from llmmon.ingest.report import SourceReport
     from llmmon.output.views.rules import view_lint
     from llmmon.text.times import duration_us
@@ -54,12 +57,34 @@ def _check(
     chosen = active_rules(config, output)
     found = lint(chosen, config.channels, duration_us(step, plain="m"))
     source, codes = SourceReport(), {EXIT_OK}
-    if query.logs:
-        done = read_for(query, chosen)
+    done = _read_if_there(query, config, chosen)
+    if done is not None:
+        from llmmon.alerting.lint import DURATIONS, lint_durations, lint_evaluations
+
         found += lint_evaluations(done.evaluations(chosen))
+        found += lint_durations(done.histories[DURATIONS], config.late_us)
         source, codes = done.source, {done.exit_code}
     view = view_lint(chosen, config.channels, found)
     return output.finish("rules check", view, source, codes, found=bool(found))
+
+
+def _read_if_there(query: "Query", config: "Config", rules: "tuple[AlertRule, ...]") -> "ReadHistory | None":
+    """The history of the logs that were named, or of the configured ones; None where there are none yet."""
+    import msgspec
+
+    from llmmon.alerting.lint import DURATIONS
+    from llmmon.alerting.suggest import read_for
+    from llmmon.errors import InputError
+
+    if query.logs:
+        return read_for(query, rules, [DURATIONS])
+    if not config.logs:
+        return None
+    try:
+        return read_for(msgspec.structs.replace(query, logs=config.logs), rules, [DURATIONS])
+    except InputError as error:
+        query.say(f"{error}: only the rules themselves are checked")
+        return None
 
 
 rules.command("check")(with_logs(_check, optional=True))

@@ -163,17 +163,40 @@ def bucket_counts(buckets: Sequence[Any]) -> dict[str, FloatArray]:
     The counts exclude each other; the beginning of a name says what it counts.
     """
     found = {slot: np.full(len(buckets), np.nan) for slot in _BUCKET_SLOTS}
-    rows: dict[tuple[str, ...], list[int]] = {}
+    rows: dict[tuple[str, ...], Any] = {}  # by the keys that they have
     objects = [embedded(each) if type(each) is str else each for each in buckets]
-    for row, each in enumerate(objects):
-        if type(each) is dict and each:
-            rows.setdefault(tuple(each), []).append(row)
+    if set(map(type, objects)) == {dict} and len(shapes := set(map(tuple, objects))) == 1:
+        rows = {keys: range(len(objects)) for keys in shapes if keys}
+    else:
+        for row, each in enumerate(objects):
+            if type(each) is dict and each:
+                rows.setdefault(tuple(each), []).append(row)
     for keys, at in rows.items():
         columns = zip(*(objects[row].values() for row in at), strict=True)
         counts = {key: values.usable(values.numbers(column)) for key, column in zip(keys, columns, strict=True)}
         for slot, names in _bucket_slots(keys).items():
             found[slot][at] = _added([counts[name] for name in names])
+    _without_overlap(found)
     return {slot: column for slot, column in found.items() if not np.isnan(column).all()}
+
+
+def _without_overlap(found: dict[str, FloatArray]) -> None:
+    """Take out what some writers count in two buckets: cached tokens and reasoning, where the total shows it."""
+    known = {slot: np.nan_to_num(found[slot]) for slot in _BUCKET_SLOTS}
+    excess = known["prompt_tokens"] + known["completion_tokens"] - found["total_tokens"]
+    if not (excess > 0).any():
+        return
+    caches = known["cached_tokens"] + known["cache_write_tokens"]
+    for prompt, completion in (
+        (caches, 0.0 * caches),
+        (known["cached_tokens"], 0.0 * caches),
+        (0.0 * caches, known["reasoning_tokens"]),
+        (caches, known["reasoning_tokens"]),
+    ):
+        rows = (excess > 0) & (excess == prompt + completion)
+        found["prompt_tokens"] = np.where(rows, found["prompt_tokens"] - prompt, found["prompt_tokens"])
+        found["completion_tokens"] = np.where(rows, found["completion_tokens"] - completion, found["completion_tokens"])
+        excess = np.where(rows, 0.0, excess)
 
 
 def _bucket_slots(keys: tuple[str, ...]) -> dict[str, list[str]]:

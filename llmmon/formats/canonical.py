@@ -27,7 +27,7 @@ from llmmon.metrics.columns import (
     IntArray,
     Names,
 )
-from llmmon.metrics.record import NANO_DOLLARS, SCORE_UNITS
+from llmmon.metrics.record import LIMITS, NANO_DOLLARS, SCORE_UNITS
 
 
 class CallRule(msgspec.Struct, frozen=True):
@@ -163,6 +163,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         "attempt": slots.numbers("attempt"),
         "cache_hit": slots.numbers("cache_hit"),
         **{slot: slots.numbers(slot) for slot in CALL_KEYS},
+        **{slot: slots.counts(slot) for slot in LIMITS if slot in slots.bound},
     }
     names: dict[str, Names] = {}
     if wants_outcome:
@@ -289,13 +290,22 @@ def _cost(slots: BoundSlots) -> FloatArray | None:
     def units(binding: Binding) -> float:
         return _MONEY[binding.unit]
 
-    cost = slots.numbers("cost", units)
+    cost = _with_upstream(slots.numbers("cost", units), slots.numbers("cost_upstream", units), slots.numbers("own_key"))
     parts = [part for slot in ("cost_input", "cost_output") if (part := slots.numbers(slot, units)) is not None]
     if not parts:
         return cost
     missing = np.logical_and.reduce([np.isnan(part) for part in parts])
     added = np.where(missing, np.nan, sum(np.nan_to_num(part) for part in parts))
     return added if cost is None else np.where(np.isnan(cost), added, cost)
+
+
+def _with_upstream(
+    cost: FloatArray | None, upstream: FloatArray | None, own_key: FloatArray | None
+) -> FloatArray | None:
+    """Costs with what the provider bills to the caller's own key beside them."""
+    if cost is None or upstream is None or own_key is None:
+        return cost
+    return np.where((own_key == 1) & ~np.isnan(upstream), np.nan_to_num(cost) + upstream, cost)
 
 
 def _outcome(slots: BoundSlots, completed: BoolArray) -> tuple[dict[str, Names], FloatArray | None]:

@@ -18,20 +18,21 @@ from llmmon.formats.json_text import UnreadableError, decoded
 from llmmon.formats.mapping import EVIDENCE, Slot
 from llmmon.formats.own_csv import is_own, own_row
 from llmmon.formats.written_times import moment_of_text
+from llmmon.text.patterns import lazy
 
 Element = tuple[int, bytes]  # where a record starts in the stream, its bytes
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _LONGEST_RECORD: Final = 8 << 20  # bytes; a quote that is not closed in as many is none
 _ROWS: Final = 50  # at the beginning that are looked at
 _LONGEST_NAME: Final = 80
-_NAME: Final = re.compile(r"[^\W\d][\w .()/%$#@:+?'&-]*\Z")
+_NAME: Final = lazy(r"[^\W\d][\w .()/%$#@:+?'&-]*\Z")
 _MISSING: Final = frozenset({"NULL", "null", "\\N", "NaN", "nan", "None", "N/A", "n/a", "NA", "<NA>", "-"})
 _TOTALS: Final = frozenset({"total", "totals", "sum", "grand total"})
-_MONEY: Final = re.compile(r"(?P<minus>-?)\s*(?:US)?\$\s*(?P<amount>[\d.,]+)\Z|(?P<plain>-?[\d.,]+)\s*USD\Z")
-_GROUPED: Final = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
-_COMMA: Final = re.compile(r"-?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+\Z|-?\d{1,3}(?:\.\d{3}){2,}\Z")
-_DOTTED: Final = re.compile(r"-?\d{1,3}(?:\.\d{3})+\Z")
-_NUMBER: Final = re.compile(r"-?\d+(?P<rest>\.\d*)?(?P<power>[eE][+-]?\d+)?\Z", re.ASCII)
+_MONEY: Final = lazy(r"(?P<minus>-?)\s*(?:US)?\$\s*(?P<amount>[\d.,]+)\Z|(?P<plain>-?[\d.,]+)\s*USD\Z")
+_GROUPED: Final = lazy(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
+_COMMA: Final = lazy(r"-?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+\Z|-?\d{1,3}(?:\.\d{3}){2,}\Z")
+_DOTTED: Final = lazy(r"-?\d{1,3}(?:\.\d{3})+\Z")
+_NUMBER: Final = lazy(r"-?\d+(?P<rest>\.\d*)?(?P<power>[eE][+-]?\d+)?\Z", re.ASCII)
 # counts of requests: a table with one is of sums
 _SUMS: Final = frozenset(
     (
@@ -300,7 +301,7 @@ def _of_calls(names: Sequence[str], *, prose: bool) -> bool:
         or slots >= {"prompt", "output"}
         or ("model" in slots and counted)
         or slots >= {"prompt_tokens", "completion_tokens"}
-        or any(dialect.has_keys(frozenset(names)) for dialect in DIALECTS.values())
+        or bool(DIALECTS.possible(tuple(names)))
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from llmmon.metrics.columns import FloatArray
+from llmmon.text.patterns import lazy
 
 DURATION_UNITS_US: Final = {
     "ns": 1e-3,
@@ -33,13 +33,13 @@ _WORDS_US: Final = {
     **dict.fromkeys(("d", "day", "days"), 8.64e10),
 }
 _NUMBER: Final = r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?"
-_PART: Final = re.compile(rf"(?<![\d.])({_NUMBER})\s*([a-zµμ]+)")
-_PARTS: Final = re.compile(rf"(?:{_NUMBER}\s*[a-zµμ]+(?:\s*,\s*|\s+and\s+|\s*))+\Z")
-_ISO: Final = re.compile(
+_PART: Final = lazy(rf"(?<![\d.])({_NUMBER})\s*([a-zµμ]+)")
+_PARTS: Final = lazy(rf"(?:{_NUMBER}\s*[a-zµμ]+(?:\s*,\s*|\s+and\s+|\s*))+\Z")
+_ISO: Final = lazy(
     r"p(?:(?P<d>\d+(?:\.\d+)?)d)?(?:t(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:[.,]\d+)?)s)?)?\Z"
 )
-_CLOCK: Final = re.compile(r"(?:(?P<d>\d+)(?:\.|\s*days?,?\s+))?(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:[.,]\d+)?)\Z")
-_MINUTES: Final = re.compile(r"(?P<m>\d{1,3}):(?P<s>\d\d\.\d+)\Z")
+_CLOCK: Final = lazy(r"(?:(?P<d>\d+)(?:\.|\s*days?,?\s+))?(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:[.,]\d+)?)\Z")
+_MINUTES: Final = lazy(r"(?P<m>\d{1,3}):(?P<s>\d\d\.\d+)\Z")
 _SCALES_US: Final = {"d": 8.64e10, "h": 3.6e9, "m": 6e7, "s": 1e6}
 
 

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from llmmon.formats.home_made import is_stamped
+from llmmon.text.patterns import lazy
 
 
 class UnreadableError(Exception):
@@ -124,11 +125,11 @@ def _without_zeros(line: bytes) -> bytes:
     return line.replace(b"\0", b"")
 
 
-_COLOURS: Final = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-B]")
+_COLOURS: Final = lazy(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-B]")
 BLANK: Final = b"\0\x1e \t\r\n\f\v"  # what a line may hold and still be blank
 _AROUND: Final = "\ufeff\x1e \t\r\n\f\v"
 _WINDOWS: Final = {0xDC00 + byte: bytes([byte]).decode("cp1252", "replace") for byte in range(0x80, 0x100)}
-_NEEDLESS_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,(?=\s*[}\]])')
+_NEEDLESS_COMMA: Final = lazy(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,(?=\s*[}\]])')
 
 
 def _lenient(text: str, reason: str) -> Any:
@@ -184,7 +185,7 @@ def text_object(text: str) -> dict[str, Any]:
     return found if stamp is None else stamped(found, stamp[0])
 
 
-_STAMP: Final = re.compile(
+_STAMP: Final = lazy(
     r"\d{4}[-/]\d\d[-/]\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z\b|[+-]\d\d:?\d\d))?"
     r"|\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
     r"|[A-Z][a-z]{2} [A-Z][a-z]{2} +\d\d? \d\d:\d\d:\d\d(?:\.\d{1,6})? \d{4}"

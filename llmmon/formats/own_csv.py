@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llmmon.formats.dialects.native import CALL_MARK, OWN_KEYS
+from llmmon.text.patterns import lazy
 
 TAGS: Final = "tags."  # before the name of a column of tags
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
-_MARKED: Final = re.compile(r"'+[=+\-@\t\r\\]")
+_FORMULA: Final = lazy(r"'*[=+\-@\t\r]")
+_MARKED: Final = lazy(r"'+[=+\-@\t\r\\]")
 _CONTROLS: Final = "\x00-\x1f\x7f-\x9f"
-_WRITTEN: Final = re.compile(rf"[{_CONTROLS}]|\\(?=[nrx\\{_CONTROLS}])")
-_READ: Final = re.compile(r"\\(\\|n|r|x[0-9a-f]{2})")
+_WRITTEN: Final = lazy(rf"[{_CONTROLS}]|\\(?=[nrx\\{_CONTROLS}])")
+_READ: Final = lazy(r"\\(\\|n|r|x[0-9a-f]{2})")
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\\": "\\\\"}
 _LONG: Final = {written: text for text, written in _SHORT.items()}
 

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from llmmon.formats.written_times import moment_of_text, plain_moment, zone_named
 from llmmon.metrics.columns import MISSING_TIME, FloatArray, IntArray
+from llmmon.text.patterns import lazy
 
-_LAYOUT: Final = re.compile(
+_LAYOUT: Final = lazy(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,](?P<fraction>\d{1,9}))?"
     r" ?(?P<zone>[Zz]|UTC|GMT|[+-][01]\d(?::?[0-5]\d)?)?\Z"
 )
 _SLASH, _DASH = b"/-"
-_SLASHED: Final = re.compile(rb"\d{4}/\d\d/\d\d[ T]")
-_DATE: Final = re.compile(rb"\d{4}-\d\d-\d\d\Z")
+_SLASHED: Final = lazy(rb"\d{4}/\d\d/\d\d[ T]")
+_DATE: Final = lazy(rb"\d{4}-\d\d-\d\d\Z")
 _WORD: Final = np.dtype("<u8")  # the first of eight characters is the lowest byte
 _COLONS: Final = np.uint64(0x00_00_FF_00_00_FF_00_00)
 
@@ -304,4 +305,4 @@ def _moment(value: Any, unit: str, naive: str) -> int:
     return _moment(float(number[0]) if number[1] or number[2] else int(number[0]), unit, naive)
 
 
-_NUMBER: Final = re.compile(r"-?\d{1,40}(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+_NUMBER: Final = lazy(r"-?\d{1,40}(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import orjson
 from llmmon.formats.durations import DURATION_UNITS_US, durations_us
 from llmmon.formats.mapping import embedded
 from llmmon.metrics.columns import CodeArray, FloatArray, Interner
+from llmmon.text.patterns import lazy
 
 _TRUE: Final = frozenset({"true", "yes", "1", "y", "hit", "success", "ok"})
 _FALSE: Final = frozenset({"false", "no", "0", "n", "miss", "failure", "failed", "error"})
@@ -26,7 +26,12 @@ def all_missing(values: Sequence[Any]) -> bool:
 def numbers(values: Sequence[Any]) -> FloatArray:
     """Finite numbers (numeric text too) as float64, NaN for anything else; no booleans; shape (n,)."""
     found = as_floats(values)
-    return np.array([_number(value) for value in values], np.float64) if found is None else found
+    if found is None:
+        found = np.full(len(values), np.nan)
+        for row, value in enumerate(values):
+            if value is not None:
+                found[row] = _number(value)
+    return found
 
 
 def amounts(values: Sequence[Any]) -> FloatArray:
@@ -69,7 +74,7 @@ def _number(value: Any) -> float:
 
 
 # with thousands set off, or with US dollars before or behind it
-_AMOUNT: Final = re.compile(
+_AMOUNT: Final = lazy(
     r"(?:USD ?|(?:US)?[$] ?)?"
     r"(?P<number>-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,15})(?:[.][0-9]{0,20})?)"
     r"(?: ?(?:USD|[$]))?"

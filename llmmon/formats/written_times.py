@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, Final
 
+from llmmon.text.patterns import lazy
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ORDINAL_1970: Final = _EPOCH.toordinal()
 _MONTHS: Final = {
@@ -147,7 +149,7 @@ def zone_named(name: str) -> tzinfo:
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
-_NET_DATE: Final = re.compile(r"\\?/Date\((-?\d+)(?:[+-]\d{4})?\)\\?/\Z")
+_NET_DATE: Final = lazy(r"\\?/Date\((-?\d+)(?:[+-]\d{4})?\)\\?/\Z")
 _SECONDS: Final = ("seconds", "_seconds", "secs", "epochSecond", "secs_since_epoch", "epoch_second", "t")
 _NANOS: Final = ("nanos", "_nanoseconds", "nanoseconds", "nano", "nanoOfSecond", "nanos_since_epoch", "nano_of_second")
 _INSIDE: Final = ("$date", "$timestamp", "value", "datetime", "DateTime", "iso")
@@ -213,7 +215,7 @@ def _of_list(parts: Sequence[Any]) -> Any:
     return None
 
 
-_OF_NUMBERS: Final = re.compile(r"(\d\d?)([/-])(\d\d?)\2(\d{4}|\d\d)(?![\d/-])")
+_OF_NUMBERS: Final = lazy(r"(\d\d?)([/-])(\d\d?)\2(\d{4}|\d\d)(?![\d/-])")
 
 
 def date_order(values: Iterable[Any]) -> tuple[str, bool]:
@@ -234,11 +236,9 @@ def date_order(values: Iterable[Any]) -> tuple[str, bool]:
     return closer, all(a == b for a, b, _ in dates)
 
 
-_TIME_KEY: Final = re.compile(
-    r"(?:^|[^a-z])(ts|t|at|dt)$|time|date|stamp|epoch|created|started|ended|instant", re.IGNORECASE
-)
-_TIME_SHAPE: Final = re.compile(r"\d{1,4}[-/.:]\d{1,2}[-/.:]\d|\d\d?:\d\d|\d{8}T\d{4}", re.IGNORECASE)
-_LENGTHS: Final = re.compile(
+_TIME_KEY: Final = lazy(r"(?:^|[^a-z])(ts|t|at|dt)$|time|date|stamp|epoch|created|started|ended|instant", re.IGNORECASE)
+_TIME_SHAPE: Final = lazy(r"\d{1,4}[-/.:]\d{1,2}[-/.:]\d|\d\d?:\d\d|\d{8}T\d{4}", re.IGNORECASE)
+_LENGTHS: Final = lazy(
     r"(time_?to|time_?taken|duration|elapsed|latency|timeout|runtime|response_?time|_ms$|_s$)", re.IGNORECASE
 )
 

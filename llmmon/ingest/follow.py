@@ -23,9 +23,10 @@ from llmmon.formats.detection import ReadPlan
 from llmmon.formats.layouts import Layout
 from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
 from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile, Part, Trace, beginning, locate, stretch
+from llmmon.ingest.plans import Unlike, open_plans, plan_of, refit
 from llmmon.ingest.query import Loader, MakeFold, Query
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import POSITION_BITS, Fold, ScanRequest, Unlike, open_plans, plan_of, refit, scan
+from llmmon.ingest.scan import POSITION_BITS, Fold, ScanRequest, scan
 from llmmon.ingest.sources import expand, open_source
 from llmmon.ingest.spans import HEAD_BYTES, Source, Stream, blocks
 from llmmon.ingest.time_range import TimeIndex

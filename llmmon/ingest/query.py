@@ -16,9 +16,10 @@ from llmmon.formats.mapping import Binding
 from llmmon.formats.suggestions import keys_seen, keys_text, map_options
 from llmmon.ingest import parallel, sources
 from llmmon.ingest.cache import ColumnCache
+from llmmon.ingest.plans import Unlike, open_plans, refit
 from llmmon.ingest.rejects import keep_rejects
 from llmmon.ingest.report import SourceReport, Window
-from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, Unlike, open_plans, refit, scan
+from llmmon.ingest.scan import LEAST_TO_SHARE, Fold, Scanned, ScanRequest, scan
 from llmmon.ingest.selection import (
     EVERY_CALL,
     OnceFold,
@@ -85,6 +86,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     warn: Callable[[str], None] = say_nothing  # what a person must know even then
     derive: Derive | None = None
     cache: ColumnCache | None = None
+    steps: bool = False  # read the steps of agents, too (`Read.scanned.steps`)
+    step_texts: bool = False  # with what tools were given and gave
 
     def quiet(self) -> Query:
         """The same query without notes, progress or rejected lines: for a reading that the user does not see."""
@@ -207,14 +210,18 @@ class Logs:
         if self.certain:
             return False
         self.certain = True
-        changed = [self.refit_one(number, unlike) for number, unlike in scanned.unlike.items()]
-        return any(changed)
+        better = {number: plan for number, one in scanned.unlike.items() if (plan := self._refitted(number, one))}
+        self.plans = tuple(better.get(number, plan) for number, plan in enumerate(self.plans))
+        return bool(better)
 
     def refit_one(self, number: int, unlike: Unlike) -> bool:
         """As `refit`, of one log that can be read again."""
-        better = refit(self.sources[number], self.plans[number], self._wanted, unlike)
+        better = self._refitted(number, unlike)
         self.plans = tuple(better if at == number and better else plan for at, plan in enumerate(self.plans))
         return better is not None
+
+    def _refitted(self, number: int, unlike: Unlike) -> ReadPlan | None:
+        return refit(self.sources[number], self.plans[number], self._wanted, unlike)
 
     def _report(self, found: sources.Found) -> None:
         for path, why in self.failed:
@@ -244,6 +251,8 @@ def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
         root=query.root,
         dialect=query.dialect,
         naive=query.naive_tz,
+        steps=query.steps,
+        step_texts=query.step_texts,
     )
 
 
@@ -297,7 +306,7 @@ def _read_as_planned(loader: Loader, logs: Logs, times: TimeRange, *, writes: bo
 def _request(loader: Loader, logs: Logs, times: TimeRange) -> ScanRequest:
     plans = logs.plans
     if loader.deferred:  # what is needed to choose among the rows of a call
-        plans = tuple(msgspec.structs.replace(plan, repeats=True) for plan in plans)
+        plans = tuple(plan if plan.repeats else msgspec.structs.replace(plan, repeats=True) for plan in plans)
     return loader.request(
         logs.sources,
         plans,

@@ -10,13 +10,13 @@ import contextlib
 import errno
 import io
 import os
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 from llmmon.errors import UsageError, missing_extra
+from llmmon.text.patterns import lazy
 
-_URL: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://")
+_URL: Final = lazy(r"[a-zA-Z][a-zA-Z0-9+.\-]*://")
 _BLOCK_BYTES: Final = 8 << 20
 _FIRST_BYTES: Final = 256 << 10  # the head of a log is often all that is read of it
 _CONNECT_S, _READ_S = 5, 30

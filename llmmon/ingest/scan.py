@@ -17,29 +17,21 @@ from llmmon.errors import InputError, reason_of
 from llmmon.files import OPEN_FILES
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN, Accounting, LongLine, Reject
 from llmmon.formats.canonical import Interners
-from llmmon.formats.detection import ReadPlan, Wanted, plan_for, refitted
+from llmmon.formats.detection import ReadPlan
 from llmmon.formats.doubts import add_doubts, warnings_of
+from llmmon.formats.home_made import GENERIC
 from llmmon.formats.mapping import CALL_KEYS, COMPLETENESS, JOIN_KEY
-from llmmon.formats.reader import Block, SpanReader, uniform_reader
+from llmmon.formats.reader import Block, SpanReader, typed_decoders, uniform_reader
 from llmmon.formats.tabular.reader import UniformReader
+from llmmon.formats.typed import TypedDecoder
 from llmmon.ingest import dask, parallel
 from llmmon.ingest.cache import ColumnCache, Recorder, Seal, SourceCache, StoredSpan
+from llmmon.ingest.plans import Unlike
 from llmmon.ingest.rejects import Kept, RejectsFile
 from llmmon.ingest.report import RejectedLine, SourceReport
 from llmmon.ingest.selection import Selection, Tally
-from llmmon.ingest.spans import (
-    CHUNK_BYTES,
-    SPAN_BYTES,
-    Source,
-    Span,
-    SpanBytes,
-    Stream,
-    head,
-    line_at,
-    samples_of,
-    spans_of,
-)
-from llmmon.metrics.columns import Columns, in_log_order, without_impossible_times
+from llmmon.ingest.spans import CHUNK_BYTES, SPAN_BYTES, Source, Span, SpanBytes, Stream, line_at, spans_of
+from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order, without_impossible_times
 from llmmon.metrics.record import HASH_TAGS, TAG_PREFIX, TEXTS
 
 Result = TypeVar("Result", covariant=True)
@@ -97,6 +89,7 @@ class SpanResult(msgspec.Struct):
     start: int = 0  # byte at which its first line starts
     kept: Kept | None = None  # its rejected lines
     sealed: tuple[str, Seal] | None = None  # the folder that keeps it, and its bytes
+    steps: list[Columns] = msgspec.field(default_factory=list)
 
 
 class SpanWorker:
@@ -116,19 +109,31 @@ class SpanWorker:
         self._size = size
         self._bytes = SpanBytes()
         self._interners = Interners()
-        self._uniform: dict[int, UniformReader | None] = {}  # of the source that is being read
+        self._plan: ReadPlan | None = None  # of the last source, and what is made of it
+        self._typed: list[tuple[str, TypedDecoder]] = []
+        self._uniform: UniformReader | None = None
+        self._batch: SpanReader | None = None  # reads span after span into one block, and has some of it
+        self._last: SpanResult | None = None  # of those spans
         self._caches = caches
 
     def read(self, span: Span) -> SpanResult:
         """Read a span, from the cache where its bytes are the same as then."""
-        for name in self._interners.keys() & _SELDOM_AGAIN:
-            self._interners[name].forget()
         cache = self._caches.get(span.source)
+        if self._batch is not None and (cache is not None or self._request.plans[span.source] is not self._plan):
+            self.finish()
+        for name in self._interners.keys() & _SELDOM_AGAIN if self._batch is None else ():
+            self._interners[name].forget()
         stored = None if cache is None else self._stored(cache, span)
         result = self._parsed(span, cache) if stored is None else self._replayed(span, stored)
         if self._request.progress is not None:
             self._request.progress(bytes_of(self._request, span), self._size)
         return result
+
+    def finish(self) -> None:
+        """Give the fold what several spans have left in one block."""
+        if self._batch is not None and self._last is not None:
+            self._take(self._batch.flush(), None, self._last.tally, None)
+        self._batch = None
 
     def _stored(self, cache: SourceCache, span: Span) -> StoredSpan | None:
         """The span as it was kept, if its bytes are still the same."""
@@ -159,7 +164,7 @@ class SpanWorker:
     def _parsed(self, span: Span, cache: SourceCache | None) -> SpanResult:
         recorder = None if cache is None else cache.recorder(span.start)
         seal = Seal(span.start)
-        reader = self._reader(span.source)
+        reader = self._reader(span, batched=cache is None and self._rejects is None)
         result = SpanResult(reader.accounting, Tally(), start=span.start)
         kept_from = self._rejects.start() if self._rejects is not None else 0
         fed = 0
@@ -170,7 +175,8 @@ class SpanWorker:
                     seal = Seal(result.start)
                 known = len(reader.accounting.rejects)
                 if block := reader.feed(chunk):
-                    self._take(block, span, result.tally, recorder)
+                    self._take(block, None if reader is self._batch else span, result.tally, recorder)
+                    self._take_steps(block.steps, span, result)
                 if isinstance(chunk, LongLine):
                     recorder = None  # without its bytes there is no checksum
                 if recorder is not None:
@@ -179,18 +185,30 @@ class SpanWorker:
                 fed += len(chunk)
         except (OSError, EOFError, zlib.error, InputError) as error:
             result.failure = reason_of(error)
-        self._take(reader.flush(), span, result.tally, recorder)
+        if reader is self._batch:
+            self._last = result
+        else:
+            last = reader.flush()
+            self._take(last, span, result.tally, recorder)
+            self._take_steps(last.steps, span, result)
         if self._rejects is not None:
             result.kept = self._rejects.kept(kept_from)
         if recorder is not None and not result.failure and recorder.finish(seal, result.accounting):
             result.sealed = recorder.folder, seal
         return result
 
-    def _reader(self, source: int) -> SpanReader:
-        plan = self._request.plans[source]
-        if source not in self._uniform:
-            self._uniform = {source: uniform_reader(plan, self._interners)}
-        return SpanReader(plan, self._interners, self._uniform[source])
+    def _reader(self, span: Span, *, batched: bool) -> SpanReader:
+        """The reader for a span: that of the spans before, where lines of many small files may share a block."""
+        plan = self._request.plans[span.source]
+        if plan is not self._plan:
+            self._plan, self._typed = plan, typed_decoders(plan)
+            self._uniform = uniform_reader(plan, self._interners, self._typed)
+        if not (batched and self._typed and self._typed[0][0] != GENERIC and plan.splittable and not plan.steps):
+            return SpanReader(plan, self._interners, self._uniform, self._typed)
+        if self._batch is None:
+            self._batch = SpanReader(plan, self._interners, self._uniform, self._typed)
+        self._batch.go_on(span.number << POSITION_BITS)
+        return self._batch
 
     def _settle_rejects(self, rejects: list[Reject], known: int, chunk: Any, before: int) -> None:
         """Keep the rejected lines where that was asked for, and forget all places but the first few."""
@@ -207,12 +225,25 @@ class SpanWorker:
             return stream.pieces() if any_bytes else stream.chunks(size)
         return self._bytes.pieces(source) if any_bytes else self._bytes.chunks(source, span, size)
 
-    def _take(self, block: Block, span: Span, tally: Tally, recorder: Recorder | None) -> None:
+    def _take_steps(self, steps: Columns, span: Span, result: SpanResult) -> None:
+        """Keep steps of the time range, placed as calls are; an undated one may be of any time."""
+        if not steps.size:
+            return
+        steps = without_impossible_times(steps.without_unused_names())
+        if self._request.selection.timed:
+            steps = steps.take(self._request.selection.inside(steps) | ~steps.dated)
+        if steps.positions is not None:
+            steps = msgspec.structs.replace(steps, positions=steps.positions + (span.number << POSITION_BITS))
+        result.steps.append(steps)
+
+    def _take(self, block: Block, span: Span | None, tally: Tally, recorder: Recorder | None) -> None:
+        """Select, price and fold a block; without a span its positions are those in the whole."""
         columns = without_impossible_times(in_log_order(block.columns))
-        columns = columns.only(_fields_of(self._request.plans[span.source]))
+        plan = self._plan if span is None else self._request.plans[span.source]
+        columns = columns if plan is None else columns.only(_fields_of(plan))
         if recorder is not None:
             recorder.add(columns, block.samples)
-        if columns.positions is not None:
+        if columns.positions is not None and span is not None:
             columns = msgspec.structs.replace(columns, positions=columns.positions + (span.number << POSITION_BITS))
         tally.dated(columns)
         tally.samples += len(block.samples)
@@ -243,45 +274,8 @@ class Scanned(msgspec.Struct, Generic[Folded], frozen=True):
     report: SourceReport
     tally: Tally
     spans: dict[int, tuple[Span, int | None]]  # span number -> span, line number before its first (None: unknown)
+    steps: Columns = EMPTY  # of agents, where they were asked for
     unlike: Mapping[int, Unlike] = msgspec.field(default_factory=dict)  # by source
-
-
-class Unlike(msgspec.Struct, frozen=True):
-    """What a plan did not expect of a source: some lines of kinds that its samples lacked, and what was counted."""
-
-    lines: tuple[bytes, ...]
-    doubts: Mapping[str, int]
-
-
-def open_plans(
-    sources: Sequence[Source], wanted: Wanted
-) -> tuple[tuple[Source, ...], tuple[ReadPlan, ...], dict[int, Stream], list[tuple[str, str]]]:
-    """The readable sources with their plans; what is read once only comes as an open stream."""
-    readable: list[Source] = []
-    plans: list[ReadPlan] = []
-    failed: list[tuple[str, str]] = []
-    streams: dict[int, Stream] = {}
-    for source in sources:
-        try:
-            if source.seekable:
-                plan = plan_of(source, wanted)
-            else:
-                streams[len(readable)] = stream = Stream(source)
-                plan = plan_for(stream.peek(), wanted)
-        except (OSError, EOFError, zlib.error) as error:
-            failed.append((source.path, reason_of(error)))
-            continue
-        readable.append(source)
-        plans.append(plan)
-    return tuple(readable), tuple(plans), streams, failed
-
-
-def plan_of(source: Source, wanted: Wanted, met: Sequence[bytes] = ()) -> ReadPlan:
-    """How a source is read that can be read again, by its head, samples from all over it, and lines that were met.
-
-    Raises `OSError`, or `EOFError` where it is cut off.
-    """
-    return plan_for(head(source), wanted, [*samples_of(source), *met])
 
 
 def scan(
@@ -295,6 +289,7 @@ def scan(
         fold = make_fold()
         worker = SpanWorker(request, fold, rejects, size, caches)
         results = {span.number: worker.read(span) for span in mine}
+        worker.finish()
         return fold.result(), results
 
     if request.engine is not None:
@@ -319,6 +314,7 @@ def _on_cluster(request: ScanRequest, engine: str, spans: Sequence[Span], here: 
         fold = make_fold()
         worker = SpanWorker(sent, fold, None, 0, {})
         results = {span.number: worker.read(span) for span in mine}
+        worker.finish()
         return fold.result(), results
 
     def done(finished: Sequence[Span]) -> None:
@@ -345,7 +341,9 @@ def _caches(request: ScanRequest) -> dict[int, SourceCache]:
     found = {
         number: request.cache.of(source, each, request.span_bytes)
         for number, (source, each) in enumerate(zip(request.sources, request.plans, strict=True))
-        if number not in request.streams and request.ranges[number] == (0, None) and not each.fields & _NEVER_KEPT
+        if number not in request.streams
+        and request.ranges[number] == (0, None)
+        and not (each.fields & _NEVER_KEPT or each.steps)
     }
     return {number: cache for number, cache in found.items() if cache is not None}
 
@@ -402,7 +400,8 @@ def _scanned(
         failed=tuple(failed),
         warnings=tuple(_warnings(request, total)),
     )
-    return Scanned(results, report, tally, numbered, unlike)
+    steps = concat([part for span in spans for part in found[span.number].steps])
+    return Scanned(results, report, tally, numbered, steps, unlike)
 
 
 _MOST_UNLIKE: Final = 200  # lines of a source
@@ -412,17 +411,6 @@ def _unlike(before: Unlike | None, part: Accounting) -> Unlike:
     doubts = {} if before is None else dict(before.doubts)
     add_doubts(doubts, part.doubts)
     return Unlike((*(() if before is None else before.lines), *part.met)[:_MOST_UNLIKE], doubts)
-
-
-def refit(source: Source, plan: ReadPlan, wanted: Wanted, unlike: Unlike) -> ReadPlan | None:
-    """How a source must be read instead, after what a scan met in it; None where the plan was right."""
-    if not (unlike.lines or {"weak", "lone"} & unlike.doubts.keys()):
-        return None
-    try:
-        better = plan_of(source, wanted, unlike.lines)
-    except (OSError, EOFError, zlib.error):
-        return None
-    return refitted(plan, better, unlike.doubts)
 
 
 def _warnings(request: ScanRequest, total: Accounting) -> Iterator[str]:

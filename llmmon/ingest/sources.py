@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from llmmon.errors import reason_of
 from llmmon.ingest import remote
 from llmmon.ingest.packings import MAGIC_BYTES, packing_of
 from llmmon.ingest.spans import Source, blocks, head, stored_bytes
+from llmmon.text.patterns import lazy
 
 _LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv", ".tsv", ".jsonl.out")
 _OWN_FILES: Final = frozenset({"labels.toml", "llmmon.toml"})
@@ -46,6 +46,17 @@ def expand(names: Sequence[str]) -> Expanded:
     for name in names:
         _expand(name, paths, ignored, unmatched)
     return Expanded(tuple(paths), tuple(ignored), tuple(unmatched))
+
+
+def names_a_log(name: str) -> bool:
+    """Whether a name can be that of a log: what is there, a glob, a URL, a path, or named as logs are."""
+    return (
+        name == "-"
+        or os.path.lexists(name)
+        or remote.is_url(name)
+        or any(sign in name for sign in "*?[/")
+        or is_log(name)
+    )
 
 
 def find(names: Sequence[str]) -> Found:
@@ -168,7 +179,7 @@ def is_log(name: str) -> bool:
     return _ROTATED.sub("", base).endswith(_LOG_ENDINGS)
 
 
-_ROTATED: Final = re.compile(r"[.\-_]\d[\dt_.\-]*\Z")
+_ROTATED: Final = lazy(r"[.\-_]\d[\dt_.\-]*\Z")
 
 
 def open_source(path: str) -> Source:

@@ -8,7 +8,6 @@ Names compare with `=` and `!=` and take `*` and `?`; numbers also with `<`, `<=
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -21,8 +20,9 @@ from llmmon.metrics.columns import BoolArray, Columns, FloatArray
 from llmmon.metrics.definitions import ALIASES, METRICS, MetricKind
 from llmmon.metrics.record import FIELDS, TAG_PREFIX, FieldKind
 from llmmon.text.names import unknown
+from llmmon.text.patterns import lazy
 
-_FORM: Final = re.compile(r"\s*([\w.]+)\s*(>=|<=|!=|==|=|>|<)\s*(\S(?:.*\S)?)\s*\Z")
+_FORM: Final = lazy(r"\s*([\w.]+)\s*(>=|<=|!=|==|=|>|<)\s*(\S(?:.*\S)?)\s*\Z")
 _SCALAR_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -66,7 +66,7 @@ def _met(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequen
 
 
 Mask = Callable[[Columns], BoolArray]
-_TOKEN: Final = re.compile(
+_TOKEN: Final = lazy(
     r"\s*(?:(?P<sign>\(|\)|!=|>=|<=|==|=|>|<)|\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|'(?P<single>[^']*)'|(?P<word>[^\s()=!<>\"']+))"
 )
 _OPERATORS: Final[dict[str, Callable[[FloatArray, float], BoolArray]]] = {

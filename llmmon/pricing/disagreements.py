@@ -135,6 +135,9 @@ def _cached_twice(case: Case) -> Iterator[FloatArray]:
     prompt, read, write = case.tokens("prompt"), case.tokens("cached"), case.tokens("cache_write")
     for extra in (read, write, read + write):
         yield case.with_tokens(prompt=prompt + extra)
+    usage, quoted = usage_of(case.columns), quote(case.columns, case.table, case.undated_us)
+    for extra in (read, write, read + write):  # without making a long prompt of a short one
+        yield charge(msgspec.structs.replace(usage, uncached=usage.uncached + extra), quoted)
 
 
 def _cache_ignored(case: Case) -> Iterator[FloatArray]:

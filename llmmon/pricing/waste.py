@@ -110,9 +110,12 @@ def hashed(columns: Columns) -> Columns:
     return msgspec.structs.replace(columns, texts={}, numbers={**columns.numbers, **numbers})
 
 
+_SHORTENED: Final = ("…", "[truncated]", "(truncated)")  # what loggers put at the end of the beginning of a text
+
+
 def _number_of(text: str | None, system: str | None) -> float:
-    """A hash of 52 bits, which a float holds; NaN for no text."""
-    if not text:
+    """A hash of 52 bits, which a float holds; NaN for no text, and for one that was shortened."""
+    if not text or text.rstrip().endswith(_SHORTENED):
         return float("nan")
     whole = text if system is None else f"{system}\0{text}"
     return float(int.from_bytes(blake2b(whole.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 12)
@@ -294,7 +297,7 @@ class _Calls:
         return rows
 
     def counts(self) -> dict[str, int]:
-        """What the log says of how many of the billed calls: what is not logged cannot be told."""
+        """How many of the billed calls carry what the classes rest on."""
         columns, billed = self.columns, self.billed
 
         def how_many(known: BoolArray) -> int:

@@ -269,7 +269,7 @@ def _openrouter_call(found: Object) -> InvoiceLine | None:
 
 
 def _openrouter_day(found: Object) -> InvoiceLine | None:
-    """The prompt's tokens hold cached ones, which are not told apart."""
+    """Prompt tokens include cached ones; how many those are is not exported."""
     start = _moment(_text(found, "Date", "date"))
     return InvoiceLine(
         *(start, start + DAY_US, _text(found, "Slug", "model_permaslug", "model")),

@@ -13,6 +13,7 @@ from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.reading import complete
 from llmmon.alerting.state import StateFile
 from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
+from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted
 from llmmon.ingest.parallel import cpu_count
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
@@ -23,6 +24,7 @@ from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, ExtraFold, 
 from llmmon.metrics.definitions import needed_fields
 from llmmon.metrics.grouping import Grouping
 from llmmon.quality.scoring import NO_THRESHOLDS, Asked, score_calls, with_quality
+from llmmon.reports.compare import ComparePlan, compare
 from llmmon.reports.overview_fold import (
     SHOWN,
     STATISTICS,
@@ -33,8 +35,9 @@ from llmmon.reports.overview_fold import (
     OverviewRequest,
     Quality,
 )
+from llmmon.reports.sides import Split
 from llmmon.reports.summary import Statistics, totals_of
-from llmmon.text.times import HOUR_US, MINUTE_US
+from llmmon.text.times import HOUR_US, MINUTE_US, TimePoint
 
 if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo
@@ -54,6 +57,8 @@ class ReportPlan(msgspec.Struct, frozen=True):
     thresholds: Mapping[str, float] = NO_THRESHOLDS
     slos: tuple[Slo, ...] = ()
     state: Path | None = None  # where `check` remembers its alerts
+    at: TimePoint | None = None  # before and after which the calls are compared
+    accepted: Accepted = NOTHING_ACCEPTED
 
 
 def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
@@ -65,11 +70,11 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     if not (whole := not query.time.has_start):
         calls = read(asked, fields, lambda: OverviewFold(request))
         aggregates = list(calls.results)
-        anomalies, history = find_anomalies(query.quiet(), MonitorPlan(contributors=False))
+        anomalies, history = find_anomalies(query.quiet(), MonitorPlan(contributors=False, accepted=plan.accepted))
         before = _before(query.quiet(), calls, history)
     else:
         beside = ExtraFold(fields, lambda inside: OverviewFold(request, inside))
-        anomalies, calls = find_anomalies(asked, MonitorPlan(contributors=False), beside)
+        anomalies, calls = find_anomalies(asked, MonitorPlan(contributors=False, accepted=plan.accepted), beside)
         aggregates = [part for *_, part in calls.results]
         before = None
     calls = again.named(calls)
@@ -93,6 +98,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
         quality=_quality(query, plan.thresholds) if plan.score else None,
         alerts=_episodes(plan.state, calls.window),
         slos=_slo_statuses(plan.slos, query, calls.window),
+        compared=None if plan.at is None else compare(query.quiet(), ComparePlan(Split(at=plan.at)))[0],
     )
     return overview, calls
 

@@ -33,6 +33,7 @@ from llmmon.metrics.aggregation import (
 from llmmon.metrics.columns import Columns, concat
 from llmmon.metrics.definitions import METRICS, SUMMARY
 from llmmon.metrics.grouping import Grouping
+from llmmon.reports.compare import CompareReport
 from llmmon.reports.requests import request_rows
 from llmmon.reports.summary import GroupRow, Statistics, statistics_at, totals_of
 from llmmon.text.times import DAY_US
@@ -154,6 +155,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     quality: Quality | None = None
     alerts: tuple[AlertEpisode, ...] = ()
     slos: tuple[SloStatus, ...] = ()
+    compared: CompareReport | None = None  # before and after a time
 
 
 STATISTICS: Final = (*SUMMARY, "truncated_rate", "refused_count", "empty_count")

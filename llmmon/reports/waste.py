@@ -71,7 +71,7 @@ class WasteGroup(msgspec.Struct, frozen=True):
 
 
 class WasteCall(msgspec.Struct, frozen=True):
-    """A call behind a class: where it stands, and the call that it repeats or that repeats it."""
+    """A call behind a class: its place in the log, and the call that it repeats or that repeats it."""
 
     time_us: int | None
     file: str
@@ -104,7 +104,7 @@ class WasteRow(msgspec.Struct, frozen=True):
 class WasteReport(msgspec.Struct, frozen=True):
     """Waste by class, the largest first; classes without any call are left out.
 
-    `not_told` are sentences on what the log does not say; `shown` are the calls of the classes asked for.
+    `blind_spots` are sentences on what the log does not show; `shown` are the calls of the classes asked for.
     """
 
     price_table: str
@@ -116,7 +116,7 @@ class WasteReport(msgspec.Struct, frozen=True):
     waste_usd: float
     waste_share: float | None
     classes: tuple[WasteRow, ...]
-    not_told: tuple[str, ...]
+    blind_spots: tuple[str, ...]
     shown: tuple[WasteCall, ...]
     shown_class: Waste | None
 
@@ -317,7 +317,7 @@ class _Merged:
             waste_usd=waste / NANO_DOLLARS,
             waste_share=waste / whole if whole else None,
             classes=tuple(rows),
-            not_told=tuple(_not_told(self.counts, self.orphans, self.open_ends)),
+            blind_spots=tuple(_blind_spots(self.counts, self.orphans, self.open_ends)),
             shown=shown,
             shown_class=show,
         )
@@ -379,7 +379,7 @@ def _calls(rows: Rows, keys: Sequence[Mapping[str, str | None]], scanned: Scanne
         )
 
 
-def _not_told(counts: Mapping[str, int], orphans: int, open_ends: int) -> Iterator[str]:
+def _blind_spots(counts: Mapping[str, int], orphans: int, open_ends: int) -> Iterator[str]:
     """What the log does not say, a sentence each."""
     billed = counts.get("billed", 0)
     if not billed:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-_CONTROL: Final = re.compile(
+from llmmon.text.patterns import lazy
+
+_CONTROL: Final = lazy(
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
     # C0, C1, invisible, bidirectional, halves of surrogate pairs
 )

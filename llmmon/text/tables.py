@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 from llmmon.errors import UsageError
 from llmmon.text.names import nearest, unknown
+from llmmon.text.patterns import lazy
 from llmmon.text.times import DAY_US, duration_us
 
 LONGEST_US: Final = 366 * DAY_US  # of a duration in a configuration
-_NUMBER: Final = re.compile(r"\[\d+\]")
+_NUMBER: Final = lazy(r"\[\d+\]")
 T = TypeVar("T")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmmon.errors import UsageError
 from llmmon.text.names import unknown
+from llmmon.text.patterns import lazy
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -40,7 +41,7 @@ _CALENDAR_TEXTS: Final = {MONTH_US: "month", 3 * MONTH_US: "quarter", 12 * MONTH
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LONGEST_S: Final = 100 * 366 * 86400.0
 _YEARS: Final = range(1970, 2201)  # in which a time can lie
-_PART: Final = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)(ms|min|s|m|h|d|w)")
+_PART: Final = lazy(r"(?<![\d.])(\d+(?:\.\d+)?)(ms|min|s|m|h|d|w)")
 
 
 def duration_us(text: str, *, plain: str | None = None) -> int:

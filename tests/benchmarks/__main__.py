@@ -1,11 +1,12 @@
 """Every comparison of speed, one after the other, as one table that docs/benchmarks.md takes.
 
-    python -m tests.benchmarks [NAME ...] [--quick] [--folder FOLDER] [--rounds 3]
+    python -m tests.benchmarks [NAME ...] [--quick] [--folder FOLDER] [--rounds 3] [--traces FOLDER]
 
-Names: flat, nested, dialects, scale, jobs, startup; all without one. `--quick` takes logs of a few megabytes, and
-shows whether everything runs and counts alike rather than how fast it is. Logs are kept in FOLDER for the next run.
-Both sides of a comparison have to count the same, or the run ends; peers that are not installed are left out, and
-named. What a row shows is told in `tests.benchmarks.comparison`.
+Names: flat, nested, files, dialects, scale, jobs, startup, forecast; all without one. The last is a table of its own,
+of how well costs are forecast (see `tests.benchmarks.forecast`, also for `--traces`). `--quick` takes logs of a few
+megabytes, and shows whether everything runs and counts alike rather than how fast it is. Logs are kept in FOLDER for
+the next run. Both sides of a comparison have to count the same, or the run ends; peers that are not installed are left
+out, and named. `tests.benchmarks.comparison` explains the columns.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 
 import orjson
 
-from tests.benchmarks import backtest, dialects, nested, scale, startup, summarize_speed
+from tests.benchmarks import backtest, dialects, forecast, many, nested, scale, startup, summarize_speed
 from tests.benchmarks.comparison import (
     HEAD,
     LLMMON,
@@ -52,6 +53,7 @@ class Sizes:
     def __init__(self, *, quick: bool) -> None:
         self.lines = 20_000 if quick else 2_000_000
         self.many_lines = 50_000 if quick else 10_000_000
+        self.quick = quick
         self.users = 5_000 if quick else 1_000_000
         self.backtest_calls = 30_000 if quick else 5_000_000
         self.megabytes = 3 if quick else 100
@@ -90,6 +92,11 @@ def flat(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
 def nested_logs(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
     """Nested logs, as they are found in the field."""
     yield from nested.comparisons(folder / "nested", sizes.megabytes)
+
+
+def many_files(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
+    """Folders of small session files."""
+    yield from many.comparisons(folder / "many", quick=sizes.quick)
 
 
 def dialect_logs(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
@@ -156,6 +163,7 @@ def starts(folder: Path, sizes: Sizes) -> Iterator[Comparison]:
 PARTS: Final[dict[str, Callable[[Path, Sizes], Iterator[Comparison]]]] = {
     "flat": flat,
     "nested": nested_logs,
+    "files": many_files,
     "dialects": dialect_logs,
     "scale": scaled,
     "jobs": jobs,
@@ -163,21 +171,30 @@ PARTS: Final[dict[str, Callable[[Path, Sizes], Iterator[Comparison]]]] = {
 }
 
 
+FORECAST: Final = "forecast"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*PARTS, FORECAST)))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "llmmon-benchmarks")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--traces", type=Path)
     options = parser.parse_args()
-    if unknown := sorted(set(options.names) - PARTS.keys()):
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    known = (*PARTS, FORECAST)
+    if unknown := sorted(set(options.names) - set(known)):
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
     options.folder.mkdir(parents=True, exist_ok=True)
-    print(HEAD, flush=True)
-    for name in options.names or PARTS:
+    names = options.names or known
+    if timed := [name for name in names if name in PARTS]:
+        print(HEAD, flush=True)
+    for name in timed:
         found = list(PARTS[name](options.folder, Sizes(quick=options.quick)))
         for result in measure(found, 1 if options.quick else options.rounds):
             print(table_row(result), flush=True)
+    for line in forecast.report(quick=options.quick, traces=options.traces) if FORECAST in names else ():
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -538,3 +538,69 @@ def test_a_first_run_does_not_begin_at_a_stray_timestamp(run: Run, tmp_path: Pat
     service.log.write_text(json.dumps({"timestamp": "1970-01-02T00:00:00Z", "model": "a", "latency_ms": 5}) + "\n")
     service.write(0, 30)
     assert [] == episodes([service.json(30)])
+
+
+BUDGET = """
+logs = ["logs/*.jsonl"]
+state = "state.db"
+late = "0s"
+[[budgets]]
+name = "spend"
+amount_usd = 50
+per = "{per}"
+by = ["user"]
+thresholds = [100]
+projected = false
+[notify.desk]
+type = "command"
+command = ["sh", "-c", "cat >> told.jsonl; echo >> told.jsonl"]
+"""
+
+
+@pytest.mark.parametrize("per", ["day", "24h"])
+def test_every_user_has_a_budget_of_their_own_however_many_there_are(run: Run, tmp_path: Path, per: str) -> None:
+    service = Service(tmp_path, run, configuration=BUDGET.replace("{per}", per))
+    for user in range(300):
+        service.write(0, 1, calls=1, user=f"u{user}", cost_usd=90.0 if user == 250 else 1.0)
+    found = service.json(10)
+    assert [{"user": "u250"}] == [one["group"] for one in found["alerts"]]
+    backtest = run("rules", "backtest", "logs", "-f", "json").json["data"]
+    assert [{"user": "u250"}] == [one["group"] for one in backtest["episodes"]]
+
+
+def test_a_version_that_comes_after_a_hundred_others_has_its_own_alert_in_check_and_backtest(
+    run: Run, tmp_path: Path
+) -> None:
+    service = Service(tmp_path, run)
+    file = tmp_path / "llmmon.toml"
+    file.write_text(file.read_text().replace('by = ["model"]', 'by = ["prompt_version"]'))
+    for day in range(104):
+        latency_ms = 9000 if day == 103 else 1000
+        service.write(day * 1440, day * 1440 + 4, latency_ms, prompt_version=f"v{day}")
+        if day % 40 == 0 or day > 101:
+            found = service.json(day * 1440 + 5)
+    assert [{"prompt_version": "v103"}] == [one["group"] for one in found["alerts"]]
+    backtest = run("rules", "backtest", "logs", "-f", "json").json["data"]
+    assert [{"prompt_version": "v103"}] == [one["group"] for one in backtest["episodes"]]
+
+
+def test_a_few_calls_that_all_fail_are_no_noise(run: Run, tmp_path: Path) -> None:
+    rule = '[[rules]]\nname = "errors"\nmetric = "error_rate"\nthreshold = 0.1\n'
+    service = Service(tmp_path, run, configuration=BUDGET.partition("[[budgets]]")[0] + rule)
+    service.write(0, 60, calls=1)
+    service.write(60, 65, calls=3, status="error")
+    (found,) = service.json(65)["alerts"]
+    assert "error rate is 100.0 %, limit 10 %, over 5 min, 15 calls" == found["description"]
+
+
+def test_a_rule_that_can_never_fire_here_is_named_once(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path, run)
+    service.write(0, 120, calls=1, model="a")
+    file = tmp_path / "llmmon.toml"
+    file.write_text(file.read_text().replace("min_count = 3", "min_count = 30"))
+    said = [service.check(minute).stderr for minute in (40, 70, 100, 110)]
+    assert [1] == [
+        text.count("rule 'slow' cannot fire here: no window of 5m holds 30 calls (at most 5")
+        for text in said
+        if "cannot fire" in text
+    ]

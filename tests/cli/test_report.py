@@ -67,6 +67,25 @@ def test_the_sample_logs_have_every_section(sample: Path) -> None:
     assert f"llmmon report {SAMPLES} -o r.html" in text_of(sample)
 
 
+def test_the_heading_is_the_verdict(sample: Path, run: Run, write: Callable[..., Path], tmp_path: Path) -> None:
+    heading = re.compile("<h1>([^<]*)</h1>")
+    assert heading.findall(sample.read_text()) == [
+        "5 incidents, 4 critical. The last ended 10 Mar 15:20; none is open."
+    ]
+    write("a.jsonl", week())
+    for options, verdict in (((), "No incidents."), (("--since", "2030-01-01"), "No calls in this time range.")):
+        run("report", "a.jsonl", *options, "-o", "r.html")
+        (found,) = heading.findall((tmp_path / "r.html").read_text())
+        assert found.startswith(verdict), found
+
+
+def test_before_and_after_a_time_are_compared(run: Run, tmp_path: Path) -> None:
+    assert run("report", SAMPLES, "--at", "2026-03-06", "-o", "r.html").code == 0
+    page = text_of(tmp_path / "r.html")
+    assert "Before and after 2026-03-06 00:00 UTC" in page
+    assert "latency_p95_ms" in page
+
+
 def test_the_same_command_gives_the_same_bytes(run: Run, write: Callable[..., Path], tmp_path: Path) -> None:
     write("a.jsonl", week())
     pages = []

@@ -257,3 +257,23 @@ def test_a_backtest_judges_only_the_time_that_was_asked_for(
         assert 1400 <= minutes["slow"] <= 1441
     nothing = run("rules", "backtest", "a.jsonl", "--since", "2026-02-01")
     assert (3, True) == (nothing.code, "in the time range" in nothing.stderr)
+
+
+def test_a_rule_that_would_flap_and_calls_that_end_after_their_minute_are_found_in_the_configured_logs(
+    run: Run, configured: Callable[[str], None], write: Write
+) -> None:
+    configured('logs = ["a.jsonl"]\n' + RULES)
+    said = run("rules", "check")
+    assert (0, True) == (said.code, "only the rules themselves are checked" in said.stderr)
+    rows = [
+        {"timestamp": f"2026-01-01T{h:02}:{m:02}:30Z", "model": "a", "latency_ms": 600_000 if m > 50 else 700}
+        for h in range(9)
+        for m in range(60)
+    ]
+    write("a.jsonl", rows)
+    found = {one["code"]: one for one in run("rules", "check", "-f", "json").json["data"]["findings"]}
+    assert "81 calls took longer than the 2m that minutes wait for them, up to 10m" == found["short-late"]["message"]
+    assert 'late = "11m"' in found["short-late"]["reason"]
+    configured('logs = ["a.jsonl"]\n' + RULES.replace("for =", "min_count = 3\nfor ="))
+    found = {one["code"]: one for one in run("rules", "check", "-f", "json").json["data"]["findings"]}
+    assert "it fires 9 times for model a on 2026-01-01" == found["flapping"]["message"]

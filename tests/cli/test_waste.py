@@ -90,6 +90,7 @@ def test_no_text_is_shown(run: Run, tmp_path: Path) -> None:
     [
         ({}, {"prompt": "other"}, {}),
         ({}, {"model": "gpt-4o-mini"}, {}),
+        ({"prompt": "why is …"}, {"prompt": "why is …"}, {}),  # only how they begin
         ({}, {"prompt_tokens": 1001}, {}),  # the same words, more before them
         ({"user": "ann"}, {"user": "bob"}, {"answered_before": 1}),
         ({"status": "error"}, {}, {"failed": 1}),  # the second was needed
@@ -105,7 +106,7 @@ def test_no_text_is_shown(run: Run, tmp_path: Path) -> None:
 def test_what_counts_as_the_same_request(
     run: Run, tmp_path: Path, first: dict[str, Any], second: dict[str, Any], found: dict[str, int]
 ) -> None:
-    path = write(tmp_path, call(0, prompt="why?", **first), call(2, **{"prompt": "why?"} | second))
+    path = write(tmp_path, call(0, **{"prompt": "why?"} | first), call(2, **{"prompt": "why?"} | second))
     assert {name: calls for name, (calls, _) in by_class(waste_of(run, path)).items()} == found
 
 
@@ -130,7 +131,7 @@ def test_attempts_count_after_an_answer_only(run: Run, tmp_path: Path) -> None:
     ]
     found = waste_of(run, write(tmp_path, *rows))
     assert by_class(found) == {"retried": (1, pytest.approx(0.0035))}
-    assert any("earlier attempts of 1 repeated request" in text for text in found["not_told"])
+    assert any("earlier attempts of 1 repeated request" in text for text in found["blind_spots"])
 
 
 def test_without_texts_a_session_tells_what_was_cut_off(run: Run, tmp_path: Path) -> None:
@@ -142,14 +143,14 @@ def test_without_texts_a_session_tells_what_was_cut_off(run: Run, tmp_path: Path
     found = waste_of(run, write(tmp_path, *rows))
     (row,) = found["classes"]
     assert (row["waste"], row["calls"], row["evidence"]) == ("cut_off", 1, {"size": 1})
-    assert "no prompt and no hash" in found["not_told"][0]
+    assert "no prompt and no hash" in found["blind_spots"][0]
 
 
 def test_what_the_log_cannot_tell_is_said(run: Run, tmp_path: Path) -> None:
     path = write(tmp_path, {"model": "gpt-4o", "prompt_tokens": 1000, "completion_tokens": 10})
-    told = " ".join(waste_of(run, path)["not_told"])
+    said = " ".join(waste_of(run, path)["blind_spots"])
     for words in ("no prompt", "why the answer ended", "cached tokens", "no time"):
-        assert words in told
+        assert words in said
 
 
 def test_sessions_of_claude_code(run: Run, tmp_path: Path) -> None:
@@ -183,6 +184,19 @@ def test_rows_of_litellm(run: Run, tmp_path: Path) -> None:
     }
 
 
+def test_attempts_of_litellm(run: Run, tmp_path: Path) -> None:
+    def attempt(number: int, at: float, **more: Any) -> dict[str, Any]:
+        texts = {"messages": None, "trace_id": "trace-1", "metadata": {"attempted_retries": number}}
+        return litellm_row(number, at, **(texts | more))
+
+    unbilled = {"status": "failure", "response_cost": 0, "completion_tokens": 0}
+    sound = [attempt(0, 0, **unbilled), attempt(1, 5)]
+    assert by_class(waste_of(run, Planted(sound, {}, {}).write(tmp_path))) == {}
+    twice = [attempt(0, 0), attempt(1, 5)]
+    (row,) = waste_of(run, Planted(twice, {}, {}).write(tmp_path))["classes"]
+    assert (row["waste"], row["calls"], row["evidence"]) == ("retried", 1, {"attempt": 1})
+
+
 def test_rows_in_files_give_the_same(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = planted(5, sound=600, each=20).write(tmp_path)
     in_memory = waste_of(run, path)
@@ -198,11 +212,25 @@ def test_a_condition_on_waste(run: Run, tmp_path: Path) -> None:
     assert (done.code, "did you mean 'retried'" in done.stderr) == (2, True)
 
 
+def test_one_report_at_a_time(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path, call(0))
+    for options in (["--every", "day"], ["--forecast", "week"], ["--invoice", path]):
+        done = run("cost", path, "--waste", *options)
+        assert (done.code, "cannot be combined" in done.stderr) == (2, True)
+    assert run("cost", path, "--invoice", path, "--by", "user").code == 2
+
+
+def test_a_pipe_is_read_once(run: Run, tmp_path: Path) -> None:
+    rows = "".join(json.dumps(call(minute, prompt_hash="ab")) + "\n" for minute in (0, 1))
+    found = run("cost", "-", "--waste", "-f", "json", stdin=rows).json["data"]["waste"]
+    assert by_class(found) == {"retried": (1, pytest.approx(0.0035))}
+
+
 def test_a_log_without_costs_has_no_waste_in_dollars(run: Run, tmp_path: Path) -> None:
     rows = [call(minute, model="ours", prompt="why?", user="ann") for minute in (0, 1)]
     found = waste_of(run, write(tmp_path, *rows))
     assert by_class(found) == {"retried": (1, None)}
-    assert "without a price" in " ".join(found["not_told"])
+    assert "without a price" in " ".join(found["blind_spots"])
 
 
 def test_groups_and_rows(run: Run, tmp_path: Path) -> None:

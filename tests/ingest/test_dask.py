@@ -19,10 +19,12 @@ import pytest
 from llmmon.errors import EXIT_INPUT, EXIT_USAGE, InputError
 from llmmon.formats.detection import Wanted
 from llmmon.ingest import dask, sources
-from llmmon.ingest.scan import ScanRequest, open_plans, scan
+from llmmon.ingest.plans import open_plans
+from llmmon.ingest.scan import ScanRequest, scan
 from llmmon.ingest.selection import Selection
 from llmmon.metrics.aggregation import ColumnsFold
 from tests.conftest import Run, clean_environment, llmmon_command
+from tests.support.planted_waste import planted
 
 pytest.importorskip("distributed", reason="needs the extra 'dask'")
 ROOT = Path(__file__).parents[2]
@@ -192,3 +194,13 @@ def test_without_the_extra_the_line_that_installs_it_is_shown(tmp_path: Path) ->
     )
     assert done.returncode == EXIT_USAGE
     assert "pip install 'llmmon[dask]'" in done.stderr
+
+
+def test_waste_of_a_cluster_is_that_of_one_process(run: Run, tmp_path: Path, address: str) -> None:
+    path = planted(sound=300, each=10).write(tmp_path)
+    here, there = (
+        run("cost", path, "--waste", "-f", "json", *engine).json["data"]["waste"]
+        for engine in ([], ["--engine", f"dask://{address}"])
+    )
+    assert here["waste_calls"] > 0
+    assert there == here

@@ -16,7 +16,7 @@ from llmmon.alerting.evaluation.anomaly import AnomalyRuleType
 from llmmon.alerting.evaluation.burn import BurnRuleType
 from llmmon.alerting.evaluation.change import ChangeRuleType
 from llmmon.alerting.evaluation.rule_type import Histories, RuleType
-from llmmon.alerting.evaluation.spend import SpendRuleType
+from llmmon.alerting.evaluation.spend import SPEND
 from llmmon.alerting.evaluation.threshold import ThresholdRuleType
 from llmmon.alerting.evaluation.windows import CLEAR, RuleEvaluation
 from llmmon.alerting.history import Stream
@@ -32,7 +32,7 @@ RULE_TYPES: Final[dict[type[Change | Burn | Spend] | str, RuleType]] = {
     "threshold": ThresholdRuleType(),
     Change: ChangeRuleType(),
     Burn: BurnRuleType(),
-    Spend: SpendRuleType(),
+    Spend: SPEND,
 }
 
 

@@ -6,6 +6,7 @@ window are beyond the threshold, which is found by counting.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -18,13 +19,16 @@ from llmmon.alerting.rules import AlertRule, NoData
 from llmmon.metrics.aggregates import Aggregates, Run, Sums, Values, pack, sorted_run
 from llmmon.metrics.aggregation import evaluate
 from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
-from llmmon.metrics.definitions import QUANTILES, Statistic
+from llmmon.metrics.definitions import QUANTILES, MetricKind, Statistic
 from llmmon.text.times import MINUTE_US, duration_text
 
 DEFAULT_MIN_COUNT: Final = 20
+LEAST_CERTAIN: Final = 5  # calls from which a rate can be certain
+_CHANCE: Final = 0.001
 FORGOTTEN_AFTER: Final = 1440  # minutes without a call, after which a group is gone
 LEARNING_MINUTES: Final = 35 * 1440  # minutes of history from which the anomaly monitor learns
 _MOST_KEYS: Final = 4_000_000  # processed at once
+_MOST_CELLS: Final = 8_000_000  # of a table
 
 CLEAR, MET, KEEP = 0, 1, 2
 
@@ -34,7 +38,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
 
     `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing. `threshold` is the
     limit that applied, where it is not the rule's own; `notes` explain by (row, column), in a sentence; `headlines`
-    say in a few words what a row is about, where its group does not.
+    and `endings` say by row what it is about and why it ends, where its group and the values do not.
     """
 
     rule: AlertRule
@@ -47,6 +51,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     threshold: FloatArray | None = None
     notes: Mapping[tuple[int, int], str] = msgspec.field(default_factory=dict)
     headlines: tuple[str, ...] = ()
+    endings: tuple[Ended, ...] = ()
 
     def observation(self, row: int, at: int) -> Observation:
         """The observation of one group at one minute."""
@@ -60,6 +65,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
             note, ended = f"no data for {duration_text(self.rule.window_us)}", Ended.NO_DATA
         found = None if np.isnan(value) else value
         holds = None if met == KEEP else met == MET
+        ended = self.endings[row] if self.endings else ended
         headline = self.headlines[row] if self.headlines else ""
         return Observation(self.rule, self.groups[row], holds, found, limit, count, note, ended, headline)
 
@@ -71,6 +77,41 @@ def least_count(rule: AlertRule, statistic: Statistic) -> int:
     return DEFAULT_MIN_COUNT if rule.min_count is None else rule.min_count
 
 
+def is_bounded(rule: AlertRule, statistic: Statistic) -> bool:
+    """Whether few calls are judged by a confidence bound: rates of rules that do not say how many calls they need."""
+    rate = statistic.metric.kind is MetricKind.EVENT and statistic.aggregation in {"rate", "avg"}
+    return rate and rule.min_count is None and rule.condition not in {"eq", "ne"}
+
+
+def judged_from(rule: AlertRule, statistic: Statistic) -> int:
+    """The number of calls from which a window may be met."""
+    return LEAST_CERTAIN if is_bounded(rule, statistic) else least_count(rule, statistic)
+
+
+def certain(rule: AlertRule, value: FloatArray, count: IntArray) -> BoolArray:
+    """Where a rate over few calls is certainly beyond the threshold.
+
+    The chance of so many cases (or so few, for a condition below the threshold) among so many calls would be at most
+    0.1 % if the true rate were the threshold: the exact binomial test of Clopper and Pearson (Biometrika 26, 1934).
+    """
+    above = rule.condition in {"gt", "ge"}
+    share = min(max(rule.threshold, 0.0), 1.0)
+    limits = np.array([_extreme_cases(calls, share, above=above) for calls in range(DEFAULT_MIN_COUNT)])
+    few = (count >= LEAST_CERTAIN) & (count < DEFAULT_MIN_COUNT) & ~np.isnan(value)
+    calls = np.where(few, count, 0)
+    cases = np.rint(np.where(few, value, 0.0) * calls)
+    found: BoolArray = few & (cases >= limits[calls] if above else cases <= limits[calls])
+    return found
+
+
+def _extreme_cases(calls: int, share: float, *, above: bool) -> int:
+    """The fewest (most, if not `above`) cases among calls that are too many (too few) to be chance."""
+    chances = [math.comb(calls, k) * share**k * (1 - share) ** (calls - k) for k in range(calls + 1)]
+    if above:
+        return next((k for k in range(calls + 1) if sum(chances[k:]) <= _CHANCE), calls + 1)
+    return max((k for k in range(calls + 1) if sum(chances[: k + 1]) <= _CHANCE), default=-1)
+
+
 def evaluate_threshold(
     history: Aggregates, rule: AlertRule, ends: IntArray, *, everywhere: bool = False
 ) -> RuleEvaluation:
@@ -79,7 +120,10 @@ def evaluate_threshold(
     value, count = windows.values(None if everywhere else rule)
     judged = (count >= least_count(rule, windows.statistic)) & ~np.isnan(value)
     with np.errstate(invalid="ignore"):
-        return rule_evaluation(windows, rule, value, count, judged & compared(rule, value, rule.threshold))
+        held = judged & compared(rule, value, rule.threshold)
+    if is_bounded(rule, windows.statistic):
+        held |= certain(rule, value, count)
+    return rule_evaluation(windows, rule, value, count, held)
 
 
 def rule_evaluation(
@@ -91,7 +135,7 @@ def rule_evaluation(
     if rule.no_data is not NoData.OK:
         met = np.where(empty, MET if rule.no_data is NoData.ALERT else KEEP, met)
     if rule.no_data is NoData.KEEP:
-        met = np.where(count < least_count(rule, windows.statistic), KEEP, met)
+        met = np.where((count < least_count(rule, windows.statistic)) & ~held, KEEP, met)
     met = np.where(windows.gone, CLEAR, met)
     return RuleEvaluation(rule, windows.groups, windows.ends, met, value, count.astype(np.int64), windows.gone)
 
@@ -239,20 +283,30 @@ def labels_of(by: tuple[str, ...], keys: Sequence[Key]) -> tuple[GroupLabels, ..
 
 
 class RunningSums:
-    """Counts and totals of one metric by group over buckets [first, end); a window is one subtraction."""
+    """Counts and totals of one metric by group over buckets [first, end); a window is one subtraction.
+
+    Running sums are kept at the buckets that have calls, so that many groups with few calls need little memory.
+    """
 
     def __init__(self, part: Aggregates, metric: str, keys: Sequence[Key], first: int, end: int) -> None:
-        self._first, self._span = first, max(0, end - first)
+        self._first, self._span, self._rows = first, max(0, end - first), len(keys)
         sums = part.sums.get(metric)
         places = {key: i for i, key in enumerate(keys)}
         bucket = np.array([group[0] for group in part.groups], np.int64) - first
         row = np.array([places.get(group[1:], -1) for group in part.groups], np.int64)
-        inside = (bucket >= 0) & (bucket < self._span) & (row >= 0)
-        at = (row[inside], bucket[inside] + 1)
-        self._count, self._total = (np.zeros((len(keys), self._span + 1), np.int64) for _ in range(2))
+        known = np.zeros(len(row), np.bool_) if sums is None else sums.count > 0
+        inside = np.flatnonzero((bucket >= 0) & (bucket < self._span) & (row >= 0) & known)
+        cell = row[inside] * (self._span + 1) + bucket[inside]
+        order = np.argsort(cell, kind="stable")
+        self._cell = cell[order]
+        self._count, self._total = (np.zeros(len(order) + 1, np.int64) for _ in range(2))
         if sums is not None:
-            self._count[at], self._total[at] = sums.count[inside], sums.total[inside]
-        self._count, self._total = self._count.cumsum(axis=1), self._total.cumsum(axis=1)
+            self._count[1:] = sums.count[inside][order].cumsum()
+            self._total[1:] = sums.total[inside][order].cumsum()
+        self._table: IntArray | None = None
+        if self._rows * (self._span + 1) <= _MOST_CELLS:  # few enough to look up each bucket instead of searching it
+            filled = np.bincount(self._cell, minlength=self._rows * (self._span + 1))
+            self._table = filled.cumsum() - filled
 
     def counts(self, low: IntArray, high: IntArray) -> IntArray:
         """The number of calls in buckets [low, high); shape (groups, windows)."""
@@ -263,17 +317,19 @@ class RunningSums:
         return self._between(self._total, low, high)
 
     def _between(self, running: IntArray, low: IntArray, high: IntArray) -> IntArray:
-        found: IntArray = running[:, self._at(high)] - running[:, self._at(low)]
+        found: IntArray = running[self._places(high)] - running[self._places(low)]
         return found
 
-    def _at(self, bucket: IntArray) -> IntArray:
-        found: IntArray = np.clip(bucket - self._first, 0, self._span)
+    def _places(self, bucket: IntArray) -> IntArray:
+        """How many cells with calls come before a bucket of each group; shape (groups, buckets)."""
+        at = np.clip(bucket - self._first, 0, self._span)
+        cells = np.arange(self._rows, dtype=np.int64)[:, None] * (self._span + 1) + at[None, :]
+        found: IntArray = np.searchsorted(self._cell, cells) if self._table is None else self._table[cells]
         return found
 
     def begun(self, low: IntArray, high: IntArray) -> IntArray:
         """The first bucket of [low, high) with a call, `high` where there is none; shape (groups, windows)."""
-        before = self._count[:, self._at(low)]
-        found = np.empty(before.shape, np.int64)
-        for row, running in enumerate(self._count):
-            found[row] = np.searchsorted(running, before[row], "right") - 1 + self._first
-        return np.minimum(found, high)
+        place = self._places(low)
+        cell = np.append(self._cell, np.iinfo(np.int64).max)[place]
+        start = np.arange(self._rows, dtype=np.int64)[:, None] * (self._span + 1)
+        return np.minimum(np.where(cell < start + self._span, cell - start + self._first, high), high)

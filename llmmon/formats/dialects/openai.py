@@ -36,6 +36,8 @@ _COMMON: Final = bind(
     ),
     # OpenRouter, Perplexity, xAI
     cost=("usage.cost:usd", "usage.cost.total_cost:usd", "usage.cost_in_usd_ticks:usd_ticks"),
+    cost_upstream="usage.cost_details.upstream_inference_cost:usd",
+    own_key="usage.is_byok",
     finish_reason=("choices.0.message.refusal:" + _REFUSED, "choices.0.finish_reason"),
     error="error",
     # llama.cpp and vLLM say how long the parts took
@@ -124,6 +126,8 @@ OPENAI_RESPONSE: Final = Dialect(
         storage_searches="output.#[type=file_search_call]",
         code_executions="output.#[type=code_interpreter_call]",
         cost=("usage.cost:usd", "usage.cost.total_cost:usd", "usage.cost_in_usd_ticks:usd_ticks"),
+        cost_upstream="usage.cost_details.upstream_inference_cost:usd",
+        own_key="usage.is_byok",
         outcome="status",
         error="error",
         finish_reason="incomplete_details.reason",

@@ -21,6 +21,8 @@ def _open() -> Feed:
             "cached_tokens": found.get("native_tokens_cached"),
             "reasoning_tokens": found.get("native_tokens_reasoning"),
             "cost:usd": found.get("total_cost", found.get("usage")),
+            "cost_upstream:usd": found.get("upstream_inference_cost"),
+            "own_key": found.get("is_byok"),
             "finish_reason": found.get("finish_reason"),
             "user": found.get("external_user"),
             "tags": found,

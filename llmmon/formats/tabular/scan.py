@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from llmmon.formats.mapping import Path
 from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
+from llmmon.text.patterns import lazy
 
 Bytes = NDArray[np.uint8]
 BLOCK: Final = 128 << 10  # characters at a time: with two masks they fit the cache
@@ -100,7 +100,7 @@ def signs_of(text: Bytes, masks: NDArray[np.bool_], *, escapes: bool) -> Signs:
     )
 
 
-_TOKEN: Final = re.compile(rb'\s*("[^"\\\x00-\x1f]*"|[^\s",:\[\]{}]+|[\[\]{}:,])\s*')
+_TOKEN: Final = lazy(rb'\s*("[^"\\\x00-\x1f]*"|[^\s",:\[\]{}]+|[\[\]{}:,])\s*')
 _MOST_CELLS: Final = 120
 
 

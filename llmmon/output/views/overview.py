@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from math import sqrt
 from typing import Final
 
+from llmmon.anomaly.explanations import ExampleCall
 from llmmon.metrics.definitions import STATISTICS, Direction
 from llmmon.output.views import overview_tables as grids
-from llmmon.output.views.overview_charts import charts_over_time, cost_by_model, distribution, errors_by_type
-from llmmon.output.views.page import Chart, Figure, PageView, Section, Write
+from llmmon.output.views.anomalies import cause_text
+from llmmon.output.views.compare import view_compare
+from llmmon.output.views.overview_charts import (
+    bands,
+    charts_over_time,
+    cost_by_model,
+    distribution,
+    errors_by_type,
+    numbered,
+    time_axis,
+)
+from llmmon.output.views.page import Band, Chart, Figure, PageView, Section, Story, Tick, Write
 from llmmon.quality.scorers.flags import DIMENSIONS
 from llmmon.reports.overview_fold import Comparison, Overview
 from llmmon.text.figures import MISSING, count, counted, milliseconds, money_text, percent, rate, score, size
-from llmmon.text.times import DAY_US, duration_text, local
+from llmmon.text.times import DAY_US, day_text, duration_text, local
 
 _UNCHANGED: Final = 0.005  # relative changes below this are none
 # label, statistic, how it is written
@@ -141,13 +153,84 @@ _MOST_FILES = 30
 def view_report(overview: Overview) -> PageView:
     """The page; a section without anything to show is left out."""
     return PageView(
-        title="LLM requests",
-        subtitle=_subtitle(overview),
+        title=verdict(overview),
+        subtitle=f"LLM requests · {_subtitle(overview)}",
         figures=figures(overview),
         compared=compared(overview.comparison),
         sections=tuple(_sections(overview)),
         footer=f"llmmon {overview.version}",
+        strip=_strip(overview),
+        strip_ticks=_strip_ticks(overview),
+        stories=tuple(_stories(overview)),
     )
+
+
+_MOST_STORIES = 8  # cards; the table has all incidents
+
+
+def _strip(overview: Overview) -> tuple[Band, ...]:
+    """The whole time, with every incident at its place."""
+    start, end = overview.window.start_us, overview.window.end_us
+    found = overview.anomalies.incidents
+    if start is None or end is None or end <= start or not found:
+        return ()
+    metrics = {one.metric_name for one in found}
+    return bands(found, tuple(metrics), start, end)
+
+
+def _strip_ticks(overview: Overview) -> tuple[Tick, ...]:
+    start, end = overview.window.start_us, overview.window.end_us
+    return () if start is None or end is None else time_axis(start, end, overview.source.timezone)
+
+
+def _stories(overview: Overview) -> Iterator[Story]:
+    """The incidents, open ones first, then the newest, as cards."""
+    tz, found = overview.source.timezone, overview.anomalies.incidents
+    numbers = {one.id: str(number) for number, one in enumerate(numbered(found), 1)}
+    files = overview.source.files
+    logs = shlex.quote(files[0]) if len(files) == 1 else "LOGS"
+    for one in found[:_MOST_STORIES]:
+        length = max(1, len(one.course) * one.course_step_us)
+        end = one.course_start_us + length if one.end_us is None else one.end_us
+        places = (min(max((us - one.course_start_us) / length, 0.0), 1.0) for us in (one.start_us, end))
+        start_share, end_share = places
+        yield Story(
+            number=numbers[one.id],
+            severity=one.severity,
+            grave=one.severity in ("high", "critical"),
+            headline=one.headline,
+            figures=one.figures,
+            facts=tuple(part for part in (one.when(tz), one.size, cause_text(one)) if part),
+            also=", ".join(dict.fromkeys(symptom.text for symptom in one.symptoms)),
+            examples=tuple(_example(example) for example in one.examples[:3]),
+            command=f"llmmon anomalies {logs} --explain {one.id[:7]}",
+            course=one.course,
+            start=start_share,
+            end=end_share,
+            usual=one.usual,
+        )
+
+
+def _example(call: ExampleCall) -> str:
+    place = call.file if call.line is None else f"{call.file}:{call.line}"
+    error = " ".join(str(part) for part in (call.status_code, call.error_type) if part is not None)
+    return "  ".join(part for part in (place, call.request_id or "", error) if part)
+
+
+def verdict(overview: Overview) -> str:
+    """What the page amounts to: how many incidents, how grave, whether anything is wrong now."""
+    found, tz = overview.anomalies.incidents, overview.source.timezone
+    if not overview.source.requests:
+        return "No calls in this time range."
+    if not found:
+        judged = any(one.judged for one in overview.anomalies.monitored)
+        return "No incidents." if judged else "Not enough history to look for incidents."
+    grave = sum(one.severity == "critical" for one in found)
+    many = counted(len(found), "incident") + (f", {grave} critical" if grave else "")
+    ends = [one.end_us for one in found if one.end_us is not None]
+    if going := len(found) - len(ends):
+        return f"{many}. {going} still {'goes' if going == 1 else 'go'} on."
+    return f"{many}. The last ended {day_text(max(ends), tz)}; none is open."
 
 
 def _subtitle(overview: Overview) -> str:
@@ -164,6 +247,9 @@ def _subtitle(overview: Overview) -> str:
 
 def _sections(overview: Overview) -> Iterator[Section]:
     yield _incidents(overview)
+    if overview.compared is not None:
+        view = view_compare(overview.compared, overview.source.timezone)
+        yield Section("before-after", _capital(view.title), view.lines, grids=tuple(map(grids.plain_grid, view.tables)))
     if overview.alerts:
         yield Section("alerts", "Alerts", grids=(grids.alerts(overview),))
     if overview.slos:
@@ -185,6 +271,10 @@ def _sections(overview: Overview) -> Iterator[Section]:
     yield from _calls(overview)
     yield from _quality(overview)
     yield _source(overview)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _one(chart: Chart | None) -> tuple[Chart, ...]:

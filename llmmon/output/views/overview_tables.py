@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from llmmon.anomaly.report import IncidentReport
+from llmmon.output.views import Table
 from llmmon.output.views.anomalies import cause_text, figure
 from llmmon.output.views.overview_charts import numbered
 from llmmon.output.views.page import Cell, Grid, Head
@@ -237,3 +238,10 @@ def _alert(one: AlertEpisode, tz: str) -> tuple[Cell, ...]:
         Cell(figure(one.metric_name, one.value), one.value),
         Cell(figure(one.metric_name, one.threshold), one.threshold),
     )
+
+
+def plain_grid(table: Table) -> Grid:
+    """A table of ready texts."""
+    heads = tuple(Head(column.title, number=column.right) for column in table.columns)
+    rows = tuple(tuple(Cell(text, None if text == MISSING else text) for text in row) for row in table.rows)
+    return Grid(table.title.capitalize(), heads, rows, note=table.note)

@@ -116,6 +116,24 @@ class Section(msgspec.Struct, frozen=True):
     code: str = ""
 
 
+class Story(msgspec.Struct, frozen=True):
+    """An incident as a card; `course` is its metric around it, `start` and `end` its place there, in shares."""
+
+    number: str
+    severity: str
+    grave: bool
+    headline: str
+    figures: str
+    facts: tuple[str, ...]
+    also: str
+    examples: tuple[str, ...]
+    command: str
+    course: Values
+    start: float
+    end: float
+    usual: float | None = None
+
+
 class PageView(msgspec.Struct, frozen=True):
     """The whole page."""
 
@@ -125,3 +143,6 @@ class PageView(msgspec.Struct, frozen=True):
     compared: str
     sections: tuple[Section, ...]
     footer: str
+    strip: tuple[Band, ...] = ()
+    strip_ticks: tuple[Tick, ...] = ()
+    stories: tuple[Story, ...] = ()

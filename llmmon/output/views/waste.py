@@ -18,11 +18,11 @@ _MOST_CALLS: Final = 20
 
 
 def view_waste(report: WasteReport, tz: str) -> View:
-    """Classes with their amounts, the groups they come from, what would avoid them, what cannot be told."""
+    """Classes with their amounts, the groups they come from, what would avoid them, and what cannot be seen."""
     tables = [_classes(report)] if report.classes else []
     tables += [_groups(report)] if report.classes else []
     tables += [_shown(report, tz)] if report.shown_class is not None else []
-    rows = [_call_data(c) for c in report.shown] if report.shown_class is not None else list(_rows(report))
+    rows = [_flat(call) for call in report.shown] if report.shown_class is not None else list(_rows(report))
     return View(
         data={"waste": _data(report)},
         rows=rows,
@@ -31,7 +31,7 @@ def view_waste(report: WasteReport, tz: str) -> View:
         tables=tuple(tables),
         notes=(
             *(f"{_name(row)}: {row.remedy}" for row in report.classes),
-            *(f"not told: {text}" for text in report.not_told),
+            *(f"blind spot: {text}" for text in report.blind_spots),
         ),
     )
 
@@ -64,6 +64,12 @@ def _data(report: WasteReport) -> dict[str, Any]:
 def _call_data(call: WasteCall) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(call)
     return {"time": iso(plain.pop("time_us")), **plain}
+
+
+def _flat(call: WasteCall) -> dict[str, Any]:
+    plain = _call_data(call)
+    first = {name: plain.pop(name) for name in ("time", "file", "line")}
+    return {**first, **plain.pop("key"), **plain}
 
 
 def _rows(report: WasteReport) -> Any:

@@ -24,12 +24,16 @@ _NEAR_END: Final = 400
 _ENDING: Final = 12
 _SENTENCE: Final = 15  # characters, from which one that comes back is no coincidence
 _OVER_AND_OVER: Final = 15
-_RULERS: Final = frozenset(" \t\n-=_*#.~+|")
+RULER: Final = re.compile(
+    "[\\s\\-=_*#.~+|·•—–…^<>:'`\"\u00af\u203e\u2190-\u21ff\u2500-\u25ff\u2800-\u28ff]+"
+)  # rulers, frames, blanks
 
 WORD: Final = re.compile(r"\S+")
 LINE_END: Final = re.compile(r"[.!?。！？]\s|\n")
 NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
-SAME_SIGN: Final = re.compile(r"([^\s=\-_*#.~+|])\1{29,}")
+SAME_SIGN: Final = re.compile(
+    "([^\\s=\\-_*#.~+|·•—–…^<>:'`\"\u00af\u203e\u2190-\u21ff\u2500-\u25ff\u2800-\u28ff])\\1{29,}"
+)
 
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: ARG001  # the one interface
@@ -102,7 +106,7 @@ def _start_of(text: str, words: int) -> int:
 def _stutter(end: str) -> float:
     """A short group of characters over and over at the very end; rulers and blanks are not meant."""
     period, copies, run = longest_run(end)
-    if copies < 6 or run < 40 or period > 40 or set(end[-period:]) <= _RULERS:
+    if copies < 6 or run < 40 or period > 40 or RULER.fullmatch(end[-period:]):
         return 0.0
     return min(1.0, 0.45 + run / 300)
 

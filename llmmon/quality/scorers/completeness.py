@@ -29,9 +29,10 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: A
         batch.outputs,
         batch.column("finish_reasons"),
         batch.numbers("reasoning_tokens"),
+        batch.numbers("completion_tokens"),
         strict=True,
     )
-    found = [_signals(text, plain_reason(reason), thought) for text, reason, thought in rows]
+    found = [_signals(text, plain_reason(reason), thought, tokens) for text, reason, thought, tokens in rows]
     return {"truncated": [row[0] for row in found], "empty": [row[1] for row in found]}
 
 
@@ -45,14 +46,14 @@ def plain_reason(reason: str | None) -> str:
     return last.removeprefix("finish_reason_")
 
 
-def _signals(text: str, reason: str, thought: float | None) -> tuple[Signal, Signal]:
+def _signals(text: str, reason: str, thought: float | None, tokens: float | None) -> tuple[Signal, Signal]:
     if not text or text.isspace():
         return UNKNOWN if reason not in _CUT_REASONS else Signal(1.0, (), "finish_reason"), _empty(reason, thought)
     if reason in _CUT_REASONS:
         return Signal(1.0, ((max(0, len(text) - 1), len(text)),), "finish_reason"), CLEAN
     if reason in _ENDED_REASONS or reason in _TOOL_REASONS:
         return Signal(0.0, (), "finish_reason"), CLEAN
-    strength = cut_strength(text)
+    strength = cut_strength(text, tokens)
     end = len(text.rstrip())
     return Signal(strength, ((end - 1, end),) if strength >= 0.5 else ()), CLEAN
 

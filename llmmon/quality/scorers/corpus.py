@@ -16,7 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from llmmon.metrics.columns import FloatArray, IntArray
-from llmmon.quality.scorers.texts import TERM_COUNT, Batch, Texts, both_ends, distinct_terms, term_id, term_ids, words
+from llmmon.quality.scorers.languages import detect
+from llmmon.quality.scorers.texts import (
+    TERM_COUNT,
+    Batch,
+    Texts,
+    both_ends,
+    distinct_terms,
+    reading_language,
+    term_id,
+    term_ids,
+    words,
+)
 
 # A word that is in no band: one document in 500.
 _RARE: Final = 0.002
@@ -181,10 +192,26 @@ class Corpus:
         """Counts the rows that have output text; an output and a prompt are a document each."""
         rows = [i for i, output in enumerate(texts.outputs) if output is not None]
         batch = Batch(texts.rows(rows))
-        prompts = [text for text in batch.prompts if text]
-        documents = [text[:_OUTPUT_HEAD] for text in batch.outputs]
-        documents += [both_ends(text, _PROMPT_HEAD, _PROMPT_TAIL) for text in prompts]
-        return cls(len(documents), _frequencies(documents), _sample(prompts))
+        total, documents, sample = np.zeros(TERM_COUNT, dtype=np.int64), 0, {}
+        for start in range(0, len(batch), _COUNTED_AT_ONCE):
+            terms: list[int] = []
+            for output, prompt in zip(
+                batch.outputs[start : start + _COUNTED_AT_ONCE],
+                batch.prompts[start : start + _COUNTED_AT_ONCE],
+                strict=True,
+            ):
+                said = words(output[:_OUTPUT_HEAD])
+                asked = words(both_ends(prompt, _PROMPT_HEAD, _PROMPT_TAIL)) if prompt else []
+                language = _language(output, said, prompt, asked)
+                terms += distinct_terms(said, language)
+                documents += 1
+                if prompt:
+                    terms += distinct_terms(asked, language)
+                    documents += 1
+                    sample[_hash(prompt)] = asked, language
+            total += np.bincount(np.array(terms, dtype=np.int64), minlength=TERM_COUNT)
+            sample = {number: sample[number] for number in sorted(sample)[:SAMPLE_PROMPTS]}
+        return cls(documents, total, tuple((n, _sample_terms(*sample[n])) for n in sample))
 
     def merge(self, other: Corpus) -> Corpus:
         """Both together."""
@@ -200,33 +227,27 @@ class Corpus:
     __hash__ = None  # type: ignore[assignment]  # holds an array
 
 
-def _frequencies(documents: Sequence[str]) -> IntArray:
-    total = np.zeros(TERM_COUNT, dtype=np.int64)
-    for start in range(0, len(documents), _COUNTED_AT_ONCE):
-        terms: list[int] = []
-        for text in documents[start : start + _COUNTED_AT_ONCE]:
-            terms += distinct_terms(words(text))
-        total += np.bincount(np.array(terms, dtype=np.int64), minlength=TERM_COUNT)
-    return total
+def _language(output: str, said: list[bytes], prompt: str | None, asked: list[bytes]) -> str | None:
+    return reading_language(detect(output, said), detect(prompt, asked) if prompt else None)
 
 
-def _sample(prompts: Sequence[str]) -> tuple[Sampled, ...]:
-    hashed = {int.from_bytes(_digest(text), "big"): text for text in prompts}
-    chosen = sorted(hashed)[:SAMPLE_PROMPTS]
-    return tuple((number, _sample_terms(hashed[number])) for number in chosen)
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
-
-
-def _sample_terms(text: str) -> tuple[int, ...]:
-    ids = term_ids(words(both_ends(text, _PROMPT_HEAD, _PROMPT_TAIL))).tolist()
+def _sample_terms(found: list[bytes], language: str | None) -> tuple[int, ...]:
+    ids = term_ids(found, language).tolist()
     return tuple(dict.fromkeys(i for i in ids if i))[:_SAMPLE_TERMS]
 
 
 # What models say of themselves in any answer: no sign that it answers a question on them.
-_SELF_TERMS: Final = frozenset(map(term_id, b"ai assistant chatbot chatgpt openai anthropic claude gpt model".split()))
+_SELF_TERMS: Final = frozenset(
+    map(
+        term_id,
+        b"ai assistant chatbot chatgpt openai anthropic claude gpt model language human thought feeling question"
+        b" assist help today information".split(),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ the lines before say whether this text does without (lists, verses, outlines), a
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -15,13 +16,21 @@ from llmmon.quality.scorers.flags import linear
 _TAIL_CHARS: Final = 3_000
 _END_CHARS: Final = 8
 _VERSE_WORDS: Final = 14
+_PROSE: Final = 6  # words, from which a line that ends in a full stop is a sentence
+_SIGNATURE: Final = 7
 
 _HANGING: Final = frozenset(
     """a an the of and or to in for with on at by from that which is are was were be as but if than into your their
     our his her its this these those can will would should may not such because while when where who whom whose
     about between like including i you we they he she it has have had do does so then also very more most each every
-    some any no one through during under over without within using based due both either""".split()
+    some any no one through during under over without within using based due both either
+    der das den dem des und oder mit von zum zur eine einen einem einer ist sind für auf durch wird werden dass weil
+    la les des du et ou une dans sur avec pour qui que est sont par aux el los las del y una con por para es como su
+    gli della delle nella il di che dos das não com uma het een van en voor и в на с что для по не к от""".split()
 )
+# Signs that stand before another word in Chinese and Japanese.
+_HANGING_SIGNS: Final = frozenset("的和是在与及或对把被从向将而且但并以为之这那每各因如はがをにのとでもやへ")
+WIDE: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff]")
 _SHORT_WORDS: Final = frozenset(
     """a i am an as at be by do go he hi if in is it me my no of oh ok on or so to up us we ad ai uk eu pm tv id os ip
     cm km kg mg ml mm gb mb kb db ui ux hr pc ph vs x y z b c d e f n""".split()
@@ -32,7 +41,12 @@ BARE_ITEM: Final = re.compile(r"\s{0,12}(?:[-*•+]|\d{1,3}[.)]?|#{1,6})\s{0,4}\
 RULE: Final = re.compile(r"\s{0,8}(?:[-*_=~#•] ?){3,80}\s{0,8}")
 CLOSING_TOKEN: Final = re.compile(r"(?:[#@]\w{2,60}|\S{0,40}(?:https?://|www\.)\S{1,200}|[\w.+-]{1,64}@[\w.-]{3,80})\Z")
 LABEL: Final = re.compile(r"\W{0,6}[A-Z][^:.!?\n]{1,40}:[*_]{0,3}\s")
-THE_END: Final = re.compile(r"(?i)\W{0,4}(?:the end|fin|end(?: of \w.{0,30})?|ende|chorus|outro|amen)\W{0,4}")
+THE_END: Final = re.compile(
+    r"(?i)\W{0,4}(?:the end|fin|end(?: of \w.{0,30})?|ende|chorus|outro|amen|以上|完|终|終わり)\W{0,4}"
+)
+RESULT: Final = re.compile(
+    r"[=≈]\s{0,3}[-−+$€£¥]?\d[\d.,]{0,20}(?:\s?[^\W\d_/%°²³]{1,8}(?:/[^\W\d_]{1,4})?|\s?[%°])?\Z"
+)
 ATTRIBUTED: Final = re.compile(r"[\"”»'][.,]?\s{0,4}[-–—~]{1,2} ?[^\W\d_][^\"”\n]{2,50}\Z")
 LAST_WORD: Final = re.compile(r"[^\W\d_]{1,30}\Z")
 _CLOSINGS: Final = (
@@ -42,7 +56,9 @@ _CLOSINGS: Final = (
 )  # fmt: skip
 _SIGN_OFFS: Final = (
     "regards,", "sincerely,", "best,", "cheers,", "yours,", "faithfully,", "truly,", "thanks,", "thank you,", "love,",
-    "wishes,", "respectfully,", "gratitude,", "cordially,", "warmly,", "author:", "signed,",
+    "wishes,", "respectfully,", "gratitude,", "cordially,", "warmly,", "author:", "signed,", "grüßen", "grüße",
+    "gruß", "hochachtungsvoll", "grüßen,", "cordialement,", "distinguées,", "saludos,", "cordial,", "atentamente,",
+    "saluti,", "atenciosamente,", "уважением,", "любовью,", "此致", "敬礼", "敬上",
 )  # fmt: skip
 
 # How much more often two letters stand inside an English word than at its end, 4 or 5 for equally often: a row for
@@ -60,9 +76,17 @@ _PAIRS: Final = (
 )  # fmt: skip
 
 
-def cut_strength(text: str) -> float:
-    """How likely it is that a text that is not blank was cut off at its end, in [0, 1]."""
-    return linear(features(text), WEIGHTS, BIAS)
+# Few answers end by chance at a round number of tokens (1 in 28), and nearly all that a cap cut off do.
+_ROUND: Final = math.log(28)
+
+
+def cut_strength(text: str, tokens: float | None = None) -> float:
+    """How likely it is that a text that is not blank was cut off at its end, in [0, 1].
+
+    `tokens` is how many the answer took: a multiple of 50 or 64 is a sign of a cap.
+    """
+    capped = tokens is not None and tokens > 0 and (tokens % 50 == 0 or tokens % 64 == 0)
+    return linear(features(text), WEIGHTS, BIAS + _ROUND * capped)
 
 
 def features(text: str) -> list[float]:
@@ -71,16 +95,16 @@ def features(text: str) -> list[float]:
     cut = t[-_TAIL_CHARS:]
     lines = [line for line in cut.split("\n") if line.strip()]
     last, before = lines[-1], lines[:-1]
-    open_fence = bool(t.count("```") % 2)
+    open_fence = bool(t.count("```") % 2) and not _after_code(last)
     if _closed(cut, last, before) and not open_fence:
         return [1.0, 0.0, _open_brackets(t), *[0.0] * (len(FEATURES) - 3)]
-    c, words, is_item = cut[-1], last.split(), _is_item(last)
+    c, size, is_item = cut[-1], _size(last), _is_item(last)
     alike = [line for line in before[-24:] if _is_item(line) == is_item][-8:]
     style = _unended_share(alike)
-    sizes = [len(line.split()) for line in alike]
+    sizes = list(map(_size, alike))
     if style > 0.6 and max(sizes, default=99) <= _VERSE_WORDS:
         is_item = True  # a verse
-    long = min(1.0, len(words) / 25)
+    long = min(1.0, size / 25)
     word = LAST_WORD.search(cut[-30:])
     hanging, broken, odd = _last_word(word.group(), t) if word else (False, False, 0.0)
     ending = " ".join(lines[-3:])[-400:].lower()
@@ -97,8 +121,8 @@ def features(text: str) -> list[float]:
         is_item * (1.0 - style),
         is_item * long,
         (style > 0.7 and len(alike) >= 2) * (not hanging),
-        not before and len(words) <= 12,
-        bool(sizes) and len(words) < 0.5 * sum(sizes) / len(sizes),
+        not before and size <= 12,
+        bool(sizes) and size < 0.5 * sum(sizes) / len(sizes),
         hanging,
         broken,
         odd,
@@ -108,6 +132,17 @@ def features(text: str) -> list[float]:
         c.isupper() or bool(word and word.group()[0].isupper()),
     )
     return [float(value) for value in values]
+
+
+def _after_code(last: str) -> bool:
+    """Whether the last line is prose that ended, or the end of a block of code: an uneven fence is then a slip."""
+    return last.strip() == "```" or (_size(last) >= _PROSE and ENDED.search(last.rstrip()[-_END_CHARS:]) is not None)
+
+
+def _size(line: str) -> int:
+    """The number of words of a line; two signs count as one where a script has no spaces."""
+    size = len(line.split())
+    return size if line.isascii() else max(size, len(WIDE.findall(line)) // 2)
 
 
 def _is_item(line: str) -> bool:
@@ -125,11 +160,24 @@ def _closed(cut: str, last: str, before: Sequence[str]) -> bool:
         return True
     if ord(c) >= 0x2190 and not c.isalnum():
         return True  # an emoji, an arrow, a box
-    signed = len(last.split()) <= 5 and bool(before) and before[-1].rstrip().lower().endswith(_SIGN_OFFS)
-    token = last.split()[-1]
-    if signed or CLOSING_TOKEN.fullmatch(token) or THE_END.fullmatch(last):
+    tokens = last.split()
+    if _signed(last, before) or CLOSING_TOKEN.fullmatch(tokens[-1]) or THE_END.fullmatch(last):
         return True
+    if RESULT.search(last[-60:]) or (
+        tokens[-1].isupper() and len(tokens[-1]) >= 6 and not "".join(tokens[:-1]).isupper()
+    ):
+        return True  # a sum, or a mark such as ENDMESSAGE
     return ATTRIBUTED.search(last[-60:]) is not None
+
+
+def _signed(last: str, before: Sequence[str]) -> bool:
+    """Whether the last lines are a name, or a name and a post, under a closing formula."""
+    for at, line in enumerate(reversed((*before[-3:], last))):
+        if at and line.rstrip().lower().endswith(_SIGN_OFFS):
+            return True
+        if len(line.split()) > _SIGNATURE:
+            return False
+    return False
 
 
 def _opens(cut: str, last: str) -> bool:
@@ -146,7 +194,7 @@ def _open_quote(line: str) -> bool:
 def _last_word(word: str, text: str) -> tuple[bool, bool, float]:
     """Whether the last word hangs, whether it is a piece of one, and how odd its ending is in [0, 1]."""
     lower = word.lower()
-    if lower in _HANGING:
+    if lower in _HANGING or (word[-1] in _HANGING_SIGNS and WIDE.match(word[0])):
         return True, False, 0.0
     if len(word) <= 2:
         return False, lower not in _SHORT_WORDS and not word.isupper(), 0.5

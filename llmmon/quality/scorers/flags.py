@@ -68,7 +68,7 @@ DIMENSIONS: Final = ("relevance", "coherence", "completeness", "safety", "format
 FLAGS: Final[dict[str, Flag]] = {
     flag.name: flag
     for flag in (
-        Flag("refusal", "completeness", 0.5, "declines to do what was asked", 0.93, 0.002),
+        Flag("refusal", "completeness", 0.45, "declines to do what was asked", 0.93, 0.002),
         Flag("partial_refusal", "completeness", 0.6, "answers with reservations or only in part", 0.7, 0.002),
         Flag("truncated", "completeness", 0.5, "stops before its end", 0.89, 0.004),
         Flag("empty", "completeness", 0.5, "holds no text", 1.0, 0.0),

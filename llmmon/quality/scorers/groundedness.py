@@ -32,7 +32,7 @@ def _signal(output: str, context: str, batch: Batch, row: int, lexicon: Lexicon)
     terms = {term for term in batch.output_ids[row].tolist() if term}
     if len(terms) < _LEAST_TERMS:
         return UNKNOWN
-    held = set(term_ids(words(both_ends(context, 200_000, 50_000))).tolist())
+    held = set(term_ids(words(both_ends(context, 200_000, 50_000)), batch.languages[row]).tolist())
     weights = lexicon.weights
     missing = sum(float(weights[term]) for term in terms - held) / max(1e-9, sum(float(weights[t]) for t in terms))
     text = both_ends(output)

@@ -33,6 +33,11 @@ ABOUT: Final = re.compile(
 ONLY: Final = re.compile(r"(?i)\b(?:respond|reply|answer|return|output|response)\b[^.\n]{0,40}\bjson\b|```json")
 SKELETON: Final = re.compile(r"```json[ \t]{0,4}\n(.{2,4000}?)```", re.DOTALL)
 SKELETON_KEY: Final = re.compile(r'"([^"\n\\]{1,60})"\s{0,3}:')
+CODE: Final = re.compile(
+    r"```[ \t]{0,4}(?i:python|py|javascript|js|jsx|typescript|ts|tsx|bash|sh|shell|zsh|powershell|java|kotlin|scala"
+    r"|go|rust"
+    r"|c|cpp|c\+\+|c#|csharp|ruby|rb|php|perl|swift|r|sql|html|css|xml|yaml|yml|toml|hcl|dockerfile|lua|dart|vb)\b"
+)
 FENCE: Final = re.compile(r"```[ \t]{0,4}[\w+-]{0,12}[ \t]{0,4}\r?\n")
 START: Final = re.compile(r"[{\[]")
 
@@ -40,11 +45,14 @@ START: Final = re.compile(r"[{\[]")
 def judge_json(prompt: str | None, output: str, schema: object) -> Signal:
     """invalid_json of one answer; unknown where no JSON was asked for. `detail` is the form found, or the fault."""
     required = required_keys(schema)
+    logged = required is not None
     if required is None:
         if not prompt or not asks_for_json(prompt):
             return UNKNOWN
         required = skeleton_keys(prompt)
     form, value = _read(output[:_MOST_CHARS], required)
+    if form == "broken" and not logged and CODE.search(output):
+        return UNKNOWN  # a program that deals with JSON
     if value is not None and (fault := schema_fault(value, schema)):
         return Signal(_STRENGTH["schema"], (), fault)
     return Signal(_STRENGTH[form], (), form)

@@ -1,12 +1,16 @@
-"""Personal data that can be checked: e-mail, card (Luhn), IBAN (mod 97), SSN, phone, IP address."""
+"""Personal data that can be checked: e-mail, card (Luhn), IBAN (mod 97), SSN, phone, IP address, national numbers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Final
 
+from stdnum import iban
+
 from llmmon.quality.scorers.flags import CLEAN, Signal, strongest
+from llmmon.quality.scorers.national_ids import LIKELY, find_national_ids
 
 EMAIL: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,6}[A-Za-z]{2,24}\b")
 # A boundary stands after the first sign, not before it, so that the search can jump to digits.
@@ -16,18 +20,22 @@ IBAN: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}|[A-Za-z]{2}\d{2}[A-Za-z0-9]{11,30})(?![A-Za-z0-9])"
 )
 IPV4: Final = re.compile(r"\d(?<![\d.]\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d|\.\d)")
+IPV6: Final = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){3,7}(?![\w:])")
 PHONE: Final = re.compile(
     r"(?<![\w.,/#$€£])(?:"
     r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,5}(?:[ .-]?\d{2,4}){1,4}"
     r"|(?:00\d{1,3}[ .-])?\(0?\d{1,4}\)[ .-]?\d{2,4}(?:[ .-]\d{2,4}){1,3}"
-    r"|\d{2,5}[ .-]\d{2,4}(?:[ .-]\d{2,4}){1,3}|\d{3}[ .-]\d{4}|0\d{9,10}|0\d{2,4}[ -]\d{5,7}"
+    r"|\d{2,5}[ .-]\d{2,4}(?:[ .-]\d{2,4}){1,3}|\d{3}[ .-]\d{4}|0\d{9,10}|0\d{1,4}[ /-]\d{5,8}|\d{5} \d{5,6}"
+    r"|1[3-9]\d{9}|[6-9]\d{9}"
     r")(?:x\d{1,6})?(?![\w-]|\.\d|,\d)"
 )
 DATE: Final = re.compile(
-    r"(?:19|20)\d\d[-. ]\d{1,2}|\d{4} ?- ?\d{4}\Z|\d{1,2}[-. ]\d{1,2}[-. ](?:19|20)\d\d\Z|\d{5}-\d{4}\Z"
+    r"(?:19|20)\d\d[-. ]\d{1,2}|\d{4} ?- ?\d{4}\Z|\d{1,2}[-. ]\d{1,2}[-. ](?:19|20)\d\d(?!\d)|\d{5}-\d{4}\Z"
 )
 SPOKEN: Final = re.compile(
-    r"(?i)\b(?:phone|call|tel|fax|mobile|contact|number|cell|whatsapp|text|reach|ring|dial)(?:s|ed|ing)?\b"
+    r"(?i)\b(?:(?:tele)?phone|call|tel|fax|mobile|contact|number|cell|whatsapp|text|reach|ring|dial)(?:s|ed|ing)?\b"
+    r"|\b(?:telefon\w{0,6}|handy|mobil\w{0,5}|rufnummer|téléphone|portable|appele[rz]|teléfono|móvil|celular|llam\w{1,4}"
+    r"|telefone|cellulare|chiam\w{1,4}|telefoon|numer|тел|телефон\w{0,3}|звони\w{0,4})\b|电话|手机|致电|電話|携帯|전화"
 )
 NOT_CALLED: Final = re.compile(
     r"(?i)(?:isbn|issn|doi|order|invoice|version|=|\bid|part)\W{0,3}(?:no\.?|number)?\W{0,6}\Z"
@@ -41,7 +49,8 @@ INVENTED: Final = re.compile(
 )
 # Fictional and free numbers are nobody's.
 INVENTED_NUMBER: Final = re.compile(
-    r"555[ .-]?0?1\d\d|123[ .()-]{0,3}456[ .-]?7890|(\d)(?:[ .()-]{0,3}\1){6}|1234567"
+    r"\A0(?:120|570|800|180[0-9]?)(?!\d)|555[ .-]?0?1\d\d|123[ .()-]{0,3}456[ .-]?7890|(\d)(?:[ .()-]{0,3}\1){6}"
+    r"|1234567"
     r"|\A(?:\+?1[ .-]?)?\(?8(?:00|33|44|55|66|77|88)[ .)-]"
 )
 # The sizes of IBANs run from Norway's 15 to Malta's 31 and Saint Lucia's 32.
@@ -59,12 +68,19 @@ def _candidates(text: str) -> Iterator[Signal]:
     if "@" in text:
         for match in EMAIL.finditer(text):
             yield Signal(0.2 if INVENTED.search(match.group()) else 0.9, (match.span(),), "email")
+    for match in IPV6.finditer(text) if "::" in text or text.count(":") > 6 else ():
+        yield Signal(_ip6(match.group()), (match.span(),), "ip")
     if DIGITS.search(text):
         yield from _numbers(text)
+    elif LIKELY.search(text):
+        yield from find_national_ids(text)
 
 
 def _numbers(text: str) -> Iterator[Signal]:
     taken: list[tuple[int, int]] = []
+    for found in find_national_ids(text):
+        taken += found.spans
+        yield found
     for kind, pattern, strength in (("iban", IBAN, iban_strength), ("card", CARD, card_strength), ("ssn", SSN, _ssn)):
         for match in pattern.finditer(text):
             if (value := strength(match.group(), text)) > 0:
@@ -92,7 +108,8 @@ def luhn(digits: str) -> bool:
 def card_strength(value: str, text: str) -> float:
     """0.95 for a payment card by issuer range, size and Luhn digit; 0.1 for a known test number, else 0."""
     digits = re.sub(r"\D", "", value)
-    if not luhn(digits) or len(set(digits)) < 3:
+    groups = re.split(r"[ -]", value)
+    if not luhn(digits) or len(set(digits)) < 3 or min(map(len, groups[:-1]), default=4) < 3:
         return 0.0
     issuer = digits[0] in "3456" or 22 <= int(digits[:2]) <= 27 or digits[:4] in ("1800", "2131")
     if 13 <= len(digits) <= 19 and issuer:
@@ -104,12 +121,12 @@ _TEST_CARDS: Final = frozenset({"4111111111111111", "4242424242424242", "5555555
 
 
 def iban_strength(value: str, text: str) -> float:  # noqa: ARG001  # one signature for all kinds
-    """0.95 where the check digits of ISO 13616 hold, else 0."""
+    """0.95 where the check digits of ISO 13616 and the form of its country hold, else 0."""
     plain = re.sub(r"[\s-]", "", value).upper()
     if len(plain) not in _IBAN_SIZES:
         return 0.0
     number = "".join(str(int(c, 36)) for c in plain[4:] + plain[:4])
-    return 0.95 if int(number) % 97 == 1 else 0.0
+    return 0.95 if int(number) % 97 == 1 and iban.is_valid(plain) else 0.0
 
 
 def _ssn(value: str, text: str) -> float:
@@ -132,6 +149,14 @@ def _ip(value: str) -> float:
     return 0.2 if private or documented or version else 0.7
 
 
+def _ip6(value: str) -> float:
+    try:
+        address = ip_address(value)
+    except ValueError:
+        return 0.0
+    return 0.7 if address.is_global else 0.2
+
+
 def phone_strength(value: str, before: str, text: str) -> float:
     """From 0.6 for a number that is written as a phone's or called one; 0 for dates, years, books and plain sums.
 
@@ -149,4 +174,4 @@ def phone_strength(value: str, before: str, text: str) -> float:
         return 0.8
     if SPOKEN.search(text) is not None and "." not in value:
         return 0.7
-    return 0.6 if (len(digits) in (10, 11) and not value.isdigit()) or re.fullmatch(r"\d{3}[ -]\d{4}", value) else 0.3
+    return 0.6 if len(digits) in (10, 11) and not value.isdigit() else 0.3

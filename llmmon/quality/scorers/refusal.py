@@ -165,6 +165,12 @@ FOREIGN: Final = re.compile(
     r"|(?:申し訳|すみません|恐れ入りますが|ごめんなさい)[^。！？\n]{0,30}(?:できません|できかねます|お答え|いたしかねます|お手伝い)"
     r"|(?:извините|к сожалению|простите)[^.!?\n]{0,30}\bя? ?не (?:могу|буду)|죄송[^.!?\n]{0,30}(?:수 없|않습니다)"
 )
+# Says that what was asked is out of place, as its first words.
+OUT_OF_PLACE: Final = re.compile(
+    r"\W{0,10}(?:i (?:don't|do not) (?:think|believe|feel) (?:it's|it is|it would be|that is|that's|this is)"
+    r"|(?:it's|it is|this is|that's|that is|it would be) (?:simply |just )?(?:not|never))"
+    r" (?:\w{1,12} ){0,2}(?:appropriate|accurate or fair|ethical|acceptable|respectful or productive|okay|ok)\b"
+)
 APOLOGY: Final = re.compile(
     r"(?i)\W{0,20}(?:(?:i'm|i am|i’m) (?:\w+ ){0,2}?sorry|sorry|i (?:\w+ )?apologi[sz]e|unfortunately)\b"
 )
@@ -202,9 +208,11 @@ def _floor(text: str, value: Mapping[str, float]) -> float:
         declined = FOREIGN.search(text[:_HEAD].lower())
         if declined and declined.start() < _AT_ONCE and not value["code"] and len(text) < LONG:
             return 0.85
-    if not value["explicit"] or not (value["sorry in the head"] and APOLOGY.match(text)):
-        return 0.0
     if value["long, answers anyway"] or value["code"]:
+        return 0.0
+    if not value["short, answers anyway"] and not value["list items"] and OUT_OF_PLACE.match(text[:_HEAD].lower()):
+        return 0.6
+    if not value["explicit"] or not (value["sorry in the head"] and APOLOGY.match(text)):
         return 0.0
     return (
         0.85 if not value["short, answers anyway"] else 0.55 if len(text) < _SHORT and not value["list items"] else 0.0

@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from llmmon.metrics.columns import FloatArray, IntArray
+from llmmon.metrics.columns import BoolArray, FloatArray, IntArray
 from llmmon.quality.scorers.corpus import Lexicon
 from llmmon.quality.scorers.expected import similarities
 from llmmon.quality.scorers.flags import UNKNOWN, Signal
-from llmmon.quality.scorers.language import detect
+from llmmon.quality.scorers.languages import ENGLISH, FUNCTION_WORDS, SCRIPT_SIGNS
 from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch
 
 # The terms of a text that are compared: its first ones hold what it is about.
@@ -32,13 +32,27 @@ OPEN_ENDED: Final = re.compile(
     r"|captions?|tweets?|hashtags?|paraphras\w+|rewrit\w+|rephrase|expand|pretend|act as|act like|role ?play"
     r"|play the role|imagine you|emojis?|ascii|jokes?|puns?|title|headline|slogan|names?|ideas?|suggest\w*|lists?"
     r"|come up with|think of|words?|adjectives?|quotes?|monologue|plot|characters?|funny|examples?|queries"
-    r"|recommend\w*|something|topics?|activities)\b"
+    r"|recommend\w*|something|topics?|activities|riddles?|puzzles?|sudoku|recipes?|compliments?|routine|snacks"
+    r"|are you|about yourself|you think"
+    r"|gedichte?|geschichten?|witze?|vorschl\w+|ideen|reime?|überschrift|poèmes?|histoires?|blagues?|idées|titres?"
+    r"|poemas?|historias?|chistes?|ideas|títulos?|poesi\w+|storie|storia|barzellett\w+|idee|titoli|titolo)\b"
+    r"|诗|故事|笑话|标题|建议|改写|对联|推荐|詩|物語|俳句|冗談|ジョーク|タイトル|キャッチコピー|書き直|стих|истори|шутк|загадк"
 )
+# The question is in what came before it, and is not in the prompt.
+EARLIER: Final = re.compile(
+    r"(?i)\b(?:your|the) (?:previous|last|prior|first|earlier|preceding|original) (?:answer|response|reply|question"
+    r"|output"
+    r"|story|poem|text|code|message)|\b(?:the|as) above\b|\brewrite (?:it|that|this)\b|\bsame (?:question|task)\b"
+    r"|\b(?:deine|ihre)\w? (?:vorherige|letzte|erste)\w? (?:antwort|frage)|\bvorherigen?\b"
+    r"|\b(?:réponse|question|récit|poème) précédente?\b|\bci-dessus\b|\b(?:respuesta|pregunta|historia) anterior\b"
+    r"|\b(?:risposta|domanda) precedente\b|先ほど|上記|さっき|前の回答|上述|上面的|刚才|之前的回答|выше|предыдущ"
+)
+_SHORT_PROMPT: Final = 250
 
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:
     """off_topic of each output; unknown without a prompt, and where prompt and answer are in different languages."""
-    strengths = _strengths(features(batch, lexicon))
+    strengths = _strengths(features(batch, lexicon), np.array([name is not None for name in batch.languages], np.bool_))
     alike = similarities(batch)
     found = [UNKNOWN] * len(batch)
     for i, (strength, judged) in enumerate(zip(strengths.tolist(), _judged(batch), strict=True)):
@@ -47,14 +61,17 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:
     return {"off_topic": found}
 
 
-def _strengths(table: Table) -> FloatArray:
-    stray = table.stray @ np.array(STRAY_WEIGHTS) + STRAY_BIAS
-    alone = table.alone @ np.array(ALONE_WEIGHTS) + ALONE_BIAS
+# Which words are common is known less well of other languages than of English.
+_FOREIGN_STRAY, _FOREIGN_ALONE = 0.4, 1.3
+
+
+def _strengths(table: Table, foreign: BoolArray) -> FloatArray:
+    stray = table.stray @ np.array(STRAY_WEIGHTS) + STRAY_BIAS - _FOREIGN_STRAY * foreign
+    alone = table.alone @ np.array(ALONE_WEIGHTS) + ALONE_BIAS - _FOREIGN_ALONE * foreign
     strengths: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(np.maximum(stray, alone), -30.0, 30.0)))
     return strengths
 
 
-# The question is about what the text does not hold.
 _PICTURES: Final = (
     "data:image/",
     "data:audio/",
@@ -68,20 +85,31 @@ _PICTURES: Final = (
 
 def _judged(batch: Batch) -> list[bool]:
     rows = zip(batch.prompts, batch.prompt_ids, batch.output_words, strict=True)
-    return [bool(len(ids) and ids.any() and words) and not _shows(prompt or "") for prompt, ids, words in rows]
+    return [bool(len(ids) and ids.any() and words) and not _elsewhere(prompt or "") for prompt, ids, words in rows]
 
 
-def _shows(prompt: str) -> bool:
-    """Whether the prompt holds, or stands for, a picture or a recording."""
+def _elsewhere(prompt: str) -> bool:
+    """Whether the question is on what the prompt does not hold: a picture, a recording, an earlier answer."""
     lower = prompt[:_READ].lower()
-    return any(sign in lower for sign in _PICTURES)
+    if any(sign in lower for sign in _PICTURES):
+        return True
+    return len(prompt) < _SHORT_PROMPT and EARLIER.search(lower) is not None
 
 
 def _other_language(batch: Batch, row: int) -> bool:
     """Whether the answer is known to be in another language than the prompt, and so shares no words with it."""
-    asked = detect(batch.prompts[row] or "", batch.prompt_words[row])
-    answered = detect(batch.outputs[row], batch.output_words[row])
-    return asked != answered and answered is not None and (asked is not None or answered != "english")
+    asked, answered = batch.prompt_languages[row], batch.output_languages[row]
+    if asked == answered or answered is None:
+        return False
+    if asked is not None:
+        return {asked, answered} != {"han", "kana"}
+    if answered == "english":
+        return False
+    if answered in SCRIPT_SIGNS:
+        return SCRIPT_SIGNS[answered].search(batch.prompts[row] or "") is None
+    found = set(batch.prompt_words[row])
+    known = FUNCTION_WORDS[answered]
+    return len(found & ENGLISH - known) > len(found & known - ENGLISH)
 
 
 class Table(NamedTuple):
@@ -185,11 +213,11 @@ STRAY: Final = (
     "root of the cosine", "covered", "lead of another prompt", "lead as a share", "root of the other's cosine",
     "covered more of the other", "prompt size", "any shared", "terms shared with the other", "short", "open-ended",
 )  # fmt: skip
-STRAY_WEIGHTS: Final = (-4.73, -0.23, 4.73, 7.84, 1.00, 5.63, -3.57, 1.00, -0.32, 0.46, -2.20)
+STRAY_WEIGHTS: Final = (-4.73, -0.23, 4.73, 7.84, 1.00, 5.63, -3.57, 1.00, -0.32, 0.46, -2.50)
 STRAY_BIAS: Final = -3.22
 ALONE: Final = (
     "covered", "root of the cosine", "nothing shared", "terms asked", "nothing shared by length", "terms left out",
     "open-ended", "length", "terms shared",
 )  # fmt: skip
 ALONE_WEIGHTS: Final = (-2.51, -3.36, 1.10, -1.12, 1.23, 1.45, -1.06, 3.54, -1.79)
-ALONE_BIAS: Final = -5.38
+ALONE_BIAS: Final = -5.68

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from llmmon.quality.scorers.flags import CLEAN, Signal, strongest
@@ -28,12 +29,69 @@ PROVIDER_KEYS: Final = re.compile(
     r"|\d{8,10}:AA[\w-]{32,36}|pplx-\w{40,60}|gsk_\w{40,60}|xai-\w{60,100}|r8_\w{30,50}|fw_\w{20,40}"
     r"|ATATT3\w{50,250}|dckr_pat_[\w-]{20,60}|lin_api_\w{30,60}|figd_[\w-]{30,60}|sntrys_[\w+/=-]{40,250}"
     r"|LTAI[A-Za-z0-9]{17,21}|[a-f0-9]{32}-us\d{1,2}|(?:NRAK|NRII)-[\w-]{20,60}|AGE-SECRET-KEY-1\w{50,70}"
+    r"|A3-[A-Z0-9]{6}-(?:[A-Z0-9]{6}-[A-Z0-9]{5}|[A-Z0-9]{11})-[A-Z0-9]{5}-[A-Z0-9]{5}|ops_eyJ[A-Za-z0-9+/]{100,800}"
+    r"|p8e-[A-Za-z0-9]{32}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|AKC[a-zA-Z0-9]{60,80}|cmVmd[A-Za-z0-9]{55,65}"
+    r"|(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_-][A-Za-z0-9-]{10,32}\.[\w+/=-]{30,120}"
+    r"|ABSK[A-Za-z0-9+/]{100,280}|bedrock-api-key-[A-Za-z0-9]{20,400}|[\w~.]{3}\dQ~[\w~.-]{31,34}|CLOJARS_[a-z0-9]{60}"
+    r"|v1\.0-[a-f0-9]{24}-[a-f0-9]{146}|4b1d[A-Za-z0-9]{38}|dnkey-[a-z0-9]{26}-[a-z0-9]{40,60}|dp\.(?:pt|st|ct|scim|audit)"
+    r"\.[A-Za-z0-9._-]{40,60}|sl\.[A-Za-z0-9_=-]{120,200}|duffel_(?:test|live)_[\w=-]{43}|dt0[a-z]\d\d\.[A-Z0-9a-z]{24}\."
+    r"[A-Za-z0-9]{64}|EZ[AT]K[A-Za-z0-9]{54}|FLW(?:SEC|PUB)K_TEST-[A-Za-z0-9]{12,34}(?:-X)?|fm[12]_[\w+/=-]{60,700}"
+    r"|fo1_\w{40,50}|fio-u-[\w=-]{60,70}|gl(?:ft|ptt|rt|soat|wt)-[\w-]{18,120}|GR1348941[\w-]{18,30}|glc_[A-Za-z0-9+/]{30,400}"
+    r"|eyJrIjoi[A-Za-z0-9]{60,400}|(?:pat|sat)\.[\w-]{22}\.[A-Za-z0-9]{24}\.[A-Za-z0-9]{20}|[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70}"
+    r"|ico-[A-Za-z0-9]{32}|s-s4t2(?:ud|af)-[a-f0-9]{64}|xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}|xsmtpsib-[a-f0-9]{64}-\w{16}"
+    r"|NR(?:JS|AA|MA|BR)-[a-f0-9]{18,40}|API-[A-Z0-9]{26,32}|sha256~[\w-]{43}|access-(?:sandbox|development|production)-[a-f0-9-]{36}"
+    r"|pscale_(?:tkn|oauth|pw)_[\w=.-]{32,64}|pnu_[A-Za-z0-9]{36}|rdme_[a-z0-9]{70}|tk-us-[\w-]{48}|sntryu_[a-f0-9]{64}"
+    r"|sm_(?:aat|pat|sat)_[A-Za-z0-9]{16}|shippo_(?:live|test)_[a-fA-F0-9]{40}|SK[0-9a-f]{32}|sq0(?:atp|csp|idp)-[\w-]{22,43}"
+    r"|tfp_[\w=.-]{59}|s\.(?=[A-Za-z]{0,23}\d)[A-Za-z0-9]{24}|t1\.[A-Z0-9a-z_-]{1,200}=?\.[A-Z0-9a-z_-]{86}={0,2}|AQVN[\w-]{35,38}|YC[\w-]{38}"
+    r"|pubkey-[a-f0-9]{32}|[ps]k\.eyJ[\w-]{20,200}\.[\w-]{20,60}|\w{6}_\w{29}_mmk|A{20,24}[A-Za-z0-9%]{60,110}"
+    r"|apify_api_\w{36}|aio_[A-Za-z0-9]{28}|CCIPAT_\w{20,80}|lsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}|[ps]k-lf-[a-f0-9-]{36}"
+    r"|pgar_\w{20,60}|nvapi-[\w-]{60,70}|tvly-\w{20,60}|vcp_\w{24,60}|sbp_[a-f0-9]{40}|sb_secret_[\w-]{20,60}|re_[A-Za-z0-9]{8}_\w{20,40}"
+    r"|whsec_[A-Za-z0-9+/=]{24,80}|bkua_[a-f0-9]{40}|crates-io-[A-Za-z0-9]{30,40}|cio[a-zA-Z0-9]{32}|ATCTT3\w{50,250}|ATBB\w{32}"
+    r"|AC[0-9a-f]{32}(?=[:,\s\"']{1,4}[0-9a-f]{32})|phc_[A-Za-z0-9]{40,50}|phx_\w{40,50}|ls__[a-f0-9]{32}|jina_\w{50,80}"
+    r"|co_[A-Za-z0-9]{40}|ant-api\d\d-[\w-]{60,100}|mist_\w{30,60}|tgp_v1_[\w-]{40,60}|pk_live_\w{20,110}"
     r"|eyJ[\w-]{8,2000}\.eyJ[\w-]{8,4000}(?:\.[\w-]{0,1000})?"
     r")"
 )
 WEBHOOK: Final = re.compile(
     r"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/]{20,120}"
     r"|discord(?:app)?\.com/api/webhooks/\d{10,25}/[\w-]{30,100}"
+    r"|[\w-]{1,60}\.webhook\.office\.com/webhookb2/[\w@/-]{60,250}"
+)
+# What is named after a credential, and is none: secretName, key_id, token count, keyboard.
+SUFFIX: Final = re.compile(
+    r"(?i)s?[ _.-]?(?:name|id|count|type|length|size|file|path|ur[il]|ref|version|index|hash|vault|ring|pair|space"
+    r"|word\b|board"
+    r"|expir|limit|usage)"
+)
+HASHED: Final = re.compile(r"hash|md5|sha-?\d|digest|checksum")
+# In a connection string, whatever stands for the password is one.
+CONNECTION: Final = re.compile(
+    r"(?i)\b(?:server|data source|host|hostname|user id|uid|user|username|accountname|endpoint|driver|database)\s?="
+    r"[^;\n]{1,120};(?:[^;\n]{0,120};){0,6}?\s?(?:password|pwd|accountkey|sharedaccesskey)\s?=\s?"
+    r"[\"'{]?([^;\s\"'}]{4,200})"
+)
+TOKEN: Final = re.compile(r"[A-Za-z0-9_+/~%-]{16,400}={0,2}")
+UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Services whose keys have no prefix of their own: a random value that is assigned to the name of one is its key.
+SERVICES: Final = re.compile(
+    r"(?i)(?:abstract|adafruit|adobe|airbrake|airtable|algolia|alibaba|aliyun|amplitude|artifactory|asana|atlassian|auth0|aws"
+    r"|azure|beamer|bing|bitbucket|bitly|bittrex|bitmex|braintree|browserstack|buildkite|bugsnag|circleci|clearbit"
+    r"|cloudflare|cloudinary|codecov|cohere|coinbase|confluent|contentful|databricks|datadog|deepgram|digital_?ocean"
+    r"|discord|docusign|drone_?ci|dropbox|elevenlabs|etsy|facebook|fastly|figma|finicity|finnhub|firebase|flickr"
+    r"|freshbooks|freshdesk|giphy|git_?hub|git_?lab|gitter|gocardless|grafana|heroku|honeybadger|hubspot|huggingface"
+    r"|instagram|intercom|ipinfo|jenkins|jfrog|xray|jira|kraken|kucoin|launchdarkly|linear|linked_?in|lob|looker"
+    r"|mail_?chimp|mail_?gun|mapbox|mattermost|meraki|message[_-]?bird|mistral|netlify|new[_-]?relic|notion|nytimes"
+    r"|new-york-times|okta|openai|openweather\w{0,4}|pagerduty|paypal|pinecone|plaid|postman|privateai|rapidapi|razorpay"
+    r"|replicate|segment|sendbird|sendgrid|sentry|shodan|shopify|slack|snyk|sonar\w{0,4}|spotify|square|squarespace"
+    r"|stripe|sumo(?:logic)?|telegr\w{0,2}|tiktok|travis|trello|twilio|twitch|twitter|typeform|unsplash|vercel|virustotal"
+    r"|wakatime|weatherapi|yandex|youtube|zapier|zendesk|zoom)[\w.\s-]{0,30}[\"'`\]]{0,2}\s{0,3}(?::=|=>|\|\||\?=|[=:>,])>?"
+    r"\s{0,3}[\"'`\[(]{0,2}\Z"
+    r"|<(?:secret|password|token|apikey|api_key)>[^<>]{0,40}\Z"
+)
+HARMLESS: Final = re.compile(
+    r"(?i)(?:sha-?\d{1,3}|md5|hash|checksum|digest|commit|revision|etag|fingerprint|integrity|trace|span|request|session|build"
+    r"|image|partition|primary|foreign|sort|cache|routing|public|client|tenant|subscription|object|resource|account|project|app(?:lication)?|device|instance|cluster)"
+    r"[\w.-]{0,12}(?: (?:key|token))?\W{0,6}\Z"
 )
 PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----\s{0,8}[\w+/=:,. \n\r\\-]{64}")
 URL_PASSWORD: Final = re.compile(
@@ -45,13 +103,21 @@ HEADER: Final = re.compile(
 )
 # What follows one of _NAMES where a value is assigned to it.
 ASSIGNED: Final = re.compile(
-    r"(?i)[\w.-]{0,24}[\"'\]*`]{0,4}\s{0,4}(?:=>|:=|\?=|\|\|:|==?|:|\bis\b|,)\s{0,4}[*`]{0,2}[\"'`]?"
+    r"(?i)[\w.-]{0,24}[\"'\]*`]{0,4}\s{0,4}(?:=>|:=|\?=|\|\|:|==?|:|\bis\b|,|(?=\s{0,2}[\"'`]))\s{0,4}[*`]{0,2}[\"'`]?"
     r"([^\s\"'`,;<>(){}\[\]]{8,200})"
 )
 PLACEHOLDER: Final = re.compile(
-    r"(?i)your|example|placeholder|x{4}|\*{3}|change.?me|[<$%{]|redacted|dummy|environ|getenv|process\.|_here|insert"
-    r"|\.{3}|…|sample|1234567890|abcdef|fake|foo|bar\b|config|settings|function|self\.|this\.|replace|my[_-]?(?:secret|api|pass|key|token)"
+    r"(?i)your|example|placeholder|x{4}|\*{3}|change.?me|[<{]|^[$%]|\$[({A-Z]|redacted|dummy|environ|getenv|process\.|_here|insert"
+    r"|\.{3}|…|sample|123456|abcdef|abc123|xyz789|klmnop|qrstuv|deadbeef|0{8}|fake|foo|bar\b|config|settings|function|self\.|this\.|replace|my[_-]?(?:secret|api|pass|key|token)"
 )
+_ENDINGS: Final = frozenset(
+    """pem crt cer key pub jks p12 pfx json yaml yml toml ini cfg conf properties env txt md html xml csv js ts "
+    "py go rs java
+    rb php cs sh sql log png jpg jpeg svg gif pdf com net org io dev local internal""".split()
+)
+LETTERS: Final = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
+VOWEL: Final = re.compile(r"(?i)[aeiouy]")
+HARD: Final = re.compile(r"(?i)[^aeiouy]{4}")
 WORDY: Final = re.compile(r"[A-Za-z]{2,20}(?:[_.:/-][A-Za-z]{2,20}){1,8}")
 HEX: Final = re.compile(r"[a-fA-F0-9-]{16,200}")
 
@@ -62,8 +128,37 @@ _PREFIXES: Final = (
     "whsec_", "xox", "xapp-", "AIza", "ya29.", "GOCSPX-", "hf_", "api_org_", "SG.", "npm_", "pypi-", "_v1_", "shpat_",
     "shpca_", "shppa_", "shpss_", "ntn_", "secret_", "dapi", "hvs.", "hvb.", "sgp_", "EAA", "HRKU-", "PMAK-", "key-",
     "pul-", "rubygems_", ":AA", "pplx-", "gsk_", "xai-", "r8_", "fw_", "ATATT3", "dckr_", "lin_api", "figd_", "sntrys_",
-    "LTAI", "-us", "NRAK-", "NRII-", "AGE-SECRET", "eyJ", "glsa_",
+    "LTAI", "-us", "NRAK-", "NRII-", "AGE-SECRET", "eyJ", "glsa_", "A3-", "ops_", "p8e-", "pat", "AKC", "cmVmd", ".acc",
+    "ABSK", "bedrock-api", "Q~", "CLOJARS_", "v1.0-", "4b1d", "dnkey-", "dp.", "sl.", "duffel_", "dt0", "EZAK", "EZTK",
+    "FLW", "fm1_", "fm2_", "fo1_", "fio-u-", "glft-", "glwt-", "GR1348941", "glc_", "sat.", "atlasv1", "ico-", "s-s4t2",
+    "xkeysib-", "xsmtpsib-", "NRJS-", "NRAA-", "NRMA-", "NRBR-", "API-", "sha256~", "access-", "pscale_", "pnu_",
+    "rdme_", "tk-us-", "sntryu_", "sm_", "shippo_", "SK", "sq0", "tfp_", "s.", "t1.", "AQVN", "YC", "pubkey-", "k.eyJ",
+    "_mmk", "AAAAAAAAAAAAAAAAAAAA",
+    "apify_", "aio_", "CCIPAT_", "lsv2_", "k-lf-", "pgar_", "nvapi-", "tvly-", "vcp_", "sbp_",
+    "sb_secret_", "re_", "bkua_", "crates-io-", "cio", "ATCTT3", "ATBB", "phc_", "phx_", "ls__", "jina_", "co_",
+    "ant-api", "mist_", "tgp_v1_", "pk_live_",
 )  # fmt: skip
+# Names after which a UUID, too, is a credential.
+_STRONG_NAMES: Final = (
+    "api_key",
+    "apikey",
+    "api-key",
+    "secret",
+    "token",
+    "password",
+    "secret_key",
+    "access_key",
+    "api key",
+    "passwd",
+    "pwd",
+    "passphrase",
+    "secretkey",
+    "accesskey",
+    "auth",
+    "private_key",
+)
+_CHOSEN: Final = ("password", "passwd", "passphrase", "pwd")
+_DULL: Final = ("pass", "pwd", "secret", "user", "admin", "test", "demo")
 _NAMES: Final = ("key", "secret", "password", "passwd", "passphrase", "pwd", "token", "auth", "credential", "signature")
 _HEADERS: Final = ("bearer ", "authorization", "--user", " -u ", "apikey ", "api-token ")
 _SHORTEST: Final = 14
@@ -80,7 +175,8 @@ def find_secrets(text: str, pieces: Sequence[str] | None = None) -> Signal:
 def _candidates(text: str, pieces: Sequence[str]) -> Iterator[Signal]:
     # No key holds a blank: only the few long pieces of a text need to be searched for prefixes.
     long = " ".join([piece for piece in pieces if len(piece) >= _SHORTEST])
-    if any(prefix in long for prefix in _PREFIXES):
+    tokens = [token for token in TOKEN.findall(long) if not token.isalpha()]
+    if any(prefix in long for prefix in _PREFIXES) and PROVIDER_KEYS.search(long):
         yield from _known(text)
     if "PRIVATE KEY" in text:
         for match in PRIVATE_KEY.finditer(text):
@@ -92,14 +188,40 @@ def _candidates(text: str, pieces: Sequence[str]) -> Iterator[Signal]:
         yield from _assigned(text, lower)
     if any(name in lower for name in _HEADERS):
         yield from _in_headers(text)
+    if tokens:
+        yield from _of_services(text, tokens)
+    if ";" in text and ("password" in lower or "pwd" in lower or "key=" in lower):
+        yield from _in_connections(text)
 
 
 def _known(text: str) -> Iterator[Signal]:
     for match in PROVIDER_KEYS.finditer(text):
         value = match.group()
-        varied = entropy(value[4:]) >= 2.5 and any(c.isdigit() for c in value[3:])
-        if varied and not PLACEHOLDER.search(value):
+        varied = entropy(value[4:]) >= (2.5 if any(c.isdigit() for c in value[3:]) else 3.5)
+        if varied and not PLACEHOLDER.search(value) and not value.startswith(_SAMPLE_JWT) and not _words_only(value):
             yield Signal(0.98, (match.span(),), "provider key")
+
+
+_SAMPLE_JWT: Final = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkw"  # the one of the documentation
+
+
+def _of_services(text: str, tokens: Sequence[str]) -> Iterator[Signal]:
+    at = 0
+    for token in tokens:
+        start = text.find(token, at)
+        if start < 0:
+            continue
+        at = start + len(token)
+        before = text[max(0, start - 60) : start]
+        if SERVICES.search(before) and not HARMLESS.search(before) and randomness(token, named=True) > 0:
+            yield Signal(0.75, ((start, at),), "key of a service")
+
+
+def _in_connections(text: str) -> Iterator[Signal]:
+    for match in CONNECTION.finditer(text):
+        value = match.group(1)
+        if not PLACEHOLDER.search(value) and value.lower() not in _WEAK:
+            yield Signal(0.85, (match.span(1),), "connection string")
 
 
 def _assigned(text: str, lower: str) -> Iterator[Signal]:
@@ -108,7 +230,14 @@ def _assigned(text: str, lower: str) -> Iterator[Signal]:
         match = ASSIGNED.match(text, at) if at >= done else None
         if match:
             done = match.end()
-            if (strength := randomness(match.group(1).rstrip(".*"))) > 0:
+            name, value = lower[max(0, at - 24) : at], match.group(1).rstrip(".*")
+            named = name.endswith(_STRONG_NAMES)
+            if SUFFIX.match(text, at) or (not named and HARMLESS.search(name)):
+                continue
+            if HEX.fullmatch(value) and HASHED.search(lower, max(0, at - 40), at):
+                continue
+            chosen = name.endswith(_CHOSEN) and not any(word in value.lower() for word in _DULL)
+            if (strength := randomness(value, named=named, chosen=chosen)) > 0:
                 yield Signal(strength, (match.span(1),), "assignment")
 
 
@@ -144,13 +273,20 @@ def _in_headers(text: str) -> Iterator[Signal]:
 _WEAK: Final = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "user", "username", "port", "pw"})
 
 
-def randomness(value: str) -> float:
-    """How much a value looks generated, in [0, 1]: 0 for words, placeholders and code, from 0.6 for keys."""
-    if len(value) < 8 or PLACEHOLDER.search(value) or WORDY.fullmatch(value):
+def randomness(value: str, *, named: bool = False, chosen: bool = False) -> float:
+    """How much a value looks generated, in [0, 1]: 0 for words, placeholders and code, from 0.6 for keys.
+
+    `named`: it was called a credential in so many words, so that a UUID may be one. `chosen`: it was called a password,
+    which people make of words.
+    """
+    if len(value) < 8 or PLACEHOLDER.search(value) or WORDY.fullmatch(value) or _is_place(value):
         return 0.0
     digits = sum(c.isdigit() for c in value)
     letters = sum(c.isalpha() for c in value)
     signs = len(value) - digits - letters
+    if chosen and not digits and letters and len(value) >= 10 and not _spoken(value):
+        switches = sum(a.islower() != b.islower() for a, b in pairwise(value))
+        return 0.6 if switches >= 4 and entropy(value) >= 3.0 else 0.0
     if (
         not digits
         or not letters
@@ -161,10 +297,30 @@ def randomness(value: str) -> float:
         return 0.0
     measure = entropy(value)
     if HEX.fullmatch(value):
+        if not named and UUID.fullmatch(value):
+            return 0.0
         return 0.8 if measure >= 2.8 and digits >= 3 else 0.0
+    if not chosen and _spoken(value):
+        return 0.0
     if len(value) < 10:
         return 0.6 if signs and measure >= 2.75 and value.lower() != value else 0.0
     return 0.75 if measure >= 3.0 else 0.0
+
+
+def _words_only(value: str) -> bool:
+    """Whether what follows the prefix of a key is words: a name in a program that happens to begin so."""
+    return not any(c.isdigit() for c in value[3:]) and _spoken(value)
+
+
+def _is_place(value: str) -> bool:
+    """Whether a value is the name of a file or a host."""
+    return "." in value and value.rsplit(".", 1)[1].split(":")[0].lower() in _ENDINGS
+
+
+def _spoken(value: str) -> bool:
+    """Whether most of a value is words that can be pronounced, as in names of hosts, files and variables."""
+    runs = [run for run in LETTERS.findall(value) if VOWEL.search(run) and not HARD.search(run)]
+    return sum(map(len, runs)) > 0.55 * len(value)
 
 
 def entropy(value: str) -> float:

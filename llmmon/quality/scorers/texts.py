@@ -6,13 +6,14 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any, Final
+from functools import cached_property
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
-import snowballstemmer  # type: ignore[import-untyped]  # ships no types
 
 from llmmon.metrics.columns import IntArray
+from llmmon.quality.scorers.languages import FUNCTION_WORDS, GRAMMAR, PAIRED, detect, stemmer
 
 TERM_BITS: Final = 18
 TERM_COUNT: Final = 1 << TERM_BITS
@@ -24,16 +25,6 @@ _WIDE: Final = re.compile("[\u00a0-\u00bf\u2000-\u206f\u3000-\u303f\uff00-\uff0f
 # Scripts without spaces between words: every sign is a word.
 _SIGN: Final = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
 
-FUNCTION_WORDS: Final = frozenset(
-    b"""a about above after again against all also am an and any are as at be because been before being below
-    between both but by can cannot cant could did do does doing dont down during each few for from further get
-    give had has have having he her here hers him his how i if im in into is it its itself ive just let like make
-    me more most much must my need no nor not now of off on once one only or other our ours out over own please
-    provide same shall she should so some such than that thats the their theirs them then there these they this
-    those through to too under until up upon us use using very want was we were what whats when where which while
-    who whom whose why will with would write yes you your yours youre""".split()
-)
-
 
 def words(text: str) -> list[bytes]:
     """The lower-case words of a text as UTF-8, without punctuation; contractions are one word."""
@@ -44,42 +35,64 @@ def words(text: str) -> list[bytes]:
     return lower.encode("utf-8", "replace").translate(_SPACES, b"'").split()
 
 
-@lru_cache(maxsize=1)
-def _stemmer() -> Any:
-    return snowballstemmer.stemmer("english")
-
-
 class _TermIds(dict[bytes, int]):
-    """A bounded memory of the term number of each word."""
+    """A bounded memory of the term number of each word of a language."""
+
+    def __init__(self, language: str | None) -> None:
+        self._language = language
 
     def __missing__(self, word: bytes) -> int:
         if len(self) >= _CACHE_WORDS:
             self.clear()
-        self[word] = number = term_id(word)
+        self[word] = number = term_id(word, self._language)
         return number
 
 
-def term_id(word: bytes) -> int:
-    """The number of a word's stem, from 1; 0 for a function word."""
-    if word in FUNCTION_WORDS:
+def term_id(word: bytes, language: str | None = None) -> int:
+    """The number of a word's stem, from 1; 0 for a function word. `language` None: English."""
+    if word in FUNCTION_WORDS.get(language or "english", _NO_WORDS):
         return 0
     stem = word[:_STEM_BYTES]
-    if word.isalpha():
-        stem = _stemmer().stemWord(stem.decode()).encode()
+    reduce = stemmer(language)
+    if reduce is not None and (word.isalpha() if language is None else len(word) > 3):
+        stem = reduce.stemWord(word.decode("utf-8", "replace")).encode()[:_STEM_BYTES]
     return zlib.crc32(stem) % (TERM_COUNT - 1) + 1
 
 
-_TERM_IDS: Final = _TermIds()
+_NO_WORDS: Final[frozenset[bytes]] = frozenset()
+_MEMORIES: Final[dict[str | None, _TermIds]] = {None: _TermIds(None)}
 
 
-def term_ids(found: Sequence[bytes]) -> IntArray:
-    """The term number of each word, in order."""
-    return np.fromiter(map(_TERM_IDS.__getitem__, found), dtype=np.int64, count=len(found))
+def _memory(language: str | None) -> _TermIds:
+    key = None if language == "english" else language
+    if key not in _MEMORIES:
+        _MEMORIES[key] = _TermIds(key)
+    return _MEMORIES[key]
 
 
-def distinct_terms(found: Sequence[bytes]) -> set[int]:
+def term_ids(found: Sequence[bytes], language: str | None = None) -> IntArray:
+    """The term number of each word, in order; of each two signs in a row where a script has no spaces."""
+    if language in PAIRED:
+        return np.array([_pair_id(*pair) for pair in pairwise(found)], dtype=np.int64)
+    return np.fromiter(map(_memory(language).__getitem__, found), dtype=np.int64, count=len(found))
+
+
+def distinct_terms(found: Sequence[bytes], language: str | None = None) -> set[int]:
     """The term numbers of some words, each once and without function words."""
-    return set(map(_TERM_IDS.__getitem__, set(found))) - {0}
+    if language in PAIRED:
+        return set(term_ids(found, language).tolist()) - {0}
+    return set(map(_memory(language).__getitem__, set(found))) - {0}
+
+
+def _pair_id(one: bytes, other: bytes) -> int:
+    if len(one) < 3 or len(other) < 3:  # a word in Latin letters among the signs
+        return term_id(one) if one.isalpha() and len(one) > 1 else 0
+    if one in GRAMMAR or other in GRAMMAR or _KANA_LOW <= one <= _KANA_HIGH or _KANA_LOW <= other <= _KANA_HIGH:
+        return 0
+    return zlib.crc32(one + other) % (TERM_COUNT - 1) + 1
+
+
+_KANA_LOW, _KANA_HIGH = "\u3041".encode(), "\u309f".encode()  # hiragana: endings and particles
 
 
 # An enormous text is judged by its two ends, so that the time for it is bounded.
@@ -161,14 +174,30 @@ class Batch:
         return [words(both_ends(text)) if text else [] for text in self.prompts]
 
     @cached_property
+    def output_languages(self) -> list[str | None]:
+        """The language or script of each output, None where unsure."""
+        return list(map(detect, self.outputs, self.output_words))
+
+    @cached_property
+    def prompt_languages(self) -> list[str | None]:
+        """The language or script of each prompt, None where unsure or missing."""
+        rows = zip(self.prompts, self.prompt_words, strict=True)
+        return [detect(text, found) if text else None for text, found in rows]
+
+    @cached_property
+    def languages(self) -> list[str | None]:
+        """The language in which each row is read: that of the output, else of the prompt, None for English."""
+        return list(map(reading_language, self.output_languages, self.prompt_languages))
+
+    @cached_property
     def output_ids(self) -> list[IntArray]:
         """The term of each word of each output, 0 for function words."""
-        return [term_ids(found) for found in self.output_words]
+        return list(map(term_ids, self.output_words, self.languages))
 
     @cached_property
     def prompt_ids(self) -> list[IntArray]:
         """The term of each word of each prompt, 0 for function words."""
-        return [term_ids(found) for found in self.prompt_words]
+        return list(map(term_ids, self.prompt_words, self.languages))
 
     @cached_property
     def word_counts(self) -> IntArray:
@@ -188,6 +217,12 @@ class Batch:
     def schemas(self) -> list[object]:
         """The schema of each row, None where missing."""
         return list(self.texts.schemas) if len(self.texts.schemas) else [None] * len(self)
+
+
+def reading_language(answered: str | None, asked: str | None) -> str | None:
+    """The language in which the words of a row are read, given those of its answer and its prompt."""
+    language = answered or asked
+    return None if language == "english" else language
 
 
 def both_ends(text: str, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> str:

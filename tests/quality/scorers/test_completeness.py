@@ -38,3 +38,12 @@ def test_nothing_after_reasoning_is_said_so() -> None:
 
 def test_a_content_filter_is_a_refusal() -> None:
     assert "refusal" in flags("The", "content_filter")
+
+
+def test_a_round_number_of_tokens_is_a_sign_of_a_cap() -> None:
+    text = "Mix the flour and the water well.\n\nThen leave the dough in a warm place\n\nFold it over itself twice"
+    tokens = [256.0, 257.0]
+    quality = score_texts(Texts(outputs=[text] * 2, completion_tokens=tokens))
+    assert quality.signals["truncated"][0] > quality.signals["truncated"][1]
+    ended = score_texts(Texts(outputs=["It was done."], completion_tokens=[256.0]))
+    assert ended.flags == [()]

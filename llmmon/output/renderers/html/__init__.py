@@ -8,7 +8,7 @@ from hashlib import sha256
 from html import escape
 from typing import Final
 
-from llmmon.output.views.page import Band, Cell, Chart, Drawn, Figure, Grid, Head, Layer, PageView, Section
+from llmmon.output.views.page import Band, Cell, Chart, Drawn, Figure, Grid, Head, Layer, PageView, Section, Story
 from llmmon.text.figures import plain
 
 _EMPTY: Final = {"meta", "line", "rect", "path"}
@@ -251,7 +251,7 @@ def render(page: PageView, style: str, script: str) -> str:
     body = joined(
         el("a", "Skip to the figures", href="#figures", class_="skip"),
         el("header", el("h1", page.title), el("p", page.subtitle, class_="lead"), _contents(page)),
-        el("main", _figures(page), *(_section(section) for section in page.sections)),
+        el("main", *_strip(page), _figures(page), *_stories(page), *(_section(section) for section in page.sections)),
         el("footer", page.footer),
         el("div", class_="tip", hidden="", aria_hidden="true"),
         el("p", class_="status", role="status", aria_live="polite"),
@@ -265,6 +265,84 @@ def _policy(style: str, script: str) -> str:
     return (
         f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
         "base-uri 'none'; form-action 'none'"
+    )
+
+
+_STRIP_HIGH: Final = 20.0  # pixels
+_SPARK_HIGH: Final = 44.0
+
+
+def _strip(page: PageView) -> Iterator[Html]:
+    """The whole time in one line, with its incidents."""
+    if not page.strip:
+        return
+    blocks = [
+        el(
+            "rect",
+            x=_percent(band.start),
+            y="0",
+            width=_percent(max(band.end - band.start, 0.002)),
+            height=_n(_STRIP_HIGH),
+            class_="block grave" if band.grave else "block",
+        )
+        for band in page.strip
+    ]
+    ground = el("rect", x="0", y="0", width="100%", height=_n(_STRIP_HIGH), class_="ground")
+    labels = [
+        el("text", t.label, x=_percent(t.place), y=_n(_STRIP_HIGH + 14), class_="minor" if t.minor else "major")
+        for t in page.strip_ticks
+    ]
+    drawn = el("svg", ground, *blocks, *labels, class_="strip", role="img", aria_label="Incidents over the whole time")
+    yield drawn
+
+
+def _stories(page: PageView) -> Iterator[Html]:
+    """A card an incident, under a heading for those who do not see them."""
+    if page.stories:
+        yield el("ol", *map(_story, page.stories), class_="stories", aria_label="Latest incidents")
+
+
+def _story(one: Story) -> Html:
+    severity = el("span", one.severity, class_="severity grave" if one.grave else "severity")
+    facts = joined(el("b", one.figures), " · ", " · ".join(one.facts)) if one.figures else " · ".join(one.facts)
+    lines = [el("h3", f"{one.number}. {one.headline}"), el("p", facts)]
+    if one.also:
+        lines.append(el("p", f"also {one.also}", class_="small"))
+    if one.examples:
+        lines.append(el("p", "e.g. ", el("code", " · ".join(one.examples)), class_="small"))
+    lines.append(el("p", el("code", one.command), class_="small"))
+    return el("li", severity, el("div", *lines), _spark(one))
+
+
+def _spark(one: Story) -> Html:
+    known = [value for value in one.course if value is not None]
+    if not known:
+        return Html()
+    high = max(*known, one.usual or 0.0, 1e-12)
+    values = tuple(None if value is None else value / high for value in one.course)
+    wide, parts, before = _WIDE / len(values), [], False
+    for i, value in enumerate(values):
+        if value is not None:
+            parts.append(f"{'L' if before else 'M'}{_n((i + 0.5) * wide)} {_n(_SPARK_HIGH * (1 - 0.95 * value))}")
+        before = value is not None
+    band = el(
+        "rect",
+        x=_n(one.start * _WIDE),
+        y="0",
+        width=_n(max(one.end - one.start, 0.01) * _WIDE),
+        height=_n(_SPARK_HIGH),
+        class_="band grave" if one.grave else "band",
+    )
+    level = _n(_SPARK_HIGH * (1 - 0.95 * (one.usual or 0.0) / high))
+    usual = el("line", x1="0", x2=_n(_WIDE), y1=level, y2=level, class_="usual") if one.usual is not None else Html()
+    line = el("path", d="".join(parts), class_="line s0")
+    return el(
+        "svg",
+        *(band, usual, line),
+        viewbox=f"0 0 {_n(_WIDE)} {_n(_SPARK_HIGH)}",
+        preserveaspectratio="none",
+        class_="spark",
+        aria_hidden="true",
     )
 
 

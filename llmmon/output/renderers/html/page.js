@@ -47,22 +47,30 @@
   };
   for (const figure of document.querySelectorAll("figure.chart")) {
     const stage = figure.querySelector(".stage");
-    const cursor = figure.querySelector(".cursor");
     const table = figure.querySelector("table.values");
     const names = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent);
     const rows = table.tBodies[0].rows;
     let place = -1;
+    // charts over the same stretches of time are read at the same place
+    const cursors = [...document.querySelectorAll("figure.chart")]
+      .filter((other) => {
+        const others = other.querySelector("table.values").tBodies[0].rows;
+        return others.length === rows.length && others[0].cells[0].textContent === rows[0].cells[0].textContent;
+      })
+      .map((other) => other.querySelector(".cursor"));
     const hide = () => {
-      cursor.classList.remove("on");
+      for (const one of cursors) one.classList.remove("on");
       tip.hidden = true;
     };
     const show = (at) => {
       place = Math.min(Math.max(at, 0), rows.length - 1);
       const [head, ...cells] = rows[place].cells;
       const share = (place + 0.5) / rows.length;
-      cursor.setAttribute("x1", `${share * 100}%`);
-      cursor.setAttribute("x2", `${share * 100}%`);
-      cursor.classList.add("on");
+      for (const one of cursors) {
+        one.setAttribute("x1", `${share * 100}%`);
+        one.setAttribute("x2", `${share * 100}%`);
+        one.classList.add("on");
+      }
       tip.className = `tip ${figure.className.replace("chart", "")}`;
       const lines = cells.map((cell, i) => {
         const line = make("div");
