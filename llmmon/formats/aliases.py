@@ -37,7 +37,8 @@ _ALIASES: Final[dict[str, str]] = {
         "timetofirstchunk timetofirstchunkms timetofirsttokens"
     ),
     "model": (
-        "model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel genairesponsemodel"
+        "model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel "
+        "genairesponsemodel"
     ),
     "model_requested": "modelrequested requestedmodel requestmodel genairequestmodel",
     "provider": "provider llmprovider vendor backend api",
@@ -45,13 +46,13 @@ _ALIASES: Final[dict[str, str]] = {
     "prompt_tokens": (
         "prompttokens inputtokens tokensin tokensinput inputtokencount prompttokencount numinputtokens numprompttokens "
         "nprompttokens contexttokens inputlength promptevalcount "
-        "inputtoken genaiusageinputtokens usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt input"
+        "inputtoken genaiusageinputtokens usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
     ),
     "completion_tokens": (
         "completiontokens outputtokens tokensout tokensoutput outputtokencount completiontokencount generatedtokens "
         "numoutputtokens numcompletiontokens outputlength evalcount "
         "outputtoken genaiusageoutputtokens usage.output tokens.output tokens.completion tokens.out "
-        "usage.completion completion output"
+        "usage.completion completion"
     ),
     "total_tokens": "totaltokens tokensused tokens tokencount usagetotal usage.total tokens.total total",
     "cached_tokens": (

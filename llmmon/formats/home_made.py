@@ -54,7 +54,6 @@ _PARTS: Final = frozenset(
         "usagedetails usagemetadata error"
     ).split()
 )
-_AMBIGUOUS: Final = frozenset({"input", "output"})
 _COUNT_WORDS: Final = frozenset("input output prompt completion total in out".split())
 _HOLDER, _AROUND, _NESTED, _UNNAMED, _BESIDE = 100, 300, 1000, 500, 4000  # added to the ranks of what stands there
 _BEHIND: Final = 5000  # added to the rank of what the writer of the log knows better than the reply in it
@@ -193,16 +192,9 @@ class Parts:
                     # the pieces of a stream are put together, of a reply that came more than once one is taken
                     key = JOIN_KEY if dialect.repeats or dialect.name == "gemini" else CALL_KEY
                     yield Binding(key, binding.rank, binding.path)
-        named = self._names_model()
         for at, relative, rank in self._paths():
             for binding in bindings_at(relative):
-                if binding.unit == "count" and not named and fold(relative[-1]) in _AMBIGUOUS:
-                    continue
                 yield Binding(binding.slot, binding.rank + rank, (*at, *relative), binding.unit)
-
-    def _names_model(self) -> bool:
-        """Whether a model is named where the call is, so that a number under `input` counts tokens."""
-        return any(is_model(fold(key)) for key in value_at(self.row, self.holder))
 
     def _paths(self) -> Iterator[tuple[Path, Path, int]]:
         """Each path that may carry a field, as (where it is counted from, the rest, what is added to its rank)."""
