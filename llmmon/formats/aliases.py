@@ -24,30 +24,34 @@ _ALIASES: Final[dict[str, str]] = {
     ),
     "end": "endtime endedat finishedat completedat finish end",
     "latency": (
+        "llmlatency llmduration apilatency calllatency modellatency "
         "latencyms durationms latency duration latencys latencysec latencyseconds elapsed elapsedtime elapsedms "
         "elapseds durations durationsec durationseconds responsetime responsetimems totalduration totaldurationms "
         "executiontime executiontimems processingtime processingtimems e2elatency e2elatencyms took tookms walls "
         "walltime timetaken latencyus latencyns durationus durationns responsems totaltime totaltimems "
-        "llmlatency llmduration apilatency calllatency requestduration requestlatency responselatency inferencetime "
-        "generationtime modelduration elapsedseconds"
+        "requestduration requestlatency responselatency inferencetime generationtime modelduration elapsedseconds dur "
+        "eventduration event.duration timing.totalms timings.totalms timing.total timings.total"
     ),
     "ttft": (
         "timetofirsttokenms ttftms timetofirsttoken ttft ttfts firsttokenms firsttokenlatency firsttokenlatencyms "
         "timetofirstchunk timetofirstchunkms timetofirsttokens"
     ),
-    "model": ("model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel"),
-    "model_requested": "modelrequested requestedmodel requestmodel",
+    "model": (
+        "model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel "
+        "genairesponsemodel"
+    ),
+    "model_requested": "modelrequested requestedmodel requestmodel genairequestmodel",
     "provider": "provider llmprovider vendor backend api",
     "operation": "operation calltype",
     "prompt_tokens": (
         "prompttokens inputtokens tokensin tokensinput inputtokencount prompttokencount numinputtokens numprompttokens "
         "nprompttokens contexttokens inputlength promptevalcount "
-        "inputtoken usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
+        "inputtoken genaiusageinputtokens usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
     ),
     "completion_tokens": (
         "completiontokens outputtokens tokensout tokensoutput outputtokencount completiontokencount generatedtokens "
         "numoutputtokens numcompletiontokens outputlength evalcount "
-        "outputtoken usage.output tokens.output tokens.completion tokens.out "
+        "outputtoken genaiusageoutputtokens usage.output tokens.output tokens.completion tokens.out "
         "usage.completion completion"
     ),
     "total_tokens": "totaltokens tokensused tokens tokencount usagetotal usage.total tokens.total total",
@@ -132,7 +136,7 @@ CONTAINERS: Final = frozenset(
         "usage tokenusage tokens metrics metadata extra response request data payload properties result timing "
         "timings cost prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails meta "
         "attributes tokencount tokencounts stats costs llmusage servertooluse billedunits usageinfo inputtokendetails "
-        "outputtokendetails"
+        "outputtokendetails event"
     ).split()
 )
 # aliases whose own value decides: a count if it is a number, text if it is not
@@ -150,7 +154,7 @@ _STEMS: Final = frozenset(
         "latency duration elapsed responsetime totalduration executiontime processingtime e2elatency took "
         "timetaken wall elapsedtime ttft timetofirsttoken firsttoken firsttokenlatency timetofirstchunk walltime "
         "totaltime response modelduration llmduration llmlatency apilatency calllatency requestduration requestlatency "
-        "responselatency inferencetime generationtime runtime"
+        "responselatency inferencetime generationtime runtime dur modellatency"
     ).split()
 )
 
@@ -174,12 +178,19 @@ def _ranks() -> dict[str, tuple[tuple[str, int], ...]]:
     for slot, aliases in _ALIASES.items():
         for rank, alias in enumerate(aliases.split()):
             table.setdefault(alias, []).append((slot, rank))
+    for alias in [alias for slot in _PREFIXED for alias in _ALIASES[slot].split()]:
+        if "." not in alias and alias not in _TEXT_OR_COUNT:
+            for prefix in _PREFIXES:
+                table.setdefault(prefix + alias, table[alias])
     for stem in _STEMS & table.keys():  # every length of time in every unit
         for suffix, _ in _SUFFIXES:
             table.setdefault(stem + suffix, table[stem])
     return {alias: tuple(found) for alias, found in table.items()}
 
 
+# what an application puts before the names of what belongs to its calls
+_PREFIXES: Final = ("llm", "ai", "openai")
+_PREFIXED: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "cost")
 _RANKS: Final = _ranks()
 
 
@@ -234,12 +245,13 @@ def unit_named(key: str) -> str:
 _MODEL_NAMES: Final = frozenset(
     (
         "model modelname modelid modelused selectedmodel responsemodel llmmodel modelrequested requestedmodel "
-        "requestmodel"
+        "requestmodel genairesponsemodel genairequestmodel"
     ).split()
 )
 _OF_OTHERS: Final = frozenset({"inputlength", "outputlength", "usagetotal", "evalcount"})
 _COUNT_NAMES: Final = frozenset(
-    alias
+    prefix + alias
+    for prefix in ("", *_PREFIXES)
     for slot in ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
     for alias in _ALIASES[slot].split()
     if "." not in alias and alias not in _TEXT_OR_COUNT and alias not in _OF_OTHERS

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from llmmon.formats import DIALECTS, claimant
 from llmmon.formats.dialect import Dialect, Object
+from llmmon.formats.dialects.bodies import BODY_KEYS
 from llmmon.formats.home_made import holds, is_extended
 from llmmon.formats.json_text import UnreadableError, object_of, stamped, text_object
-from llmmon.formats.mapping import OPENED_TEXTS
+from llmmon.formats.mapping import OPENED_TEXTS, embedded
 
 Claimed = tuple[Dialect | None, Object]
 _LISTS: Final = (
@@ -20,6 +21,7 @@ _LISTS: Final = (
     "events",
     "spans",
     "logs",
+    "logEvents",
     "items",
     "result",
     "results",
@@ -28,7 +30,10 @@ _LISTS: Final = (
 _TEXTS: Final = OPENED_TEXTS
 _OBJECTS: Final = ("data", "jsonPayload", "record", "_source", "result", "hits", "streams", "line")
 _ALL: Final = frozenset({*_LISTS, *_TEXTS, *_OBJECTS})
-_TIMES: Final = ("time", "@timestamp", "timestamp", "ts")
+_TIMES: Final = (
+    *("time", "@timestamp", "timestamp", "ts", "instant", "Timestamp", "date", "datetime", "asctime", "eventTime"),
+    *("event_time", "created_at", "__REALTIME_TIMESTAMP"),
+)
 _DEEPEST: Final = 3
 # a value beside the list that says that the object is a record itself, not a wrapper
 _OWN: Final = frozenset({"model", "usage", "latency", "latency_ms", "duration", "duration_ms", "prompt_tokens"})
@@ -42,7 +47,7 @@ def objects_in(found: Object, forced: str | None = None, depth: int = _DEEPEST) 
             return [(None if is_extended(found, dialect) else dialect, found)]
     elif (named := DIALECTS.get(forced)) is not None and named.claims(found):
         return [(named, found)]
-    inner = (opened(found) or _event_in(found) or _calls_listed(found)) if depth else None
+    inner = (opened(found) or _event_in(found) or _calls_listed(found) or _text_decoded(found)) if depth else None
     if inner is not None:
         return [each for one in inner for each in objects_in(one, forced, depth - 1)]
     return [(None if forced is None else DIALECTS.get(forced), found)]
@@ -66,12 +71,25 @@ def _docker(found: Object) -> list[Object] | None:
 
 
 def _listed(found: Object) -> list[Object] | None:
+    results = found.get("results")
+    if isinstance(results, list) and results and all(isinstance(each, list) for each in results):
+        return [row for each in results if (row := _fields(each))] or None
     if not found.keys().isdisjoint(_OWN):
         return None
     for key in _LISTS:
         inner = found.get(key)
         if isinstance(inner, list) and inner and all(isinstance(each, dict) for each in inner):
             return inner
+    return None
+
+
+def _text_decoded(found: Object) -> list[Object] | None:
+    """The object with the call that stands as JSON in one of its texts."""
+    for key, value in found.items():
+        if type(value) is str and value.startswith("{") and key not in BODY_KEYS:
+            inner = embedded(value)
+            if isinstance(inner, dict) and holds(inner):
+                return [{**found, key: inner}]
     return None
 
 
@@ -86,6 +104,12 @@ def _event_in(found: Object) -> list[Object] | None:
 
 
 _EVENTS: Final = frozenset({"anthropic_event", "openai_event"})
+
+
+def _fields(row: list[Any]) -> Object:
+    """A row of CloudWatch's Logs Insights: a list of fields with their values."""
+    pairs = [each for each in row if isinstance(each, dict) and isinstance(each.get("field"), str)]
+    return {each["field"]: each.get("value") for each in pairs}
 
 
 def _calls_listed(found: Object) -> list[Object] | None:

@@ -130,7 +130,13 @@ def sources_of(fields: frozenset[str]) -> frozenset[str]:
     return frozenset(slot for name in fields for slot in SOURCES.get(name, (name,)))
 
 
-OPENED_TEXTS: Final = ("log", "@message", "message", "textPayload")  # a text under one may hold a record as JSON
+OPENED_TEXTS: Final = (
+    "log",
+    "@message",
+    "message",
+    "MESSAGE",
+    "textPayload",
+)  # a text under one may hold a record as JSON
 
 Path = tuple[str, ...]
 Shape = tuple[tuple[Path, frozenset[str]], ...]  # path -> the JSON types seen there in the file's head
