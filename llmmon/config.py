@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
-from llmmon.errors import ConfigError, reason_of
+from llmmon.errors import ConfigError, UsageError, reason_of
 from llmmon.text.names import lookup, unknown
 from llmmon.text.tables import TomlTable, parse_toml
-from llmmon.text.times import zone
+from llmmon.text.times import time_point, zone
 
 if TYPE_CHECKING:
     from llmmon.alerting.check import CheckPlan
@@ -28,7 +29,7 @@ FILE_NAME: Final = "llmmon.toml"
 _TOP_KEYS: Final = frozenset(
     (
         "logs map root dialect timezone naive_timezone state late prices score notify rules serve tests slos budgets"
-        " name labels mutes runbook dashboard"
+        " name labels mutes runbook dashboard accepted_before"
     ).split()
 )
 
@@ -65,6 +66,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mutes: tuple[Mute, ...] = ()
     slos: tuple[Slo, ...] = ()  # their rules, and those of budgets, are among `rules`
     tests: tuple[RuleTest, ...] = ()  # unit tests of the rules
+    accepted_before_us: int = 0  # levels that changed before are the baseline
 
     @property
     def identity(self) -> str:
@@ -206,6 +208,7 @@ def parse(table: Mapping[str, Any], path: Path | None) -> Config:
         rules=_rules(read),
         slos=_slos(read),
     )
+    config = msgspec.structs.replace(config, accepted_before_us=_moment(read, "accepted_before", config.timezone))
     config = msgspec.structs.replace(config, rules=_all_rules(read, config), mutes=_mutes(read, config.timezone))
     config = msgspec.structs.replace(config, tests=_tests(read, config.rules))
     _check_notify(read, config.rules)
@@ -221,6 +224,26 @@ def _is_relative(log: str) -> bool:
 def _zone(read: TomlTable, key: str) -> str:
     name = read.text(key) or "UTC"
     return name if read.check(key, lambda: zone(name)) else "UTC"
+
+
+def _moment(read: TomlTable, key: str, tz: str) -> int:
+    """A time, as TOML has it or as text, in microseconds; 0 without one."""
+    if not read.has(key):
+        return 0
+    given = read.value(key)
+    text = given.isoformat() if isinstance(given, datetime) else read.text(key)
+    found = 0
+
+    def parsed() -> None:
+        nonlocal found
+        point = time_point(text, tz)
+        if not isinstance(point, int) or isinstance(point, tuple):
+            raise UsageError(f"{text!r} is not a fixed time", hint="write 2026-01-31T08:00:00Z")
+        found = point
+
+    if text:
+        read.check(key, parsed)
+    return found
 
 
 def _map(read: TomlTable) -> dict[str, str]:
@@ -240,7 +263,7 @@ def _dialect(read: TomlTable) -> str | None:
     if name:
         from llmmon.formats import DIALECTS
 
-        read.check("dialect", lambda: lookup({**DIALECTS, "generic": None, "llmmon": None}, name, "dialect"))
+        read.check("dialect", lambda: lookup(dict.fromkeys((*DIALECTS, "generic", "llmmon")), name, "dialect"))
     return name or None
 
 
@@ -308,7 +331,12 @@ def _all_rules(read: TomlTable, config: Config) -> tuple[AlertRule, ...]:
         read.fault("rules", f"two have the name {name!r}, counting those of [[slos]] and [[budgets]]")
     links = {key: read.text(key) for key in ("runbook", "dashboard") if read.has(key)}
     found = found or list(DEFAULT_RULES if links else ())
+    found = [_with_baseline(rule, config.accepted_before_us) for rule in found]
     return tuple(_with_links(read, rule, links) for rule in found)
+
+
+def _with_baseline(rule: AlertRule, accepted_us: int) -> AlertRule:
+    return msgspec.structs.replace(rule, accepted_before_us=accepted_us) if rule.anomaly and accepted_us else rule
 
 
 def _with_links(read: TomlTable, rule: AlertRule, links: Mapping[str, str]) -> AlertRule:

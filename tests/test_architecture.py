@@ -76,7 +76,14 @@ LIBRARIES = {
 # where nothing reads a file, a clock or the environment, prints, or starts anything
 PURE = (
     *("errors", "text", "metrics", "formats", "pricing", "quality.scorers", "quality.scores", "quality.report"),
-    *("anomaly.series", "anomaly.panel", "anomaly.incidents", "anomaly.detectors", "anomaly.simulation"),
+    *(
+        "anomaly.series",
+        "anomaly.panel",
+        "anomaly.drift",
+        "anomaly.incidents",
+        "anomaly.detectors",
+        "anomaly.simulation",
+    ),
     *("alerting.rules", "alerting.alert", "alerting.lifecycle", "alerting.history", "alerting.rule_config"),
     *("alerting.objectives", "alerting.lint", "alerting.backtest", "alerting.evaluation", "alerting.notifiers"),
     *("output.views", "output.renderers", "output.export.prometheus", "output.export.tallies", "live.rolling"),

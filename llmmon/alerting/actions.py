@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -166,6 +169,67 @@ def resolve(
     return _changed(state, ids, resolve_one, now_us, channels, env, ("resolved", by, why), mutes)
 
 
+def accept(
+    state: StateFile,
+    ids: Iterable[str],
+    why: str,
+    now_us: int,
+    channels: Sequence[Channel],
+    env: Mapping[str, str],
+    by: str = "",
+    mutes: Sequence[Mute] = (),
+) -> list[str]:
+    """Take the levels of incidents as the baseline: their alerts end, and nothing shows them as lasting any more.
+
+    The ids are of incidents or of their alerts; an incident need not have an alert. Raises `UsageError` for ids of
+    other alerts and for texts that are no ids. Returns what was accepted, in words.
+    """
+    names = list(ids)
+    known = state.alerts()
+    done = []
+    for text in names:
+        alert = next((one for name, one in known.items() if name.startswith(text) or _is_of(one, text)), None)
+        incident = text if alert is None else dict(alert.group).get(INCIDENT)
+        if incident is None or not _INCIDENT_ID.fullmatch(incident):
+            what = f"alert {text} is of no incident" if incident is None else f"{text!r} is no id of an incident"
+            raise UsageError(what, hint="`llmmon anomalies -f json` and `llmmon alerts list` have their ids")
+        with state.transaction():
+            state.set_fact(ACCEPTED, _with(state.fact(ACCEPTED), incident, now_us))
+        if alert is not None and not alert.resolved:
+            _changed(
+                state, [alert.alert_id], partial(_accept_one, now_us, by, why), now_us, channels, env,
+                ("accepted", by, why), mutes,
+            )  # fmt: skip
+        done.append(f"incident {incident}" if alert is None else f"incident {incident}: {alert.title}")
+    return done
+
+
+def accepted_incidents(path: Path | None) -> dict[str, int]:
+    """The incidents whose level was accepted, by id (or the beginning of one), with when; none without a state file."""
+    if path is None or not path.exists():
+        return {}
+    with StateFile(path) as state:
+        return _accepted_of(state.fact(ACCEPTED))
+
+
+def _accepted_of(stored: str | None) -> dict[str, int]:
+    return {} if stored is None else msgspec.json.decode(stored, type=dict[str, int])
+
+
+def _with(stored: str | None, incident: str, now_us: int) -> str:
+    return msgspec.json.encode({**_accepted_of(stored), incident: now_us}).decode()
+
+
+def _is_of(alert: Alert, text: str) -> bool:
+    return (dict(alert.group).get(INCIDENT) or "").startswith(text)
+
+
+def _accept_one(now_us: int, by: str, why: str, alert: Alert) -> tuple[Alert, list[Transition]]:
+    found: list[Transition] = []
+    reason = f"accepted as the baseline{f' by {by}' if by else ''}{': ' * bool(why)}{why}"
+    return resolved(alert, now_us, reason, found, ended=Ended.ACCEPTED, held=True), found
+
+
 def _changed(
     state: StateFile,
     ids: Iterable[str],
@@ -223,6 +287,8 @@ def add_silence(
     return made
 
 
+ACCEPTED: Final = "accepted incidents"  # the fact of the state file
+_INCIDENT_ID: Final = re.compile("[0-9a-f]{6,12}")
 _MATCHED: Final = ("rule", "severity", "metric", "alert_id")
 
 

@@ -226,7 +226,7 @@ class Budget(msgspec.Struct, frozen=True):
 
     @property
     def rules(self) -> tuple[AlertRule, ...]:
-        """One rule for each threshold, and one for an overrun projected from the pace so far."""
+        """One rule for each threshold, and one for an overrun that is expected."""
         found = [
             self._rule(f"{self.name} {percent:g} %", _severity(percent), percent / 100) for percent in self.thresholds
         ]

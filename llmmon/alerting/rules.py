@@ -87,7 +87,7 @@ class Burn(msgspec.Struct, frozen=True, tag="burn"):
 class Spend(msgspec.Struct, frozen=True, tag="spend"):
     """The spend of a day, week or month of a time zone, against a `share` of an amount.
 
-    `share` None compares the spend projected for the whole period, at its pace so far, with the amount.
+    `share` None compares what the whole period is expected to come to with the amount.
     """
 
     amount_usd: float
@@ -136,6 +136,7 @@ class AlertRule(msgspec.Struct, frozen=True):
     dashboard: str = ""
     levels: tuple[tuple[AlertSeverity, float], ...] = ()
     inhibits: tuple[str, ...] = ()
+    accepted_before_us: int = 0  # incidents that began before are over: their level is the baseline
 
     @property
     def cooldown_us(self) -> int:

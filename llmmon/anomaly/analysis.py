@@ -18,8 +18,9 @@ from llmmon.anomaly.detectors import (
     detect_in_samples,
 )
 from llmmon.anomaly.detectors.detector import Anomaly, micros
+from llmmon.anomaly.drift import drifts
 from llmmon.anomaly.explanations import Explanation, explained
-from llmmon.anomaly.incidents import Incident, incidents
+from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted, Incident, incidents, with_accepted
 from llmmon.anomaly.panel import (
     COUNTED,
     LEVELS,
@@ -35,9 +36,11 @@ from llmmon.anomaly.panel import (
 from llmmon.anomaly.report import (
     AnomaliesReport,
     AnomalyReport,
+    IncidentReport,
     anomaly_report,
     asked_for,
     bucket_scores,
+    drift_report,
     explained_buckets,
     incident_report,
     monitored_series,
@@ -75,13 +78,17 @@ class MonitorPlan(msgspec.Struct, frozen=True):
     explain: str | None = None
     contributors: bool = True  # of the symptoms, beside those of the leads
     with_scores: bool = False
+    accepted: Accepted = NOTHING_ACCEPTED
 
 
 def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_FOLD) -> tuple[AnomaliesReport, Read]:
     """The incidents of the last `--window` (all without it), learned from the whole history before them."""
     grouping = Grouping(plan.by, STEP_US)
     measures = measures_of(plan)
-    history = msgspec.structs.replace(query, time=query.time.without_start())
+    time = query.time.without_start()
+    if isinstance(time.now, int) and time.until is None:  # what comes after that is not known yet
+        time = msgspec.structs.replace(time, until=time.now)
+    history = msgspec.structs.replace(query, time=time)
     names = dict.fromkeys([*measures.sums, *measures.values])
     fields = needed_fields([statistic_name(ALL_METRICS[name], "count") for name in names])
     fields |= {"error_type", *plan.by, *extra.fields}
@@ -101,16 +108,21 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
     results = _detected(watched, sampled, aggregates, grouping, plan, now_us)
     window = _window(query, found, now_us)
     every = incidents(merged(anomaly for one in results for anomaly in anomalies(one)), results)
+    every = with_accepted(every, plan.accepted, now_us)
     shown = [one for one in every if _overlaps(one, window) and not _excluded(one, plan.exclude)]
+    drifting = [] if plan.methods else [drift_report(one) for one in drifts(watched)]
     asked = None
-    if plan.explain:
+    if plan.explain and (named := [one for one in drifting if one.id.startswith(plan.explain)]):
+        shown, drifting = [], named[:1]
+    elif plan.explain:
+        drifting = []
         incident, asked = asked_for(plan.explain, every)
         shown = [incident]
     shown.sort(key=_importance)
     explanations = explained(history, list(_worth_explaining(shown, plan)), STEP_US, now_us)
     report = AnomaliesReport(
         window=window,
-        incidents=tuple(incident_report(one, results, explanations.get(one.lead.id)) for one in shown),
+        incidents=_in_order([incident_report(one, results, explanations.get(one.lead.id)) for one in shown], drifting),
         anomalies=_rows(shown, asked, results, explanations),
         monitored=monitored_series(results),
         sensitivity=str(plan.sensitivity),
@@ -121,6 +133,12 @@ def find_anomalies(query: Query, plan: MonitorPlan, extra: ExtraFold = NO_EXTRA_
         explained=() if asked is None else explained_buckets(asked, results),
     )
     return report, found
+
+
+def _in_order(incidents: Sequence[IncidentReport], drifting: Sequence[IncidentReport]) -> tuple[IncidentReport, ...]:
+    """Open incidents, then drifts, then what is over."""
+    going = [one for one in incidents if one.end_us is None]
+    return (*going, *drifting, *(one for one in incidents if one.end_us is not None))
 
 
 def _importance(incident: Incident) -> tuple[bool, int]:

@@ -14,15 +14,24 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from llmmon.anomaly.courses import Course, without
-from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Change, DetectorResults, Severity, micros
+from llmmon.anomaly.detectors.detector import (
+    Anomaly,
+    AnomalyStatus,
+    Change,
+    DetectorResults,
+    Severity,
+    micros,
+    moment,
+)
 from llmmon.anomaly.series import GroupLabels
 
 _GAP: Final = timedelta(minutes=30)
 _REBOUND: Final = timedelta(hours=2)  # in which the return to normal can itself look unusual
-_TOLERANCE: Final = timedelta(minutes=10)  # by which an onset may be earlier than its estimate
+_TOLERANCE: Final = timedelta(minutes=5)  # by which an onset may be earlier than its estimate
 _NEAR: Final = timedelta(hours=3)  # over which a relation loses most of its weight
 _LATE: Final = timedelta(minutes=30)  # after the first onset, from which on an anomaly is no cause
 _ALL_MOVED: Final = 0.35  # of a group's own change: when the other calls moved so much, it is not only the group
@@ -46,6 +55,7 @@ _FOLLOWS: Final[Mapping[str, tuple[str, ...]]] = {
     "cost_per_token_usd": ("cost_per_request_usd",),
     "cost_per_request_usd": ("cost_usd",),
 }
+_LOOSE: Final = "error_rate"  # much may follow from it, nothing must
 # what may come with each other when both begin together: a loop that sends many long prompts, calls that time out
 _TOGETHER: Final = (
     frozenset({"requests", "prompt_tokens"}),
@@ -127,8 +137,16 @@ class _Cluster:
         """How well the incident explains an anomaly that is raised now; 0 if not at all."""
         if not any(_is_active(member, anomaly) for member in self.members):
             return 0.0
+        if self._is_too_narrow(anomaly):
+            return 0.0
         foreign = self._is_foreign(anomaly)
         return max(_relation(anomaly, member, foreign=foreign) for member in self.members)
+
+    def _is_too_narrow(self, anomaly: Anomaly) -> bool:
+        """Whether it is of one group, though errors of several would have brought it about: then all would have it."""
+        if not _calls(anomaly) or any(member.metric_name == anomaly.metric_name for member in self.members):
+            return False
+        return len({_calls(one) for one in self.members if one.metric_name == _LOOSE} - {()}) > 1
 
     def _is_foreign(self, anomaly: Anomaly) -> bool:
         """Whether an anomaly is of calls that the incident does not concern.
@@ -193,9 +211,9 @@ def _relation(anomaly: Anomaly, member: Anomaly, *, foreign: bool) -> float:
     if foreign or (mine and theirs and mine != theirs):
         # other calls: it is one story only if the same thing happens to them at the same time
         return 0.5 * _nearness(apart) if a == b and together and not _share_no_field(mine, theirs) else 0.0
-    close = 1.0 if mine == theirs else 0.8
     if a == b:
-        return close
+        return 1.0 if mine == theirs else 0.95
+    close = 1.0 if mine == theirs else 0.8
     if a in _EFFECTS.get(b, ()) and (apart >= timedelta() or together):
         return 0.9 * close * _nearness(apart)
     if b in _EFFECTS.get(a, ()) and (apart <= timedelta() or together):
@@ -337,18 +355,43 @@ def _column(results: DetectorResults, anomaly: Anomaly, group: GroupLabels) -> i
     return next((j for j, c in enumerate(results.columns) if (c.metric, c.group, c.detector) == wanted), None)
 
 
-def accepted(incident: Incident, until_us: int) -> Incident:
-    """The incident with its new level taken as the baseline from a time on; it ends then."""
-    at = datetime.fromtimestamp(until_us / 1e6, incident.start.tzinfo)
+class Accepted(msgspec.Struct, frozen=True):
+    """Which new levels people took as the baseline: incidents by id and when, and all that began before a time."""
+
+    incidents: Mapping[str, int] = msgspec.field(default_factory=dict)
+    before_us: int = 0
+
+    def at_us(self, incident: Incident) -> int | None:
+        """When an incident was accepted; None if it was not. The ids of all of its series count."""
+        if incident.start < moment(self.before_us):
+            return self.before_us
+        ids = {incident.id, *map(incident_id, incident.members)}
+        return next((at for name, at in self.incidents.items() if any(one.startswith(name) for one in ids)), None)
+
+
+NOTHING_ACCEPTED: Final = Accepted()
+
+
+def with_accepted(found: Sequence[Incident], accepted: Accepted, now_us: int) -> list[Incident]:
+    """The incidents, those that last but were accepted until `now_us` over since then."""
+    if accepted == NOTHING_ACCEPTED:
+        return list(found)
+    return [_accepted(one, accepted.at_us(one), now_us) for one in found]
+
+
+def _accepted(incident: Incident, at_us: int | None, now_us: int) -> Incident:
+    if incident.end is not None or at_us is None:
+        return incident
+    at = max(moment(min(at_us, now_us)), incident.start)
     members = [
-        one if one.status is AnomalyStatus.OVER else replace(one, status=AnomalyStatus.OVER, end=at, resolved=at)
+        one if one.status is AnomalyStatus.OVER else replace(one, status=AnomalyStatus.ACCEPTED, end=at, resolved=at)
         for one in incident.members
     ]
     return replace(
         incident,
         lead=members[0],
         symptoms=tuple(members[1:]),
-        status=AnomalyStatus.OVER,
-        end=max(at, incident.start),
+        status=AnomalyStatus.ACCEPTED,
+        end=at,
         resolved=at,
     )

@@ -11,17 +11,20 @@ import numpy as np
 from llmmon.anomaly.anomalies import place_of, score_rows
 from llmmon.anomaly.attribution import Contribution
 from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Change, DetectorResults, micros
+from llmmon.anomaly.drift import Drift
 from llmmon.anomaly.explanations import ExampleCall, Explanation, can_be_explained
 from llmmon.anomaly.incidents import Incident
 from llmmon.anomaly.panel import COUNTED, PROPORTIONS
 from llmmon.anomaly.series import GroupLabels
-from llmmon.anomaly.wording import calls_text, figures_text, headline, short_name, when_text
+from llmmon.anomaly.wording import calls_text, figures_text, headline, short_name, topic, when_text
 from llmmon.errors import UsageError
 from llmmon.ingest.report import Window
 from llmmon.text.names import unknown
 from llmmon.text.times import DAY_US, HOUR_US, iso
 
-FOUND, ALIKE, UNSEARCHED, NO_CALLS = "found", "all alike", "not searched", "no calls"
+INCIDENT, DRIFT = "incident", "drift"
+DRIFTING: Final = "drifting"  # the status of a drift
+FOUND, ALIKE, UNSEARCHED, NO_CALLS, NO_SEARCH = "found", "all alike", "not searched", "no calls", ""
 _COURSE: Final = 24  # buckets shown around an anomaly
 _CELLS: Final = 32  # of the course of an incident
 _OF_GROUP: Final = 0.8  # of the change: a cause with so much of it names the calls concerned
@@ -53,7 +56,8 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
     `group` are the calls concerned, `usual` and `during` the lead's metric over them (traffic and spend: per hour).
     `end_us` is None while it lasts; `status` is open, new level or over. `cause` says whether causes were found, all
     calls are alike, there was no time to search, or there are no calls behind it. `course` is the lead's metric around
-    it, `course_step_us` apart from `course_start_us` on.
+    it, `course_step_us` apart from `course_start_us` on. A slow drift (`kind`) has status drifting, no cause, and the
+    days of the whole log as its course.
     """
 
     id: str
@@ -80,6 +84,8 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
     course: tuple[float | None, ...] = ()
     course_start_us: int = 0
     course_step_us: int = 0
+    kind: str = INCIDENT
+    per_day: float | None = None  # of a drift: the change a day, relative to `usual`
 
     @property
     def factor(self) -> float | None:
@@ -88,7 +94,8 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def when(self, tz: str) -> str:
         """`5 Mar 11:30-14:30 (3 h)`, or since when it lasts."""
-        return when_text(self.start_us, self.end_us, tz, stays=self.status == AnomalyStatus.NEW_LEVEL)
+        text = when_text(self.start_us, self.end_us, tz, stays=self.status == AnomalyStatus.NEW_LEVEL)
+        return f"{text}, accepted as the baseline" if self.status == AnomalyStatus.ACCEPTED else text
 
     def sentence(self, tz: str = "UTC") -> str:
         """All of it in one line."""
@@ -158,6 +165,7 @@ class AnomaliesReport(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "severity": {row.severity for row in self.incidents},
             "incidents": len(self.incidents),
+            "drifts": sum(row.kind == DRIFT for row in self.incidents),
             "open_incidents": sum(row.end_us is None for row in self.incidents),
             "anomalies": len(self.anomalies),
         }
@@ -202,6 +210,47 @@ def incident_report(
     )
 
 
+_GRAVE: Final = ((0.5, "high"), (0.25, "medium"))  # a drift is low below these changes
+
+
+def drift_report(drift: Drift) -> IncidentReport:
+    """A slow drift as an incident that goes on."""
+    change = Change(drift.usual, drift.now, drift.calls)
+    moved = f"{_percents(drift.per_day)} a day, {_percents(drift.change)} by now"
+    return IncidentReport(
+        id=drift.id,
+        severity=next((name for least, name in _GRAVE if abs(drift.change) >= least), "low"),
+        status=DRIFTING,
+        lead=drift.id,
+        metric_name=drift.metric,
+        group=dict(drift.group),
+        timestamp_us=drift.until_us,
+        start_us=drift.since_us,
+        end_us=None,
+        headline=f"{topic(drift.metric, drift.group)} drifting, {moved}",
+        figures=figures_text(drift.metric, change),
+        size=calls_text(change),
+        usual=drift.usual,
+        during=drift.now,
+        calls=drift.calls,
+        hits=None,
+        symptoms=tuple(
+            Symptom("", metric, dict(group), f"{topic(metric, group)} {_percents(share)}")
+            for metric, group, share in drift.also
+        ),
+        cause=NO_SEARCH,
+        course=drift.days,
+        course_start_us=drift.first_us,
+        course_step_us=DAY_US,
+        kind=DRIFT,
+        per_day=drift.per_day,
+    )
+
+
+def _percents(share: float) -> str:
+    return f"{share * 100:+.0f} %" if abs(share) >= 0.095 else f"{share * 100:+.1f} %"
+
+
 def _searched(incident: Incident, causes: Sequence[Cause], explanation: Explanation | None) -> str:
     if not can_be_explained(incident.lead):
         return NO_CALLS
@@ -241,14 +290,13 @@ def _narrowed(incident: Incident, explanation: Explanation | None) -> tuple[Grou
     if top is None:
         return incident.group, incident.change
     hits = round(top.now * top.calls) if metric in PROPORTIONS else None
-    usual = top.before if np.isfinite(top.before) else None
-    return (*incident.group, (top.field, top.name)), Change(usual, top.now, top.calls, hits)
+    return (*incident.group, (top.field, top.name)), Change(top.before, top.now, top.calls, hits)
 
 
 def _narrows(part: Contribution) -> bool:
-    return (
-        part.field != "error_type" and part.share >= _OF_GROUP and part.calls >= _LEAST_CALLS and np.isfinite(part.now)
-    )
+    """Not where the calls are new: there is nothing that they usually are."""
+    known = np.isfinite(part.now) and np.isfinite(part.before)
+    return bool(part.field != "error_type" and part.share >= _OF_GROUP and part.calls >= _LEAST_CALLS and known)
 
 
 def _with_error_type(group: GroupLabels, lead: Anomaly, explanation: Explanation | None) -> GroupLabels:

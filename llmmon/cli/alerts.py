@@ -28,6 +28,7 @@ alerts: Final = typer.Typer(
 
 ConfigFile = Annotated[str | None, typer.Option("--config", help="Configuration file.", metavar="FILE")]
 Ids = Annotated[list[str], typer.Argument(help="Alert ids, or prefixes of them.", metavar="ID...")]
+IncidentIds = Annotated[list[str], typer.Argument(help="Ids of incidents or of their alerts.", metavar="ID...")]
 Why = Annotated[str, typer.Option("--why", help="The reason, stored with it.", metavar="TEXT")]
 Format = Annotated[
     str | None, typer.Option("--format", "-f", help="table, json, jsonl, csv or markdown.", metavar="FORMAT")
@@ -82,6 +83,21 @@ def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFi
     with _open(config, state) as (store, found):
         for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes):
             _said("resolved", alert)
+
+
+@alerts.command()
+def accept(ids: IncidentIds, why: Why = "", state: StateOption = None, config: ConfigFile = None) -> None:
+    """Take the new level of incidents as the baseline, so that they are over.
+
+    Example: llmmon alerts accept 9895f6b --why 'new prompt, longer on purpose'
+    """
+    from llmmon.alerting.actions import accept as accept_levels
+    from llmmon.text.figures import plain
+
+    with _open(config, state) as (store, found):
+        done = accept_levels(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes)
+        for text in done:
+            typer.echo(plain(f"accepted: {text}"))
 
 
 @alerts.command()

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import fields_of, with_logs
+from llmmon.cli.options import accepted_of, fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
+    from llmmon.config import Config
     from llmmon.ingest.query import Query
 
 
@@ -34,6 +35,7 @@ FailOn = Annotated[Texts, typer.Option(help="Exit 1 if this holds: 'severity>=hi
 def anomalies(
     query: "Query",
     output: "Output",
+    config: "Config",
     by: By = None,
     metric: Metrics = None,
     sensitivity: Level = "medium",
@@ -68,6 +70,7 @@ def anomalies(
         exclude=tuple(parse_range(text, query.tz, query.wall_us) for text in exclude or ()),
         explain=explain,
         with_scores=scores,
+        accepted=accepted_of(config),
     )
     report, found = find_anomalies(query, plan)
     if reason := nothing_judged(report):

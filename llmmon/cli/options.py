@@ -20,6 +20,7 @@ from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
     from llmmon.alerting.rules import AlertRule
+    from llmmon.anomaly.incidents import Accepted
     from llmmon.cli.output import Output
     from llmmon.config import Config
     from llmmon.ingest.query import Query
@@ -191,7 +192,7 @@ class ReadingOptions(NamedTuple):
         zone(naive_tz)
         wall_us = time.time_ns() // 1000
         return Query(
-            logs=tuple(self.logs or ()) if logs_optional else _logs(self.logs, config),
+            logs=tuple(self.logs or ()) if logs_optional else logs_of(self.logs, config),
             wall_us=wall_us,
             time=TimeRequest.parse(
                 wall_us=wall_us, window=self.window, since=self.since, until=self.until, now=self.now, tz=tz
@@ -245,7 +246,7 @@ def _dialect(name: str | None) -> str | None:
         from llmmon.formats import DIALECTS
         from llmmon.text.names import lookup
 
-        lookup({**DIALECTS, "generic": None, "llmmon": None}, name, "dialect")
+        lookup(dict.fromkeys((*DIALECTS, "generic", "llmmon")), name, "dialect")
     return name
 
 
@@ -259,7 +260,7 @@ def load_config(chosen: str | None, output: "Output") -> "Config":
     return config
 
 
-def _logs(given: list[str] | None, config: "Config") -> tuple[str, ...]:
+def logs_of(given: list[str] | None, config: "Config") -> tuple[str, ...]:
     """The logs named, else those of the configuration, of $LLMMON_LOGS, of stdin."""
     if given:
         return tuple(given)
@@ -294,3 +295,15 @@ def active_rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
 def fields_of(by: list[str] | None, *default: str) -> tuple[str, ...]:
     """The fields of `--by`, which may be repeated and take several with commas between them."""
     return tuple(field for text in by for field in text.split(",")) if by else default
+
+
+def accepted_of(config: "Config", state: Path | None = None) -> "Accepted":
+    """The new levels that the configuration or people accepted as the baseline."""
+    from llmmon.anomaly.incidents import Accepted
+
+    path = config.state_path(state, os.environ)
+    if path is None or not path.exists():
+        return Accepted(before_us=config.accepted_before_us)
+    from llmmon.alerting.actions import accepted_incidents
+
+    return Accepted(accepted_incidents(path), config.accepted_before_us)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import StateOption, fields_of, with_logs
+from llmmon.cli.options import StateOption, accepted_of, fields_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -53,6 +53,7 @@ def report(
         thresholds=_thresholds(config) if score else {},
         slos=config.slos,
         state=_state(config, state),
+        accepted=accepted_of(config, state),
     )
     with rereadable(query) as again:
         overview, found = make_report(again, plan)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import By, fields_of, with_logs
+from llmmon.cli.options import By, accepted_of, fields_of, with_logs
 from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ def watch(
     """
     import sys
 
+    import msgspec
+
     from llmmon.live.watcher import Watcher
 
     live = output.format == "table" and output.file is None and sys.stdout.isatty()
     every_s = _interval(interval, live=live)
-    watcher = Watcher(
-        query,
-        _plan(query, output, by, sort, config.state_path(state, os.environ), no_anomalies),
-        lambda: time.time_ns() // 1000,
-    )
+    plan = _plan(query, output, by, sort, config.state_path(state, os.environ), no_anomalies)
+    plan = msgspec.structs.replace(plan, accepted=lambda: accepted_of(config, state))
+    watcher = Watcher(query, plan, lambda: time.time_ns() // 1000)
     try:
         watcher.poll()
         if not live:

@@ -8,7 +8,13 @@ from functools import lru_cache
 from typing import Final
 
 from llmmon.formats.mapping import SLOTS, Binding, Path, Slot
-from llmmon.metrics.record import USAGE
+from llmmon.metrics.record import LIMITS, USAGE
+
+
+def _limit_aliases(what: str) -> str:
+    """What the header with a limit is called, by OpenAI and those like it, and by Anthropic."""
+    return f"limit{what} xratelimitlimit{what} ratelimitlimit{what} anthropicratelimit{what}limit"
+
 
 _ALIASES: Final[dict[str, str]] = {
     "start": (
@@ -103,6 +109,10 @@ _ALIASES: Final[dict[str, str]] = {
     "user": "userid user enduser customerid tenantid username useremail accountid",
     "feature": "feature step stage usecase phase agent task caller endpoint node source app appname",
     "prompt_version": "promptversion templateversion promptid prompttemplateversion",
+    "subagent": "subagent subagentid subagentname",
+    "parent_session": "parentsession parentsessionid parentthreadid parentconversationid",
+    "folder": "folder cwd workingdirectory workspace projectfolder",
+    **{name: _limit_aliases(name.removeprefix("limit").replace("_", "")) for name in LIMITS},
     "quality_score": "qualityscore quality score rating",
     "done": "done",
     "role": "role author.role message.role",

@@ -12,7 +12,7 @@ import numpy as np
 from llmmon.formats import timestamps, values
 from llmmon.formats.canonical import Interners, RawCalls
 from llmmon.formats.mapping import Binding, Slot, admitted_types
-from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, IntArray, Interner
+from llmmon.metrics.columns import MISSING_CODE, MISSING_TIME, BoolArray, IntArray, Interner
 
 Compact = Any  # float64 (numbers, microseconds, flags), int64 (moments), int32 (names) array, or a list
 
@@ -169,11 +169,11 @@ class Rows:
         self._naive = naive
         self._columns: dict[Binding, Gathered] = {}
         self._lines: list[IntArray] = []
-        self._seen: dict[str, list[np.ndarray[Any, Any]]] = {"output": [], "prompt": []}
+        self._seen: dict[str, list[BoolArray]] = {"output": [], "prompt": []}
         self.size = 0
 
     def add_columns(
-        self, columns: Mapping[Binding, Any], lines: IntArray, seen: Mapping[str, Sequence[bool]] | None = None
+        self, columns: Mapping[Binding, Any], lines: IntArray, seen: Mapping[str, BoolArray] | None = None
     ) -> None:
         """`len(lines)` rows: a binding's raw values as a sequence, or what they were read as (see `Gathered`).
 
@@ -189,7 +189,7 @@ class Rows:
         self._lines.append(lines)
         for slot, parts in self._seen.items():
             found = None if seen is None else seen.get(slot)
-            parts.append(np.zeros(size, np.bool_) if found is None else np.array(found, np.bool_))
+            parts.append(np.zeros(size, np.bool_) if found is None else found)
         self.size += size
 
     def add_rows(

@@ -163,11 +163,14 @@ def bucket_counts(buckets: Sequence[Any]) -> dict[str, FloatArray]:
     The counts exclude each other; the beginning of a name says what it counts.
     """
     found = {slot: np.full(len(buckets), np.nan) for slot in _BUCKET_SLOTS}
-    rows: dict[tuple[str, ...], list[int]] = {}
+    rows: dict[tuple[str, ...], Any] = {}  # by the keys that they have
     objects = [embedded(each) if type(each) is str else each for each in buckets]
-    for row, each in enumerate(objects):
-        if type(each) is dict and each:
-            rows.setdefault(tuple(each), []).append(row)
+    if set(map(type, objects)) == {dict} and len(shapes := set(map(tuple, objects))) == 1:
+        rows = {keys: range(len(objects)) for keys in shapes if keys}
+    else:
+        for row, each in enumerate(objects):
+            if type(each) is dict and each:
+                rows.setdefault(tuple(each), []).append(row)
     for keys, at in rows.items():
         columns = zip(*(objects[row].values() for row in at), strict=True)
         counts = {key: values.usable(values.numbers(column)) for key, column in zip(keys, columns, strict=True)}

@@ -27,7 +27,7 @@ from llmmon.metrics.columns import (
     IntArray,
     Names,
 )
-from llmmon.metrics.record import NANO_DOLLARS, SCORE_UNITS
+from llmmon.metrics.record import LIMITS, NANO_DOLLARS, SCORE_UNITS
 
 
 class CallRule(msgspec.Struct, frozen=True):
@@ -163,6 +163,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         "attempt": slots.numbers("attempt"),
         "cache_hit": slots.numbers("cache_hit"),
         **{slot: slots.numbers(slot) for slot in CALL_KEYS},
+        **{slot: slots.counts(slot) for slot in LIMITS if slot in slots.bound},
     }
     names: dict[str, Names] = {}
     if wants_outcome:

@@ -300,7 +300,7 @@ def _of_calls(names: Sequence[str], *, prose: bool) -> bool:
         or slots >= {"prompt", "output"}
         or ("model" in slots and counted)
         or slots >= {"prompt_tokens", "completion_tokens"}
-        or any(dialect.has_keys(frozenset(names)) for dialect in DIALECTS.values())
+        or bool(DIALECTS.possible(tuple(names)))
     )
 
 

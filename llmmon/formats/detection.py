@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from llmmon.formats import DIALECTS
+from llmmon.formats import DIALECTS, REPLIES
 from llmmon.formats.aliases import bindings_at, unit_named
 from llmmon.formats.canonical import CallRule, Evidence, evidence_of
 from llmmon.formats.dialect import Dialect, Feed, Object, bindings_of
-from llmmon.formats.dialects.bodies import RAW
 from llmmon.formats.dialects.native import OWN_KEYS
 from llmmon.formats.envelopes import Claimed, objects_in
 from llmmon.formats.home_made import (
@@ -78,6 +77,8 @@ class ReadPlan(msgspec.Struct, frozen=True):
     nests: bool = False  # True: calls may stand around others, which is looked for when all is read
     rule: CallRule = CallRule()
     joins: bool = False  # True: a call is two home-made lines, its request and its response, with the same id
+    steps: bool = False  # whether steps of agents are read beside the calls
+    step_texts: bool = False  # with what tools were given and gave
     root: Path = ()  # `--root`: where the call is in home-made objects
     dialects: tuple[str, ...] = ()  # those of the samples, beside home-made ones
     unmatched: tuple[Binding, ...] = ()  # of `--map`: nothing stands there in the samples
@@ -114,6 +115,8 @@ class Wanted(msgspec.Struct, frozen=True):
     dialect: str | None = None
     naive: str = "UTC"
     root: str | None = None
+    steps: bool = False
+    step_texts: bool = False
 
 
 class Sampled(msgspec.Struct):
@@ -194,6 +197,8 @@ def plan_for(head: bytes, wanted: Wanted, more: Sequence[bytes] = ()) -> ReadPla
         nests=CALL_KEY in keyed or any(name != GENERIC and DIALECTS[name].nests for name in rows),
         joins=joins,
         rule=rule,
+        steps=wanted.steps,
+        step_texts=wanted.step_texts,
         root=root,
         unmatched=unmatched,
         unread_times=_unread_times(generic, rows.get(GENERIC, []), wanted.naive),
@@ -364,22 +369,42 @@ def mapping_of(name: str, rows: Sequence[Object], wanted: Wanted) -> FieldMappin
     if dialect.open is not None:
         return None
     extra = (*wanted.overrides, *tag_bindings(wanted.tags, dialect.tags_at))
+    claimed = _commonest_mark(dialect, rows)
     return FieldMapping(
         name,
         (*extra, *bindings_of(dialect)),
         shape_of([row for row in rows if passes(dialect.only, row)] or rows),
-        known=tuple(sorted(reply_keys(dialect))) if dialect in RAW and not dialect.repeats else (),
-        required=_required(dialect, rows),
+        known=tuple(sorted(reply_keys(dialect))) if name in REPLIES and not dialect.repeats else (),
+        required=tuple({test.path: test for test in (*claimed, *dialect.only)}.values()),
+        claimed=claimed if dialect.only else (),
+        rivals=_rivals(name, claimed, rows) if not all(passes(dialect.only, row) for row in rows) else None,
         naive=dialect.naive or wanted.naive,
     )
 
 
-def _required(dialect: Dialect, rows: Sequence[Object]) -> Mark:
-    """The fingerprint that most of the rows have, and what makes them calls."""
+def _commonest_mark(dialect: Dialect, rows: Sequence[Object]) -> Mark:
+    """The fingerprint that most of the rows have."""
     passed = Counter(index for row in rows for index, mark in enumerate(dialect.marks) if passes(mark, row))
-    best = passed.most_common(1)[0][0] if passed else 0
-    narrowed = {test.path: test for test in (*dialect.marks[best], *dialect.only)}
-    return tuple(narrowed.values())
+    return dialect.marks[passed.most_common(1)[0][0] if passed else 0]
+
+
+def _rivals(name: str, claimed: Mark, rows: Sequence[Object]) -> tuple[Path, ...] | None:
+    """Where rows have nothing unless an earlier dialect may claim them: a place for each of its marks.
+
+    None where some mark has no such place.
+    """
+    there = {path for path, _ in shape_of(rows)} | {test.path for test in claimed}
+    found: dict[Path, None] = {}
+    for keys, earlier in DIALECTS.before(name):
+        path = next(((key,) for key in sorted(keys) if (key,) not in there), None)
+        if path is None:
+            needed = [next((t.path for t in mark if t.path not in there), None) for mark in DIALECTS[earlier].marks]
+            found.update(dict.fromkeys(path for path in needed if path is not None))
+            if None in needed:
+                return None
+        else:
+            found[path] = None
+    return tuple(found)
 
 
 _SCALARS: Final = (str, int, float)

@@ -14,6 +14,34 @@ Row = dict[str, Any]  # "slot" or "slot:unit" -> value: one call; "tags" -> an o
 Feed = Callable[[Object], Iterable[Row]]
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a tool call as a log has it (its request, its result, or both), or a compaction of a context.
+
+    `call` is the `request_id` of the LLM call that asked for it; moments are as they are logged; `failed` is what the
+    log says of the outcome, None where it says nothing; `spoken`: a message tells of it, no record of the tool.
+    """
+
+    kind: str = "tool"  # or "compaction"
+    id: Any = None
+    tool: Any = None
+    server: Any = None
+    session: Any = None
+    trace: Any = None
+    subagent: Any = None
+    call: Any = None
+    start: Any = None
+    end: Any = None
+    latency_us: float | None = None
+    arguments: Any = None
+    result: Any = None
+    failed: bool | None = None
+    error: Any = None
+    spoken: bool = False
+
+
+StepFeed = Callable[[Object], Iterable[Step]]
+
+
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """One dialect, as a row of `formats.DIALECTS`.
 
@@ -30,6 +58,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     only: Mark = ()  # which of its objects are calls; all without it
     bindings: tuple[Binding, ...] = ()
     open: Callable[[], Feed] | None = None
+    steps: Callable[[], StepFeed] | None = None  # where it records tool calls otherwise than in messages
     tags_at: tuple[Path, ...] = ()  # objects that hold tags, beside the usual
     naive: str | None = None  # zone of stamps that name none, where the dialect settles it
     splittable: bool = True  # False: earlier objects must be seen first, so a file is one span

@@ -11,11 +11,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from llmmon.formats import REPLIES, replier
 from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_model
 from llmmon.formats.dialect import Dialect, Object, below
-from llmmon.formats.dialects.bodies import BODY_KEYS, RAW, body_of, raw_dialect
+from llmmon.formats.dialects.bodies import BODY_KEYS, body_of
 from llmmon.formats.dialects.native import OWN_KEYS
-from llmmon.formats.dialects.openai import API_ERROR
 from llmmon.formats.mapping import (
     CALL_KEY,
     JOIN_KEY,
@@ -33,7 +33,7 @@ from llmmon.formats.timestamps import moments
 from llmmon.formats.units import Units, foreign
 from llmmon.formats.written_times import looks_like_time
 from llmmon.metrics.columns import MISSING_TIME
-from llmmon.metrics.record import TAG_PREFIX
+from llmmon.metrics.record import LIMITS, TAG_PREFIX
 
 GENERIC: Final = "generic"
 _DEEPEST: Final = 6  # levels of objects that are looked at
@@ -45,6 +45,7 @@ _CLOSED: Final = frozenset(
         "candidates content contents limits ratelimit quota budget pricing prices config settings defaults env"
     ).split()
 )
+_HEADERS: Final = frozenset({"headers", "responseheaders", "httpheaders"})  # of which only limits are read
 # objects that are a part of the object around them, rather than something of their own
 _PARTS: Final = frozenset(
     (
@@ -79,13 +80,13 @@ Reply = tuple[Path, Dialect]
 def reply_in(row: Object) -> Reply | None:
     """Where a provider's reply stands in an object, the shallowest first, and whose it is."""
     for path, node in _nodes(row):
-        dialect = raw_dialect(node)
-        if dialect is not None and (not path or path[-1] in BODY_KEYS or dialect is not API_ERROR):
+        dialect = replier(node)
+        if dialect is not None and (not path or path[-1] in BODY_KEYS or dialect.name != "api_error"):
             return path, dialect
         for key in BODY_KEYS:
             text = node.get(key)
             if isinstance(text, str) and (body := body_of(text)) is not None:
-                dialect = raw_dialect(body)
+                dialect = replier(body)
                 if dialect is not None:
                     return (*path, key), dialect
     return None
@@ -218,6 +219,10 @@ class Parts:
         """The keys of an object inside the call, if it is a usual part of one or holds evidence itself."""
         if (*at, *relative) == self._reply_at or len(relative) >= _DEEPEST:
             return
+        if fold(relative[-1]) in _HEADERS:
+            limits = (key for key in node if any(binding.slot in LIMITS for binding in bindings_at((key,))))
+            yield from ((at, (*relative, key), rank) for key in limits)
+            return
         named = fold(relative[-1]) in CONTAINERS
         if not named and (rank >= _BESIDE or fold(relative[-1]) in _CLOSED or not holds(node)):
             return
@@ -244,7 +249,7 @@ def _has_parts(value: Object, key: str) -> bool:
 
 def is_extended(found: Object, dialect: Dialect) -> bool:
     """Whether the writer of a log added fields of the record to a provider's reply: `{**reply, "latency_ms": 1200}`."""
-    if dialect not in RAW or dialect.repeats:
+    if dialect.name not in REPLIES or dialect.repeats:
         return False
     own = reply_keys(dialect)
     return any(

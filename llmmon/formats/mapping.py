@@ -13,7 +13,7 @@ import orjson
 
 from llmmon.errors import UsageError
 from llmmon.formats.durations import DURATION_UNITS_US
-from llmmon.metrics.record import NAMES, TAG_PREFIX, TEXTS, USAGE
+from llmmon.metrics.record import LIMITS, NAMES, TAG_PREFIX, TEXTS, USAGE
 from llmmon.text.names import unknown
 
 JOIN_KEY: Final = "join_key"  # of lines that each hold a part of a call, how it began and how it ended: what joins them
@@ -55,6 +55,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "cost_input": Slot.NUMBER,
     "cost_output": Slot.NUMBER,
     "buckets": Slot.TEXT,  # an object of token counts that exclude each other (`buckets`)
+    **dict.fromkeys(LIMITS, Slot.NUMBER),
     "quality_score": Slot.NUMBER,
     "status_code": Slot.NUMBER,
     "attempt": Slot.NUMBER,
@@ -115,6 +116,8 @@ EVIDENCE: Final = (
     *("model", "model_requested", "prompt_tokens", "completion_tokens", "total_tokens", "latency", "quality_score"),
     *("written", "role", "grouped", "done"),
 )
+# where no row counts that is not certainly a call, rows without any of these (or a text) are none
+CALL_SIGNS: Final = frozenset({"model", "model_requested", "written", "grouped", "prompt", "output", *_TOKENS})
 # what a call has beside its model once it is over
 RESULTS: Final = ("cost", "finish_reason", "success", "failed", "outcome", "error", "error_type", "status_code")
 COMPLETENESS: Final = ("total_tokens", "latency_ms")  # what decides which of a call's rows is the most complete
@@ -190,9 +193,10 @@ class FieldMapping(msgspec.Struct, frozen=True):
 
     `shape` is what the head looked like. `closed`: a key that the head did not have may matter, so such
     a row is looked at on its own; `known`: the same at the top of the row only, where these keys are known
-    beside those of the head. `required`: a row that fails these is no call of this dialect. `guessed` are lengths of
-    time whose unit only their size speaks for, `mixed` those that are in another unit (named beside) on some lines,
-    `foreign` costs that are not read, as they are in another currency.
+    beside those of the head. `required`: a row that fails these is no call of this dialect; if it passes `claimed`
+    and has nothing at any of `rivals`, it is of the dialect all the same (None: that cannot be told).
+    `guessed` are lengths of time whose unit only their size speaks for, `mixed` those that are in another unit
+    (named beside) on some lines, `foreign` costs that are not read, as they are in another currency.
     """
 
     dialect: str
@@ -201,6 +205,8 @@ class FieldMapping(msgspec.Struct, frozen=True):
     closed: bool = False
     known: tuple[str, ...] = ()
     required: Mark = ()
+    claimed: Mark = ()
+    rivals: tuple[Path, ...] | None = None
     naive: str = "UTC"
     kinds: tuple[tuple[str, ...], ...] = ()  # of home-made objects (`home_made.kind_of`)
     guessed: tuple[Binding, ...] = ()

@@ -114,8 +114,11 @@ def settle(
 
 
 def _truthy(column: Sequence[Any]) -> BoolArray:
-    found = (value not in _NOTHING if isinstance(value, str) else bool(value) for value in column)
-    return np.fromiter(found, np.bool_, len(column))
+    found: BoolArray = np.fromiter(map(bool, column), np.bool_, len(column))
+    for row in np.flatnonzero(found).tolist():
+        if isinstance(value := column[row], str):
+            found[row] = value not in _NOTHING
+    return found
 
 
 def _says_something(names: Names) -> BoolArray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
-from itertools import accumulate
-from typing import Any, Final
+from itertools import accumulate, compress
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -22,11 +22,14 @@ from llmmon.formats.envelopes import objects_in
 from llmmon.formats.home_made import GENERIC, tag_bindings
 from llmmon.formats.home_made_rows import HomeMadeRows
 from llmmon.formats.json_text import BLANK, UnreadableError
-from llmmon.formats.mapping import CALL_KEY, Binding, FieldMapping, Keys, Picker, passes
+from llmmon.formats.mapping import CALL_KEY, CALL_SIGNS, Binding, FieldMapping, Keys, Picker, passes
 from llmmon.formats.tabular.reader import Table, UniformReader
-from llmmon.formats.typed import UNREADABLE, TypedDecoder, compile_decoder
+from llmmon.formats.typed import TypedDecoder, compile_decoder, decoded_at_once, decoded_each
 from llmmon.metrics.columns import EMPTY, BoolArray, Columns, IntArray, concat
 from llmmon.metrics.record import TAG_PREFIX
+
+if TYPE_CHECKING:
+    from llmmon.formats.steps import StepReader
 
 
 class ObjectReader:
@@ -135,17 +138,19 @@ BLOCK_BYTES: Final = 24 << 20  # input that becomes one block of columns: a span
 
 
 class Block(msgspec.Struct, eq=False):
-    """A block of calls, with the metric samples found among them."""
+    """A block of calls, with the metric samples found among them, and the steps of agents where they are read."""
 
     columns: Columns
     samples: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    steps: Columns = EMPTY
 
 
 def typed_decoders(plan: ReadPlan) -> list[tuple[str, TypedDecoder]]:
     """The decoders of a plan's first mappings, each with the dialect that it reads."""
     found = []
     for mapping in plan.mappings[: plan.typed]:
-        decoder = compile_decoder(mapping, plan.slots(mapping.dialect))
+        told = mapping.dialect == GENERIC and not plan.rule.weak and not plan.rule.halves
+        decoder = compile_decoder(mapping, plan.slots(mapping.dialect), CALL_SIGNS if told else frozenset())
         if decoder is None:
             break
         found.append((mapping.dialect, decoder))
@@ -187,6 +192,7 @@ class SpanReader:
         self._documents = plan.layout.splitter()
         self._bytes_in_block = 0
         self._bytes_before = 0
+        self._steps = _step_reader(plan, interners) if plan.steps else None
 
     @property
     def chunk_bytes(self) -> int:
@@ -230,7 +236,7 @@ class SpanReader:
         if at is not None and (at[1:] < at[:-1]).any():  # lines that were read one by one came after the others
             columns = columns.take(np.argsort(at, kind="stable"))
         samples, self._samples = self._samples, []
-        return Block(columns, samples)
+        return Block(columns, samples, EMPTY if self._steps is None else self._steps.take())
 
     def _canonical(self, dialect: str, rows: Rows) -> tuple[Any, Columns]:
         raw = rows.take()
@@ -250,13 +256,20 @@ class SpanReader:
 
     def _read(self, chunk: Any) -> None:
         """As a table where the lines share a layout, else line by line."""
+        if self._steps is not None:
+            stepped = BytesIO(chunk).readlines()
+            self._steps.read(stepped, range(self.accounting.lines, self.accounting.lines + len(stepped)))
         if self._uniform is not None and (table := self._uniform.read(chunk)) is not None:
             self._read_table(table, chunk)
         elif bytes(chunk[:1]).isspace() and bytes(chunk).isspace():
             self.accounting.blank += len(self._numbered(len(BytesIO(chunk).readlines())))
+        elif self._typed and (found := decoded_at_once(self._typed[0][1], chunk)) is not None:
+            rows, lines = found
+            starts = (self._bytes_before + lines.edges).tolist
+            self._read_each(lines, self._numbered(len(rows)), starts, rows)
         else:
-            lines = BytesIO(chunk).readlines()
-            self._read_each(lines, self._numbered(len(lines)), partial(_starts, lines, self._bytes_before))
+            each = BytesIO(chunk).readlines()
+            self._read_each(each, self._numbered(len(each)), partial(_starts, each, self._bytes_before))
 
     def _numbered(self, count: int) -> IntArray:
         """The numbers of the next lines."""
@@ -277,17 +290,35 @@ class SpanReader:
 
     def _read_elements(self, elements: Sequence[Element]) -> None:
         lines, starts = [element for _, element in elements], [offset for offset, _ in elements]
+        if self._steps is not None:
+            self._steps.read(lines, range(self.accounting.lines, self.accounting.lines + len(lines)))
         self._read_each(lines, self._numbered(len(lines)), lambda: starts)
 
-    def _read_each(self, lines: Sequence[bytes], numbers: IntArray, starts_of: Callable[[], Sequence[int]]) -> None:
-        """The typed decoder where it fits, else whatever dialect claims the objects on a line."""
+    def _read_each(
+        self,
+        lines: Sequence[bytes],
+        numbers: IntArray,
+        starts_of: Callable[[], Sequence[int]],
+        decoded: Sequence[Any] | None = None,
+    ) -> None:
+        """The typed decoders where they fit, else whatever dialect claims the objects on a line.
+
+        `decoded` are the rows of all lines where the first decoder has read them.
+        """
         left: IntArray = np.arange(len(lines))
         for dialect, typed in self._typed:
             if not len(left):
                 break
-            rows, others = _decoded(typed, lines if len(left) == len(lines) else [lines[at] for at in left])
+            rows, others = (decoded, []) if decoded is not None else decoded_each(typed, [lines[at] for at in left])
+            decoded = None
             read = np.delete(left, others) if others else left
             left = left[others]
+            sorted_rows = typed.sort(rows)
+            if sorted_rows is not None:
+                calls, skipped = sorted_rows.calls, sorted_rows.skipped
+                self._skip(dialect, int(np.count_nonzero(skipped)))
+                left = np.sort(np.concatenate([left, read[~(calls | skipped)]]))
+                rows, read = list(compress(rows, calls)), read[calls]
             if rows:
                 opened = self._add_typed(dialect, typed, rows, numbers[read])
                 if opened is not None:
@@ -295,6 +326,12 @@ class SpanReader:
         if len(left):
             starts = starts_of()
             self._read_others([(starts[at], lines[at]) for at in left], [int(numbers[at]) for at in left])
+
+    def _skip(self, dialect: str, count: int) -> None:
+        """Account for lines of a dialect that hold no call."""
+        if count:
+            self.accounting.skipped += count
+            self.accounting.read_as(self._label(dialect), count)
 
     def _add_typed(self, dialect: str, typed: TypedDecoder, rows: Sequence[Any], lines: IntArray) -> BoolArray | None:
         """Add decoded rows; which of them may hold records in a text, so that they must be looked at, if any."""
@@ -365,47 +402,48 @@ class SpanReader:
         return self._rows[dialect]
 
 
-def _decoded(typed: TypedDecoder, lines: Sequence[bytes]) -> tuple[list[Any], list[int]]:
-    """The rows of the lines that fit a decoder, and the places of the others."""
-    rows: list[Any] = []
-    others: list[int] = []
-    left = iter(lines)
-    while True:
-        try:
-            rows.extend(map(typed.decode, left))  # up to the end, or past the next that does not fit
-            return rows, others
-        except UNREADABLE:
-            others.append(len(rows) + len(others))
+def _step_reader(plan: ReadPlan, interners: Interners) -> StepReader:
+    from llmmon.formats.steps import StepReader  # few commands read steps
+
+    return StepReader(plan, interners)
 
 
 def _starts(lines: Sequence[bytes], first: int) -> list[int]:
     return list(accumulate(map(len, lines), initial=first))
 
 
-def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> dict[str, list[bool]] | None:
+def _presence(typed: TypedDecoder, columns: Mapping[Binding, Sequence[Any]], size: int) -> dict[str, BoolArray] | None:
     """Whether each row has an output text and a prompt, looked at only where that decides something."""
-    if not typed.texts_at or all(_all_there(columns, typed.bound_to(slot), kind) for slot, kind in _SHOWN_BY):
+    if not typed.texts_at:
         return None
-    seen = {}
-    for slot in ("output", "prompt"):
-        raw = [columns[binding] for binding in typed.texts_at if binding.slot == slot and binding in columns]
-        if len(raw) == 1:
-            seen[slot] = [text is not None and _is_there(text) for text in raw[0]]
-        elif raw:
-            seen[slot] = [any(_is_there(column[row]) for column in raw) for row in range(size)]
+    shown = [_any_there(columns, typed.bound_to(slot), kind, size) for slot, kind in _SHOWN_BY]
+    open_rows = np.flatnonzero(~np.logical_and.reduce(shown)).tolist()
+    if not open_rows:
+        return None
+    seen = {slot: np.zeros(size, np.bool_) for slot in ("output", "prompt")}
+    for binding in typed.texts_at:
+        if (column := columns.get(binding)) is not None and binding.slot in seen:
+            seen[binding.slot][open_rows] |= np.array([_is_there(column[row]) for row in open_rows], np.bool_)
     return seen
 
 
 _SHOWN_BY: Final = (("model", str), ("completion_tokens", float))  # what shows that a row is an answered call
 
 
-def _all_there(columns: Mapping[Binding, Sequence[Any]], bindings: Sequence[Binding], kind: type) -> bool:
-    """Whether one of the bindings has a usable value in every row."""
-    found = (columns[binding] for binding in bindings if binding in columns)
-    return any(set(map(type, column)) == {kind} and "" not in column and max(column) != _ENDLESS for column in found)
+def _any_there(
+    columns: Mapping[Binding, Sequence[Any]], bindings: Sequence[Binding], kind: type, size: int
+) -> BoolArray:
+    """Which rows have a usable value at any of the bindings."""
+    found: BoolArray = np.zeros(size, np.bool_)
+    for binding in bindings:
+        if (column := columns.get(binding)) is not None and not found.all():
+            if set(map(type, column)) == {kind} and _UNUSABLE.isdisjoint(column):
+                return np.ones(size, np.bool_)
+            found |= np.array([type(value) is kind and value not in _UNUSABLE for value in column], np.bool_)
+    return found
 
 
-_ENDLESS: Final = float("inf")
+_UNUSABLE: Final = frozenset({"", float("inf")})
 
 
 def _is_there(raw: Any) -> bool:

@@ -26,7 +26,12 @@ def all_missing(values: Sequence[Any]) -> bool:
 def numbers(values: Sequence[Any]) -> FloatArray:
     """Finite numbers (numeric text too) as float64, NaN for anything else; no booleans; shape (n,)."""
     found = as_floats(values)
-    return np.array([_number(value) for value in values], np.float64) if found is None else found
+    if found is None:
+        found = np.full(len(values), np.nan)
+        for row, value in enumerate(values):
+            if value is not None:
+                found[row] = _number(value)
+    return found
 
 
 def amounts(values: Sequence[Any]) -> FloatArray:

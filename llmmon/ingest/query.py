@@ -85,6 +85,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     warn: Callable[[str], None] = say_nothing  # what a person must know even then
     derive: Derive | None = None
     cache: ColumnCache | None = None
+    steps: bool = False  # read the steps of agents, too (`Read.scanned.steps`)
+    step_texts: bool = False  # with what tools were given and gave
 
     def quiet(self) -> Query:
         """The same query without notes, progress or rejected lines: for a reading that the user does not see."""
@@ -244,6 +246,8 @@ def wanted_of(query: Query, fields: frozenset[str]) -> Wanted:
         root=query.root,
         dialect=query.dialect,
         naive=query.naive_tz,
+        steps=query.steps,
+        step_texts=query.step_texts,
     )
 
 

@@ -7,15 +7,17 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
 from llmmon.errors import InputError, reason_of
 from llmmon.files import OPEN_FILES
+from llmmon.ingest.packings import MAGIC_BYTES, packing_of, unpacked
 from llmmon.ingest.query import Query, Read
+from llmmon.ingest.scan import Scanned, place
 
 
 class Rereadable(msgspec.Struct, frozen=True):
@@ -99,3 +101,35 @@ def _kept(name: str, stack: contextlib.ExitStack) -> str:
 
 def _opened(name: str) -> BinaryIO:
     return os.fdopen(os.dup(0), "rb") if name == "-" else Path(name).open("rb")
+
+
+def lines_at(scanned: Scanned[Any], positions: Iterable[int]) -> dict[int, bytes]:
+    """The lines of calls by their positions, read once more; those of pipes and other machines are left out."""
+    wanted: dict[str, dict[int, int]] = {}
+    for position in positions:
+        path, line = place(position, scanned)
+        if line is not None and Path(path).is_file():
+            wanted.setdefault(path, {})[line] = position
+    found: dict[int, bytes] = {}
+    for path, lines in wanted.items():
+        last = max(lines)
+        with contextlib.suppress(OSError, EOFError, InputError):
+            for number, text in enumerate(_lines(path), 1):
+                if number in lines:
+                    found[lines[number]] = text
+                if number >= last:
+                    break
+    return found
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    with Path(path).open("rb") as file:
+        packed = packing_of(file.peek(MAGIC_BYTES)[:MAGIC_BYTES])
+        if not packed:
+            yield from file
+            return
+        rest = b""
+        for block in unpacked(file, 1 << 20, path):
+            *lines, rest = (rest + block).split(b"\n")
+            yield from lines
+        yield rest

@@ -39,7 +39,7 @@ from llmmon.ingest.spans import (
     samples_of,
     spans_of,
 )
-from llmmon.metrics.columns import Columns, in_log_order, without_impossible_times
+from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order, without_impossible_times
 from llmmon.metrics.record import HASH_TAGS, TAG_PREFIX, TEXTS
 
 Result = TypeVar("Result", covariant=True)
@@ -97,6 +97,7 @@ class SpanResult(msgspec.Struct):
     start: int = 0  # byte at which its first line starts
     kept: Kept | None = None  # its rejected lines
     sealed: tuple[str, Seal] | None = None  # the folder that keeps it, and its bytes
+    steps: list[Columns] = msgspec.field(default_factory=list)
 
 
 class SpanWorker:
@@ -171,6 +172,7 @@ class SpanWorker:
                 known = len(reader.accounting.rejects)
                 if block := reader.feed(chunk):
                     self._take(block, span, result.tally, recorder)
+                    self._take_steps(block.steps, span, result)
                 if isinstance(chunk, LongLine):
                     recorder = None  # without its bytes there is no checksum
                 if recorder is not None:
@@ -179,7 +181,9 @@ class SpanWorker:
                 fed += len(chunk)
         except (OSError, EOFError, zlib.error, InputError) as error:
             result.failure = reason_of(error)
-        self._take(reader.flush(), span, result.tally, recorder)
+        last = reader.flush()
+        self._take(last, span, result.tally, recorder)
+        self._take_steps(last.steps, span, result)
         if self._rejects is not None:
             result.kept = self._rejects.kept(kept_from)
         if recorder is not None and not result.failure and recorder.finish(seal, result.accounting):
@@ -206,6 +210,17 @@ class SpanWorker:
             stream = self._request.streams.get(span.source) or Stream(source)
             return stream.pieces() if any_bytes else stream.chunks(size)
         return self._bytes.pieces(source) if any_bytes else self._bytes.chunks(source, span, size)
+
+    def _take_steps(self, steps: Columns, span: Span, result: SpanResult) -> None:
+        """Keep steps of the time range, placed as calls are; an undated one may be of any time."""
+        if not steps.size:
+            return
+        steps = without_impossible_times(steps.without_unused_names())
+        if self._request.selection.timed:
+            steps = steps.take(self._request.selection.inside(steps) | ~steps.dated)
+        if steps.positions is not None:
+            steps = msgspec.structs.replace(steps, positions=steps.positions + (span.number << POSITION_BITS))
+        result.steps.append(steps)
 
     def _take(self, block: Block, span: Span, tally: Tally, recorder: Recorder | None) -> None:
         columns = without_impossible_times(in_log_order(block.columns))
@@ -243,6 +258,7 @@ class Scanned(msgspec.Struct, Generic[Folded], frozen=True):
     report: SourceReport
     tally: Tally
     spans: dict[int, tuple[Span, int | None]]  # span number -> span, line number before its first (None: unknown)
+    steps: Columns = EMPTY  # of agents, where they were asked for
     unlike: Mapping[int, Unlike] = msgspec.field(default_factory=dict)  # by source
 
 
@@ -345,7 +361,9 @@ def _caches(request: ScanRequest) -> dict[int, SourceCache]:
     found = {
         number: request.cache.of(source, each, request.span_bytes)
         for number, (source, each) in enumerate(zip(request.sources, request.plans, strict=True))
-        if number not in request.streams and request.ranges[number] == (0, None) and not each.fields & _NEVER_KEPT
+        if number not in request.streams
+        and request.ranges[number] == (0, None)
+        and not (each.fields & _NEVER_KEPT or each.steps)
     }
     return {number: cache for number, cache in found.items() if cache is not None}
 
@@ -402,7 +420,8 @@ def _scanned(
         failed=tuple(failed),
         warnings=tuple(_warnings(request, total)),
     )
-    return Scanned(results, report, tally, numbered, unlike)
+    steps = concat([part for span in spans for part in found[span.number].steps])
+    return Scanned(results, report, tally, numbered, steps, unlike)
 
 
 _MOST_UNLIKE: Final = 200  # lines of a source

@@ -48,6 +48,17 @@ def expand(names: Sequence[str]) -> Expanded:
     return Expanded(tuple(paths), tuple(ignored), tuple(unmatched))
 
 
+def names_a_log(name: str) -> bool:
+    """Whether a name can be that of a log: what is there, a glob, a URL, a path, or named as logs are."""
+    return (
+        name == "-"
+        or os.path.lexists(name)
+        or remote.is_url(name)
+        or any(sign in name for sign in "*?[/")
+        or is_log(name)
+    )
+
+
 def find(names: Sequence[str]) -> Found:
     """The logs behind paths, globs, folders and "-"; a log that is reached twice is taken once."""
     named = expand(names)

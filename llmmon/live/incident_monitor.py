@@ -11,7 +11,7 @@ from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorPlan, measures_
 from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import Sensitivity, detect
 from llmmon.anomaly.detectors.detector import Monitored
-from llmmon.anomaly.incidents import incidents
+from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted, incidents, with_accepted
 from llmmon.anomaly.panel import levels_of_successes, panel_of
 from llmmon.anomaly.report import IncidentReport, incident_report
 from llmmon.errors import LlmmonError
@@ -62,10 +62,13 @@ class Found(msgspec.Struct, frozen=True):
 class IncidentMonitor:
     """Watches what is appended from `since_us` on, and what stood in the logs before, which is read beside."""
 
-    def __init__(self, query: Query, since_us: int | None) -> None:
+    def __init__(
+        self, query: Query, since_us: int | None, accepted: Callable[[], Accepted] = lambda: NOTHING_ACCEPTED
+    ) -> None:
         """Without `since_us` all of the logs is given to it, and nothing is read beside."""
         self.since_us = (since_us or 0) // STEP_US * STEP_US
         self.found = Found()
+        self._accepted = accepted
         self._parts: list[_Parts] = []
         self._judged_bucket = 0
         self._history = fork(_history_of(query, self.since_us), background=True) if self.since_us else None
@@ -89,8 +92,8 @@ class IncidentMonitor:
                 self.found = found or self.found
         elif now_us // STEP_US > self._judged_bucket:
             self._judged_bucket = now_us // STEP_US
-            parts = self._merged()
-            self._judging = fork(lambda: _detected(parts, now_us), background=True)
+            parts, accepted = self._merged(), self._accepted()
+            self._judging = fork(lambda: _detected(parts, now_us, accepted), background=True)
 
     def _merged(self) -> _Parts:
         if not self._parts:
@@ -135,11 +138,12 @@ def _history_of(query: Query, before_us: int) -> Callable[[], _Parts]:
     return work
 
 
-def _detected(parts: Sequence[Aggregates], now_us: int) -> Found:
+def _detected(parts: Sequence[Aggregates], now_us: int, accepted: Accepted = NOTHING_ACCEPTED) -> Found:
     if not parts or not parts[0].groups:
         return Found((), "no calls yet")
     results = detect(panel_of(parts[0], _GROUPING, MOST_GROUPS, parts[1]), Sensitivity.MEDIUM, now_us)
-    reports = [incident_report(one, [results]) for one in incidents(anomalies(results), [results])]
+    every = with_accepted(incidents(anomalies(results), [results]), accepted, now_us)
+    reports = [incident_report(one, [results]) for one in every]
     news = [one for one in reports if one.end_us is None or one.end_us > now_us - _SHOWN_US]
     shown = sorted(news, key=lambda one: (one.end_us is not None, -one.start_us))
     waiting = "" if any(row.judged for row in results.monitored) else _reason(results.monitored)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted
 from llmmon.anomaly.report import IncidentReport
 from llmmon.errors import LlmmonError
 from llmmon.ingest.checkpoints import Checkpoint
@@ -106,6 +107,7 @@ class WatchPlan(msgspec.Struct, frozen=True, kw_only=True):
     sort: str = "request_count"
     state: Path | None = None
     anomalies: bool = True
+    accepted: Callable[[], Accepted] = lambda: NOTHING_ACCEPTED
 
 
 class _WatchFold:
@@ -149,6 +151,7 @@ class Watcher:
         self._alerts = _Alerts(plan.state)
         self._first = True
         self._monitors = plan.anomalies
+        self._plan_accepted = plan.accepted
         self._monitor: IncidentMonitor | None = None
         self.window_us = min(plan.window_us, LONGEST_US)
         self.by = plan.by
@@ -172,7 +175,7 @@ class Watcher:
         first, self._first = self._first, False
         since_us = None if self._replay else now_us - max(self.window_us, _FIRST_LOOK_US)
         if first and self._monitors:
-            self._monitor = IncidentMonitor(self._query, since_us)
+            self._monitor = IncidentMonitor(self._query, since_us, self._plan_accepted)
         growth = read_new(
             msgspec.structs.replace(self._query, wall_us=now_us, progress=self._query.progress if first else None),
             self._fields,

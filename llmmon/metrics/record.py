@@ -92,6 +92,14 @@ _USAGE: Final = (
     _number("advisor_output_tokens", "completion tokens of an advisor"),
 )
 
+# what the headers of an answer say
+_LIMITS: Final = (
+    _number("limit_requests", "requests a minute that the provider allows"),
+    _number("limit_tokens", "tokens a minute that the provider allows"),
+    _number("limit_input_tokens", "input tokens a minute that the provider allows"),
+    _number("limit_output_tokens", "output tokens a minute that the provider allows"),
+)
+
 FIELDS: Final[dict[str, Field]] = {
     field.name: field
     for field in (
@@ -125,8 +133,12 @@ FIELDS: Final[dict[str, Field]] = {
         _name("user", "who asked"),
         _name("session", "conversation"),
         _name("trace", "trace the call belongs to"),
+        _name("subagent", "sub-agent of the session that made the call"),
+        _name("parent_session", "session whose sub-agent this session is"),
+        _name("folder", "folder of the project that an agent works in"),
         _name("feature", "part of the application"),
         _name("prompt_version", "version of the prompt template"),
+        *_LIMITS,
         _number("quality_score", "quality in [0, 1]", scale=SCORE_UNITS),
         _text("prompt", "what was asked"),
         _text("output", "what was answered"),
@@ -138,6 +150,7 @@ FIELDS: Final[dict[str, Field]] = {
 }
 
 USAGE: Final = tuple(field.name for field in _USAGE)
+LIMITS: Final = tuple(field.name for field in _LIMITS)
 NUMBERS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NUMBER)
 NAMES: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.NAME)
 TEXTS: Final = tuple(f.name for f in FIELDS.values() if f.kind is FieldKind.TEXT)

@@ -211,6 +211,7 @@ class CostTally(msgspec.Struct, frozen=True, eq=False):
 
     groups: Mapping[GroupKey, Totals] = {}  # FIGURES
     periods: Mapping[GroupKey, Totals] = {}  # FIGURES, by number of the period and group; only of calls with a time
+    kinds: Mapping[GroupKey, Totals] = {}  # usage billed apart, by its kind, number of the period and group
     causes: Mapping[Cause, Totals] = {}  # calls, logged, recalculated
     largest: tuple[Disagreement, ...] = ()
     doubts: Mapping[Doubt, Totals] = {}  # calls, tokens, cost
@@ -233,6 +234,7 @@ def tally(columns: Columns, plan: CostPlan) -> CostTally:
     return CostTally(
         groups=groups,
         periods=periods,
+        kinds=_kinds(block) if plan.every_us else {},
         causes=causes,
         largest=largest,
         doubts=_doubts(block),
@@ -259,6 +261,7 @@ def merge_tallies(tallies: Iterable[CostTally], largest: int = 10) -> CostTally:
     return CostTally(
         groups=add_sums(part.groups for part in parts),
         periods=add_sums(part.periods for part in parts),
+        kinds=add_sums(part.kinds for part in parts),
         causes=add_sums(part.causes for part in parts),
         largest=tuple(rows[:largest]),
         doubts=add_sums(part.doubts for part in parts),
@@ -296,6 +299,13 @@ def _groups(block: PricedBlock) -> tuple[dict[GroupKey, Totals], dict[GroupKey, 
     columns = [found[name] for name in FIGURES]
     whole = sums_by(block.columns, Grouping(plan.by), *columns)
     return whole, sums_by(block.columns, Grouping(plan.by, plan.every_us, plan.tz), *columns) if plan.every_us else {}
+
+
+def _kinds(block: PricedBlock) -> dict[GroupKey, Totals]:
+    """Usage that is billed apart from tokens in and out, such as searches or tokens of audio, where there is any."""
+    grouping = Grouping(block.plan.by, block.plan.every_us, block.plan.tz)
+    found = {kind: sums_by(block.columns, grouping, amounts) for kind, amounts in block.usage.apart.items()}
+    return {(kind, *group): sums for kind, groups in found.items() for group, sums in groups.items() if any(sums)}
 
 
 def _summed(numbers: IntArray, values: FloatArray | BoolArray, size: int) -> FloatArray:

@@ -230,16 +230,24 @@ def calculate_known(columns: Columns, table: PriceTable, undated_us: int | None 
     """As `calculate`, but also what is known of a cost of which a part has no price; and which calls that is so of."""
     usage = usage_of(columns)
     hits = gateway_hits(columns)
-    if not usage.used.any():
-        return np.where(hits, 0.0, np.nan), np.zeros(columns.size, np.bool_)
     quoted = quote(columns, table, undated_us)
+    by_call = _priced_by_call(quoted) & ~failed(columns)
+    if not (usage.used | by_call).any():
+        return np.where(hits, 0.0, np.nan), np.zeros(columns.size, np.bool_)
     costs, partial = charge(usage, quoted), without_price(usage, quoted)
     if "advisor_model" in columns.names:
         partial |= _add_advice(costs, columns, table, undated_us)
-    costs[~usage.used] = np.nan
+    costs[~usage.used & ~by_call] = np.nan
     costs[partial & (costs == 0)] = np.nan
     costs[hits] = 0.0
     return costs, partial & ~hits & ~np.isnan(costs)
+
+
+def _priced_by_call(quoted: Quoted) -> BoolArray:
+    """Calls of models that are sold by the call and not by tokens: no usage is needed to price them; shape (calls,)."""
+    table = [each.rates.of("request") > 0 and not each.rates.of("input") > 0 for each in quoted.quotes]
+    found: BoolArray = np.array([*table, False], np.bool_)[quoted.index]
+    return found
 
 
 def _add_advice(costs: FloatArray, columns: Columns, table: PriceTable, undated_us: int | None) -> BoolArray:

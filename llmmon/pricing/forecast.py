@@ -1,8 +1,10 @@
 """What a period will come to: the course of the week and the trend of daily costs, and how far that has been off.
 
 The expected cost of a day is the level of the last weeks, deseasonalized by day of the week and carried on by a damped
-trend (Gardner and McKenzie 1985), where the trend stands out of the noise. The interval and the error are empirical:
-the same method, run from every earlier day of the log for as many days ahead.
+trend (Gardner and McKenzie 1985). The course and the trend count as far as they stand out of the noise (James and Stein
+1961); a trend of days that resemble their neighbours needs more to do so. The interval and the error are empirical: the
+same method, run from every earlier day of the log for as many days ahead. A history too short for that many is measured
+over fewer days, and its interval widened.
 """
 
 from __future__ import annotations
@@ -21,9 +23,13 @@ _WEEKS: Final = 8  # that the course of the week is learned from
 _HALF_LIFE: Final = 8.0  # days, of the weight of a day in the level
 _TREND_HALF_LIFE: Final = 30.0  # and in the trend
 _DAMPING: Final = 0.98  # of the trend, a day
-_PRIOR_DAYS: Final = 0.5  # of an average weekday that each weekday is mixed with
+_PRIOR_DAYS: Final = 0.1  # of an average weekday that each weekday is mixed with
 _MOST_ORIGINS: Final = 120
 _OUTLIER: Final = 6.0  # robust standard deviations beyond which a day says no more about the level
+
+
+# how the error grows with the days ahead: not at all if the level is known, with the square root if it wanders
+_WIDENING: Final = 0.35
 
 
 class Outlook(msgspec.Struct, frozen=True, eq=False):
@@ -53,7 +59,8 @@ def outlook(history: FloatArray, first_weekday: int, ahead: int) -> Outlook:
     if len(errors) < 3 or total <= 0:
         return Outlook(days, np.nan, np.nan, np.nan, len(errors))
     off = float(np.median(np.abs(np.expm1(errors))))
-    spread = _quantile_of_t(2 + len(errors) / _span(len(history), ahead)) * float(np.sqrt(np.mean(errors**2)))
+    span = _span(len(history), ahead)
+    spread = _quantile_of_t(3 + len(errors) / span) * float(np.sqrt(np.mean(errors**2))) * (ahead / span) ** _WIDENING
     return Outlook(days, total * float(np.exp(-spread)), total * float(np.exp(spread)), off, len(errors))
 
 
@@ -93,20 +100,38 @@ def _span(size: int, ahead: int) -> int:
 
 
 def _course(days: FloatArray, weekdays: IntArray) -> FloatArray:
-    """How much each day of the week usually costs, in averages of all; shape (7,)."""
-    if len(days) < 7:
+    """How much each day of the week usually costs, in averages of all, as far as it is no noise; shape (7,)."""
+    if len(days) < _LEAST_OF_COURSE:
         return np.ones(7)
     usual = np.array([np.median(days[weekdays == day]) for day in range(7)])
-    counts = np.bincount(weekdays, minlength=7)
-    mean = usual.mean()
-    course: FloatArray = (counts * usual / mean + _PRIOR_DAYS) / (counts + _PRIOR_DAYS) if mean > 0 else np.ones(7)
-    return np.maximum(course, 0.02)
+    counts, mean = np.bincount(weekdays, minlength=7), usual.mean()
+    if mean <= 0:
+        return np.ones(7)
+    course: FloatArray = (counts * usual / mean + _PRIOR_DAYS) / (counts + _PRIOR_DAYS)
+    course = np.maximum(course, 0.02)
+    rest = days / course[weekdays]
+    noise = _MEDIAN_ERROR * _deviation(rest) / max(float(rest.mean()), 1e-9)
+    signal = float(course.var(ddof=1))
+    kept = max(0.0, 1.0 - noise**2 / float(counts.mean()) / signal) if signal else 0.0
+    return np.maximum(1.0 + kept * (course - 1.0), 0.02)
+
+
+_LEAST_OF_COURSE: Final = 14
+_MEDIAN_ERROR: Final = 1.25  # the standard error of a median, in that of a mean
+
+
+def _deviation(days: FloatArray) -> float:
+    """A robust standard deviation."""
+    return 1.4826 * float(np.median(np.abs(days - np.median(days))))
 
 
 def _without_outliers(days: FloatArray) -> FloatArray:
-    middle = np.median(days)
-    spread = 1.4826 * np.median(np.abs(days - middle))
+    middle = float(np.median(days))
+    spread = max(_deviation(days), _LEAST_NOISE * middle)
     return np.clip(days, middle - _OUTLIER * spread, middle + _OUTLIER * spread) if spread > 0 else days
+
+
+_LEAST_NOISE: Final = 0.1  # of the usual day: of days that are all alike, too, one can be an outlier
 
 
 def _level_and_slope(days: FloatArray) -> tuple[float, float]:
@@ -128,11 +153,15 @@ def _slope(age: FloatArray, days: FloatArray) -> float:
     slope = float(np.average((age - mean_age) * (days - mean), weights=weights)) / spread
     residual = days - mean - slope * (age - mean_age)
     effective = float(weights.sum() ** 2 / (weights**2).sum())
-    error = float(np.average(residual**2, weights=weights)) / (effective * spread)
+    variance = float(np.average(residual**2, weights=weights))
+    alike = float(np.average(residual[1:] * residual[:-1], weights=weights[1:])) / variance if variance else 0.0
+    alike = min(max(alike, 0.0), _MOST_ALIKE)
+    error = variance * (1 + alike) / (1 - alike) / (effective * spread)
     kept = max(0.0, 1.0 - _NOISE * error / slope**2) if slope else 0.0
     return -kept * slope  # ages count backwards
 
 
+_MOST_ALIKE: Final = 0.9  # correlation of neighbouring days that is reckoned with
 _NOISE: Final = 4.0  # a slope of fewer than two standard errors is none
 
 
@@ -143,6 +172,17 @@ _T: Final = ((1, 3.08), (2, 1.89), (3, 1.64), (4, 1.53), (6, 1.44), (10, 1.37), 
 def _quantile_of_t(independent: float) -> float:
     """How many standard deviations hold 80 % of errors that so many independent ones were estimated from."""
     return next((point for freedom, point in _T if independent <= freedom), 1.28)
+
+
+def rest_of_today(whole: FloatArray | float, so_far: FloatArray | float, elapsed: FloatArray | float) -> FloatArray:
+    """What is still to come of a day that is expected to cost `whole`, of which a share has elapsed; shape as given.
+
+    A day that is behind is expected to catch up.
+    """
+    rest = np.multiply(whole, 1 - np.asarray(elapsed))
+    behind = np.less(so_far, np.multiply(whole, elapsed))
+    found: FloatArray = np.where(behind, np.maximum(rest, np.subtract(whole, so_far)), rest)
+    return found
 
 
 def crossing(spent: float, days: FloatArray, budget: float) -> int | None:

@@ -1,7 +1,8 @@
 """The user's own prices: what `[prices]` of the configuration may hold, and what it means beside the price list.
 
 What an own price leaves out keeps its proportion in the list: a cached token that the list sells at a tenth costs a
-tenth of the own price, a batch that it sells at half costs half.
+tenth of the own price, a batch that it sells at half costs half. A model with own prices for requests, searches or the
+like alone is sold by these: its tokens cost nothing.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def _filled(prices: Prices, listed: Quote | None) -> dict[str, float]:
             row[kind] = row[wider] * share if share == share else row[wider] if unit.stand_in else nan
     if row["request"] != row["request"]:
         row["request"] = 0.0
+    if prices and row["input"] != row["input"] and row["output"] != row["output"]:
+        row |= {kind: 0.0 for kind, price in row.items() if _is_tokens(kind) and price != price}  # sold by other units
     return row
 
 

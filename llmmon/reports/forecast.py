@@ -14,7 +14,7 @@ from llmmon.metrics.columns import FloatArray
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import NANO_DOLLARS
 from llmmon.pricing.audit import FIGURES, CostPlan, CostTally
-from llmmon.pricing.forecast import COVERAGE, LEAST_DAYS, crossing, outlook
+from llmmon.pricing.forecast import COVERAGE, LEAST_DAYS, crossing, outlook, rest_of_today
 from llmmon.text.times import DAY_US
 
 
@@ -152,8 +152,7 @@ def _row(
     spent = float(sum(cost for day, cost in costs.items() if opening <= day <= days.today))
     found = outlook(whole, _weekday(days.grouping, days.first), closing - days.today + 1)
     ahead = found.days.copy()
-    rest = ahead[0] * (1 - days.elapsed)
-    ahead[0] = max(rest, ahead[0] - so_far) if so_far < ahead[0] * days.elapsed else rest
+    ahead[0] = rest_of_today(ahead[0], so_far, days.elapsed)
     expected = spent + float(ahead.sum())
     share = float(ahead.sum()) / found.total if found.total else 0.0
     known = found.low == found.low

@@ -13,6 +13,7 @@ from llmmon.alerting.objectives import SloStatus
 from llmmon.alerting.reading import complete
 from llmmon.alerting.state import StateFile
 from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
+from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted
 from llmmon.ingest.parallel import cpu_count
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.report import Window
@@ -54,6 +55,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     thresholds: Mapping[str, float] = NO_THRESHOLDS
     slos: tuple[Slo, ...] = ()
     state: Path | None = None  # where `check` remembers its alerts
+    accepted: Accepted = NOTHING_ACCEPTED
 
 
 def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
@@ -65,11 +67,11 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     if not (whole := not query.time.has_start):
         calls = read(asked, fields, lambda: OverviewFold(request))
         aggregates = list(calls.results)
-        anomalies, history = find_anomalies(query.quiet(), MonitorPlan(contributors=False))
+        anomalies, history = find_anomalies(query.quiet(), MonitorPlan(contributors=False, accepted=plan.accepted))
         before = _before(query.quiet(), calls, history)
     else:
         beside = ExtraFold(fields, lambda inside: OverviewFold(request, inside))
-        anomalies, calls = find_anomalies(asked, MonitorPlan(contributors=False), beside)
+        anomalies, calls = find_anomalies(asked, MonitorPlan(contributors=False, accepted=plan.accepted), beside)
         aggregates = [part for *_, part in calls.results]
         before = None
     calls = again.named(calls)

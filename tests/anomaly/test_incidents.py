@@ -11,7 +11,7 @@ import pytest
 from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect
 from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Change, Severity
-from llmmon.anomaly.incidents import accepted, grouped, incident, incidents
+from llmmon.anomaly.incidents import Accepted, grouped, incident, incident_id, incidents, with_accepted
 from llmmon.anomaly.series import Series, level, panel
 from tests.support.synth import STEP_US, between, service
 
@@ -118,8 +118,17 @@ def test_an_incident_lasts_as_long_as_the_calls_concerned_are_away() -> None:
     lasting = raised("latency_ms", LARGE, end=None, closed=None, status=AnomalyStatus.NEW_LEVEL)
     found = incident([lasting, raised("output_tokens_per_second", LARGE, onset=5)])
     assert (found.status, found.end, found.resolved) == (AnomalyStatus.NEW_LEVEL, None, None)
-    over = accepted(found, 1_800_000_000_000_000)
-    assert (over.status, over.end is not None) == (AnomalyStatus.OVER, True)
+    noon_us = 1_800_000_000_000_000
+    for accepted in (Accepted({incident_id(lasting)[:7]: noon_us}), Accepted(before_us=noon_us)):
+        (over,) = with_accepted([found], accepted, noon_us)
+        assert (over.status, over.end is not None) == (AnomalyStatus.ACCEPTED, True)
+    assert with_accepted([found], Accepted({"0123456": noon_us}), noon_us) == [found]
+
+
+def test_errors_everywhere_do_not_explain_one_slow_model() -> None:
+    errors = [raised("error_rate"), raised("error_rate", LARGE), raised("error_rate", MINI)]
+    assert len(grouped([*errors, raised("time_to_first_token_ms", LARGE, onset=2)])) == 2
+    assert len(grouped([*errors, raised("time_to_first_token_ms", onset=2)])) == 1
 
 
 def test_a_change_of_one_group_is_that_groups_and_a_change_of_all_is_everyones() -> None:

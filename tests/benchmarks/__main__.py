@@ -1,9 +1,10 @@
 """Every comparison of speed, one after the other, as one table that docs/benchmarks.md takes.
 
-    python -m tests.benchmarks [NAME ...] [--quick] [--folder FOLDER] [--rounds 3]
+    python -m tests.benchmarks [NAME ...] [--quick] [--folder FOLDER] [--rounds 3] [--traces FOLDER]
 
-Names: flat, nested, dialects, scale, jobs, startup; all without one. `--quick` takes logs of a few megabytes, and
-shows whether everything runs and counts alike rather than how fast it is. Logs are kept in FOLDER for the next run.
+Names: flat, nested, dialects, scale, jobs, startup, forecast; all without one. The last is a table of its own, of how
+well costs are forecast (see `tests.benchmarks.forecast`, also for `--traces`). `--quick` takes logs of a few megabytes,
+and shows whether everything runs and counts alike rather than how fast it is. Logs are kept in FOLDER for the next run.
 Both sides of a comparison have to count the same, or the run ends; peers that are not installed are left out, and
 named. What a row shows is told in `tests.benchmarks.comparison`.
 """
@@ -19,7 +20,7 @@ from typing import Final
 
 import orjson
 
-from tests.benchmarks import backtest, dialects, nested, scale, startup, summarize_speed
+from tests.benchmarks import backtest, dialects, forecast, nested, scale, startup, summarize_speed
 from tests.benchmarks.comparison import (
     HEAD,
     LLMMON,
@@ -163,21 +164,30 @@ PARTS: Final[dict[str, Callable[[Path, Sizes], Iterator[Comparison]]]] = {
 }
 
 
+FORECAST: Final = "forecast"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*PARTS, FORECAST)))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "llmmon-benchmarks")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--traces", type=Path)
     options = parser.parse_args()
-    if unknown := sorted(set(options.names) - PARTS.keys()):
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    known = (*PARTS, FORECAST)
+    if unknown := sorted(set(options.names) - set(known)):
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
     options.folder.mkdir(parents=True, exist_ok=True)
-    print(HEAD, flush=True)
-    for name in options.names or PARTS:
+    names = options.names or known
+    if timed := [name for name in names if name in PARTS]:
+        print(HEAD, flush=True)
+    for name in timed:
         found = list(PARTS[name](options.folder, Sizes(quick=options.quick)))
         for result in measure(found, 1 if options.quick else options.rounds):
             print(table_row(result), flush=True)
+    for line in forecast.report(quick=options.quick, traces=options.traces) if FORECAST in names else ():
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

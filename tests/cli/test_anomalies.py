@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import Run
@@ -180,3 +181,70 @@ def test_lines_out_of_order_give_the_same_report(run: Run, tmp_path: Path) -> No
     lines = [line for file in sorted(Path(SAMPLES).glob("*.jsonl")) for line in file.read_text().splitlines()]
     (tmp_path / "backwards.jsonl").write_text("\n".join(reversed(lines)) + "\n")
     assert found(run, SAMPLES)["anomalies"] == found(run, "backwards.jsonl")["anomalies"]
+
+
+@pytest.fixture
+def stepped(tmp_path: Path) -> Path:
+    """A fortnight of two models, one of which takes 1.6 times as long from noon of the tenth day on."""
+    random = np.random.default_rng(1)
+    rows = []
+    for i in range(14 * 720):
+        when = START + timedelta(minutes=2 * i)
+        slow = i % 2 and when >= START + timedelta(days=9, hours=12)
+        latency = 900 * float(np.exp(random.normal(0, 0.4))) * (1.6 if slow else 1.0)
+        model = "gpt-4o" if i % 2 else "gpt-4o-mini"
+        rows.append({"timestamp": when.isoformat(), "model": model, "latency_ms": latency, "success": True})
+    path = tmp_path / "step.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_level_that_stays_is_not_over_in_any_later_window_until_it_is_accepted(run: Run, stepped: Path) -> None:
+    for window in ((), ("--window", "1d"), ("--window", "60")):
+        (one,) = found(run, str(stepped), *window)["incidents"]
+        assert (one["status"], one["end"], one["group"]) == ("new level", None, {"model": "gpt-4o"})
+        assert "has stayed at the new level since 11 Mar" in one["description"]
+    (stepped.parent / "llmmon.toml").write_text('logs = ["step.jsonl"]\nstate = "state.db"\n')
+    assert 0 == run("alerts", "accept", one["id"][:8], "--config", str(stepped.parent / "llmmon.toml")).code
+    (one,) = found(run, "--config", str(stepped.parent / "llmmon.toml"))["incidents"]
+    assert (one["status"], one["end"] is None) == ("accepted", False)
+    (stepped.parent / "other.toml").write_text('logs = ["step.jsonl"]\naccepted_before = 2026-03-14T00:00:00Z\n')
+    assert [] == found(run, "--config", str(stepped.parent / "other.toml"), "--window", "1d")["incidents"]
+
+
+def test_nothing_after_now_is_used(run: Run, stepped: Path) -> None:
+    data = run("anomalies", str(stepped), "--now", "2026-03-11T20:00", "--window", "60", "-f", "json").json
+    assert data["data"]["window"]["end"] == "2026-03-11T20:00:00Z"
+    (one,) = data["data"]["incidents"]
+    assert (one["status"], one["end"]) == ("open", None)
+    assert one["calls"] <= 31 * 9
+
+
+def test_every_series_is_part_of_an_incident(run: Run) -> None:
+    data = found(run, SAMPLES)
+    assert 5 == len(data["incidents"])
+    by_id = {one["id"]: one for one in data["incidents"]}
+    for row in data["anomalies"]:
+        one = by_id[row["incident_id"]]
+        assert (row["role"] == "lead") == (row["id"] == one["lead"])
+        assert row["id"] in {one["lead"], *(symptom["id"] for symptom in one["symptoms"])}
+
+
+def test_an_incident_has_its_cause_and_its_examples_with_file_and_line(run: Run) -> None:
+    slow = next(one for one in found(run, SAMPLES)["incidents"] if one["start"].startswith("2026-03-05"))
+    assert slow["description"] == (
+        "gpt-4o answers took 2.7 times as long, 4.3 s → 11.5 s, 5 Mar 11:30-14:30 (3 h), 38 calls"
+    )
+    assert ("model", "gpt-4o", "found") == (slow["causes"][0]["field"], slow["causes"][0]["name"], slow["cause"])
+    assert 3 == len(slow["examples"])
+    for example in slow["examples"]:
+        line = Path(example["file"]).read_text().splitlines()[example["line"] - 1]
+        assert json.loads(line)["request_id"] == example["request_id"]
+        assert json.loads(line)["model"] == "gpt-4o"
+    assert all(0 <= cause["share"] <= 1 for one in found(run, SAMPLES)["incidents"] for cause in one["causes"])
+
+
+def test_a_window_without_calls_says_so(run: Run) -> None:
+    ran = run("anomalies", SAMPLES, "--since", "2027-01-01")
+    assert (0, True) == (ran.code, ran.stdout.startswith("no calls since 2027-01-01 00:00 UTC"))
+    assert "the log ends 2026-03-10" in ran.stdout

@@ -83,6 +83,31 @@ def test_summarize_shows_the_table_of_a_long_time(run: Run, tmp_path: Path) -> N
     assert found.stdout.count("$0.0035") >= 90
 
 
+def test_usage_billed_apart_has_a_column_where_there_is_any(run: Run, tmp_path: Path) -> None:
+    plain = {"timestamp": "2026-11-15T12:00:00Z"}
+    rerank = {"model": "ours", "prompt_tokens": None, "completion_tokens": None, "rerank_searches": 3, "status": "ok"}
+    config = tmp_path / "llmmon.toml"
+    config.write_text("[prices.ours]\nrerank_searches_kcount = 2\n")
+    path = log(tmp_path, plain, plain | rerank, plain | rerank)
+    done = run("cost", path, "--every", "month", "--config", str(config), "-f", "csv")
+    found = {row["model"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert (found["ours"]["cost_usd"], found["ours"]["usage.rerank_searches"]) == ("0.012", "6.0")
+    assert found["gpt-4o"]["usage.rerank_searches"] == ""
+    bill = json.loads(run("cost", path, "--every", "month", "-f", "json").stdout)["data"]["bill"]
+    assert bill["total"]["usage"] == {"rerank_searches": 6.0}
+    without = run("cost", log(tmp_path, plain), "--every", "month", "-f", "csv").stdout
+    assert "usage" not in without
+
+
+def test_a_model_that_is_sold_by_the_call(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "llmmon.toml"
+    config.write_text("[prices.ours]\nrequest = 40\n")
+    silent = {"model": "ours", "prompt_tokens": None, "completion_tokens": None, "status": "ok"}
+    path = log(tmp_path, silent, {"model": "ours"}, silent | {"status": "error"})
+    totals = json.loads(run("cost", path, "--config", str(config), "-f", "json").stdout)["data"]["totals"]
+    assert (totals["cost_usd"], totals["complete"], totals["certain_share"]) == (pytest.approx(0.08), True, 0.0)
+
+
 @given(st.integers(0, 2**32), st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"]))
 def test_each_time_is_in_its_month(second: int, zone: str) -> None:
     grouping = Grouping((), MONTH_US, zone)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import random
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -35,6 +37,24 @@ WRAPPING = {"openrouter": "data"}
 
 def test_every_dialect_has_a_sample() -> None:
     assert {dialect_of(name) for name in SAMPLES} == {*DIALECTS, *HOME_MADE}
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_the_table_names_a_dialect_and_the_keys_of_its_marks(name: str) -> None:
+    dialect = DIALECTS[name]
+    assert dialect.name == name
+    for mark in dialect.marks:
+        keys = tuple(test.key for test in mark)
+        assert dialect in DIALECTS.possible(keys), f"the row of {name} in formats.DIALECTS lacks {' '.join(keys)!r}"
+
+
+def test_objects_of_no_known_keys_import_no_dialect() -> None:
+    script = (
+        "import sys\nfrom llmmon.formats import claimant\nclaimant({'model': 'm', 'timestamp': 1, 'cost_usd': 2})\n"
+    )
+    script += "print(*(name for name in sys.modules if name.startswith('llmmon.formats.dialects.')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("sample", JSON_SAMPLES)

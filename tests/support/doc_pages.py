@@ -16,6 +16,8 @@ from typing import Any
 
 import typer
 
+from tests.support import agent_logs
+
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -36,6 +38,7 @@ def rewritten(text: str) -> str:
         return text
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "sample_logs", Path(folder) / "sample_logs")
+        agent_logs.write(Path(folder) / "agent_logs", "claude_code", agent_logs.sessions(12, turns=(5, 70), words=3000))
         return _CONSOLE.sub(lambda match: f"{match[1]}{match[2]}\n{run(match[2], folder)}{match[3]}", text)
 
 

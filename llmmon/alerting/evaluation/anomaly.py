@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from llmmon.alerting.alert import GroupLabels
+from llmmon.alerting.alert import Ended, GroupLabels
 from llmmon.alerting.evaluation.rule_type import Histories, RuleType
 from llmmon.alerting.evaluation.windows import CLEAR, LEARNING_MINUTES, MET, RuleEvaluation
 from llmmon.alerting.history import MONITOR_STEP_US, Stream, stream_of
@@ -31,7 +31,7 @@ def evaluate_anomalies(history: Aggregates, rule: AlertRule, ends: IntArray) -> 
     """
     from llmmon.anomaly.anomalies import anomalies
     from llmmon.anomaly.detectors import detect
-    from llmmon.anomaly.incidents import incidents
+    from llmmon.anomaly.incidents import Accepted, incidents, with_accepted
     from llmmon.anomaly.panel import panel_of
     from llmmon.anomaly.wording import topic
 
@@ -39,7 +39,9 @@ def evaluate_anomalies(history: Aggregates, rule: AlertRule, ends: IntArray) -> 
     found: list[Incident] = []
     if len(panel):
         results = detect(panel, until_us=int(ends[-1]) * MINUTE_US)
-        found = [one for one in incidents(anomalies(results), [results]) if _concerns(one, rule)]
+        every = incidents(anomalies(results), [results])
+        baseline = Accepted(before_us=rule.accepted_before_us)
+        found = [one for one in with_accepted(every, baseline, int(ends[-1]) * MINUTE_US) if _concerns(one, rule)]
     shape = (len(found), len(ends))
     met, value, limit = np.full(shape, CLEAR), np.full(shape, np.nan), np.full(shape, np.nan)
     minutes = ends * MINUTE_US
@@ -59,6 +61,7 @@ def evaluate_anomalies(history: Aggregates, rule: AlertRule, ends: IntArray) -> 
         limit,
         _Notes(met, found),
         tuple(topic(one.lead.metric_name, one.lead.group) for one in found),
+        tuple(Ended.ACCEPTED if one.status == "accepted" else Ended.RECOVERED for one in found),
     )
 
 
@@ -96,7 +99,7 @@ class _Notes(Mapping[tuple[int, int], str]):
         row, _ = place
         one = self._found[row]
         if self._met[place] != MET:
-            return "back to its usual level"
+            return "accepted as the baseline" if one.status == "accepted" else "back to its usual level"
         from llmmon.anomaly.wording import sentence
 
         lead, end = one.lead, None if one.end is None else to_us(one.end)

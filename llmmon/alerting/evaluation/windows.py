@@ -38,7 +38,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
 
     `met` is CLEAR, MET or KEEP; `value` is NaN where there is none or where it decides nothing. `threshold` is the
     limit that applied, where it is not the rule's own; `notes` explain by (row, column), in a sentence; `headlines`
-    say in a few words what a row is about, where its group does not.
+    and `endings` say by row what it is about and why it ends, where its group and the values do not.
     """
 
     rule: AlertRule
@@ -51,6 +51,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
     threshold: FloatArray | None = None
     notes: Mapping[tuple[int, int], str] = msgspec.field(default_factory=dict)
     headlines: tuple[str, ...] = ()
+    endings: tuple[Ended, ...] = ()
 
     def observation(self, row: int, at: int) -> Observation:
         """The observation of one group at one minute."""
@@ -64,6 +65,7 @@ class RuleEvaluation(msgspec.Struct, frozen=True, eq=False):
             note, ended = f"no data for {duration_text(self.rule.window_us)}", Ended.NO_DATA
         found = None if np.isnan(value) else value
         holds = None if met == KEEP else met == MET
+        ended = self.endings[row] if self.endings else ended
         headline = self.headlines[row] if self.headlines else ""
         return Observation(self.rule, self.groups[row], holds, found, limit, count, note, ended, headline)
 

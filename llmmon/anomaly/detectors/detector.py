@@ -50,6 +50,7 @@ class AnomalyStatus(StrEnum):
     OVER = "over"
     OPEN = "open"
     NEW_LEVEL = "new level"
+    ACCEPTED = "accepted"  # somebody took the new level as the baseline
 
 
 @dataclass(frozen=True, slots=True)

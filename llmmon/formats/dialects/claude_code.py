@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Feed, Object, Row, below, bind, marks
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, Step, below, bind, marks
 from llmmon.formats.dialects.anthropic import USAGE
 from llmmon.formats.dialects.bodies import object_in
 
@@ -16,7 +17,54 @@ _SHARED: Final = bind(
     provider="type:*=anthropic",
     session="sessionId",
     feature="isSidechain:true=sidechain,*=main",
+    subagent=("agentId", "isSidechain:true=sidechain,*="),
+    folder="cwd",
 )
+
+_ASKED: Final = frozenset({"tool_use", "mcp_tool_use", "server_tool_use"})
+_GAVE: Final = ("tool_result", "mcp_tool_result", "web_search_tool_result", "code_execution_tool_result")
+_LASTED: Final = ("durationMs", "totalDurationMs")
+
+
+def _steps(found: Object) -> Iterator[Step]:
+    """What an agent did: `tool_use` blocks of answers, `tool_result` blocks of what follows, compactions."""
+    message = found.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    place: dict[str, Any] = {"session": found.get("sessionId"), "subagent": _agent(found)}
+    if found.get("subtype") == "compact_boundary":
+        yield Step(kind="compaction", id=found.get("uuid"), start=found.get("timestamp"), **place)
+    for block in content if isinstance(content, list) else ():
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind in _ASKED:
+            yield Step(
+                id=block.get("id"),
+                tool=block.get("name"),
+                server=block.get("server_name"),
+                call=object_in(found, "message").get("id"),
+                start=found.get("timestamp"),
+                arguments=block.get("input"),
+                **place,
+            )
+        elif kind in _GAVE:
+            failed = block.get("is_error")
+            yield Step(
+                id=block.get("tool_use_id"),
+                end=found.get("timestamp"),
+                result=block.get("content", ""),
+                failed=failed if isinstance(failed, bool) else None,
+                latency_us=_lasted(found.get("toolUseResult")),
+                **place,
+            )
+
+
+def _agent(found: Object) -> Any:
+    return found.get("agentId") or ("sidechain" if found.get("isSidechain") is True else None)
+
+
+def _lasted(result: Any) -> float | None:
+    lengths = [result.get(key) for key in _LASTED] if isinstance(result, dict) else []
+    return next((length * 1000.0 for length in lengths if isinstance(length, (int, float))), None)
+
 
 CLAUDE_CODE: Final = Dialect(
     name="claude_code",
@@ -41,6 +89,7 @@ CLAUDE_CODE: Final = Dialect(
         *below("message", USAGE),
     ),
     repeats=True,
+    steps=lambda: _steps,
     lacks="no latency; times are when the answer was written",
 )
 

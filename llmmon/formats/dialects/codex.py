@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Object, Row, bind, marks
+from llmmon.formats.dialect import Dialect, Object, Row, Step, bind, marks
 from llmmon.formats.dialects.bodies import object_in
 from llmmon.formats.mapping import CALL_COPY, CALL_KEY, value_at
 from llmmon.formats.values import name
@@ -33,6 +34,8 @@ class _Session:
         self._root: Any = None  # the session that copied events are of
         self._lineage: set[Any] = set()
         self._provider: Any = None
+        self._folder: Any = None
+        self._spawner: Any = None  # the session whose sub-agent this one is
         self._model: Any = None
         self._totals: Object = {}
         self._failures = 0  # since the totals changed
@@ -59,6 +62,8 @@ class _Session:
             self._root = parent or mine
         else:
             self._session, self._provider = mine, payload.get("model_provider")
+            self._folder = payload.get("cwd")
+            self._spawner = _spawner(payload) or name(payload.get("parent_thread_id"))
             self._root = parent or mine
             self._lineage = {mine, parent, name(payload.get("parent_thread_id")), _spawner(payload)} - {None}
         self._lineage |= {parent} - {None}
@@ -82,11 +87,85 @@ class _Session:
             "model": self._model,
             "provider": self._provider,
             "session": self._session,
+            "folder": self._folder,
+            "parent_session": self._spawner,
         }
         if self._root is not None and self._totals:
             row[CALL_KEY] = repr((self._root, sorted(self._totals.items()), what))
             row[CALL_COPY] = len(self._lineage) > 1
         return row
+
+
+_LASTING: Final = frozenset({"exec_command_end", "mcp_tool_call_end", "patch_apply_end"})
+
+
+class _Steps:
+    """The tool calls of a session file: requests and outputs as they went to the model, and how programs ended.
+
+    A fork repeats its parent's steps under their own ids, so they count once.
+    """
+
+    def __init__(self) -> None:
+        self._session: Any = None
+
+    def __call__(self, found: Object) -> Iterator[Step]:
+        payload = object_in(found, "payload")
+        kind, place = payload.get("type"), {"session": self._session}
+        match found.get("type"):
+            case "session_meta" if self._session is None:
+                self._session = name(payload.get("id"))
+            case "compacted":
+                yield Step(kind="compaction", id=found.get("timestamp"), start=found.get("timestamp"), **place)
+            case "response_item" if kind in ("function_call", "custom_tool_call", "local_shell_call"):
+                yield Step(
+                    id=payload.get("call_id") or payload.get("id"),
+                    tool=payload.get("name") or "local_shell",
+                    server=payload.get("namespace"),
+                    start=found.get("timestamp"),
+                    arguments=payload.get("arguments", payload.get("input", payload.get("action"))),
+                    **place,
+                )
+            case "response_item" if kind in ("function_call_output", "custom_tool_call_output"):
+                output = payload.get("output", "")
+                failed = output.get("success") if isinstance(output, dict) else None
+                yield Step(
+                    id=payload.get("call_id"),
+                    end=found.get("timestamp"),
+                    result=_content(output),
+                    failed=failed is False or None,
+                    **place,
+                )
+            case "event_msg" if kind in _LASTING:
+                yield _ended(payload, found.get("timestamp"), place)
+
+
+def _content(output: Any) -> Any:
+    return output.get("content", output) if isinstance(output, dict) else output
+
+
+def _ended(payload: Object, moment: Any, place: Row) -> Step:
+    """How a program, an MCP tool or a patch ended, and how long it took."""
+    invocation, result = object_in(payload, "invocation"), payload.get("result")
+    code, success = payload.get("exit_code"), payload.get("success")
+    failed = code != 0 if type(code) is int else success is False if isinstance(success, bool) else None
+    if isinstance(result, dict):
+        failed = "Err" in result or object_in(result, "Ok").get("is_error") is True
+    return Step(
+        id=payload.get("call_id"),
+        server=invocation.get("server"),
+        end=moment,
+        failed=failed,
+        latency_us=_length(payload.get("duration")),
+        **place,
+    )
+
+
+def _length(duration: Any) -> float | None:
+    """Microseconds of `{"secs": 1, "nanos": 5}`."""
+    if not isinstance(duration, dict):
+        return None
+    seconds, nanos = duration.get("secs"), duration.get("nanos")
+    return seconds * 1e6 + nanos / 1e3 if type(seconds) is int and type(nanos) is int else None
 
 
 def _spawner(payload: Object) -> Any:
@@ -109,6 +188,7 @@ CODEX: Final = Dialect(
     open=_Session,
     splittable=False,
     repeats=True,
+    steps=_Steps,
     lacks="no latency of single calls; times are when the answer was there",
 )
 # what `codex exec --json` prints: the usage of a whole turn

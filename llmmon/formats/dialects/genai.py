@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from llmmon.formats.dialect import Row
+from llmmon.formats.dialect import Row, Step
 from llmmon.formats.mapping import CALL_KEY, CALL_PARENT
+from llmmon.formats.messages import spoken_steps
 
 Attributes = Mapping[str, Any]
 
@@ -64,6 +65,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
         "traceloop.association.properties.session_id",
         "traceloop.association.properties.chat_id",
     ),
+    "subagent": ("gen_ai.agent.id", "gen_ai.agent.name"),
     "user": ("user.id", "enduser.id", "gen_ai.user", "llm.user", "traceloop.association.properties.user_id"),
     "feature": ("traceloop.workflow.name", "gen_ai.agent.name", "traceloop.entity.name"),
     "prompt_version": ("gen_ai.prompt.version", "llm.prompt_template.version"),
@@ -118,6 +120,55 @@ def is_call(attributes: Attributes) -> bool:
     if (isinstance(operation, str) and operation in _NO_CALL) or "traceloop.span.kind" in attributes:
         return False
     return any(sign in attributes for sign in _SIGNS)
+
+
+_TOOLS: Final = {
+    "tool": ("gen_ai.tool.name", "tool.name", "tool_call.function.name", "traceloop.entity.name", "mcp.tool.name"),
+    "id": ("gen_ai.tool.call.id", "tool_call.id"),
+    "arguments": (
+        *("gen_ai.tool.call.arguments", "tool.parameters", "tool_call.function.arguments", "input.value"),
+        *("traceloop.entity.input", "gen_ai.tool.parameters"),
+    ),
+    "result": ("gen_ai.tool.call.result", "output.value", "traceloop.entity.output", "gen_ai.tool.output"),
+    "server": ("mcp.server.name", "gen_ai.tool.server.name", "tool.server"),
+    "session": _CHOICES["session"],
+    "subagent": _CHOICES["subagent"],
+    "error": ("error.type", "exception.type"),
+}
+_TOOL_KINDS: Final = ("TOOL", "tool", "execute_tool")
+
+
+def tool_step(
+    attributes: Attributes, *, start: Any, end: Any, failed: bool, trace: Any, span: Any, named: Any = None
+) -> Step | None:
+    """The tool call that a span is, None for any other span; `named` is the span's own name."""
+    kinds = (attributes.get(key) for key in ("gen_ai.operation.name", "openinference.span.kind", "traceloop.span.kind"))
+    if not any(isinstance(kind, str) and kind in _TOOL_KINDS for kind in kinds):
+        return None
+    found: dict[str, Any] = {slot: next((attributes[key] for key in keys if attributes.get(key) is not None), None)
+             for slot, keys in _TOOLS.items()}  # fmt: skip
+    if found["tool"] is None and isinstance(named, str):
+        found["tool"] = named.removeprefix("execute_tool ")
+    if found["id"] is None:
+        found["id"] = f"{trace}:{span}"
+    if found["result"] is None:
+        found["result"] = ""
+    return Step(**found, trace=trace, start=start, end=end, failed=failed or found["error"] is not None)
+
+
+def spoken(attributes: Attributes, row: Row) -> Iterator[Step]:
+    """The tool calls that the messages of a call's span tell of."""
+    asked, answered = attributes.get("gen_ai.input.messages"), attributes.get("gen_ai.output.messages")
+    if asked is None and answered is None:
+        return
+    around = {
+        "session": next((row[key] for key in row if key.startswith("session@")), None),
+        "trace": row.get("trace"),
+        "request_id": next((row[key] for key in ("request_id@0", "request_id@9") if row.get(key) is not None), None),
+        "start": next((row[key] for key in row if key.partition(":")[0] == "start"), None),
+        "end": next((row[key] for key in row if key.partition(":")[0] == "end"), None),
+    }
+    yield from spoken_steps({"messages": asked, "output": answered}, around)
 
 
 def call_of(attributes: Attributes) -> Row:

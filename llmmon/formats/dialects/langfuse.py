@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Feed, Object, Row, bind, marks
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, Step, bind, marks
 from llmmon.formats.dialects.bodies import row_of
-from llmmon.formats.mapping import passes
+from llmmon.formats.mapping import embedded, passes
+from llmmon.formats.messages import spoken_steps
 
 _ONLY: Final = marks("type=GENERATION|EMBEDDING")[0]
 _BINDINGS: Final = bind(
@@ -38,6 +40,49 @@ _BINDINGS: Final = bind(
     output="output:json",
 )
 
+
+def _steps(found: Object) -> Iterator[Step]:
+    """Observations of tools, and the tool calls in the messages of generations."""
+    around = {
+        "session": found.get("sessionId", found.get("session_id")),
+        "trace": found.get("traceId", found.get("trace_id")),
+        "request_id": found.get("id"),
+        "start": found.get("startTime", found.get("start_time")),
+        "end": found.get("endTime", found.get("end_time")),
+    }
+    asked, answered = opened(found.get("input")), opened(found.get("output"))
+    if found.get("type") == "TOOL":
+        failed = found.get("level") == "ERROR"
+        yield Step(
+            id=found.get("id"),
+            tool=found.get("name"),
+            session=around["session"],
+            trace=around["trace"],
+            call=found.get("parentObservationId", found.get("parent_observation_id")),
+            start=around["start"],
+            end=around["end"],
+            arguments=asked,
+            result="" if answered is None else answered,
+            failed=failed,
+        )
+    elif passes(_ONLY, found):
+        yield from spoken_steps({"messages": asked, "output": answered}, around)
+
+
+def opened(value: Any) -> Any:
+    """A value, also where it is JSON in a text."""
+    inner = embedded(value) if isinstance(value, str) else None
+    return value if inner is None else inner
+
+
+def _trace_steps(trace: Object) -> Iterator[Step]:
+    shared = {"sessionId": trace.get("sessionId"), "traceId": trace.get("id")}
+    listed = trace.get("observations")
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict):
+            yield from _steps(shared | one)
+
+
 LANGFUSE: Final = Dialect(
     name="langfuse",
     title="Langfuse observations",
@@ -48,6 +93,7 @@ LANGFUSE: Final = Dialect(
     ),
     only=_ONLY,
     bindings=_BINDINGS,
+    steps=lambda: _steps,
     nests=True,
     naive="UTC",
 )
@@ -72,6 +118,7 @@ LANGFUSE_TRACE: Final = Dialect(
         isinstance(found["observations"], list) and all(isinstance(o, dict) for o in found["observations"])
     ),
     open=_open_traces,
+    steps=lambda: _trace_steps,
     nests=True,
     naive="UTC",
 )

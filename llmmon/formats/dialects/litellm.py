@@ -55,6 +55,8 @@ LITELLM: Final = Dialect(
         user=("end_user", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id"),
         session="session_id",
         trace="trace_id",
+        limit_requests="hidden_params.additional_headers.x_ratelimit_limit_requests",
+        limit_tokens="hidden_params.additional_headers.x_ratelimit_limit_tokens",
         prompt="messages",
         output="response",
     ),

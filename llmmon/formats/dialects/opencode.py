@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Feed, Object, Row, bind, marks
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, Step, bind, marks
 from llmmon.formats.dialects.bodies import object_in, row_of
 from llmmon.formats.mapping import passes
 
@@ -28,9 +29,59 @@ _MESSAGE: Final = bind(
     error="error",
     session="sessionID",
     feature="mode",
+    folder=("path.root", "path.cwd"),
     **_TOKENS,
 )
 _ONLY: Final = marks("role=assistant tokens")[0]
+
+
+def _part_steps(part: Object) -> Iterator[Step]:
+    """A part of a message: a tool with what it was given and gave, or a compaction."""
+    place: dict[str, Any] = {"session": part.get("sessionID"), "call": part.get("messageID")}
+    if part.get("type") == "compaction":
+        yield Step(kind="compaction", id=part.get("id"), **place)
+    if part.get("type") != "tool":
+        return
+    state = object_in(part, "state")
+    times, status = object_in(state, "time"), state.get("status")
+    over = status in ("completed", "error")
+    exited = object_in(state, "metadata").get("exit")
+    yield Step(
+        id=part.get("callID") or part.get("id"),
+        tool=part.get("tool"),
+        start=times.get("start"),
+        end=times.get("end"),
+        arguments=state.get("input"),
+        result=_given(state, exited) if over else None,
+        failed=status == "error" if over else None,
+        **place,
+    )
+
+
+def _given(state: Object, exited: Any) -> Any:
+    """What a tool gave, with the exit code of a program that failed."""
+    gave = state.get("output", state.get("error", ""))
+    return {"output": gave, "exit_code": exited} if type(exited) is int and exited else gave
+
+
+def _message_steps(info: Object) -> Iterator[Step]:
+    """The message that sums up what came before."""
+    if info.get("summary") is True and info.get("role") == "assistant":
+        started = object_in(info, "time").get("created")
+        yield Step(kind="compaction", id=info.get("id"), session=info.get("sessionID"), start=started)
+
+
+def _export_steps(found: Object) -> Iterator[Step]:
+    listed = found.get("messages")
+    for each in listed if isinstance(listed, list) else ():
+        if isinstance(each, dict):
+            info, parts = object_in(each, "info"), each.get("parts")
+            yield from _message_steps(info)
+            shared = {"sessionID": info.get("sessionID"), "messageID": info.get("id")}
+            for part in parts if isinstance(parts, list) else ():
+                if isinstance(part, dict) and part.get("type") == "tool":
+                    yield from _part_steps(shared | part)
+
 
 OPENCODE: Final = Dialect(
     name="opencode",
@@ -39,6 +90,7 @@ OPENCODE: Final = Dialect(
     only=_ONLY,
     bindings=_MESSAGE,
     nests=True,
+    steps=lambda: _message_steps,
 )
 
 
@@ -48,7 +100,9 @@ def _open_export() -> Feed:
         infos = (
             [object_in(each, "info") for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
         )
-        return [row_of(_MESSAGE, info) for info in infos if passes(_ONLY, info)]
+        session = object_in(found, "info")
+        shared: Row = {"folder@9": session.get("directory"), "parent_session": session.get("parentID")}
+        return [row_of(_MESSAGE, info) | shared for info in infos if passes(_ONLY, info)]
 
     return calls
 
@@ -60,6 +114,7 @@ OPENCODE_EXPORT: Final = Dialect(
     proof=lambda found: isinstance(found["info"], dict) and "version" in found["info"],
     open=_open_export,
     nests=True,
+    steps=lambda: _export_steps,
 )
 # parts count what their message counts
 OPENCODE_PART: Final = Dialect(
@@ -68,6 +123,7 @@ OPENCODE_PART: Final = Dialect(
     marks=marks("id sessionID messageID type"),
     only=marks("type=no-part-is-a-call")[0],
     bindings=bind(request_id="id"),
+    steps=lambda: _part_steps,
     lacks="no calls of their own: their messages count them",
 )
 OPENCODE_EVENT: Final = Dialect(
@@ -84,5 +140,6 @@ OPENCODE_EVENT: Final = Dialect(
         success="type:present",
         **{slot: f"part.{path}" for slot, path in _TOKENS.items()},
     ),
+    steps=lambda: lambda found: _part_steps({"sessionID": found.get("sessionID"), **object_in(found, "part")}),
     lacks="no model, no latency",
 )

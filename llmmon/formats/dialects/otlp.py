@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
-from llmmon.formats.dialects.genai import Span, add_event, call_of, is_call, nested, settle
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, Step, marks
+from llmmon.formats.dialects.bodies import object_in
+from llmmon.formats.dialects.genai import Span, add_event, call_of, is_call, nested, settle, spoken, tool_step
 
 _FAILED: Final = (2, "2", "STATUS_CODE_ERROR")
 
@@ -28,6 +29,28 @@ def _spans(found: Object) -> Iterator[Span]:
                 attributes = attributes_of(span.get("attributes"))
                 row = _row(span, attributes, shared) if is_call(attributes) else None
                 yield span.get("spanId"), span.get("parentSpanId"), row
+
+
+def _steps(found: Object) -> Iterator[Step]:
+    """The spans of tools, and the tool calls in the messages of calls."""
+    for resource in objects_of(found.get("resourceSpans")):
+        for scope in objects_of(resource.get("scopeSpans") or resource.get("instrumentationLibrarySpans")):
+            for span in objects_of(scope.get("spans")):
+                attributes = attributes_of(span.get("attributes"))
+                status = object_in(span, "status").get("code")
+                step = tool_step(
+                    attributes,
+                    start=whole(span.get("startTimeUnixNano")),
+                    end=whole(span.get("endTimeUnixNano")),
+                    failed=isinstance(status, (int, str)) and status in _FAILED,
+                    trace=span.get("traceId"),
+                    span=span.get("spanId"),
+                    named=span.get("name"),
+                )
+                if step is not None:
+                    yield step
+                elif is_call(attributes):
+                    yield from spoken(attributes, _row(span, attributes, {}))
 
 
 def _row(span: Object, attributes: dict[str, Any], shared: dict[str, Any]) -> Row:
@@ -90,5 +113,6 @@ OTLP: Final = Dialect(
     title="OpenTelemetry spans (OTLP/JSON)",
     marks=marks("resourceSpans"),
     open=_open,
+    steps=lambda: _steps,
     nests=True,
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
-from llmmon.formats.dialect import Dialect, Feed, Object, Row, marks
+from llmmon.formats.dialect import Dialect, Feed, Object, Row, Step, marks
 from llmmon.formats.dialects.bodies import object_in
-from llmmon.formats.dialects.genai import Attributes, call_of, is_call, nested, settle
+from llmmon.formats.dialects.genai import Attributes, call_of, is_call, nested, settle, spoken, tool_step
 from llmmon.formats.dialects.otlp import objects_of
 from llmmon.formats.dialects.spans import placed
 
@@ -104,11 +105,57 @@ def _open_javascript() -> Feed:
     return calls
 
 
+def _jaeger_steps(found: Object) -> Iterator[Step]:
+    for span in objects_of(found.get("spans")) if "spans" in found else [found]:
+        attributes = _tags(span.get("tags"))
+        start, lasted = span.get("startTime"), span.get("duration")
+        failed = _true(attributes.get("error")) or _true(attributes.get("otel.status_code"))
+        yield from _steps(attributes, start, lasted, span.get("traceID"), span.get("spanID"), span, failed=failed)
+
+
+def _zipkin_steps(span: Object) -> Iterator[Step]:
+    attributes = object_in(span, "tags")
+    error = attributes.get("error")
+    failed = bool(error) and error != "false"
+    times = span.get("timestamp"), span.get("duration")
+    return _steps(attributes, *times, span.get("traceId"), span.get("id"), span, failed=failed)
+
+
+def _logfire_steps(span: Object) -> Iterator[Step]:
+    attributes = object_in(span, "attributes")
+    failed = _true(span.get("is_exception")) or _true(span.get("otel_status_code"))
+    about = {"name": span.get("span_name"), "end": span.get("end_timestamp")}
+    start = span.get("start_timestamp")
+    return _steps(attributes, start, None, span.get("trace_id"), span.get("span_id"), about, failed=failed)
+
+
+def _javascript_steps(span: Object) -> Iterator[Step]:
+    failed = object_in(span, "status").get("code") == 2
+    where: tuple[Any, Any, Object] = (span.get("traceId"), span.get("id"), span)
+    times = span.get("timestamp"), span.get("duration")
+    return _steps(object_in(span, "attributes"), *times, *where, failed=failed)
+
+
+def _steps(
+    attributes: Attributes, start: Any, lasted: Any, trace: Any, span: Any, about: Object, *, failed: bool
+) -> Iterator[Step]:
+    """A tool's span, or the tool calls in the messages of a call's; starts and lengths are microseconds."""
+    known = type(start) in (int, float) and type(lasted) in (int, float)
+    end = start + lasted if known else about.get("end")
+    named = about.get("name") or about.get("operationName")
+    step = tool_step(attributes, start=start, end=end, failed=failed, trace=trace, span=span, named=named)
+    if step is not None:
+        yield step
+    elif is_call(attributes):
+        yield from spoken(attributes, call_of(attributes) | {"trace": trace, "start": start, "end": end})
+
+
 JAEGER: Final = Dialect(
     name="jaeger",
     title="Jaeger traces",
     marks=marks("traceID spans processes", "traceID spanID operationName tags"),
     open=_open_jaeger,
+    steps=lambda: _jaeger_steps,
     nests=True,
 )
 ZIPKIN: Final = Dialect(
@@ -117,6 +164,7 @@ ZIPKIN: Final = Dialect(
     marks=marks("traceId id timestamp duration tags"),
     proof=lambda found: isinstance(found["tags"], dict),
     open=_open_zipkin,
+    steps=lambda: _zipkin_steps,
     nests=True,
 )
 LOGFIRE: Final = Dialect(
@@ -124,6 +172,7 @@ LOGFIRE: Final = Dialect(
     title="Logfire rows",
     marks=marks("start_timestamp span_name trace_id span_id attributes"),
     open=_open_logfire,
+    steps=lambda: _logfire_steps,
     nests=True,
 )
 OTEL_JAVASCRIPT: Final = Dialect(
@@ -131,5 +180,6 @@ OTEL_JAVASCRIPT: Final = Dialect(
     title="OpenTelemetry JavaScript spans",
     marks=marks("traceId id timestamp duration attributes status"),
     open=_open_javascript,
+    steps=lambda: _javascript_steps,
     nests=True,
 )

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from llmmon.formats.blocks import Joined, reader_of
 from llmmon.formats.canonical import Interners
+from llmmon.formats.leaves import NARROW, UNREADABLE, Extract, leaf
 from llmmon.formats.mapping import Binding, FieldMapping, Path, Slot, is_selector
 from llmmon.formats.tabular.scan import FLAG_WORDS, NAME_WORDS, NUMBER_WORDS, Cell, KnownTexts, Words, decimals
 from llmmon.formats.timestamps import joined_moments
-from llmmon.formats.typed import NARROW, UNREADABLE, Extract, leaf, reachable
+from llmmon.formats.typed import reachable
 from llmmon.formats.values import in_microseconds
 from llmmon.metrics.columns import MISSING_TIME, BoolArray, FloatArray, IntArray
 

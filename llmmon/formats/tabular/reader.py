@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from llmmon.formats import mapping as mappings
 from llmmon.formats.blocks import Joined
 from llmmon.formats.canonical import Interners
+from llmmon.formats.leaves import UNREADABLE
 from llmmon.formats.tabular.cells import CellReader, Found, Texts, cell_readers, windows
 from llmmon.formats.tabular.scan import BLOCK, Cell, Words, signs_of, template_of
-from llmmon.formats.typed import UNREADABLE, TypedDecoder
+from llmmon.formats.typed import TypedDecoder
 from llmmon.metrics.columns import BoolArray, IntArray
 
 Bytes = NDArray[np.uint8]
@@ -94,10 +95,9 @@ class UniformReader:
 
     def _decodes(self, line: bytes) -> bool:
         try:
-            self._typed.decode(line)
+            return self._typed.sort([self._typed.decoder.decode(line)]) is None
         except UNREADABLE:
             return False
-        return True
 
     def _filled(self, chunk: Any) -> Bytes:
         """The buffer up to the end of the chunk, which stands behind a newline."""

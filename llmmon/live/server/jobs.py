@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
+from llmmon.anomaly.incidents import Accepted
 from llmmon.anomaly.report import AnomaliesReport
 from llmmon.errors import NO_CALLS, NO_LOGS, InputError, LlmmonError
 from llmmon.ingest.parallel import spawn
@@ -31,9 +32,9 @@ _MOST_KEPT: Final = 8
 Work = Callable[[Query], Any]  # a function of a module, or a partial of one, so that it pickles
 
 
-def find_incidents(query: Query, window_us: int) -> AnomaliesReport:
+def find_incidents(query: Query, window_us: int, accepted: Accepted) -> AnomaliesReport:
     """Find the incidents of a window that ends now, and the series that make them up."""
-    report, _ = find_anomalies(_lately(query, window_us), MonitorPlan(contributors=False))
+    report, _ = find_anomalies(_lately(query, window_us), MonitorPlan(contributors=False, accepted=accepted))
     return report
 
 

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final, Literal, cast
 from fastapi import APIRouter, Query, Request, Response
 
 from llmmon import __version__
+from llmmon.alerting.actions import accepted_incidents
 from llmmon.alerting.alert import State
+from llmmon.anomaly.incidents import Accepted
 from llmmon.anomaly.report import AnomalyReport, IncidentReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
 from llmmon.live.server.intake import CALLS, SAMPLES, Call, Sample, Taken, taken
@@ -89,7 +91,9 @@ def reading_router(service: Service) -> APIRouter:
     @routes.get("/", responses=described(str, 429, 503, media="text/html"))
     async def page() -> Response:
         """The report of the last day as a page that renews itself."""
-        plan = ReportPlan("llmmon serve", __version__, slos=service.plan.check.slos, state=service.plan.state)
+        accepted = await asyncio.to_thread(_accepted, service)
+        slos, state = service.plan.check.slos, service.plan.state
+        plan = ReportPlan("llmmon serve", __version__, slos=slos, state=state, accepted=accepted)
         done = await service.jobs.ask("page", partial(write_page, plan=plan, window_us=24 * HOUR_US))
         text = _NOTHING.encode() if done.nothing else done.value
         return Response(text, media_type="text/html", headers={"refresh": str(_PAGE_S)})
@@ -148,7 +152,15 @@ def _firing(service: Service) -> int:
 
 async def _found(service: Service, hours: int) -> Done:
     longest = next(one for one in _HOURS if hours <= one)
-    return await service.jobs.ask(f"incidents of {longest}h", partial(find_incidents, window_us=longest * HOUR_US))
+    accepted = await asyncio.to_thread(_accepted, service)
+    work = partial(find_incidents, window_us=longest * HOUR_US, accepted=accepted)
+    return await service.jobs.ask(f"incidents of {longest}h", work)
+
+
+def _accepted(service: Service) -> Accepted:
+    """The new levels that people took as the baseline."""
+    before_us = max((rule.accepted_before_us for rule in service.plan.check.rules), default=0)
+    return Accepted(accepted_incidents(service.plan.state), before_us)
 
 
 def _incidents(found: Sequence[IncidentReport], since_us: int) -> list[IncidentRow]:

@@ -91,7 +91,7 @@ class IncidentRow(msgspec.Struct):
 
     id: str
     severity: SeverityName
-    status: Literal["open", "new level", "over"]
+    status: Literal["open", "new level", "over", "accepted"]
     metric_name: str
     group: dict[str, str | None]
     start: str

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from llmmon.anomaly.report import ALIKE, FOUND, NO_CALLS, AnomaliesReport, AnomalyReport, Cause, IncidentReport
+from llmmon.anomaly.report import (
+    ALIKE,
+    DRIFT,
+    FOUND,
+    NO_CALLS,
+    NO_SEARCH,
+    AnomaliesReport,
+    AnomalyReport,
+    Cause,
+    IncidentReport,
+)
 from llmmon.ingest.report import SourceReport
 from llmmon.output.views import Column, Table, View
 from llmmon.text.figures import MISSING, counted, key_text, metric_figure, sparkline
@@ -68,6 +78,7 @@ def incident_data(one: IncidentReport) -> dict[str, Any]:
     """An incident as an object in JSON."""
     return {
         "id": one.id,
+        "kind": one.kind,
         "severity": one.severity,
         "status": one.status,
         "metric_name": one.metric_name,
@@ -79,6 +90,7 @@ def incident_data(one: IncidentReport) -> dict[str, Any]:
         "usual": one.usual,
         "during": one.during,
         "factor": one.factor,
+        "change_per_day": one.per_day,
         "calls": one.calls,
         "hits": one.hits,
         "lead": one.lead,
@@ -145,7 +157,8 @@ def _title(report: AnomaliesReport, source: SourceReport, *, flat: bool) -> str:
         span = f"{day_text(window.start_us, tz)} to {day_text(window.end_us, tz)} {year} {tz}"
     if not report.calls and not source.samples:
         ended = "" if source.end_us is None else f"; the log ends {local(source.end_us, tz, seconds=False)} {tz}"
-        return f"no calls in this time range, so nothing could be found: {span}{ended}" if span else "no calls"
+        since = "" if window.start_us is None else f" since {local(window.start_us, tz, seconds=False)} {tz}"
+        return f"no calls{since}, so nothing could be found{ended}"
     number = len(report.anomalies if flat else report.incidents)
     parts = [f"{number:,} anomalous series" if flat else counted(number, "incident") if number else "no incidents"]
     grave = sum(one.severity == "critical" for one in report.incidents)
@@ -171,7 +184,9 @@ def _story(one: IncidentReport, tz: str, *, full: bool) -> Iterator[str]:
     for example in one.examples if full else one.examples[:1]:
         yield f"{_INDENT}e.g. {_example(one, example)}"
     drawn = sparkline(one.course, _CELLS)
-    yield _INDENT + "  ".join(part for part in (drawn, "" if full else f"--explain {one.id[:_ID_SHOWN]}") if part)
+    yield _INDENT + "  ".join(
+        part for part in (drawn, "" if full or one.kind == DRIFT else f"--explain {one.id[:_ID_SHOWN]}") if part
+    )
 
 
 def _example(one: IncidentReport, example: Any) -> str:
@@ -189,6 +204,8 @@ def cause_text(one: IncidentReport) -> str:
         return "cause: all calls alike"
     if one.cause == NO_CALLS:
         return "cause: unknown (metric samples)"
+    if one.cause == NO_SEARCH:
+        return ""
     return "cause: not searched (no time left), see --explain"
 
 

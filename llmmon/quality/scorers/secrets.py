@@ -33,7 +33,6 @@ PROVIDER_KEYS: Final = re.compile(
     r"|p8e-[A-Za-z0-9]{32}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|AKC[a-zA-Z0-9]{60,80}|cmVmd[A-Za-z0-9]{55,65}"
     r"|(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_-][A-Za-z0-9-]{10,32}\.[\w+/=-]{30,120}"
     r"|ABSK[A-Za-z0-9+/]{100,280}|bedrock-api-key-[A-Za-z0-9]{20,400}|[\w~.]{3}\dQ~[\w~.-]{31,34}|CLOJARS_[a-z0-9]{60}"
-
     r"|v1\.0-[a-f0-9]{24}-[a-f0-9]{146}|4b1d[A-Za-z0-9]{38}|dnkey-[a-z0-9]{26}-[a-z0-9]{40,60}|dp\.(?:pt|st|ct|scim|audit)"
     r"\.[A-Za-z0-9._-]{40,60}|sl\.[A-Za-z0-9_=-]{120,200}|duffel_(?:test|live)_[\w=-]{43}|dt0[a-z]\d\d\.[A-Z0-9a-z]{24}\."
     r"[A-Za-z0-9]{64}|EZ[AT]K[A-Za-z0-9]{54}|FLW(?:SEC|PUB)K_TEST-[A-Za-z0-9]{12,34}(?:-X)?|fm[12]_[\w+/=-]{60,700}"

@@ -217,19 +217,35 @@ class TestBudgets:
         assert ((("feature", "a"),), (("feature", "b"),)) == evaluation.groups
         assert (met(evaluation, 0)[0], met(evaluation, 1)) == (720, [])
 
-    def test_an_overrun_is_foreseen_by_the_pace(self) -> None:
+    def test_an_overrun_is_foreseen_by_the_pace_without_history(self) -> None:
         projected = self.budget(thresholds=[100])[-1]
         assert "b projected" == projected.name
         # two cents a minute will be 28.80; nothing is said before a fifth of the day, 288 minutes, is over
         assert met(saw(projected, [given("cost_total_usd", "0.02x1439")], 1440))[0] == 300
         assert met(saw(projected, [given("cost_total_usd", "0.009x1439")], 1440)) == []
 
+    def test_an_overrun_is_foreseen_from_the_weeks_before(self) -> None:
+        # 60 days at 14.40 before 1 May, and May like them: 446.40; a fifth of May would be over on the 7th
+        projected = self.budget(amount_usd=440, per="month", thresholds=[100])[-1]
+        days, series = 60 * 1440, [given("cost_total_usd", f"0.01x{61 * 1440}", 1)]
+        evaluation = saw(projected, series, days + 120, days + 30)
+        assert met(evaluation) == list(range(days + 30, days + 121))
+        assert "the spend is expected to come to $446.40" in evaluation.observation(0, 0).note
+        assert met(saw(self.budget(amount_usd=450, per="month")[-1], series, days + 120, days + 30)) == []
+
+    def test_one_expensive_day_is_not_carried_on(self) -> None:
+        # 1 May costs 72 dollars, the days around it 14.40: by its pace May would come to 638 on the 7th, in fact to 504
+        days = 60 * 1440
+        series = [given("cost_total_usd", f"0.01x{days - 1} 0.05x1439 0.01x{6 * 1440}", 1)]
+        last = days + 7 * 1440 - 1
+        assert met(saw(self.budget(amount_usd=560, per="month")[-1], series, last, last - 60)) == []
+        assert met(saw(self.budget(amount_usd=480, per="month")[-1], series, last, last - 60))
+
     def test_the_sentence_says_how_much_of_what(self) -> None:
         half = self.budget()[0]
         evaluation = saw(half, [given("cost_total_usd", "0.01x1439")], 1440)
         assert (
-            "the spend is 7.20 USD, 50 % of the 14.40 USD for the day from 2026-03-02"
-            == evaluation.observation(0, 719).note
+            "the spend is $7.20, 50 % of the $14.40 for the day from 2026-03-02" == evaluation.observation(0, 719).note
         )
 
     def test_a_rolling_budget_is_about_the_last_hours_to_the_minute(self) -> None:
@@ -238,7 +254,7 @@ class TestBudgets:
         evaluation = saw(rules[0], [given("cost_total_usd", "0.01x199 0x99")], 300)
         assert met(evaluation) == [*range(120, 201)]
         assert 1200 == evaluation.count[0, 119]
-        assert "the spend is 1.20 USD, 100 % of the 1.20 USD for any 2h" == evaluation.observation(0, 130).note
+        assert "the spend is $1.20, 100 % of the $1.20 for any 2h" == evaluation.observation(0, 130).note
 
     @pytest.mark.parametrize("per", ["30m", "32d", "1h30s", "fortnight"])
     def test_other_lengths_are_faults(self, per: str) -> None:

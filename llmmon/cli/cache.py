@@ -1,0 +1,34 @@
+"""`llmmon cache`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmmon.cli.options import By, fields_of, with_logs
+
+if TYPE_CHECKING:
+    from llmmon.cli.output import Output
+    from llmmon.ingest.query import Query
+
+
+@with_logs
+def cache(
+    query: "Query",
+    output: "Output",
+    by: By = None,
+    limit: Annotated[int, typer.Option(help="Number of sessions to show; 0 shows all.", min=0)] = 10,
+    fail_on: Annotated[
+        list[str] | None, typer.Option(help="Exit 1 if this holds: 'read_share<0.5'.", metavar="COND")
+    ] = None,
+) -> int:
+    """Show what prompt caching saved and missed, and why.
+
+    Example: llmmon cache logs/ --by user
+    """
+    from llmmon.metrics.filters import any_met
+    from llmmon.output.views.cache import view_cache
+    from llmmon.reports.prompt_cache import report_cache
+
+    report, found = report_cache(query, by=fields_of(by, "model"))
+    failed = any_met(fail_on or (), report.figures, {})
+    return output.finish("cache", view_cache(report, limit), found.source, {found.exit_code}, failed)
