@@ -164,15 +164,13 @@ def _columns(
     flags: list[tuple[str, ...]] = [()] * rows
     evidence: list[dict[str, tuple[TextSpan, ...]]] = [{} for _ in range(rows)]
     details: list[dict[str, str]] = [{} for _ in range(rows)]
-    for at, row in enumerate(numbers):
-        flags[row] = tuple(name for name in FLAGS if strengths[name][at] >= limits[name])
-        for name in flags[row]:
-            finding = findings[name][at]
-            if finding.spans:
-                evidence[row][name] = finding.spans
-        for name in FLAGS:
-            if word := findings[name][at].detail:
-                details[row][name] = word
+    for name in FLAGS:
+        for at in np.flatnonzero(strengths[name] >= limits[name]).tolist():
+            flags[numbers[at]] += (name,)
+            if findings[name][at].spans:
+                evidence[numbers[at]][name] = findings[name][at].spans
+        for at, word in [(at, found.detail) for at, found in enumerate(findings[name]) if found.detail]:
+            details[numbers[at]][name] = word
     return QualityColumns(
         overall=_spread(total, numbers, rows),
         confidence=_spread(confidence, numbers, rows),

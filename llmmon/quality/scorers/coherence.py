@@ -6,6 +6,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from llmmon.quality.scorers.corpus import Lexicon
@@ -70,6 +71,9 @@ def _repeated_share(text: str, found: Sequence[str]) -> float:
     """The share of four words in a row that stood before; for scripts without spaces, by compression."""
     size = len(found) - 3
     if len(found) * 20 > len(text) and size > 0:
+        pairs = len(found) - 1 - len(set(pairwise(found)))
+        if pairs < _REPEATED_GATE * size:  # no four words in a row come again oftener than two
+            return 0.5 * pairs / size
         return 1.0 - len(set(zip(found, found[1:], found[2:], found[3:], strict=False))) / size
     data = text.encode("utf-8", "replace")
     return max(0.0, _DEFLATED_GATE + _REPEATED_GATE - len(zlib.compress(data, 1)) / len(data))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Final, NamedTuple
 
 TextSpan = tuple[int, int]
@@ -32,7 +33,7 @@ def logistic(logit: float) -> float:
 
 def linear(features: Sequence[float], weights: Sequence[float], bias: float) -> float:
     """The probability that a linear model with these weights gives."""
-    return logistic(bias + sum(w * x for w, x in zip(weights, features, strict=True)))
+    return logistic(bias + sum(map(mul, weights, features)))
 
 
 def strongest(signals: Sequence[Signal]) -> Signal:

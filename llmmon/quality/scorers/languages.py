@@ -85,24 +85,26 @@ _SCRIPTS: Final[dict[str, str]] = {
     "kana": "\u3040-\u30ff", "hangul": "\uac00-\ud7af", "han": "\u4e00-\u9fff",
 }  # fmt: skip
 SCRIPT_SIGNS: Final = {name: re.compile(f"[{signs}]") for name, signs in _SCRIPTS.items()}
+OTHER_SCRIPT: Final = re.compile("[\u0370-\u1dff\u2c00-\ud7ff]")
 LETTER: Final = re.compile(r"[^\W\d_]")
 _WORDS: Final = 100
 _LEAST_WORDS: Final = 8
 _LEAST_KNOWN: Final = 4  # function words, below which a short text may be in any language
 _LEAST_SIGNS: Final = 30
 # Above this share of English function words no other language comes into question.
-_PLAIN_ENGLISH: Final = 0.3
+_PLAIN_ENGLISH: Final = 0.2
 
 
 def detect(text: str, found: Sequence[bytes]) -> str | None:
     """The script of a text that is not in Latin letters, else its language; None where unsure or too short."""
     start = text[:1_500]
-    if not start.isascii() and (script := _script(start)):
+    plain = start.isascii()
+    if not plain and OTHER_SCRIPT.search(start) and (script := _script(start)):
         return script
     if len(found) < _LEAST_WORDS:
         return None
     first = found[:_WORDS]
-    if sum(map(ENGLISH.__contains__, first)) > _PLAIN_ENGLISH * len(first):
+    if sum(map(ENGLISH.__contains__, first)) > (_PLAIN_ENGLISH if plain else 1.5 * _PLAIN_ENGLISH) * len(first):
         return "english"
     counts = {name: sum(map(known.__contains__, first)) for name, known in FUNCTION_WORDS.items()}
     best, second = sorted(counts.values(), reverse=True)[:2]

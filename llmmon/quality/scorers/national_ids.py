@@ -86,21 +86,30 @@ KINDS: Final[dict[str, Kind]] = {
     "us routing number": _kind(r"\d{9}", "us.rtn", r"routing|\baba\b|\brtn\b"),
     "za id": _kind(r"\d{2}[01]\d[0-3]\d ?\d{4} ?[01][89]\d", "za.idnr", r"south african?|\bsa id|\bid\b|identity"),
 }
-# What every number above has: seven digits with little between them, or letters and digits in turn.
-LIKELY: Final = re.compile(
-    r"\d[A-Z][A-Z\d]\d-?[A-Z]|[A-Z]{2} ?\d\d ?\d\d|[A-Z]{4,6}\d{2}|[A-Z]{5}\d{4}|[STFGMXYZ]-?\d{7}"
-)
+# A capital letter right before a digit: what the numbers above have that hold no seven digits in a row.
+LIKELY: Final = re.compile(r"\d(?:(?<=[A-Z]\d)|(?<=[A-Z][ -]\d))")
+# Where a number may be: digits, and capitals and marks between them.
+CLUSTER: Final = re.compile(r"\d[\dA-Z .:/()+-]{3,40}")
+_LEAD: Final = 9  # capitals before the first digit
 SAMPLE: Final = re.compile(r"123.?456.?789|(\d)\1{7}|QQ ?12 ?34 ?56|AB ?12 ?34 ?56|12345678")
 
 
 def find_national_ids(text: str) -> Iterator[Signal]:
     """The numbers in a text; those of documentation count little."""
-    for name, kind in KINDS.items():
-        for match in kind.form.finditer(text):
-            around = text[max(0, match.start() - _BEFORE) : match.start()]
-            around += " " + text[match.end() : match.end() + _AFTER]
-            if (kind.words is None or kind.words.search(around)) and _holds(kind.module, match.group()):
-                yield Signal(0.2 if SAMPLE.search(match.group()) else 0.85, (match.span(),), name.split(" in ")[0])
+    for cluster in CLUSTER.finditer(text):
+        start, end = max(0, cluster.start() - _LEAD), cluster.end() + 2
+        for name, kind in KINDS.items():
+            for match in kind.form.finditer(text, start, end):
+                if _is_called(kind, text, match) and _holds(kind.module, match.group()):
+                    yield Signal(0.2 if SAMPLE.search(match.group()) else 0.85, (match.span(),), name.split(" in ")[0])
+
+
+def _is_called(kind: Kind, text: str, match: re.Match[str]) -> bool:
+    """Whether one of the words of its kind is near a number, where it needs one."""
+    if kind.words is None:
+        return True
+    before = text[max(0, match.start() - _BEFORE) : match.start()]
+    return kind.words.search(f"{before} {text[match.end() : match.end() + _AFTER]}") is not None
 
 
 def _holds(module: str | None, value: str) -> bool:

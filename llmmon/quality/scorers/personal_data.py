@@ -20,6 +20,9 @@ IBAN: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}|[A-Za-z]{2}\d{2}[A-Za-z0-9]{11,30})(?![A-Za-z0-9])"
 )
 IPV4: Final = re.compile(r"\d(?<![\d.]\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d|\.\d)")
+_LEAST_DIGITS: Final = 5  # of any number below
+# The middle of an address of version 6.
+GROUPS: Final = re.compile(r":[0-9A-Fa-f]{1,4}:{1,2}[0-9A-Fa-f]{1,4}[:\s.,)\]]")
 IPV6: Final = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){3,7}(?![\w:])")
 PHONE: Final = re.compile(
     r"(?<![\w.,/#$€£])(?:"
@@ -59,17 +62,23 @@ _IBAN_SIZES: Final = range(15, 35)
 DIGITS: Final = re.compile(r"\d(?:(?:[ .()/-]{0,3}\d){6}|\.\d{1,3}\.\d)")
 
 
-def find_personal_data(text: str) -> Signal:
-    """The personal data in a text: strength by kind, places, kinds; documented examples count little."""
-    return strongest(list(_candidates(text))) if text else CLEAN
+def find_personal_data(text: str, digits: int | None = None) -> Signal:
+    """The personal data in a text: strength by kind, places, kinds; documented examples count little.
+
+    `digits` is how many the text holds, where the caller knows it.
+    """
+    return strongest(list(_candidates(text, digits))) if text else CLEAN
 
 
-def _candidates(text: str) -> Iterator[Signal]:
+def _candidates(text: str, digits: int | None) -> Iterator[Signal]:
     if "@" in text:
         for match in EMAIL.finditer(text):
             yield Signal(0.2 if INVENTED.search(match.group()) else 0.9, (match.span(),), "email")
-    for match in IPV6.finditer(text) if "::" in text or text.count(":") > 6 else ():
-        yield Signal(_ip6(match.group()), (match.span(),), "ip")
+    if ":" in text and GROUPS.search(text):
+        for match in IPV6.finditer(text):
+            yield Signal(_ip6(match.group()), (match.span(),), "ip")
+    if digits is not None and digits < _LEAST_DIGITS:
+        return
     if DIGITS.search(text):
         yield from _numbers(text)
     elif LIKELY.search(text):

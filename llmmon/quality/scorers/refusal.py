@@ -16,6 +16,8 @@ from llmmon.quality.scorers.texts import Batch
 _HEAD: Final = 200
 _BODY: Final = 700
 # The words that these stretches hold, in any prose: a superset of each.
+_TURN_WORDS: Final = 140
+_TURNS: Final = frozenset(b"but however that still nonetheless nevertheless here heres".split())
 _HEAD_WORDS: Final = 60
 _BODY_WORDS: Final = slice(10, 160)
 _NEAR: Final = 70  # how far a sign's phrase reaches from its cue
@@ -37,10 +39,8 @@ class Sign(NamedTuple):
     cues: tuple[str, ...]
     pattern: re.Pattern[str] | None = None
 
-    def find(self, text: str, held: AbstractSet[bytes]) -> TextSpan | None:
-        """The first place of the sign in lower-case text whose words are `held`."""
-        if self.gate.isdisjoint(held):
-            return None
+    def find(self, text: str) -> TextSpan | None:
+        """The first place of the sign in lower-case text."""
         for cue in self.cues:
             if (at := text.find(cue)) >= 0:
                 if self.pattern is None:
@@ -123,6 +123,19 @@ SIGNS: Final[dict[str, Sign]] = {
         r"|understand|acknowledge|promote|prioriti[sz]e|consider|avoid|use)\b|\bshould be treated\b",
     ),
 }
+_GATES: Final = frozenset().union(*(sign.gate for sign in SIGNS.values()))
+_BEHIND: Final = {word: tuple(name for name, sign in SIGNS.items() if word in sign.gate) for word in _GATES}
+_NOWHERE: Final[dict[str, TextSpan | None]] = dict.fromkeys(SIGNS)
+
+
+def _signs(text: str, held: AbstractSet[bytes]) -> dict[str, TextSpan | None]:
+    """The first place of each sign in lower-case text whose words are `held`."""
+    found = dict(_NOWHERE)
+    for name in {name for word in held & _GATES for name in _BEHIND[word]}:
+        found[name] = SIGNS[name].find(text)
+    return found
+
+
 FIRST_SENTENCE: Final = re.compile(r"\s{0,9}[^.!?\n]{0,110}")
 PREMISE_DENIED: Final = re.compile(
     r"\bthere (?:is|are|was|were) no\b|\b(?:is|are|was|were|should|would|does|do|did) not\b"
@@ -192,7 +205,10 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: A
 def _signals(text: str, found: Sequence[bytes], prompt: str | None, finish_reason: str | None) -> tuple[Signal, Signal]:
     if finish_reason and plain_reason(finish_reason) in _REFUSED_REASONS:
         return Signal(1.0, (), "finish_reason"), Signal(0.0)
-    values, span = features(text, found, prompt or "")
+    read = features(text, found, prompt or "")
+    if read is None:
+        return Signal(0.0), Signal(0.0)
+    values, span = read
     whole, part = linear(values, WEIGHTS, BIAS), linear(values, PARTIAL_WEIGHTS, PARTIAL_BIAS)
     value = dict(zip(FEATURES, values, strict=True))
     whole = max(whole, _floor(text, value))
@@ -219,30 +235,34 @@ def _floor(text: str, value: Mapping[str, float]) -> float:
     )
 
 
-def features(text: str, found: Sequence[bytes], prompt: str = "") -> tuple[list[float], TextSpan | None]:
-    """The values of FEATURES in [0, 1] for a text of these words, and where it first declines."""
+def features(text: str, found: Sequence[bytes], prompt: str = "") -> tuple[list[float], TextSpan | None] | None:
+    """The values of FEATURES in [0, 1] for a text of these words, and where it first declines.
+
+    None where its head holds no sign at all: it begins as an answer, and what comes later is part of it.
+    """
     cut = text[:_LISTED]
     plain = (cut if cut.isascii() else cut.translate(_QUOTES)).lower()
     head, body = plain[:_HEAD], plain[_HEAD:_BODY]
     head_words = frozenset(found[:_HEAD_WORDS])
-    in_head = {name: sign.find(head, head_words) for name, sign in SIGNS.items()}
+    in_head = _signs(head, head_words)
     asked = prompt[:_LISTED].lower() if in_head["moral"] else ""
     if (span := in_head["moral"]) and head[slice(*span)] in asked:
         in_head["moral"] = None
     sentence = FIRST_SENTENCE.match(head)
     denied = sentence is not None and PREMISE_DENIED.search(sentence.group()) is not None
-    if not denied and not any(in_head.values()):
-        body = ""  # begins as an answer: what comes later is part of it
-    body_words = frozenset(found[_BODY_WORDS]) if body else frozenset()
+    if not denied and not any(in_head.values()) and head.isascii() and not FIRST_PERSON.match(head):
+        return None
+    body_words = frozenset(found[_BODY_WORDS])
+    in_body = _signs(body, body_words)
     values: list[float] = []
-    for name, sign in SIGNS.items():
-        values += [in_head[name] is not None, sign.find(body, body_words) is not None]
+    for name in SIGNS:
+        values += [in_head[name] is not None, in_body[name] is not None]
     declining = in_head["cannot"] is not None
     asked = asked or prompt[:_LISTED].lower() if body else ""
     said = EXPLICIT.search(head) if declining else None
     explicit = said is not None and said.start() < _AT_ONCE
     silent = not (declining or denied or in_head["sorry"] or in_head["not acceptable"] or in_head["premise"])
-    anyway = ANYWAY.search(plain, 0, 500) is not None
+    anyway = not _TURNS.isdisjoint(found[:_TURN_WORDS]) and ANYWAY.search(plain, 0, 500) is not None
     values += [
         sum([cue in body and cue not in asked for cue in SIGNS["moral"].cues]) / 8 if body else 0.0,
         denied,

@@ -17,7 +17,7 @@ from llmmon.quality.scorers.corpus import Lexicon
 from llmmon.quality.scorers.expected import similarities
 from llmmon.quality.scorers.flags import UNKNOWN, Signal
 from llmmon.quality.scorers.languages import ENGLISH, FUNCTION_WORDS, SCRIPT_SIGNS
-from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch
+from llmmon.quality.scorers.texts import TERM_BITS, TERM_COUNT, Batch, term_id
 
 # The terms of a text that are compared: its first ones hold what it is about.
 _MOST_TERMS: Final = 1_500
@@ -26,15 +26,22 @@ _READ: Final = 1_500  # characters of a prompt in which it is asked for
 _TELLING: Final = 1.0  # idf from which a shared term says something
 _DOUBTFUL: Final = 0.3
 
-# What is asked for is made up rather than answered, so that few of the prompt's words come back.
-OPEN_ENDED: Final = re.compile(
-    r"(?i)\b(?:poems?|poetry|stor(?:y|ies)|songs?|lyrics|rap|verses?|haikus?|limericks?|rhym\w+|antonyms?|synonyms?"
-    r"|captions?|tweets?|hashtags?|paraphras\w+|rewrit\w+|rephrase|expand|pretend|act as|act like|role ?play"
-    r"|play the role|imagine you|emojis?|ascii|jokes?|puns?|title|headline|slogan|names?|ideas?|suggest\w*|lists?"
-    r"|come up with|think of|words?|adjectives?|quotes?|monologue|plot|characters?|funny|examples?|queries"
-    r"|recommend\w*|something|topics?|activities|riddles?|puzzles?|sudoku|recipes?|compliments?|routine|snacks"
-    r"|are you|about yourself|you think"
-    r"|gedichte?|geschichten?|witze?|vorschl\w+|ideen|reime?|überschrift|poèmes?|histoires?|blagues?|idées|titres?"
+# What is asked for is made up rather than answered, so that few of the prompt's words come back: by stems and phrases.
+_MADE_UP: Final = frozenset(
+    map(
+        term_id,
+        b"""poem poetry story song lyrics rap verse haiku limerick rhyme rhyming antonym synonym caption tweet hashtag
+        paraphrase rewrite rewriting rephrase expand pretend roleplay emoji ascii joke pun title headline slogan name idea
+        suggest suggestion list adjective quote monologue plot character funny example query recommend recommendation
+        recommended something topic activity word riddle puzzle sudoku recipe compliment routine snack""".split(),
+    )
+) - {0}
+_MADE_UP_PHRASES: Final = (
+    "act as", "act like", "role play", "play the role", "imagine you", "come up with", "think of", "are you",
+    "about yourself", "you think", "something",
+)  # fmt: skip
+MADE_UP_ELSEWHERE: Final = re.compile(
+    r"(?i)\b(?:gedichte?|geschichten?|witze?|vorschl\w+|ideen|reime?|überschrift|poèmes?|histoires?|blagues?|idées|titres?"
     r"|poemas?|historias?|chistes?|ideas|títulos?|poesi\w+|storie|storia|barzellett\w+|idee|titoli|titolo)\b"
     r"|诗|故事|笑话|标题|建议|改写|对联|推荐|詩|物語|俳句|冗談|ジョーク|タイトル|キャッチコピー|書き直|стих|истори|шутк|загадк"
 )
@@ -48,6 +55,10 @@ EARLIER: Final = re.compile(
     r"|\b(?:risposta|domanda) precedente\b|先ほど|上記|さっき|前の回答|上述|上面的|刚才|之前的回答|выше|предыдущ"
 )
 _SHORT_PROMPT: Final = 250
+_EARLIER_CUES: Final = (
+    "previous", "last ", "prior ", "first ", "earlier", "preceding", "original", "above", "rewrite", "same ", "vorherig",
+    "letzte", "erste", "ci-dessus", "anterior", "precedente",
+)  # fmt: skip
 
 
 def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:
@@ -93,7 +104,9 @@ def _elsewhere(prompt: str) -> bool:
     lower = prompt[:_READ].lower()
     if any(sign in lower for sign in _PICTURES):
         return True
-    return len(prompt) < _SHORT_PROMPT and EARLIER.search(lower) is not None
+    if len(prompt) >= _SHORT_PROMPT or (lower.isascii() and not any([cue in lower for cue in _EARLIER_CUES])):
+        return False
+    return EARLIER.search(lower) is not None
 
 
 def _other_language(batch: Batch, row: int) -> bool:
@@ -121,7 +134,7 @@ class Table(NamedTuple):
 
 def features(batch: Batch, lexicon: Lexicon) -> Table:
     """The values of STRAY and ALONE of each text, 0 where there is nothing to compare."""
-    open_ended = [OPEN_ENDED.search((prompt or "")[:_READ]) is not None for prompt in batch.prompts]
+    open_ended = list(map(_is_open_ended, batch.prompts, batch.prompt_ids, batch.languages))
     blocks = [
         _block(
             batch.prompt_ids[i : i + _ROWS_AT_ONCE],
@@ -134,6 +147,15 @@ def features(batch: Batch, lexicon: Lexicon) -> Table:
     if not blocks:
         return Table(np.zeros((0, len(STRAY))), np.zeros((0, len(ALONE))))
     return Table(np.concatenate([block.stray for block in blocks]), np.concatenate([block.alone for block in blocks]))
+
+
+def _is_open_ended(prompt: str | None, ids: IntArray, language: str | None) -> bool:
+    if not prompt:
+        return False
+    lower = prompt[:_READ].lower()
+    if not _MADE_UP.isdisjoint(ids[: _READ // 5].tolist()) or any([phrase in lower for phrase in _MADE_UP_PHRASES]):
+        return True
+    return language is not None and MADE_UP_ELSEWHERE.search(lower) is not None
 
 
 def _block(prompts: list[IntArray], outputs: list[IntArray], open_ended: FloatArray, lexicon: Lexicon) -> Table:

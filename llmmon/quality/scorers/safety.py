@@ -58,10 +58,13 @@ def score(batch: Batch, lexicon: Lexicon) -> dict[str, list[Signal]]:  # noqa: A
     systems = map(system_part, batch.prompts, batch.column("systems"))
     return {
         "secret": [
-            find_secrets(text, pieces) if len(text) <= 2 * _END else _searched(find_secrets, text)
-            for text, pieces in zip(batch.outputs, batch.output_pieces, strict=True)
+            find_secrets(text, pieces, digits) if len(text) <= 2 * _END else _searched(find_secrets, text)
+            for text, pieces, digits in zip(batch.outputs, batch.output_pieces, batch.output_digits, strict=True)
         ],
-        "personal_data": [_searched(find_personal_data, text) for text in batch.outputs],
+        "personal_data": [
+            find_personal_data(text, digits) if len(text) <= 2 * _END else _searched(find_personal_data, text)
+            for text, digits in zip(batch.outputs, batch.output_digits, strict=True)
+        ],
         "prompt_echo": [find_echo(text, system) for text, system in zip(batch.outputs, systems, strict=True)],
     }
 

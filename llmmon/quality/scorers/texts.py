@@ -59,6 +59,7 @@ def term_id(word: bytes, language: str | None = None) -> int:
     return zlib.crc32(stem) % (TERM_COUNT - 1) + 1
 
 
+_DIGITS: Final = "0123456789"
 _NO_WORDS: Final[frozenset[bytes]] = frozenset()
 _MEMORIES: Final[dict[str | None, _TermIds]] = {None: _TermIds(None)}
 
@@ -162,6 +163,11 @@ class Batch:
     def output_pieces(self) -> list[list[str]]:
         """The pieces of each output between blanks."""
         return [text.split() for text in self.outputs]
+
+    @cached_property
+    def output_digits(self) -> list[int]:
+        """How many of the digits 0 to 9 each output holds."""
+        return [sum(map(text.count, _DIGITS)) for text in self.outputs]
 
     @cached_property
     def output_words(self) -> list[list[bytes]]:
