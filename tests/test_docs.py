@@ -64,11 +64,11 @@ def test_both_setup_lines_are_in_readme_as_ci_runs_them() -> None:
 
 
 def test_the_program_in_the_docs_runs() -> None:
-    program = re.search(r"```python\n(.*?)```", (DOCS / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+    program = re.search(r"```python\n(.*?)```", (DOCS / "library.md").read_text(encoding="utf-8"), re.DOTALL)
     assert program is not None
     printed: list[object] = []
-    exec(program[1], {"print": printed.append})  # noqa: S102 - our own page
-    assert [830.0, 0.9] == printed
+    exec(program[1], {"print": lambda *values: printed.extend(values)})  # noqa: S102 - our own page
+    assert [830.0, 0.9, ["critical"], "High Latency", (), 0.9, True] == printed
 
 
 def test_every_toml_example_is_one_that_is_accepted() -> None:

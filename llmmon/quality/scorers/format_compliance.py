@@ -188,7 +188,7 @@ def judge_constraints(prompt: str, output: str) -> Signal:
     lower, text = ends.lower(), output[:_OUTPUT_CHARS].strip()
     worst, names, stated = 0.0, [], False
     for name, (cues, check) in CHECKS.items():
-        if not any([cue in lower for cue in cues]):
+        if not any(cue in lower for cue in cues):
             continue
         value = check(ends, text)
         stated = stated or value is not None

@@ -31,8 +31,9 @@ _MADE_UP: Final = frozenset(
     map(
         term_id,
         b"""poem poetry story song lyrics rap verse haiku limerick rhyme rhyming antonym synonym caption tweet hashtag
-        paraphrase rewrite rewriting rephrase expand pretend roleplay emoji ascii joke pun title headline slogan name idea
-        suggest suggestion list adjective quote monologue plot character funny example query recommend recommendation
+        paraphrase rewrite rewriting rephrase expand pretend roleplay emoji ascii joke pun title headline slogan name
+        idea suggest suggestion list adjective quote monologue plot character funny example query recommend
+        recommendation
         recommended something topic activity word riddle puzzle sudoku recipe compliment routine snack""".split(),
     )
 ) - {0}
@@ -56,8 +57,8 @@ EARLIER: Final = re.compile(
 )
 _SHORT_PROMPT: Final = 250
 _EARLIER_CUES: Final = (
-    "previous", "last ", "prior ", "first ", "earlier", "preceding", "original", "above", "rewrite", "same ", "vorherig",
-    "letzte", "erste", "ci-dessus", "anterior", "precedente",
+    "previous", "last ", "prior ", "first ", "earlier", "preceding", "original", "above", "rewrite", "same ",
+    "vorherig", "letzte", "erste", "ci-dessus", "anterior", "precedente",
 )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def _elsewhere(prompt: str) -> bool:
     lower = prompt[:_READ].lower()
     if any(sign in lower for sign in _PICTURES):
         return True
-    if len(prompt) >= _SHORT_PROMPT or (lower.isascii() and not any([cue in lower for cue in _EARLIER_CUES])):
+    if len(prompt) >= _SHORT_PROMPT or (lower.isascii() and not any(cue in lower for cue in _EARLIER_CUES)):
         return False
     return EARLIER.search(lower) is not None
 
@@ -153,7 +154,7 @@ def _is_open_ended(prompt: str | None, ids: IntArray, language: str | None) -> b
     if not prompt:
         return False
     lower = prompt[:_READ].lower()
-    if not _MADE_UP.isdisjoint(ids[: _READ // 5].tolist()) or any([phrase in lower for phrase in _MADE_UP_PHRASES]):
+    if not _MADE_UP.isdisjoint(ids[: _READ // 5].tolist()) or any(phrase in lower for phrase in _MADE_UP_PHRASES):
         return True
     return language is not None and MADE_UP_ELSEWHERE.search(lower) is not None
 

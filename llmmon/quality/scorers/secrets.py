@@ -167,7 +167,7 @@ def _candidates(text: str, pieces: Sequence[str], digits: int) -> Iterator[Signa
     if "://" in long:
         yield from _in_urls(text)
     lower = text.lower()
-    if not digits and not any([name in lower for name in _CHOSEN]):
+    if not digits and not any(name in lower for name in _CHOSEN):
         return  # no value without a digit but a password is taken for a credential
     if len(lower) == len(text):  # not so for a few signs that grow; then the places would not fit
         yield from _assigned(text, lower)
