@@ -4,7 +4,7 @@ tokens, outcomes and times are settled, for every dialect and every way of decod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from itertools import pairwise
 from typing import Any, Final
@@ -143,7 +143,7 @@ def canonical(
     """
     slots = BoundSlots(raw, interners, {} if doubts is None else doubts)
     answered = _with_text(slots, "output")
-    found = _columns(slots, answered, wants_outcome=outcome)
+    found = _columns(slots, answered, wants_outcome=outcome, home_made=rule is not None)
     keep = np.ones(raw.size, np.bool_) if rule is None else _is_call(slots, found, answered, rule)
     kept = found if keep.all() else found.take(keep)
     if doubts is not None:
@@ -151,7 +151,7 @@ def canonical(
     return kept
 
 
-def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> Columns:
+def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool, home_made: bool) -> Columns:
     start, latency = start_and_latency(slots)
     numbers: dict[str, FloatArray | None] = {
         "latency_ms": latency,
@@ -174,7 +174,7 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
         numbers={field: column for field, column in numbers.items() if column is not None},
         names={**_names(slots), **names},
         texts={
-            slot: [_TEXT_OF.get(slot, values.as_text)(value) for value in slots.texts(slot)]
+            slot: list(map(_text_reader(slot, home_made=home_made), slots.texts(slot)))
             for slot, bindings in slots.bound.items()
             if bindings[0].kind is Slot.TEXT and slot != "buckets"
         },
@@ -182,7 +182,11 @@ def _columns(slots: BoundSlots, answered: BoolArray, *, wants_outcome: bool) -> 
     )
 
 
-_TEXT_OF: Final[Mapping[str, Any]] = {"schema": values.as_json, "output": values.as_answer}
+def _text_reader(slot: str, *, home_made: bool) -> Callable[[Any], str | None]:
+    """What makes texts of a slot's values; only in home-made rows is an output any object that its writer likes."""
+    if slot == "schema":
+        return values.as_json
+    return values.as_answer if slot == "output" and home_made else values.as_text
 
 
 def _with_text(slots: BoundSlots, slot: str) -> BoolArray:
