@@ -45,28 +45,23 @@ _SIGNS: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 class SlackNotifier(Notifier):
     """Posts to an incoming webhook."""
 
-    SETTINGS: ClassVar[Mapping[str, Setting]] = {
-        "url": Setting("url", required=True, secret=True),
-        "ca_file": Setting("path"),
-    }
+    SETTINGS: ClassVar[Mapping[str, Setting]] = {"url": Setting("url", required=True, secret=True)}
     GAP_S: ClassVar[float] = 1.0  # Slack accepts one message a second
 
-    def __init__(self, webhook_url: str, *, ca_file: str = "") -> None:
+    def __init__(self, webhook_url: str) -> None:
         self.webhook_url = webhook_url
-        self.ca_file = ca_file
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         """From a channel's settings."""
-        return cls(settings["url"], ca_file=settings.get("ca_file") or "")
+        return cls(settings["url"])
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
         """One message for all."""
         if not notifications:
             return []
         body = as_json(payload(notifications))
-        headers = {"content-type": "application/json"}
-        request = Request(url=self.webhook_url, body=body, headers=headers, ca_file=self.ca_file)
+        request = Request(url=self.webhook_url, body=body, headers={"content-type": "application/json"})
         return [Outgoing(request, tuple(range(len(notifications))))]
 
 

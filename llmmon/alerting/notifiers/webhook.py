@@ -22,13 +22,11 @@ class WebhookNotifier(Notifier):
         "url": Setting("url", required=True, secret=True),
         "headers": Setting("headers", secret=True),
         "secret": Setting("text", secret=True),
-        "ca_file": Setting("path"),
     }
 
     acknowledges: ClassVar[bool] = True
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None, secret: str = "", ca_file: str = "") -> None:
-        self.ca_file = ca_file
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None, secret: str = "") -> None:
         self.url = url
         self.headers = dict(headers or {})
         self.secret = secret
@@ -36,8 +34,7 @@ class WebhookNotifier(Notifier):
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         """From a channel's settings."""
-        secret, ca_file = settings.get("secret") or "", settings.get("ca_file") or ""
-        return cls(settings["url"], settings.get("headers"), secret, ca_file)
+        return cls(settings["url"], settings.get("headers"), settings.get("secret") or "")
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
         """One document for all."""
@@ -47,5 +44,4 @@ class WebhookNotifier(Notifier):
         headers = {"content-type": "application/json", **self.headers}
         if self.secret:
             headers[SIGNATURE] = f"sha256={hmac.new(self.secret.encode(), body, sha256).hexdigest()}"
-        request = Request(url=self.url, body=body, headers=headers, ca_file=self.ca_file)
-        return [Outgoing(request, tuple(range(len(notifications))))]
+        return [Outgoing(Request(url=self.url, body=body, headers=headers), tuple(range(len(notifications))))]
