@@ -7,6 +7,7 @@ moment therefore loses nothing; a notification that was sent but not yet marked 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -55,9 +56,9 @@ def sole_sender(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(path: Path, ending: str, wait_s: float, busy: str) -> Iterator[None]:
-    if path.is_dir():
-        raise InputError(f"state file {path}: is a folder", hint="name a file in it with --state FILE")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(path.with_name(path.name + ending), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -213,9 +213,10 @@ def refitted(plan: ReadPlan, better: ReadPlan, doubts: Mapping[str, int]) -> Rea
     Weaker signs of a call do not count where others were found, nor does the beginning of a call where others end.
     """
     rule = better.rule
-    if plan.label != OWN and 0 < doubts.get("weak", 0) < doubts.get("calls", 0):
+    calls = 0 if OWN in {plan.label, better.label} else doubts.get("calls", 0)
+    if 0 < doubts.get("weak", 0) < calls:
         rule = msgspec.structs.replace(rule, weak=False)
-    if 0 < doubts.get("lone", 0) < doubts.get("calls", 0) - doubts.get("weak", 0):
+    if 0 < doubts.get("lone", 0) < calls - doubts.get("weak", 0):
         rule = msgspec.structs.replace(rule, lone=False)
     better = msgspec.structs.replace(better, rule=rule)
     return better if _manner(better) != _manner(plan) or _differ(plan, better) else None

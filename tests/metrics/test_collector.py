@@ -166,4 +166,4 @@ def test_requests_of_nothing_are_no_calls() -> None:
 
 def test_the_public_names_are_these_classes() -> None:
     assert MetricsCollector is llmmon.MetricsCollector
-    assert llmmon.RequestMetrics.__module__ == "llmmon.metrics.collector"
+    assert llmmon.RequestMetrics.__module__ == "llmmon.metrics.recording"

@@ -82,8 +82,9 @@ def by_tag(path: Path, tag: str) -> list[Any]:
 
 
 def test_a_tag_that_the_head_does_not_show_can_be_asked_for(tmp_path: Path) -> None:
-    plain: list[Any] = [{"model": "m", "latency_ms": 1}] * 300
-    (tmp_path / "a.jsonl").write_bytes(lines(*plain, {"model": "m", "latency_ms": 1, "tags": {"zone": "b"}}))
+    plain: list[Any] = [{"model": "m", "latency_ms": 1}] * 30_000  # samples of the middle and the end miss it, too
+    tagged = {"model": "m", "latency_ms": 1, "tags": {"zone": "b"}}
+    (tmp_path / "a.jsonl").write_bytes(lines(*plain[:1700], tagged, *plain))
     assert b"zone" not in exported(tmp_path / "a.jsonl", "jsonl")
     assert b'"tags":{"zone":"b"}' in exported(tmp_path / "a.jsonl", "jsonl", Wanted(tags=("zone",)))
 
