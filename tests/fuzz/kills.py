@@ -52,7 +52,7 @@ JOBS: Final = (
     Job(("cost", "small.jsonl", "-o", "out.md"), ("out.md",)),
     Job(("inspect", "small.jsonl", "-o", "out.json"), ("out.json",)),
     Job(("report", "-", "-o", "out.html"), ("out.html",), stdin="small.jsonl"),
-    Job(("simulate", "made", "--days", "3", "--per-day", "3000"), (), ("made",)),
+    Job(("simulate", "made", "--days", "3", "--per-day", "3000", "--force"), (), ("made",)),
     Job(("check", "--now", "2026-01-01T04:00:00Z", "-f", "json"), (), ("state.db*", "told.jsonl")),
 )
 
