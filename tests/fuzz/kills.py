@@ -42,16 +42,16 @@ class Job(NamedTuple):
 
 
 JOBS: Final = (
-    Job(("summarize", "big.jsonl", "--jobs", "3", "-o", "out.json"), ("out.json",), (".cache",)),
-    Job(("summarize", "big.jsonl", "--jobs", "2", "--rejects", "bad", "-o", "out.csv"), ("out.csv", "bad")),
-    Job(("requests", "small.jsonl", "--limit", "0", "-o", "out.jsonl"), ("out.jsonl",)),
-    Job(("export", "small.jsonl", "--to", "jsonl", "-o", "out.jsonl"), ("out.jsonl",)),
-    Job(("export", "small.jsonl", "-o", "out.prom"), ("out.prom",)),
-    Job(("score", "texts.jsonl", "-o", "out.jsonl", "-q"), ("out.jsonl",)),
-    Job(("anomalies", "small.jsonl", "-o", "out.json"), ("out.json",)),
-    Job(("cost", "small.jsonl", "-o", "out.md"), ("out.md",)),
-    Job(("inspect", "small.jsonl", "-o", "out.json"), ("out.json",)),
-    Job(("report", "-", "-o", "out.html"), ("out.html",), stdin="small.jsonl"),
+    Job(("summarize", "big.jsonl", "--jobs", "3", "-o", "out.json", "--force"), ("out.json",), (".cache",)),
+    Job(("summarize", "big.jsonl", "--jobs", "2", "--rejects", "bad", "-o", "out.csv", "--force"), ("out.csv", "bad")),
+    Job(("requests", "small.jsonl", "--limit", "0", "-o", "out.jsonl", "--force"), ("out.jsonl",)),
+    Job(("export", "small.jsonl", "--to", "jsonl", "-o", "out.jsonl", "--force"), ("out.jsonl",)),
+    Job(("export", "small.jsonl", "-o", "out.prom", "--force"), ("out.prom",)),
+    Job(("score", "texts.jsonl", "-o", "out.jsonl", "--force", "-q"), ("out.jsonl",)),
+    Job(("anomalies", "small.jsonl", "-o", "out.json", "--force"), ("out.json",)),
+    Job(("cost", "small.jsonl", "-o", "out.md", "--force"), ("out.md",)),
+    Job(("inspect", "small.jsonl", "-o", "out.json", "--force"), ("out.json",)),
+    Job(("report", "-", "-o", "out.html", "--force"), ("out.html",), stdin="small.jsonl"),
     Job(("simulate", "made", "--days", "3", "--per-day", "3000", "--force"), (), ("made",)),
     Job(("check", "--now", "2026-01-01T04:00:00Z", "-f", "json"), (), ("state.db*", "told.jsonl")),
 )
