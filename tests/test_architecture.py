@@ -142,6 +142,19 @@ def within(name: str, places: Iterable[str]) -> bool:
     return any(name == place or name.startswith(f"{place}.") for place in places)
 
 
+TOP = {
+    *("pyproject.toml", "README.md", "llmmon", "tests", "sample_logs", "docs", "LICENSE", "CHANGELOG.md"),
+    *("CONTRIBUTING.md", "SECURITY.md", ".ci", ".gitignore"),
+}
+
+
+def test_the_top_level_holds_what_a_reader_expects_there() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not in a clone")
+    assert {line.partition("/")[0] for line in listed.stdout.splitlines()} <= TOP
+
+
 def test_every_module_is_in_a_room() -> None:
     assert {room(name) for name in MODULES} - ORDER.keys() - FREE == set(), "a new room needs a line in ROOMS"
 

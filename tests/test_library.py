@@ -28,6 +28,7 @@ from llmmon import (
     JsonLinesWriter,
     LLMMetric,
     LLMQualityJudge,
+    LLMSpanExporter,
     LogHandler,
     MetricsAggregator,
     MetricsCollector,
@@ -299,6 +300,57 @@ def test_log_records_and_events_with_a_call_are_written(tmp_path: Path) -> None:
     event = {"event": "answered", "llm": {"model": "n"}}
     assert structlog_processor(path)(None, "info", event) is event
     assert [json.loads(line)["model"] for line in path.read_text().splitlines()] == ["m", "n"]
+
+
+def test_generations_among_the_spans_of_a_program_are_written_as_the_reader_of_spans_has_them(
+    tmp_path: Path, run: Run
+) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.trace import StatusCode
+
+    path = tmp_path / "calls.jsonl"
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(LLMSpanExporter(path)))
+    tracer = provider.get_tracer("app")
+    with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+        with tracer.start_as_current_span("chat") as span:
+            span.set_attributes(
+                {
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.request.model": "gpt-4o",
+                    "gen_ai.response.model": "gpt-4o-2024-08-06",
+                    "gen_ai.usage.input_tokens": 10,
+                    "gen_ai.usage.output_tokens": 5,
+                    "gen_ai.usage.cache_read_input_tokens": 4,
+                    "gen_ai.response.time_to_first_chunk": 0.25,
+                    "gen_ai.response.finish_reasons": ["stop"],
+                    "session.id": "s-1",
+                    "gen_ai.input.messages": "a secret text",
+                }
+            )
+        with tracer.start_as_current_span("chat", attributes={"gen_ai.request.model": "gpt-4o"}) as span:
+            span.set_status(StatusCode.ERROR, "overloaded")
+        with tracer.start_as_current_span("query", attributes={"db.system": "postgresql"}):
+            pass
+    provider.shutdown()
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    found = {
+        name: first[name]
+        for name in ("model", "cached_tokens", "time_to_first_token_ms", "finish_reason", "session", "status")
+    }
+    assert found == {
+        "model": "gpt-4o-2024-08-06",
+        "cached_tokens": 4,
+        "time_to_first_token_ms": 250.0,
+        "finish_reason": "stop",
+        "session": "s-1",
+        "status": "ok",
+    }
+    assert (second["status"], second["error_message"]) == ("error", "overloaded")
+    assert "secret" not in path.read_text()
+    totals = run("summarize", "calls.jsonl", "-f", "json").json["data"]["totals"]
+    assert (totals["request_count"], totals["error_count"], totals["prompt_tokens"]) == (2, 1, 10)
 
 
 def test_the_service_can_be_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

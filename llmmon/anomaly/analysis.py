@@ -18,7 +18,7 @@ from llmmon.anomaly.detectors import (
     detect,
     detect_in_samples,
 )
-from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, micros
+from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus
 from llmmon.anomaly.drift import drifts
 from llmmon.anomaly.explanations import Explanation, explained
 from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted, Incident, incidents, with_accepted
@@ -58,7 +58,7 @@ from llmmon.metrics.definitions import METRICS as ALL_METRICS
 from llmmon.metrics.definitions import needed_fields, statistic_called, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.text.names import lookup, unknown
-from llmmon.text.times import DAY_US, MINUTE_US
+from llmmon.text.times import DAY_US, MINUTE_US, to_us
 
 STEP_US: Final = 5 * MINUTE_US
 MOST_GROUPS: Final = 50
@@ -161,12 +161,12 @@ def _in_order(incidents: Sequence[IncidentReport], drifting: Sequence[IncidentRe
 
 def _importance(incident: Incident) -> tuple[bool, int]:
     """Open incidents first, then the newest."""
-    return incident.end is not None, -micros(incident.start)
+    return incident.end is not None, -to_us(incident.start)
 
 
 def _worth_explaining(shown: Sequence[Incident], plan: MonitorPlan) -> Iterator[Anomaly]:
     """The leads, open and grave ones first, then the symptoms."""
-    ranked = sorted(shown, key=lambda one: (one.end is not None, -one.severity.rank, -micros(one.start)))
+    ranked = sorted(shown, key=lambda one: (one.end is not None, -one.severity.rank, -to_us(one.start)))
     yield from (dataclasses.replace(one.lead, end=one.end) for one in ranked)
     if plan.contributors:
         yield from (symptom for one in ranked for symptom in one.symptoms)
@@ -304,11 +304,11 @@ def _window(query: Query, found: Read, now_us: int) -> Window:
 
 
 def _overlaps(incident: Incident, window: Window) -> bool:
-    return window.start_us is None or incident.end is None or micros(incident.end) > window.start_us
+    return window.start_us is None or incident.end is None or to_us(incident.end) > window.start_us
 
 
 def _excluded(incident: Incident, ranges: Sequence[tuple[int, int]]) -> bool:
-    at = micros(incident.timestamp)
+    at = to_us(incident.timestamp)
     return any(start <= at <= end + STEP_US for start, end in ranges)
 
 

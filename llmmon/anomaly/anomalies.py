@@ -15,7 +15,6 @@ from llmmon.anomaly.detectors.detector import (
     AnomalyStatus,
     DetectorResults,
     Severity,
-    micros,
     moment,
     severity_of,
 )
@@ -24,7 +23,7 @@ from llmmon.anomaly.detectors.monitor import ACCEPTED_AFTER_US
 from llmmon.anomaly.series import GroupLabels
 from llmmon.anomaly.wording import sentence
 from llmmon.metrics.columns import BoolArray, FloatArray
-from llmmon.text.times import HOUR_US, MINUTE_US
+from llmmon.text.times import HOUR_US, MINUTE_US, to_us
 
 _GAP_US: Final = 30 * MINUTE_US  # alarms nearer than this are one anomaly
 _STRETCH: Final = 12  # buckets
@@ -77,7 +76,7 @@ def _measured_again(anomaly: Anomaly, results: DetectorResults, calm: BoolArray)
     place = place_of(anomaly, [results])
     if place is None:
         return anomaly
-    start_us, end_us = micros(anomaly.start or anomaly.timestamp), None if anomaly.end is None else micros(anomaly.end)
+    start_us, end_us = to_us(anomaly.start or anomaly.timestamp), None if anomaly.end is None else to_us(anomaly.end)
     first = int(np.searchsorted(results.starts, start_us))
     stop = len(results.starts) if end_us is None else int(np.searchsorted(results.ends, end_us)) + 1
     change = Course(results, place[1], calm[:, place[1]]).change(first, stop)
@@ -108,8 +107,8 @@ def _continues(known: Anomaly, anomaly: Anomaly) -> bool:
     if known.status is AnomalyStatus.NEW_LEVEL or (known.resolved or known.timestamp) > (
         known.closed or known.timestamp
     ):
-        return micros(anomaly.timestamp) <= micros(known.closed or known.timestamp) + _STILL_MOVES_US
-    return micros(anomaly.timestamp) <= micros(known.end or known.closed or known.timestamp) + _GAP_US
+        return to_us(anomaly.timestamp) <= to_us(known.closed or known.timestamp) + _STILL_MOVES_US
+    return to_us(anomaly.timestamp) <= to_us(known.end or known.closed or known.timestamp) + _GAP_US
 
 
 def _is_return(known: Anomaly, anomaly: Anomaly) -> bool:
@@ -118,7 +117,7 @@ def _is_return(known: Anomaly, anomaly: Anomaly) -> bool:
         return False
     accepted = known.resolved is None or known.resolved > known.closed
     opposite = known.change.shift * anomaly.change.shift < 0
-    ended = known.end is not None and abs(micros(known.end) - micros(anomaly.start)) <= _RETURN_US
+    ended = known.end is not None and abs(to_us(known.end) - to_us(anomaly.start)) <= _RETURN_US
     return accepted and opposite and ended and anomaly.timestamp > known.closed
 
 
@@ -145,7 +144,7 @@ def _joined(first: Anomaly, second: Anomaly) -> Anomaly:
 def _ends(anomaly: Anomaly) -> float:
     if anomaly.status is not AnomalyStatus.OVER:
         return float("inf")
-    return micros(anomaly.end or anomaly.timestamp)
+    return to_us(anomaly.end or anomaly.timestamp)
 
 
 def _of_column(results: DetectorResults, j: int, calm: BoolArray) -> Iterator[Anomaly]:

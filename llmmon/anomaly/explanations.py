@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from llmmon.anomaly.attribution import Contribution, FieldChange, PeriodSums, causes, contributors
-from llmmon.anomaly.detectors.detector import Anomaly, micros
+from llmmon.anomaly.detectors.detector import Anomaly
 from llmmon.anomaly.panel import LEVELS, PROPORTIONS
 from llmmon.formats.detection import tags_in
 from llmmon.ingest import sources
@@ -28,7 +28,7 @@ from llmmon.metrics.columns import EMPTY, BoolArray, Columns, concat
 from llmmon.metrics.definitions import METRICS, QUANTILES, STATISTICS, needed_fields, statistic_name
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import TAG_PREFIX
-from llmmon.text.times import DAY_US, HOUR_US
+from llmmon.text.times import DAY_US, HOUR_US, to_us
 
 _FIELDS: Final = ("model", "user", "feature", "error_type", "prompt_version", "provider")
 _OF_EXAMPLES: Final = frozenset({"request_id", "error_type", "status_code"})
@@ -139,8 +139,8 @@ def _explained(query: Query, cases: Sequence[_Case]) -> dict[str, Explanation]:
 def _cases(anomalies: Sequence[Anomaly], step_us: int, now_us: int, tags: Sequence[str]) -> Iterator[_Case]:
     for anomaly in anomalies:
         if (metric := _metric(anomaly)) is not None:
-            start = micros(anomaly.start or anomaly.timestamp)
-            end = max(now_us if anomaly.end is None else micros(anomaly.end), start + step_us)
+            start = to_us(anomaly.start or anomaly.timestamp)
+            end = max(now_us if anomaly.end is None else to_us(anomaly.end), start + step_us)
             fixed = {*dict(anomaly.group), *(() if anomaly.metric_name == "error_rate" else ("error_type",))}
             fields = tuple(field for field in (*_FIELDS, *tags) if field not in fixed)
             yield _Case(anomaly, metric, start - _BEFORE_US, start, min(end, start + _MOST_US), fields)

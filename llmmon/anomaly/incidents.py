@@ -25,10 +25,10 @@ from llmmon.anomaly.detectors.detector import (
     Change,
     DetectorResults,
     Severity,
-    micros,
     moment,
 )
 from llmmon.anomaly.series import GroupLabels
+from llmmon.text.times import to_us
 
 _GAP: Final = timedelta(minutes=30)
 _REBOUND: Final = timedelta(hours=2)  # in which the return to normal can itself look unusual
@@ -274,8 +274,8 @@ def _change(lead: Anomaly, end: datetime | None, results: Sequence[DetectorResul
     if lead.end == end or where is None or not where[0].series:
         return own
     found, j = where
-    first = int(np.searchsorted(found.starts, micros(lead.start or lead.timestamp)))
-    stop = len(found.starts) if end is None else int(np.searchsorted(found.ends, micros(end))) + 1
+    first = int(np.searchsorted(found.starts, to_us(lead.start or lead.timestamp)))
+    stop = len(found.starts) if end is None else int(np.searchsorted(found.ends, to_us(end))) + 1
     whole = Course(found, j).change(first, stop)
     return whole if whole.shift * own.shift > 0 else own
 
@@ -352,8 +352,8 @@ def _others_moved(part: Anomaly, several: bool, results: Sequence[DetectorResult
     mine, every = _column(found, part, part.group), _column(found, part, ())
     if mine is None or every is None:
         return several
-    onset = int(np.searchsorted(found.starts, micros(part.start or part.timestamp)))
-    stop = len(found.starts) if part.end is None else int(np.searchsorted(found.ends, micros(part.end))) + 1
+    onset = int(np.searchsorted(found.starts, to_us(part.start or part.timestamp)))
+    stop = len(found.starts) if part.end is None else int(np.searchsorted(found.ends, to_us(part.end))) + 1
     left = without(*(found.series[found.columns[j].series] for j in (every, mine)))
     others, own = Course(found, every, series=left).change(onset, stop), part.change or Change(None, None, 0)
     way = float(np.sign(own.shift))

@@ -10,7 +10,7 @@ import numpy as np
 
 from llmmon.anomaly.anomalies import place_of, score_rows
 from llmmon.anomaly.attribution import Contribution
-from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Change, DetectorResults, micros
+from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Change, DetectorResults
 from llmmon.anomaly.drift import Drift
 from llmmon.anomaly.explanations import ExampleCall, Explanation, can_be_explained
 from llmmon.anomaly.incidents import Incident
@@ -20,7 +20,7 @@ from llmmon.anomaly.wording import calls_text, figures_text, headline, short_nam
 from llmmon.errors import UsageError
 from llmmon.ingest.report import Window
 from llmmon.text.names import unknown
-from llmmon.text.times import DAY_US, HOUR_US, iso
+from llmmon.text.times import DAY_US, HOUR_US, iso, to_us
 
 INCIDENT, DRIFT = "incident", "drift"
 DRIFTING: Final = "drifting"  # the status of a drift
@@ -200,9 +200,9 @@ def incident_report(
         lead=lead.id,
         metric_name=lead.metric_name,
         group=dict(group),
-        timestamp_us=micros(incident.timestamp),
-        start_us=micros(incident.start),
-        end_us=None if incident.end is None else micros(incident.end),
+        timestamp_us=to_us(incident.timestamp),
+        start_us=to_us(incident.start),
+        end_us=None if incident.end is None else to_us(incident.end),
         headline=headline(lead.metric_name, shown, change),
         figures=figures_text(lead.metric_name, change),
         size=calls_text(change),
@@ -290,7 +290,7 @@ def _usual_share(anomaly: Anomaly, results: Sequence[DetectorResults]) -> float:
     for one in results:
         found = {s.group: s for s in one.series if s.metric == COUNTED}
         if anomaly.group in found and () in found:
-            before = one.ends <= micros(anomaly.start or anomaly.timestamp)
+            before = one.ends <= to_us(anomaly.start or anomaly.timestamp)
             whole = float(found[()].count[before].sum())
             return float(found[anomaly.group].count[before].sum()) / max(whole, 1.0)
     return 0.0
@@ -339,9 +339,9 @@ def _course_of(incident: Incident, results: Sequence[DetectorResults]) -> tuple[
     one, j = where
     step_us = int(one.ends[0] - one.starts[0])
     last_us = int(one.ends[-1])
-    end_us = last_us if incident.end is None else micros(incident.end)
-    around_us = min(max(end_us - micros(incident.start), 2 * HOUR_US), 2 * DAY_US)
-    first = int(np.searchsorted(one.starts, micros(incident.start) - around_us))
+    end_us = last_us if incident.end is None else to_us(incident.end)
+    around_us = min(max(end_us - to_us(incident.start), 2 * HOUR_US), 2 * DAY_US)
+    first = int(np.searchsorted(one.starts, to_us(incident.start) - around_us))
     stop = int(np.searchsorted(one.starts, min(end_us + around_us // 2, last_us)))
     if not step_us or stop <= first:
         return (), 0, 0
@@ -365,7 +365,7 @@ def anomaly_report(
     course: tuple[float | None, ...] = ()
     if where is not None:
         one, j = where
-        at = int(np.searchsorted(one.ends, micros(anomaly.timestamp)))
+        at = int(np.searchsorted(one.ends, to_us(anomaly.timestamp)))
         around = one.value[max(0, at - _COURSE // 2) : at + _COURSE // 2, j]
         course = tuple(_finite(value) for value in around.tolist())
     low, high = anomaly.expected_range
@@ -382,9 +382,9 @@ def anomaly_report(
         severity=anomaly.severity.value,
         score=anomaly.score,
         detector=anomaly.detector,
-        timestamp_us=micros(anomaly.timestamp),
-        start_us=micros(anomaly.start or anomaly.timestamp),
-        end_us=None if anomaly.end is None else micros(anomaly.end),
+        timestamp_us=to_us(anomaly.timestamp),
+        start_us=to_us(anomaly.start or anomaly.timestamp),
+        end_us=None if anomaly.end is None else to_us(anomaly.end),
         status=anomaly.status.value,
         usual=change.usual,
         during=change.during,
@@ -446,8 +446,8 @@ def explained_buckets(anomaly: Anomaly, results: Sequence[DetectorResults]) -> t
     if where is None:
         return ()
     one, j = where
-    first = int(np.searchsorted(one.ends, micros(anomaly.start or anomaly.timestamp)))
-    last = int(np.searchsorted(one.ends, micros(anomaly.end or anomaly.closed or anomaly.timestamp)))
+    first = int(np.searchsorted(one.ends, to_us(anomaly.start or anomaly.timestamp)))
+    last = int(np.searchsorted(one.ends, to_us(anomaly.end or anomaly.closed or anomaly.timestamp)))
     rows = range(max(0, first - _COURSE // 2), min(len(one.starts), last + _COURSE // 4))
     return tuple(
         {

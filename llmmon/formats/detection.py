@@ -212,8 +212,9 @@ def refitted(plan: ReadPlan, better: ReadPlan, doubts: Mapping[str, int]) -> Rea
 
     Weaker signs of a call do not count where others were found, nor does the beginning of a call where others end.
     """
-    rule = better.rule
-    calls = 0 if OWN in {plan.label, better.label} else doubts.get("calls", 0)
+    rule, generic = better.rule, better.mapping(GENERIC)
+    is_known = generic is not None and bool(generic.bindings)  # lines too long for any sample may be our own rows
+    calls = doubts.get("calls", 0) if is_known and OWN not in {plan.label, better.label} else 0
     if 0 < doubts.get("weak", 0) < calls:
         rule = msgspec.structs.replace(rule, weak=False)
     if 0 < doubts.get("lone", 0) < calls - doubts.get("weak", 0):

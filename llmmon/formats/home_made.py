@@ -303,8 +303,8 @@ def resolve(
     taken = {override.path for override in overrides}
     named: dict[Binding, None] = {}
     holders: dict[Path, None] = {}
-    telling = _telling(rows, root)
-    for holder, found in dict.fromkeys((holder, found) for _, holder, found in telling):
+    evident = _rows_with_evidence(rows, root)
+    for holder, found in dict.fromkeys((holder, found) for _, holder, found in evident):
         holders.update(dict.fromkeys(holder[:depth] for depth in range(len(holder), 0, -1)))
         named.update(dict.fromkeys(binding for binding in found if binding.path not in taken))
     shape = shape_of(rows)
@@ -313,7 +313,7 @@ def resolve(
     others = tuple(foreign(fitting, rows))
     fitting = [binding for binding in fitting if all(binding != other for other, _ in others)]
     fitting += _likely_start([*overrides, *fitting], rows, naive)
-    units = Units([row for row, _, _ in telling], fitting)
+    units = Units([row for row, _, _ in evident], fitting)
     bindings = [
         *overrides,
         *(each for binding in fitting for each in units.settled(binding)),
@@ -373,20 +373,20 @@ def like_times(row: Object) -> Iterator[Path]:
                 yield (*holder[:depth], key)
 
 
-Told = tuple[Object, Path, tuple[Binding, ...]]  # a row, where its call is, what its keys mean
+BoundRow = tuple[Object, Path, tuple[Binding, ...]]  # a row, where its call is, what its keys mean
 
 
-def _telling(rows: Sequence[Object], root: Path) -> list[Told]:
+def _rows_with_evidence(rows: Sequence[Object], root: Path) -> list[BoundRow]:
     """The objects that say what keys mean, with their bindings: those with evidence of a call, all where none has."""
     found = list(_read_by_shape(rows, root))
-    telling = [is_telling(bindings) for _, _, bindings in found]
-    if not any(telling) or all(row.keys() <= OWN_KEYS for row in rows):  # our own rows are calls, all of them
+    evident = [may_show_call(bindings) for _, _, bindings in found]
+    if not any(evident) or all(row.keys() <= OWN_KEYS for row in rows):  # our own rows are calls, all of them
         return found
-    ids = {each for one, tells in zip(found, telling, strict=True) if tells for each in _ids(one)}
-    return [one for one, tells in zip(found, telling, strict=True) if tells or not ids.isdisjoint(_ids(one))]
+    ids = {each for one, shows in zip(found, evident, strict=True) if shows for each in _ids(one)}
+    return [one for one, shows in zip(found, evident, strict=True) if shows or not ids.isdisjoint(_ids(one))]
 
 
-def _read_by_shape(rows: Sequence[Object], root: Path) -> Iterator[Told]:
+def _read_by_shape(rows: Sequence[Object], root: Path) -> Iterator[BoundRow]:
     known: dict[tuple[Any, ...], tuple[Path, tuple[Binding, ...]]] = {}
     for row in rows:
         shape = shape_key(row)
@@ -396,13 +396,13 @@ def _read_by_shape(rows: Sequence[Object], root: Path) -> Iterator[Told]:
         yield row, *known[shape]
 
 
-def is_telling(bindings: Iterable[Binding]) -> bool:
+def may_show_call(bindings: Iterable[Binding]) -> bool:
     """Whether keys that mean this may show that an object is a call."""
     there = {binding.slot for binding in bindings}
     return bool(there & _EVIDENT) or {"prompt", "output"} <= there
 
 
-def _ids(one: Told) -> set[Any]:
+def _ids(one: BoundRow) -> set[Any]:
     """What an object calls its request: another line with the same may hold the rest of the call."""
     row, _, bindings = one
     values = (value_at(row, binding.path) for binding in bindings if binding.slot == "request_id")

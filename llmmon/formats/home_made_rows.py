@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.formats.dialect import Object
-from llmmon.formats.home_made import bindings_in, is_telling, kind_of, shape_key
+from llmmon.formats.home_made import bindings_in, kind_of, may_show_call, shape_key
 from llmmon.formats.mapping import SLOTS, Binding, FieldMapping, Keys, Path, Picker, Slot
 
 
@@ -41,7 +41,7 @@ class HomeMadeRows:
                 self._by_shape.clear()
                 self._unlike.clear()
             named = list(bindings_in(found, self._root))
-            if is_telling(named) and kind_of(named) not in self._kinds:
+            if may_show_call(named) and kind_of(named) not in self._kinds:
                 self._unlike[shape] = 0
             picker = self._by_shape[shape] = Picker(self._bindings(named), self._keys)
         return picker(found)

@@ -123,7 +123,7 @@ def stored_below(node: Node) -> Extract:
 
 
 def marks_in(node: Node) -> tuple[bytes, ...]:
-    """The words of which one must stand in a list if any of its elements is selected; none if that cannot be told."""
+    """The words of which one must stand in a list if any of its elements is selected; none without such words."""
     marks: list[bytes] = []
     for step in node.below:
         tests = selector_of(step).tests if is_selector(step) else ()

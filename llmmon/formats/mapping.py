@@ -202,7 +202,7 @@ class FieldMapping(msgspec.Struct, frozen=True):
     `shape` is what the head looked like. `closed`: a key that the head did not have may matter, so such
     a row is looked at on its own; `known`: the same at the top of the row only, where these keys are known
     beside those of the head. `required`: a row that fails these is no call of this dialect; if it passes `claimed`
-    and has nothing at any of `rivals`, it is of the dialect all the same (None: that cannot be told).
+    and has nothing at any of `rivals`, it is of the dialect all the same (None: its keys alone do not decide).
     `guessed` are lengths of time whose unit only their size speaks for, `mixed` those that are in another unit
     (named beside) on some lines, `foreign` costs that are not read, as they are in another currency.
     """

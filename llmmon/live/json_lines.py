@@ -17,6 +17,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from llmmon.formats.dialects import genai
+from llmmon.metrics.record import FIELDS, TEXTS
 from llmmon.metrics.recording import RecordedCall, RequestMetrics
 from llmmon.text.times import utc_now
 
@@ -128,19 +130,13 @@ def structlog_processor(path: str | Path, *, durable: bool = False) -> Any:
     return process
 
 
-# OpenTelemetry's names for what a generation span holds -> fields
-_ATTRIBUTES: Final = {
-    "gen_ai.response.model": "model",
-    "gen_ai.request.model": "model_requested",
-    "gen_ai.provider.name": "provider",
-    "gen_ai.system": "provider",
-    "gen_ai.usage.input_tokens": "prompt_tokens",
-    "gen_ai.usage.output_tokens": "completion_tokens",
-    "gen_ai.usage.cache_read.input_tokens": "cached_tokens",
-    "gen_ai.usage.cache_creation.input_tokens": "cache_write_tokens",
-    "gen_ai.conversation.id": "session",
-    "error.type": "error_type",
+# slots of the reader of spans that are not fields as they stand -> the field, and how many of its units one is
+_FIELD_OF: Final = {
+    "ttft:s": ("time_to_first_token_ms", 1000),
+    "ttft:ms": ("time_to_first_token_ms", 1),
+    "cost:usd": ("cost_usd", 1),
 }
+_KEPT: Final = frozenset(FIELDS) - frozenset(TEXTS)
 
 
 class LLMSpanExporter:
@@ -173,24 +169,29 @@ class LLMSpanExporter:
 
 
 def _call_of(span: Any) -> dict[str, Any] | None:
-    """The call that a span is about; None for agents, tools and everything else."""
-    attributes = span.attributes or {}
-    operation = attributes.get("gen_ai.operation.name", "chat")
-    if operation in {"invoke_agent", "create_agent", "execute_tool"} or not any(
-        name in attributes for name in ("gen_ai.response.model", "gen_ai.request.model", "gen_ai.usage.input_tokens")
-    ):
+    """The call that a span is about, without its texts; None for agents, tools and everything else."""
+    given = span.attributes or {}
+    attributes = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    if not genai.is_call(attributes):
         return None
-    found = {field: attributes[name] for name, field in _ATTRIBUTES.items() if name in attributes}
-    found.setdefault("model", found.get("model_requested"))
-    reasons = attributes.get("gen_ai.response.finish_reasons")
-    failed = getattr(getattr(span.status, "status_code", None), "name", "") == "ERROR" or "error_type" in found
+    row = genai.call_of(attributes)
+    genai.settle(row, failed=span.status.status_code.name == "ERROR", message=span.status.description)
     return {
+        **_fields_of(row),
         "timestamp": _utc(datetime.fromtimestamp(span.start_time / 1e9, UTC)),
-        "request_id": f"{span.context.span_id:016x}",
         "trace": f"{span.context.trace_id:032x}",
-        "operation": operation,
         "latency_ms": (span.end_time - span.start_time) / 1e6,
-        "status": "error" if failed else "ok",
-        **({"finish_reason": str(reasons[0])} if reasons else {}),
-        **found,
+        "status": "ok" if row["success"] else "error",
     }
+
+
+def _fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Slots such as `model@0` and `ttft@1:s` as fields of the record; of several names for one, the first counts."""
+    found: dict[str, tuple[int, Any]] = {}
+    for key, value in row.items():
+        slot, _, rest = key.partition("@")
+        rank, colon, unit = rest.partition(":")
+        field, scale = _FIELD_OF.get(f"{slot}{colon}{unit}", (slot, 0))
+        if field in _KEPT and value is not None and (field not in found or int(rank or 0) < found[field][0]):
+            found[field] = int(rank or 0), value * scale if scale else value
+    return {field: value for field, (_, value) in found.items()}

@@ -10,8 +10,9 @@ import pytest
 
 from llmmon.anomaly.anomalies import anomalies, anomaly_id, merged, score_rows
 from llmmon.anomaly.detectors import DetectorResults, ResultColumn, detect
-from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Severity, micros, moment, severity_of
+from llmmon.anomaly.detectors.detector import Anomaly, AnomalyStatus, Severity, moment, severity_of
 from llmmon.anomaly.series import level
+from llmmon.text.times import to_us
 from tests.support.synth import STEP_US, between, watched_service
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -64,10 +65,10 @@ def row_us(row: int) -> int:
 
 def test_an_episode_is_one_anomaly() -> None:
     (found,) = anomalies(results_of([0, 0, 1, 1, 1, *[0] * 12], [0, 1, 1, 1, 1, *[0] * 12]))
-    assert micros(found.timestamp) == row_us(3)
+    assert to_us(found.timestamp) == row_us(3)
     assert found.start is not None
     assert found.end is not None
-    assert (micros(found.start), micros(found.end)) == (row_us(1), row_us(5))
+    assert (to_us(found.start), to_us(found.end)) == (row_us(1), row_us(5))
     assert found.severity is Severity.CRITICAL
     assert (
         found.description == "m answers took 9.0 times as long, 100 ms → 900 ms, 2 Jan 00:05-00:25 (20 min), 80 calls"
@@ -86,7 +87,7 @@ def test_an_anomaly_is_over_when_the_level_is_back_though_the_alarm_goes_on(calm
     assert found.status.value == status
     if calm:
         assert found.end is not None
-        assert micros(found.end) == row_us(8)
+        assert to_us(found.end) == row_us(8)
 
 
 def test_a_level_that_stays_after_the_alarm_is_a_new_level_until_it_is_back() -> None:
@@ -97,7 +98,7 @@ def test_a_level_that_stays_after_the_alarm_is_a_new_level_until_it_is_back() ->
     (back,) = anomalies(results_of(lasting, [0, *[1] * 200, *[0] * 50]))
     assert back.status is AnomalyStatus.OVER
     assert back.end is not None
-    assert micros(back.end) == row_us(201)
+    assert to_us(back.end) == row_us(201)
 
 
 def test_an_alarm_about_a_level_that_never_moved_is_no_anomaly() -> None:
@@ -152,4 +153,4 @@ def test_every_bucket_and_series_has_one_score_row() -> None:
 
 
 def test_times_survive_the_way_to_microseconds_and_back() -> None:
-    assert micros(moment(1_767_571_200_123_456)) == 1_767_571_200_123_456
+    assert to_us(moment(1_767_571_200_123_456)) == 1_767_571_200_123_456

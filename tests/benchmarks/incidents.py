@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from llmmon.anomaly.analysis import MOST_GROUPS, STEP_US, MonitorFold, MonitorPlan, find_anomalies, measures_of
 from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect
-from llmmon.anomaly.detectors.detector import AnomalyStatus, micros
+from llmmon.anomaly.detectors.detector import AnomalyStatus
 from llmmon.anomaly.incidents import Incident, incidents
 from llmmon.anomaly.panel import panel_of
 from llmmon.anomaly.series import Panel
@@ -33,7 +33,7 @@ from llmmon.ingest.query import Query
 from llmmon.metrics.columns import Columns, Names
 from llmmon.metrics.grouping import Grouping
 from llmmon.metrics.record import MICROSECONDS, NANO_DOLLARS, SCORE_UNITS
-from llmmon.text.times import iso
+from llmmon.text.times import iso, to_us
 
 BLOCK = 30_000  # calls
 FIRST_SEED = 47000
@@ -89,7 +89,7 @@ def panel_of_calls(columns: Columns) -> Panel:
 def detections(columns: Columns) -> list[tuple[float, str, str]]:
     """(unix seconds, metric, model) of every incident raised."""
     found = anomalies(detect(panel_of_calls(columns), until_us=int(columns.timestamp[-1])))
-    return [(micros(a.timestamp) / 1e6 - 1, a.metric_name, dict(a.group).get("model") or "") for a in found]
+    return [(to_us(a.timestamp) / 1e6 - 1, a.metric_name, dict(a.group).get("model") or "") for a in found]
 
 
 def pooled(generator: Any, seeds: Sequence[int], per_day: float, strength: float, *, clean: bool) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def is_of_group(story: Incident, one: Any) -> bool:
 
 def raised_in(stories: Sequence[Incident], one: Any, after_s: float) -> list[Incident]:
     """The incidents that were raised during a label, or soon after."""
-    return [s for s in stories if one.start - 3 * BUCKET_S <= micros(s.timestamp) / 1e6 <= one.end + after_s]
+    return [s for s in stories if one.start - 3 * BUCKET_S <= to_us(s.timestamp) / 1e6 <= one.end + after_s]
 
 
 def show_single(generator: Any, seeds: Sequence[int]) -> None:
@@ -220,8 +220,8 @@ def show_single(generator: Any, seeds: Sequence[int]) -> None:
             counts["over"] += best.end is not None
             if one.kind not in CREEPING and best.end is not None:
                 counts["sharp"] += 1
-                counts["onset"] += abs(micros(best.start) / 1e6 - one.start) <= 2 * BUCKET_S
-                counts["end"] += abs(micros(best.end) / 1e6 - one.end) <= 2 * BUCKET_S
+                counts["onset"] += abs(to_us(best.start) / 1e6 - one.start) <= 2 * BUCKET_S
+                counts["end"] += abs(to_us(best.end) / 1e6 - one.end) <= 2 * BUCKET_S
     found, sharp = max(counts["found"], 1), max(counts["sharp"], 1)
     say(f"single incidents, {found} found at {PER_DAY} requests a day (onset and end: without creeping ones)")
     say(f"    messages an incident {counts['messages'] / found:.2f} (target 1.3)")

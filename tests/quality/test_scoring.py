@@ -294,9 +294,7 @@ def test_half_surrogates_and_odd_values_are_survived(run: Run, write: Write) -> 
 @pytest.mark.parametrize("piece", ["word another ", "a", "{", "\n- ", "(((", "key = ", "1234 ", "é😀", '"\\'])
 def test_ten_megabytes_take_bounded_time(write: Write, piece: str) -> None:
     huge = piece * (10_000_000 // len(json.dumps(piece)))  # as it is logged
-    path = write(
-        "a.jsonl", [{"prompt": "Why is that so?", "output": huge}, {"prompt": "And that?", "output": "All is well."}]
-    )
+    path = write("a.jsonl", [{"prompt": "Why is that so?", "output": huge}, {"output": "All is well."}])
     started = time.perf_counter()
     report, _ = scored(path)
     assert time.perf_counter() - started < 20

@@ -110,9 +110,6 @@ def moment(stamp_us: int) -> datetime:
     return datetime.fromtimestamp(stamp_us // 1_000_000, UTC).replace(microsecond=int(stamp_us % 1_000_000))
 
 
-micros = to_us
-
-
 def rounded_text(number: float) -> str:
     """A number in a sentence: four digits, thousands with separators."""
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e12 else f"{number:.4g}"

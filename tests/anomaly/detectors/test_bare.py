@@ -8,10 +8,10 @@ import pytest
 from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import detect_in_samples
 from llmmon.anomaly.detectors.cycles import BLOCK, Surprise, period_of
-from llmmon.anomaly.detectors.detector import micros
 from llmmon.anomaly.detectors.novelty import Ranks
 from llmmon.anomaly.series import samples
 from llmmon.metrics.columns import FloatArray
+from llmmon.text.times import to_us
 from tests.support.synth import START_US
 
 STEP_US = 300_000_000
@@ -49,7 +49,7 @@ def scores(values: FloatArray) -> FloatArray:
 def found(values: FloatArray) -> list[int]:
     stamps = START_US + STEP_US * np.arange(len(values))
     every = anomalies(detect_in_samples(samples("m", stamps, values)))
-    return [int(np.searchsorted(stamps, micros(a.timestamp))) for a in every]
+    return [int(np.searchsorted(stamps, to_us(a.timestamp))) for a in every]
 
 
 @pytest.mark.parametrize("make", [daily, wandering, bursty, beats])

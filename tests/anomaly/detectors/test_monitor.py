@@ -7,9 +7,9 @@ import pytest
 
 from llmmon.anomaly.anomalies import anomalies
 from llmmon.anomaly.detectors import DetectorResults, Monitor, detect
-from llmmon.anomaly.detectors.detector import Anomaly, micros
+from llmmon.anomaly.detectors.detector import Anomaly
 from llmmon.anomaly.series import BucketValues, counts, level, levels, panel, proportions, totals
-from llmmon.text.times import HOUR_US
+from llmmon.text.times import HOUR_US, to_us
 from tests.support.synth import STEP_US, between, hour_us, service, starts_of, watched_service
 
 MATRICES = ("value", "low", "high", "score", "z", "alarm", "onset")
@@ -18,7 +18,7 @@ MATRICES = ("value", "low", "high", "score", "z", "alarm", "onset")
 def during(found: list[Anomaly], first: float, last: float) -> set[str]:
     """The metrics with an incident raised between two days."""
     low, high = hour_us(first), hour_us(last)
-    return {a.metric_name for a in found if low <= micros(a.timestamp) <= high}
+    return {a.metric_name for a in found if low <= to_us(a.timestamp) <= high}
 
 
 def assert_same(one: DetectorResults, other: DetectorResults) -> None:
@@ -67,9 +67,9 @@ def test_a_planted_incident_is_found_while_it_lasts(effects: dict[str, object], 
 def test_the_end_of_an_incident_is_near_the_end_of_what_was_planted(effects: dict[str, object]) -> None:
     metric = "latency_ms" if "latency" in effects else "error_rate"
     found = anomalies(detect(watched_service(2, 12, **effects)))
-    mine = next(a for a in found if a.metric_name == metric and micros(a.timestamp) > hour_us(10.35))
+    mine = next(a for a in found if a.metric_name == metric and to_us(a.timestamp) > hour_us(10.35))
     assert mine.end is not None
-    assert abs(micros(mine.end) - (hour_us(0) + 10.55 * 24 * HOUR_US)) <= 6 * STEP_US
+    assert abs(to_us(mine.end) - (hour_us(0) + 10.55 * 24 * HOUR_US)) <= 6 * STEP_US
 
 
 def test_an_incident_names_its_onset_its_range_and_its_group() -> None:
@@ -77,7 +77,7 @@ def test_an_incident_names_its_onset_its_range_and_its_group() -> None:
     both = panel([*service(1, 10), *service(2, 10, group=group, latency=between(9.5, 9.7, 3.0))])
     mine = next(a for a in anomalies(detect(both)) if a.group == group and a.metric_name == "latency_ms")
     assert mine.start is not None
-    assert abs(micros(mine.start) - hour_us(9.5)) <= 2 * STEP_US
+    assert abs(to_us(mine.start) - hour_us(9.5)) <= 2 * STEP_US
     assert mine.expected_range[1] < mine.value
     assert "slow-1 answers took" in mine.description
     assert mine.severity in {"high", "critical"}
