@@ -72,6 +72,8 @@ LIBRARIES = {
     "http.client": ("http_client",),
     "smtplib": ("alerting.senders",),
     "fsspec": ("ingest.remote",),
+    "duckdb": ("reports.sql",),
+    "pyarrow": ("reports.tables",),
 }
 # where nothing reads a file, a clock or the environment, prints, or starts anything
 PURE = (
