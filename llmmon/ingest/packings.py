@@ -1,4 +1,4 @@
-"""How the bytes of a log are stored: compressed, in another encoding than UTF-8, or as no log at all."""
+"""How the bytes of a log are stored: compressed, in another encoding than UTF-8, or not as a log at all."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ _WORKBOOK: Final = "an Excel workbook; save it as CSV"
 
 
 def _foreign(beginning: bytes) -> str:
-    """What a content is that is no log, with what to do about it; "" where it may be one."""
+    """What a file is that is no log, with what to do about it; "" where it may be one."""
     if beginning[:1] == b"\x80" and beginning[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return _PICKLE
     if beginning[257:262] == b"ustar":

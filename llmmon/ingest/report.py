@@ -59,7 +59,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """What adds up, by name."""
+        """The counts that add up over the parts of a reading, by name."""
         return {name: getattr(self, name) for name in COUNTS}
 
     @staticmethod
