@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -96,10 +95,8 @@ def test_retry_after_as_a_date() -> None:
 
 
 def test_a_server_that_hangs_is_left_after_the_time_limit() -> None:
-    started = time.monotonic()
     with judge_server(after(then=Answer(wait_s=3))) as server, pytest.raises(DeliveryError, match=r"within 0\.2 s"):
         send(server.url, Retries(attempts=2, timeout_s=0.2))
-    assert time.monotonic() - started < 3.5
 
 
 def test_a_reset_connection_is_tried_again() -> None:

@@ -34,6 +34,7 @@ FLAPPING: Final = 6  # notified episodes within a day, after which short ones ar
 MOST_A_DAY: Final = 12  # notified episodes of one alert within a day
 _LASTS_US: Final = 30 * MINUTE_US
 _PAUSE_US: Final = 4 * HOUR_US
+NEVER_US: Final = 1 << 62
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -287,6 +288,28 @@ def resolved(
     )
     found.append(Transition(alert, Event.RESOLVED, now_us, reason, NotificationEvent.RESOLVE if was_notified else None))
     return alert
+
+
+def next_change_us(alert: Alert, observation: Observation, now_us: int) -> int:
+    """When `step` next changes an alert whose observation stays as it is, without silences and inhibitions.
+
+    Never later than it does; `now_us` where it may be the very next minute, NEVER_US where it is never.
+    """
+    if alert.resolved:
+        return NEVER_US
+    rule = observation.rule
+    if alert.state is State.FIRING and alert.notified_us is None:
+        return now_us
+    found = [NEVER_US]
+    if observation.met is False:
+        found.append(alert.met_us + rule.keep_firing_for_us)
+    elif alert.fired_us is None:
+        found.append(alert.since_us + rule.for_us)
+    if alert.worse_us:
+        found.append(alert.worse_us + rule.for_us)
+    if alert.notified_us is not None and rule.repeat_us and not alert.acknowledged:
+        found.append(alert.notified_us + rule.repeat_us)
+    return min(found)
 
 
 def without_rules(state: Alerts, rules: Iterable[str], now_us: int) -> tuple[dict[str, Alert], list[Transition]]:

@@ -97,6 +97,8 @@ def of_whom(group: Group) -> str:
 
 def link_of(template: str, rule: AlertRule, group: Group, figures: Figures) -> str:
     """A link with its placeholders filled in, quoted so that no name can change where it leads."""
+    if not template:
+        return ""
     from urllib.parse import quote
 
     return filled(template, rule, group, figures, lambda text: quote(text, safe=""))

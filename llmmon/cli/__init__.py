@@ -122,8 +122,10 @@ def main() -> None:
     prepare()
     try:
         code = _as_plugin() if "--nagios" in sys.argv else _as_command()
-    finally:
         finish()
+    except (KeyboardInterrupt, SystemExit):  # a signal after the end of the run
+        finish()
+        code = ended_by_signal()
     sys.exit(code)
 
 

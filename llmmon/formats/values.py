@@ -47,9 +47,10 @@ def as_floats(values: Sequence[Any]) -> FloatArray | None:
     except (TypeError, ValueError, OverflowError):
         pass
     try:
-        return np.array(values, np.float64)  # takes None as NaN, which the faster way does not
+        found = np.array(values, np.float64)  # takes None as NaN, which the faster way does not
     except (TypeError, ValueError, OverflowError):
         return None
+    return found if found.ndim == 1 else None  # lists of numbers are no numbers
 
 
 def usable(found: FloatArray) -> FloatArray:

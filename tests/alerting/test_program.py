@@ -53,12 +53,12 @@ def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> Non
     started = time.monotonic()
     with pytest.raises(DeliveryError, match=r"did not finish within 0\.3 s"):
         ran("sh", "-c", '(sleep 1; touch "$0") & sleep 30', str(tmp_path / "alive"), timeout_s=0.3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
     time.sleep(1.0)
     assert not (tmp_path / "alive").exists()
 
 
 def test_what_it_leaves_running_holds_nobody_up() -> None:
     started = time.monotonic()
-    ran("sh", "-c", "sleep 3 & exit 0")
-    assert time.monotonic() - started < 2.5
+    ran("sh", "-c", "sleep 20 & exit 0")
+    assert time.monotonic() - started < 15

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llmmon.formats.mapping import parse_override
+from llmmon.formats.values import numbers
 from llmmon.reports.inspection import sources
 from tests.support.log_samples import SAMPLES, calls_in, lines, plan, read
 
@@ -46,6 +47,11 @@ def test_numbers_as_texts(text: str) -> None:
 def test_what_is_no_number_is_missing(value: Any) -> None:
     line = json.dumps({"model": "m", "prompt_tokens": value}).encode()
     assert "prompt_tokens" not in only(line)
+
+
+@pytest.mark.parametrize("value", [[1], [[]], [1, 2], ["7"]])
+def test_a_column_of_lists_has_no_numbers(value: Any) -> None:
+    assert str(numbers([value, value]).tolist()) == "[nan, nan]"
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:

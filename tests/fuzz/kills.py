@@ -68,6 +68,10 @@ class Try(NamedTuple):
     wrong: str
 
 
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".llmmon-") and path.is_file()
+
+
 class Killer:
     """Runs jobs in a folder of its own, first undisturbed, then killed."""
 
@@ -124,6 +128,8 @@ class Killer:
                 return f"left half of {name}"
         known = {"tmp", "stdout", "stderr", "llmmon.toml", *job.writes, *(log.name for log in self._logs.iterdir())}
         others = [path for path in home.iterdir() if path.name not in known]
+        if sent == signal.SIGKILL:  # a file that is whole has another name for a moment, before it takes its own
+            others = [path for path in others if not (_is_temporary(path) and path.read_bytes() in expected.values())]
         strange = [path.name for path in others if not any(path.match(pattern) for pattern in job.keeps)]
         strange += [path.name for path in (home / "tmp").iterdir()]
         strange += [str(path) for path in home.rglob("*/.llmmon-*")]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 
 import msgspec
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmmon.alerting.alert import Alert, NotificationEvent, Observation, Silence, Transition
+from llmmon.alerting.evaluation import evaluate_minutes
+from llmmon.alerting.evaluation.windows import CLEAR, KEEP, MET, RuleEvaluation
 from llmmon.alerting.lifecycle import step
-from llmmon.alerting.rules import AlertRule
+from llmmon.alerting.rules import AlertRule, AlertSeverity
 
 MINUTE = 60_000_000
 GROUPS = tuple((("model", name),) for name in "abc")
@@ -112,3 +115,29 @@ def test_what_fires_has_held_for_as_long_as_the_rule_says(
 def test_nothing_is_told_that_is_silenced(rule: AlertRule, course: Course) -> None:
     _, happened = lived(rule, course, [Silence("s", {}, 10**15)])
     assert [] == [one for one in happened if one.notification is not None]
+
+
+seen_for_long = st.tuples(
+    st.tuples(*(st.tuples(st.sampled_from([CLEAR, MET, KEEP]), st.sampled_from([float("nan"), 2.0, 9.0])),) * 3),
+    st.integers(1, 40),
+)
+
+
+@given(rules, st.booleans(), st.lists(seen_for_long, max_size=8))
+def test_minutes_that_are_skipped_would_have_changed_nothing(
+    rule: AlertRule, levelled: bool, course: list[tuple[tuple[tuple[int, float], ...], int]]
+) -> None:
+    if levelled:
+        rule = msgspec.structs.replace(rule, levels=((AlertSeverity.CRITICAL, 5.0),))
+    long = [seen for seen, length in course for _ in range(length)]
+    met = np.array([[seen[row][0] for seen in long] for row in range(3)], np.int64).reshape(3, -1)
+    value = np.array([[seen[row][1] for seen in long] for row in range(3)]).reshape(3, -1)
+    evaluation = RuleEvaluation(
+        rule, GROUPS, np.arange(1, len(long) + 1), met, value, np.ones_like(met), np.zeros_like(met, np.bool_)
+    )
+    state: dict[str, Alert] = {}
+    happened: list[Transition] = []
+    for at in range(len(long)):
+        state, found = step(state, [evaluation.observation(row, at) for row in range(3)], (at + 1) * MINUTE)
+        happened += found
+    assert evaluate_minutes({}, [evaluation]) == (state, happened)

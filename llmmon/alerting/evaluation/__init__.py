@@ -20,13 +20,14 @@ from llmmon.alerting.evaluation.spend import SPEND
 from llmmon.alerting.evaluation.threshold import ThresholdRuleType
 from llmmon.alerting.evaluation.windows import CLEAR, RuleEvaluation
 from llmmon.alerting.history import Stream
-from llmmon.alerting.lifecycle import step
+from llmmon.alerting.lifecycle import NEVER_US, next_change_us, step
 from llmmon.alerting.rules import AlertRule, Burn, Change, Spend
-from llmmon.metrics.columns import IntArray
+from llmmon.metrics.columns import BoolArray, IntArray
 from llmmon.text.times import MINUTE_US
 
 __all__ = ["RULE_TYPES", "Histories", "RuleType", "evaluate_rule", "rule_type_of", "streams_of"]
 
+_CELLS: Final = 1_000_000  # compared at once
 RULE_TYPES: Final[dict[type[Change | Burn | Spend] | str, RuleType]] = {
     "anomaly": AnomalyRuleType(),
     "threshold": ThresholdRuleType(),
@@ -66,24 +67,54 @@ def evaluate_minutes(
 ) -> tuple[dict[str, Alert], list[Transition]]:
     """Step alerts through all minutes of evaluations, which cover the same ones; returns alerts and transitions.
 
-    Minutes at which no condition is met and no alert is open are skipped, because a step would change nothing.
+    Minutes at which a step would change nothing are skipped: no condition is met and no alert is open, or all is as at
+    the minutes before and after it and no alert is due for anything yet.
     """
     minutes = [int(end) for end in evaluations[0].ends] if evaluations else []
     eventful = _eventful(evaluations)
+    alone = not silences and not any(evaluation.rule.inhibits for evaluation in evaluations)
+    steady = _steady(evaluations) if alone else np.zeros(len(minutes), np.bool_)
     rows = _Rows(evaluations, configuration)
     after = dict(state)
     found: list[Transition] = []
     busy = any(_is_active(alert) for alert in after.values())
+    due_us = 0
     for at, minute in enumerate(minutes):
-        if not busy and at not in eventful:
+        now_us = minute * MINUTE_US
+        if (not busy and at not in eventful) or (steady[at] and now_us < due_us):
             continue
         observations = [evaluation.observation(row, at) for evaluation, row in eventful.get(at, ())]
         if busy:
             observations += rows.of_others(after, observations, at)
-        after, happened = step(after, observations, minute * MINUTE_US, configuration=configuration, silences=silences)
+        after, happened = step(after, observations, now_us, configuration=configuration, silences=silences)
         found += happened
         busy = any(_is_active(alert) for alert in after.values())
+        due_us = 0 if happened or not steady[at] else _due(after, observations, now_us, configuration)
     return after, found
+
+
+def _steady(evaluations: Sequence[RuleEvaluation]) -> BoolArray:
+    """The minutes at which every evaluation is as at the one before and at the one after."""
+    width = len(evaluations[0].ends) if evaluations else 0
+    same = np.ones(width + 1, np.bool_)  # between a minute and the one before
+    same[[0, width]] = False
+    for one in evaluations if width > 2 else ():
+        for values in (one.met, one.value, one.count, one.gone, *(() if one.threshold is None else (one.threshold,))):
+            rows = max(1, _CELLS // width)
+            for block in (values[start : start + rows] for start in range(0, len(values), rows)):
+                new, old = block[:, 1:], block[:, :-1]
+                same[1:width] &= ((new == old) | ((new != new) & (old != old))).all(axis=0)
+        noted = np.array([at for _, at in one.notes], np.int64)
+        same[noted] = same[noted + 1] = False
+    steady: BoolArray = same[:-1] & same[1:]
+    return steady
+
+
+def _due(alerts: Alerts, observations: Sequence[Observation], now_us: int, configuration: str) -> int:
+    """The earliest time at which an alert changes though nothing that is observed does."""
+    names = ((alert_id(configuration, one.rule.name, one.group), one) for one in observations)
+    found = [next_change_us(alerts[name], one, now_us) for name, one in names if name in alerts]
+    return min(found, default=NEVER_US)
 
 
 def _is_active(alert: Alert) -> bool:
