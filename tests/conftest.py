@@ -17,8 +17,11 @@ from hypothesis import HealthCheck, settings
 
 FIGURES: Counter[str] = Counter()  # what the tests of a process have counted since the last one ended
 
-settings.register_profile("llmmon", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("llmmon")
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("random", settings.get_profile("repeatable"), derandomize=False, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def report(
     plan = ReportPlan(
         command=shlex.join(["llmmon", *sys.argv[1:]]),
         version=__version__,
+        anomalies_command=_anomalies_command(sys.argv[1:]),
         by=fields_of(by, "model", "user", "feature"),
         every_us=width_us(every) if every else None,
         score=score,
@@ -63,6 +64,22 @@ def report(
         overview, found = make_report(again, plan)
     _write(overview, output)
     return found.exit_code
+
+
+_ONLY_OF_REPORT = ("-o", "--output", "--by", "--every", "--at", "--state")  # options with a value
+
+
+def _anomalies_command(arguments: list[str]) -> str:
+    """The command that finds the incidents of this report: the same without what only `report` takes."""
+    kept, rest = [], iter(arguments)
+    for word in rest:
+        name, _, value = word.partition("=")
+        if name in _ONLY_OF_REPORT:
+            if not value:
+                next(rest, None)
+        elif word not in ("--score", "-q", "--quiet"):
+            kept.append("anomalies" if word == "report" and "anomalies" not in kept else word)
+    return shlex.join(["llmmon", *kept])
 
 
 def _write(overview: "Overview", output: "Output") -> None:

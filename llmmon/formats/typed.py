@@ -111,7 +111,8 @@ def compile_decoder(
     if evident:
         signs = [*(b for slot in evident for b in by_slot.get(slot, ())), *texts_at, *opened_at]
         keys = {binding.path[0] for binding in signs}
-        calls, skipped = _any_of(kind, sorted(keys)), _every
+        known = _as_in_shape(kind, mapping.shape)
+        calls, skipped = _all_of([_any_of(kind, sorted(keys)), known]), _all_of([_none_of(kind, sorted(keys)), known])
     return TypedDecoder(msgspec.json.Decoder(kind), extract, tuple(texts_at), tuple(opened_at), by_slot, calls, skipped)
 
 
@@ -204,8 +205,31 @@ def _any_of(kind: Any, keys: Sequence[str]) -> Mask:
     return mask
 
 
-def _every(rows: Sequence[Any]) -> BoolArray:
-    return np.ones(len(rows), np.bool_)
+def _none_of(kind: Any, keys: Sequence[str]) -> Mask:
+    """Which rows have nothing at any of the keys."""
+    mask = _any_of(kind, keys)
+    return lambda rows: ~mask(rows)
+
+
+def _as_in_shape(kind: Any, shape: Shape) -> Mask:
+    """Which rows have no object of an unknown shape at a top-level key that may hold anything."""
+    fields = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+    known = {
+        name: {path[1] for path, _ in shape if path[0] == key and len(path) == 2}
+        for name, key in fields
+        if kind.__annotations__[name] is Any
+    }
+
+    def mask(rows: Sequence[Any]) -> BoolArray:
+        found = np.ones(len(rows), np.bool_)
+        for name, below in known.items():
+            column = list(map(attrgetter(name), rows))
+            for at in np.flatnonzero(np.fromiter(map(is_, map(type, column), repeat(dict)), np.bool_, len(rows))):
+                value = column[at]
+                found[at] &= value.keys() <= below and dict not in map(type, value.values())
+        return found
+
+    return mask
 
 
 def reachable(bindings: Iterable[Binding], shape: Shape) -> list[Binding]:

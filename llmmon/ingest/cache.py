@@ -1,4 +1,4 @@
-"""Cache of parsed columns: those of each span of a big log, in files that may be deleted at any time.
+"""A cache of parsed columns, one file for each span of a big log; the files may be deleted at any time.
 
 A span is a pure function of its bytes, of the plan and of this program; the folder's name holds the latter two. The
 bytes are unchanged while the file is the one that was read (device, inode, size, both times) and had been left alone
@@ -31,7 +31,7 @@ _TIME, _POSITION = "timestamp", "positions"
 
 
 class PackedColumn(msgspec.Struct, frozen=True, array_like=True):
-    """One column: `form` is how its bytes are to be read, `values` are the names its codes stand for."""
+    """One column: `form` is the layout of its bytes, `values` are the names that its codes stand for."""
 
     name: str
     kind: str  # "time", "number", "name" or "position"
@@ -50,7 +50,7 @@ class PackedBlock(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Its size in bytes."""
         return sum(column.size for column in self.columns)
 
 
@@ -69,7 +69,7 @@ def _whole(name: str, kind: str, data: NDArray[Any]) -> tuple[PackedColumn, NDAr
 
 
 def _number(name: str, column: FloatArray) -> tuple[PackedColumn, NDArray[Any]]:
-    """Small whole numbers in four bytes, if all are; others as they are."""
+    """Pack small whole numbers in four bytes each if all are such; others as they are."""
     with np.errstate(invalid="ignore"):
         small = column.astype(np.uint32)
     missing = np.isnan(column)
@@ -83,7 +83,7 @@ def _number(name: str, column: FloatArray) -> tuple[PackedColumn, NDArray[Any]]:
 
 
 def _names(name: str, column: Names) -> tuple[PackedColumn, NDArray[Any]]:
-    """Codes from 1 on, 0 for missing, in as few bytes as the names that occur need."""
+    """Pack names as codes from 1 on, 0 for missing, in as few bytes as the names that occur need."""
     present, places = np.unique(column.codes, return_inverse=True)
     values = [column.values[code] for code in present.tolist() if code != MISSING_CODE]
     codes = places.ravel() + (0 if len(values) < len(present) else 1)
@@ -99,7 +99,7 @@ def _positions(positions: IntArray) -> tuple[PackedColumn, NDArray[Any]]:
 
 
 def unpack(block: PackedBlock, data: Any, interners: Mapping[str, Interner], fields: frozenset[str]) -> Columns:
-    """The calls of a block (its bytes in `data`) with those of its columns that are in `fields`."""
+    """Unpack the calls of a block (its bytes in `data`), with those of its columns that are in `fields`."""
     numbers: dict[str, FloatArray] = {}
     names: dict[str, Names] = {}
     timestamp: IntArray = np.empty(0, np.int64)
@@ -151,7 +151,7 @@ _UNFIT: Final = (ValueError, OverflowError, TypeError, OSError)  # what a span t
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Sets a file apart from others, and from itself before a change."""
+    """What distinguishes a file from others, and from itself before a change."""
 
     device: int
     inode: int
@@ -161,25 +161,25 @@ class Identity(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, path: str) -> Identity:
-        """Of the file at a path; raises `OSError`."""
+        """The identity of the file at a path; raises `OSError`."""
         at = Path(path).stat()
         return cls(at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns)
 
 
 class Seal(msgspec.Struct, frozen=True):
-    """The bytes of a span's lines: where they start, how many they are, their checksum."""
+    """The bytes of a span's lines: their start, their number and their checksum."""
 
     start: int
     length: int = 0
     crc: int = 0
 
     def over(self, chunk: Any) -> Seal:
-        """With the next bytes."""
+        """This seal extended by the next bytes."""
         return Seal(self.start, self.length + len(chunk), zlib.crc32(chunk, self.crc))
 
 
 class _Index(msgspec.Struct, frozen=True):
-    """What a folder holds, for which file as it was at a time; written last."""
+    """The index of a folder: what it holds, of which state of which file; written last."""
 
     identity: Identity
     seen_ns: int
@@ -188,7 +188,7 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 class _Contents(msgspec.Struct, frozen=True):
-    """The end of a span's file: what its bytes are."""
+    """The table of contents at the end of a span's file."""
 
     format: int
     seal: Seal
@@ -198,7 +198,7 @@ class _Contents(msgspec.Struct, frozen=True):
 
 
 class StoredSpan(msgspec.Struct, frozen=True):
-    """A span as it was kept, `folder` says where."""
+    """A cached span; `folder` is where."""
 
     folder: str
     seal: Seal
@@ -217,7 +217,7 @@ class StoredSpan(msgspec.Struct, frozen=True):
 
 
 class SourceCache:
-    """What is kept of one log for one plan: opened before it is read, sealed afterwards."""
+    """The cache of one log for one plan: opened before the log is read, sealed afterwards."""
 
     def __init__(self, root: Path, source: Source, plan: ReadPlan, span_bytes: int) -> None:
         self.fields = plan.fields
@@ -236,20 +236,20 @@ class SourceCache:
                 yield str(folder), index
 
     def trusts(self, span: StoredSpan, number: int) -> bool:
-        """Whether the span's bytes cannot have changed since."""
+        """Whether the span's bytes cannot have changed since they were cached."""
         index = self._indexes[span.folder]
         settled = index.seen_ns - index.identity.ctime_ns > _SETTLED_NS
         return settled and index.identity == self._identity and index.seals.get(number) == span.seal
 
     def stored(self, start: int) -> StoredSpan | None:
-        """What is kept of the span that starts at an offset, None if that is nothing (or damaged)."""
+        """The cached span that starts at an offset; None if there is none or it is damaged."""
         for folder in self._indexes:
             if (span := _read_span(folder, start)) is not None:
                 return span
         return None
 
     def recorder(self, start: int) -> Recorder:
-        """Keeps what is read of the span that starts at an offset."""
+        """A recorder for the span that starts at an offset."""
         return Recorder(self._own, start)
 
     def seal(self, seals: Mapping[tuple[str, int], Seal]) -> None:
@@ -266,7 +266,7 @@ class SourceCache:
 
 
 def _covers(kept: set[str], wanted: frozenset[str]) -> bool:
-    """Whether what is kept gives what is wanted; times are only there where they were asked for."""
+    """Whether the cache holds all that is wanted; times are there only where they were asked for."""
     return kept == wanted or ("timestamp" in wanted and wanted <= kept)
 
 
@@ -287,7 +287,7 @@ class Recorder:
         self._parts += [part.data.cast("B") for part in parts if part.nbytes]
 
     def finish(self, seal: Seal, accounting: Accounting) -> bool:
-        """Whether the span is now kept."""
+        """Close the file; returns whether the span is now cached."""
         crc = 0
         for part in self._parts:
             crc = zlib.crc32(part, crc)
@@ -301,7 +301,7 @@ class Recorder:
 
 
 def _write_whole(path: Path, parts: Sequence[Any]) -> None:
-    """Write a file that is there whole or not at all, for its owner only; raises `OSError`."""
+    """Write a file for its owner only, whole or not at all; raises `OSError`."""
     with appearing(path, mode=0o600) as file:
         file.writelines(parts)
 
@@ -334,7 +334,7 @@ def _digest(*parts: object) -> str:
 
 
 def _plan_digest(plan: ReadPlan, span_bytes: int) -> str:
-    """Of all that decides how bytes are read but the fields: the plan, the spans, this program."""
+    """The digest of all that decides how bytes are read, except the fields: the plan, the spans, this program."""
     bare = msgspec.structs.replace(plan, fields=frozenset())
     return _digest(__version__, FORMAT, span_bytes, _program(), msgspec.json.encode(bare, order="deterministic"))
 
@@ -353,14 +353,14 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 class ColumnCache(msgspec.Struct, frozen=True):
-    """The folder of all logs' columns, of which only the last used are kept beyond `most_bytes`."""
+    """The folder of all logs' columns; beyond `most_bytes`, those that were used longest ago are deleted."""
 
     root: Path
     most_bytes: int = 2 << 30
     least_bytes: int = LEAST_BYTES  # of a log that is kept
 
     def of(self, source: Source, plan: ReadPlan, span_bytes: int) -> SourceCache | None:
-        """What is kept of a log; None where it is not to be, or cannot."""
+        """The cache of a log; None where the log is not to be cached, or cannot be."""
         if source.path == "-" or not self.least_bytes <= source.size <= _TO_COLUMNS * self._room():
             return None
         try:
@@ -373,7 +373,7 @@ class ColumnCache(msgspec.Struct, frozen=True):
             return None
 
     def _room(self) -> int:
-        """Bytes that all columns together may take: a tenth of what is free at most."""
+        """How many bytes all columns together may take: at most a tenth of the free space."""
         try:
             base = next((path for path in (self.root, *self.root.parents) if path.exists()), self.root)
             disk = os.statvfs(base)
@@ -382,7 +382,7 @@ class ColumnCache(msgspec.Struct, frozen=True):
         return min(self.most_bytes, disk.f_bavail * disk.f_frsize // 10)
 
     def shrink(self) -> None:
-        """Delete what was used longest ago, until the rest fits."""
+        """Delete what was used longest ago until the rest fits."""
         with contextlib.suppress(OSError):
             folders = sorted(((_used_ns(path), path) for path in self.root.iterdir() if path.is_dir()), reverse=True)
             left = self._room()
@@ -403,7 +403,7 @@ def _size(folder: Path) -> int:
 
 
 def _delete(folder: Path) -> None:
-    """The index goes first: what is left of a folder without one is never read."""
+    """Delete a folder, its index first: a folder without an index is never read."""
     with contextlib.suppress(OSError):
         (folder / _INDEX).unlink(missing_ok=True)
         for path in folder.iterdir():

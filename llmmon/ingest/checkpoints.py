@@ -25,7 +25,7 @@ PRINT_BYTES: Final = 1024  # of a fingerprint
 
 
 def checksum(source: Source, size: int) -> int:
-    """Of the first bytes of the content; raises `OSError`."""
+    """The checksum of the first bytes of the content; raises `OSError`."""
     return zlib.crc32(beginning(source, size))
 
 
@@ -68,7 +68,7 @@ def stretch(path: str, start: int, end: int) -> bytes:
 
 
 class Trace:
-    """What passed of a content: how much, its beginning, and its end from some way before the last newline."""
+    """What has passed of a stream: its length, its beginning, and its end from some way before the last newline."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -89,12 +89,12 @@ class Trace:
 
     @property
     def offset(self) -> int:
-        """Up to where it can be taken as read: all of it, or the whole lines of what was cut off."""
+        """The offset up to which it counts as read: all of it, or the whole lines of what was cut off."""
         return self.size if self.ended else self._line
 
     @property
     def print(self) -> bytes:
-        """The bytes before the offset."""
+        """The fingerprint of the bytes before the offset."""
         return self.last[: self.offset - self.size or None][-PRINT_BYTES:]
 
 

@@ -76,7 +76,7 @@ def _connected(client_of: Any, address: str) -> Iterator[Any]:
 
 
 def _greeted(address: str) -> None:
-    """Raises `OSError` where nothing sends the first bytes, as schedulers do: a client would wait without end."""
+    """Check that a scheduler greets, as they all do; raises `OSError`, where a client would wait without end."""
     import socket  # not needed on one machine
 
     host, _, port = address.rpartition(":")

@@ -52,7 +52,7 @@ class LinesFrom:
             self._fold.add(columns, samples)
 
     def result(self) -> Any:
-        """What the fold made of it."""
+        """The result of the inner fold."""
         return self._fold.result()
 
 
@@ -64,7 +64,7 @@ class Seen:
         self._keys: dict[float, None] = {}
 
     def unseen(self, columns: Columns) -> Columns:
-        """The calls that were not delivered before, nor stand around such; they are delivered from now on."""
+        """The calls that were not delivered before and do not enclose such; from now on they count as delivered."""
         keys = columns.numbers.get(CALL_KEY)
         if keys is None:
             return columns
@@ -94,7 +94,7 @@ class TailStream(Stream):
 
 
 def behind_last_newline(source: Source, least: int) -> int:
-    """The offset behind the last newline of a plain file; `least` where none comes after it."""
+    """The offset after the last newline of a plain file; `least` where no newline follows it."""
     end = source.size
     while end > least:
         start = max(least, end - _BACK_BYTES)
@@ -106,7 +106,7 @@ def behind_last_newline(source: Source, least: int) -> int:
 
 
 def behind_last_record(source: Source, layout: Layout) -> int:
-    """The offset behind the last whole record of a plain file of lines or CSV."""
+    """The offset after the last whole record of a plain file of lines or CSV."""
     splitter = layout.splitter()
     if not isinstance(splitter, RecordSplitter):
         return behind_last_newline(source, 0)
@@ -183,7 +183,7 @@ def read_new(
 
 
 class _Reading:
-    """One attempt."""
+    """One attempt to read what is new."""
 
     def __init__(
         self, query: Query, fields: frozenset[str], make_fold: MakeFold, since_us: int | None, plans: Plans, seen: Seen
@@ -239,7 +239,7 @@ class _Reading:
         return behind_last_newline(msgspec.structs.replace(source, size=start), 0), end
 
     def _scan(self, request: ScanRequest, files: Sequence[LogFile], after: int | None = None) -> SourceReport:
-        """Scan into folds, only what is on lines from `after` on where that is given."""
+        """Scan into folds; where `after` is given, only the lines from there on."""
         make_fold = self._loader.make_fold
         done = scan(request, make_fold if after is None else lambda: LinesFrom(make_fold(), after))
         for number, unlike in done.unlike.items():

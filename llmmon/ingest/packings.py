@@ -1,4 +1,4 @@
-"""How the bytes of a log are stored: compressed, in another encoding than UTF-8, or as no log at all."""
+"""How the bytes of a log are stored: compressed, in another encoding than UTF-8, or not as a log at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ _MARKS: Final = {  # byte order marks, longest first
 
 class _Peekable(Protocol):
     def peek(self, size: int = 0, /) -> bytes: ...
-    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def packing_of(beginning: bytes) -> str:
@@ -89,33 +88,45 @@ def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 def _decompressed(file: BinaryIO, packing: str, size: int) -> Iterator[bytes]:
     if packing == "zstd":
         return _of_zstd(file, size)
-    return _read(_opened(file, packing), size)
-
-
-def _opened(file: BinaryIO, packing: str) -> Any:
     if packing == "gzip":
-        return gzip.GzipFile(fileobj=file)
+        return _read_packed(gzip.GzipFile(fileobj=file), size)
     if packing == "bz2":
         import bz2  # rare
 
-        return bz2.BZ2File(file)
+        return _read_packed(bz2.BZ2File(file), size)
     if packing == "xz":
         import lzma
 
-        return lzma.LZMAFile(file)
-    return file
+        return _read_packed(lzma.LZMAFile(file), size)
+    return _read(file, size)
 
 
-def _read(file: _Peekable, size: int) -> Iterator[bytes]:
+def _read(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while block := file.read(size):
+        yield block
+
+
+def _read_packed(file: Any, size: int) -> Iterator[bytes]:
+    """The content in blocks of `size`; what comes before damage or a missing end is given before that is raised."""
+    taken = bytearray()
     try:
-        while block := file.read(size):
-            yield block
-    except zlib.error as error:
-        raise OSError(f"damaged: {error}") from None
+        while block := file.read1(size):
+            taken += block
+            if len(taken) >= size:
+                yield bytes(taken)
+                taken.clear()
+    except (OSError, EOFError, zlib.error) as error:
+        if taken:
+            yield bytes(taken)
+        raise error if isinstance(error, EOFError) else OSError(f"damaged: {error}") from None
     except Exception as error:
         if type(error).__name__ != "LZMAError":
             raise
+        if taken:
+            yield bytes(taken)
         raise OSError(f"damaged: {error}") from None
+    if taken:
+        yield bytes(taken)
 
 
 def _of_zstd(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -130,7 +141,7 @@ def _of_zstd(file: BinaryIO, size: int) -> Iterator[bytes]:
             try:
                 data = frame.decompress(raw)
             except zstandard.ZstdError as error:
-                raise OSError(str(error)) from None
+                raise OSError(f"damaged: {error}") from None
             yield from (data[at : at + size] for at in range(0, len(data), size))
             raw = frame.unused_data if frame.eof else b""
     if not frame.eof:
@@ -184,7 +195,7 @@ _WORKBOOK: Final = "an Excel workbook; save it as CSV"
 
 
 def _foreign(beginning: bytes) -> str:
-    """What a content is that is no log, with what to do about it; "" where it may be one."""
+    """What a file is that is no log, with what to do about it; "" where it may be one."""
     if beginning[:1] == b"\x80" and beginning[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return _PICKLE
     if beginning[257:262] == b"ustar":

@@ -1,4 +1,4 @@
-"""How each source is read: planned by its head, by what a source before it was like, or anew by what a scan met."""
+"""How each source is read: planned from its head, from a source like it, or anew from what a scan met."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmmon.ingest.spans import Source, Stream, head, samples_of
 
 
 class Unlike(msgspec.Struct, frozen=True):
-    """What a plan did not expect of a source: some lines of kinds that its samples lacked, and what was counted."""
+    """What a plan did not expect in a source: lines of kinds that its samples lacked, and what was counted."""
 
     lines: tuple[bytes, ...]
     doubts: Mapping[str, int]

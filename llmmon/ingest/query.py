@@ -43,7 +43,7 @@ _LEAST_SPAN: Final = 512 << 10  # bytes
 
 
 def say_nothing(_text: str) -> None:
-    """Take a note that nobody wants to see."""
+    """Drop a note."""
 
 
 class Derive(msgspec.Struct, frozen=True):
@@ -83,14 +83,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     rejects: Path | None = None
     progress: Callable[[int, int], None] | None = None
     say: Callable[[str], None] = say_nothing  # notes, which --quiet leaves out
-    warn: Callable[[str], None] = say_nothing  # what a person must know even then
+    warn: Callable[[str], None] = say_nothing  # what people must know even then
     derive: Derive | None = None
     cache: ColumnCache | None = None
     steps: bool = False  # read the steps of agents, too (`Read.scanned.steps`)
     step_texts: bool = False  # with what tools were given and gave
 
     def quiet(self) -> Query:
-        """The same query without notes, progress or rejected lines: for a reading that the user does not see."""
+        """The same query without notes, progress or rejected lines, for a reading that is not shown to the user."""
         return msgspec.structs.replace(self, say=say_nothing, progress=None, rejects=None)
 
 
@@ -159,7 +159,7 @@ class Loader:
 
     @property
     def make_fold(self) -> MakeFold:
-        """Makes the folds of a scan: those of the command, or some that hold the calls back."""
+        """Make the folds of a scan: those of the command, or folds that hold the calls back."""
         return ColumnsFold if self.deferred else self._make_fold
 
     def settle(self, calls: Columns, unseen: Callable[[Columns], Columns] = lambda calls: calls) -> Settled:
@@ -180,7 +180,7 @@ class Loader:
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What became of calls that were held back: the fold's result, counts of a `SourceReport`, each call once."""
+    """The outcome of calls that were held back: the fold's result, counts of a `SourceReport`, each call once."""
 
     results: list[Any]
     counts: dict[str, int]
@@ -194,7 +194,7 @@ def without_repeats(columns: Columns, *, any_dialect: bool) -> Columns:
 
 
 class Logs:
-    """The logs of a query, opened: which there are, how each is read, what could not be."""
+    """The opened logs of a query: which there are, how each is read, and which could not be."""
 
     def __init__(self, query: Query, wanted: Wanted) -> None:
         self.query = query
@@ -215,7 +215,7 @@ class Logs:
         return bool(better)
 
     def refit_one(self, number: int, unlike: Unlike) -> bool:
-        """As `refit`, of one log that can be read again."""
+        """As `refit`, for one log that can be read again."""
         better = self._refitted(number, unlike)
         self.plans = tuple(better if at == number and better else plan for at, plan in enumerate(self.plans))
         return better is not None

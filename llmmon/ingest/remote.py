@@ -128,7 +128,7 @@ class RemoteFile(io.RawIOBase):
         self._ahead = _FIRST_BYTES
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
@@ -192,7 +192,7 @@ def _url(asked: str, path: str) -> str:
 
 @contextlib.contextmanager
 def _said() -> Iterator[None]:
-    """Turn any error into an `OSError` with a message of our own."""
+    """Run a block and turn any error into an `OSError` with a message of our own."""
     try:
         yield
     except UsageError:

@@ -59,7 +59,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """What adds up, by name."""
+        """The counts that add up over the parts of a reading, by name."""
         return {name: getattr(self, name) for name in COUNTS}
 
     @staticmethod
@@ -75,6 +75,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
             rejects=tuple(reject for report in reports for reject in report.rejects),
             start_us=min((r.start_us for r in reports if r.start_us is not None), default=None),
             end_us=max((r.end_us for r in reports if r.end_us is not None), default=None),
+            failed=tuple(failure for report in reports for failure in report.failed),
             warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
             **{name: sum(getattr(report, name) for report in reports) for name in COUNTS},
         )

@@ -81,7 +81,7 @@ class ScanRequest(msgspec.Struct, frozen=True):
 
 
 class SpanResult(msgspec.Struct):
-    """What became of one span."""
+    """The outcome of one span."""
 
     accounting: Accounting
     tally: Tally
@@ -130,13 +130,13 @@ class SpanWorker:
         return result
 
     def finish(self) -> None:
-        """Give the fold what several spans have left in one block."""
+        """Give the fold the block that several spans share."""
         if self._batch is not None and self._last is not None:
             self._take(self._batch.flush(), None, self._last.tally, None)
         self._batch = None
 
     def _stored(self, cache: SourceCache, span: Span) -> StoredSpan | None:
-        """The span as it was kept, if its bytes are still the same."""
+        """The cached span, if its bytes are still the same."""
         stored = cache.stored(span.start)
         if stored is None or cache.trusts(stored, span.start):
             return stored
@@ -268,7 +268,7 @@ def bytes_of(request: ScanRequest, span: Span) -> int:
 
 
 class Scanned(msgspec.Struct, Generic[Folded], frozen=True):
-    """The folds' results, one a worker, and the accounting of the whole."""
+    """The folds' results, one for each worker, and the accounting of the whole."""
 
     results: list[Folded]
     report: SourceReport

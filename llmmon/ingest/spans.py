@@ -51,7 +51,7 @@ def head(source: Source, size: int = HEAD_BYTES) -> bytes:
             taken += block
             if len(taken) >= size:
                 break
-    except EOFError:  # what can be read before a file is cut off shows what it is
+    except (EOFError, OSError):  # what can be read before a file is cut off or damaged shows what it is
         if not taken:
             raise
     if len(taken) < size:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -122,8 +124,11 @@ def inspect_logs(query: Query) -> tuple[InspectReport, SourceReport, int]:
             inspection, report = _inspect(logs, number, rejects)
             files.append(inspection)
             reports.append(report)
-    source = msgspec.structs.replace(SourceReport.joined(reports), failed=tuple(logs.failed), timezone=query.tz)
-    return InspectReport(tuple(files)), source, EXIT_INPUT if logs.failed else EXIT_OK
+    joined = SourceReport.joined(reports)
+    for path, why in joined.failed:
+        query.say(f"{path}: {why}")
+    source = msgspec.structs.replace(joined, failed=(*logs.failed, *joined.failed), timezone=query.tz)
+    return InspectReport(tuple(files)), source, EXIT_INPUT if source.failed else EXIT_OK
 
 
 def _inspect(logs: Logs, number: int, rejects: RejectsFile | None) -> tuple[FileInspection, SourceReport]:
@@ -179,15 +184,15 @@ _MOST_SHAPES: Final = 1000  # what is of more is counted together, without keys
 
 
 def _numbered_lines(source: Source, scanned: Scanned[Any]) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file, each with its position as calls have it."""
+    """The lines of a file, each with its position as calls have it; damage ends them, as it did the first reading."""
     reader = SpanBytes()
-    for number, (span, _) in sorted(scanned.spans.items()):
-        position = number << POSITION_BITS
-        for chunk in reader.chunks(source, span) if source.splittable else Stream(source).chunks():
-            lines = [b""] if isinstance(chunk, LongLine) else bytes(chunk).removesuffix(b"\n").split(b"\n")
-            yield from enumerate(lines, position)
-            position += len(lines)
-    reader.close()
+    with contextlib.closing(reader), contextlib.suppress(OSError, EOFError, zlib.error):
+        for number, (span, _) in sorted(scanned.spans.items()):
+            position = number << POSITION_BITS
+            for chunk in reader.chunks(source, span) if source.splittable else Stream(source).chunks():
+                lines = [b""] if isinstance(chunk, LongLine) else bytes(chunk).removesuffix(b"\n").split(b"\n")
+                yield from enumerate(lines, position)
+                position += len(lines)
 
 
 class _CoverageFold(ColumnsFold):

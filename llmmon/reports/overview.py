@@ -26,7 +26,10 @@ from llmmon.metrics.grouping import Grouping
 from llmmon.quality.scoring import NO_THRESHOLDS, Asked, score_calls, with_quality
 from llmmon.reports.compare import ComparePlan, compare
 from llmmon.reports.overview_fold import (
+    FAILING,
     SHOWN,
+    SPLIT,
+    SPLITS,
     STATISTICS,
     AlertEpisode,
     Overview,
@@ -51,6 +54,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
 
     command: str
     version: str
+    anomalies_command: str = "llmmon anomalies"  # that finds the same incidents
     by: tuple[str, ...] = ("model", "user", "feature")
     every_us: int | None = None
     score: bool = False
@@ -65,7 +69,9 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     """Everything about the calls of a query; raises `UsageError`."""
     query = again.query
     asked = with_quality(query, plan.thresholds) if plan.score else query
-    fields = needed_fields(STATISTICS) | {*SHOWN, *plan.by, "finish_reason", "error_type", "status"}
+    fields = (
+        needed_fields((*STATISTICS, *SPLIT)) | {*SHOWN, *FAILING, *plan.by, "finish_reason", "status"} | set(SPLITS)
+    )
     request = OverviewRequest(plan.by, plan.every_us, query.tz, query.jobs or cpu_count())
     if not (whole := not query.time.has_start):
         calls = read(asked, fields, lambda: OverviewFold(request))
@@ -82,6 +88,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
     overview = Overview(
         command=plan.command,
         version=plan.version,
+        anomalies_command=plan.anomalies_command,
         window=calls.window,
         source=calls.source,
         exact=figures.exact,
@@ -95,6 +102,7 @@ def make_report(again: Rereadable, plan: ReportPlan) -> tuple[Overview, Read]:
         finish_reasons=figures.finish_reasons(),
         slowest=figures.listed("latency_ms"),
         most_expensive=figures.listed("cost_usd"),
+        failing=figures.failing(),
         quality=_quality(query, plan.thresholds) if plan.score else None,
         alerts=_episodes(plan.state, calls.window),
         slos=_slo_statuses(plan.slos, query, calls.window),

@@ -17,6 +17,7 @@ from llmmon.ingest.scan import Fold
 from llmmon.metrics.aggregates import Aggregates, Values, merge, regroup, sorted_run
 from llmmon.metrics.aggregation import (
     EXACT_VALUES,
+    OTHER,
     WIDTHS,
     AggregatesFold,
     Measures,
@@ -31,7 +32,7 @@ from llmmon.metrics.aggregation import (
     widened,
 )
 from llmmon.metrics.columns import Columns, concat
-from llmmon.metrics.definitions import METRICS, SUMMARY
+from llmmon.metrics.definitions import METRICS, SUMMARY, errors
 from llmmon.metrics.grouping import Grouping
 from llmmon.reports.compare import CompareReport
 from llmmon.reports.requests import request_rows
@@ -66,14 +67,23 @@ def _edges(low: float, high: float) -> list[float]:
 SeriesValues = tuple[float | None, ...]
 
 
+Parts = Mapping[str | None, Mapping[str, SeriesValues]]  # name -> statistic -> values
+
+
 class Course(msgspec.Struct, frozen=True):
-    """Statistics bucket by bucket without a hole; bucket i is [edges_us[i], edges_us[i + 1])."""
+    """Statistics bucket by bucket without a hole; bucket i is [edges_us[i], edges_us[i + 1]).
+
+    `by` has those of `SPLIT` by the names with most calls of each field in `SPLITS` that has several, `costs` the cost
+    by the names that cost most. The last bucket is `incomplete` where the calls end before it does.
+    """
 
     every_us: int
     edges_us: tuple[int, ...]
     statistics: Mapping[str, SeriesValues]
-    cost_by_model: Mapping[str | None, SeriesValues]
+    by: Mapping[str, Parts]
+    costs: Mapping[str, Mapping[str | None, SeriesValues]]
     errors_by_type: Mapping[str | None, SeriesValues]
+    incomplete: bool = False
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -139,6 +149,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     command: str
     version: str
+    anomalies_command: str = "llmmon anomalies"
     window: Window
     source: SourceReport
     exact: bool
@@ -152,6 +163,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     finish_reasons: tuple[tuple[str, int], ...] = ()
     slowest: tuple[Mapping[str, Any], ...] = ()
     most_expensive: tuple[Mapping[str, Any], ...] = ()
+    failing: tuple[Mapping[str, Any], ...] = ()  # the latest ones
     quality: Quality | None = None
     alerts: tuple[AlertEpisode, ...] = ()
     slos: tuple[SloStatus, ...] = ()
@@ -163,17 +175,27 @@ _MOST_BUCKETS: Final = 120
 _MOST_GIVEN: Final = 2000  # buckets that a reader may ask for
 _MOST_GROUPS: Final = 100
 _MOST_LAYERS: Final = 7
+_MOST_PARTS: Final = 6
 _LISTED: Final = 10
+_FAILING_LISTED: Final = 20
 _KEPT_APART: Final = 5  # aggregates that keep values side by side
 _COUNTED: Final = Measures(sums=("requests",), values=())
 _ERRORS: Final = Measures(sums=("error",), values=())
-_COSTS: Final = Measures(sums=("cost_usd",), values=())
-_BYS: Final[tuple[tuple[str, ...], ...]] = ((), ("model",), ("error_type",))  # of the timelines
+SPLITS: Final = ("model", "feature")  # fields by which the charts over time can be split
+SPLIT: Final = (
+    *("request_count", "error_count", "latency_p50_ms", "ttft_p50_ms", "output_tokens_per_second_p50"),
+    *("tokens_total", "cost_total_usd", "quality_avg", "truncated_count"),
+)
+_BYS: Final[tuple[tuple[str, ...], ...]] = ((), ("error_type",), *((field,) for field in SPLITS))  # of the timelines
 _HISTOGRAMS: Final = ("latency_ms", "time_to_first_token_ms")
 _LISTS: Final = ("latency_ms", "cost_usd")
 SHOWN: Final = (  # of a single call; each further name that differs from call to call takes its time to read
     *("request_id", "timestamp", "model", "user", "feature", "error_type", "latency_ms", "time_to_first_token_ms"),
     *("prompt_tokens", "completion_tokens", "cost_usd"),
+)
+FAILING: Final = (
+    *("timestamp", "model", "status_code", "error_type", "error_message", "latency_ms", "user", "feature"),
+    "request_id",
 )
 
 
@@ -192,6 +214,7 @@ class OverviewAggregates(msgspec.Struct, frozen=True, eq=False):
     groups: list[Aggregates]
     timelines: Timelines
     lists: dict[str, Columns]
+    failing: Columns
 
 
 class OverviewFold:
@@ -202,12 +225,14 @@ class OverviewFold:
         most = EXACT_VALUES // request.jobs // _KEPT_APART
         groupings = [(measures, Grouping((by,))) for by in request.by]
         groupings += [(_ERRORS, Grouping(("error_type", "model"))), (_COUNTED, Grouping(("finish_reason",)))]
-        plans = list(zip((measures, _COSTS, _ERRORS), _BYS, strict=True))
+        split = Measures.of(SPLIT)
+        plans = list(zip((measures, _ERRORS, *(split for _ in SPLITS)), _BYS, strict=True))
         widths = (request.every_us,) if request.every_us else WIDTHS
         self._inside = inside
         self._groups = AggregatesFold(groupings, most)
         self._timelines = TimelineFold(plans, request.tz, most, widths)
         self._lists = {key: TopFold(key, _LISTED, ascending=False) for key in _LISTS}
+        self._failing = TopFold("timestamp", _FAILING_LISTED, ascending=False)
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
         """Take a block in."""
@@ -216,11 +241,15 @@ class OverviewFold:
         folds: tuple[Fold[Any], ...] = (self._groups, self._timelines, *self._lists.values())
         for fold in folds:
             fold.add(columns, samples)
+        failed = errors(columns)
+        if failed is not None and (at := np.flatnonzero(failed == 1)).size:
+            self._failing.add(columns.take(at), samples)
 
     def result(self) -> Any:
         """The aggregates, behind those of the fold inside where there is one."""
         lists = {key: fold.result()[0].without_unused_names() for key, fold in self._lists.items()}
-        aggregates = OverviewAggregates(self._groups.result(), self._timelines.result(), lists)
+        failing = self._failing.result()[0].without_unused_names()
+        aggregates = OverviewAggregates(self._groups.result(), self._timelines.result(), lists, failing)
         return aggregates if self._inside is None else (*self._inside.result(), aggregates)
 
 
@@ -285,6 +314,12 @@ class OverviewFigures:
         rows = request_rows(columns.take(top(columns, key, _LISTED, ascending=False)), SHOWN, self._calls.scanned)
         return tuple(row for row in rows if row[key])
 
+    def failing(self) -> tuple[Mapping[str, Any], ...]:
+        """The latest calls that failed, with what was said of them."""
+        columns = concat([part.failing for part in self._aggregates])
+        latest = columns.take(top(columns, "timestamp", _FAILING_LISTED, ascending=False))
+        return tuple(request_rows(latest, FAILING, self._calls.scanned))
+
     def compared_with(self, before: Statistics | None) -> Comparison | None:
         """The window beside the time before it."""
         start, end = self._calls.window.start_us, self._calls.window.end_us
@@ -336,8 +371,14 @@ class OverviewFigures:
             every_us=width,
             edges_us=tuple(grouping.bucket_start(number) for number in range(first, last + 2)),
             statistics={name: tuple(row.get(name) for row in rows) for name in STATISTICS},
-            cost_by_model=_layered(wide[1], "cost_usd", numbers),
-            errors_by_type=_layered(wide[2], "error", numbers),
+            by={
+                field: parts
+                for field, part in zip(SPLITS, wide[2:], strict=True)
+                if len(parts := _split(part, numbers)) > 1
+            },
+            costs={field: _layered(part, "cost_usd", numbers) for field, part in zip(SPLITS, wide[2:], strict=True)},
+            errors_by_type=_layered(wide[1], "error", numbers),
+            incomplete=last_us < grouping.bucket_start(last + 1),
         )
 
     def _bounds(self, aggregates: Aggregates) -> tuple[int, int]:
@@ -354,6 +395,24 @@ def _error_kind(kind: str | None, models: Mapping[str | None, int], whole: int) 
     count = sum(models.values())
     model = min(models, key=lambda name: (-models[name], name or ""))
     return ErrorKind(kind, count, count / whole, model, models[model] / count)
+
+
+def _split(aggregates: Aggregates, numbers: range) -> Parts:
+    """The statistics of `SPLIT` over time by name: those with most calls, the rest as `OTHER`; {} without calls."""
+    if "requests" not in aggregates.sums:
+        return {}
+    calls: dict[str | None, int] = {}
+    for (_, name), number in zip(aggregates.groups, aggregates.sums["requests"].total.tolist(), strict=True):
+        calls[name] = calls.get(name, 0) + number
+    ranked = sorted(calls, key=lambda name: (-calls[name], name or ""))
+    shown = ranked if len(ranked) <= _MOST_PARTS else [*ranked[: _MOST_PARTS - 1], OTHER]
+    kept = set(shown)
+    merged = regroup(aggregates, [(number, name if name in kept else OTHER) for number, name in aggregates.groups])
+    table = evaluate(merged, SPLIT, None)
+    rows = {group: statistics_at(table, at) for at, group in enumerate(merged.groups)}
+    return {
+        name: {one: tuple(rows.get((n, name), _NOTHING).get(one) for n in numbers) for one in SPLIT} for name in shown
+    }
 
 
 def _layered(aggregates: Aggregates, metric: str, numbers: range) -> dict[str | None, SeriesValues]:

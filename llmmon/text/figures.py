@@ -33,6 +33,21 @@ def plain_lines(text: str) -> str:
     return "\n".join(map(plain, text.split("\n")))
 
 
+def shortened(text: str, width: int) -> str:
+    """The text without its middle where it is longer than `width` characters: both ends of a name tell it apart."""
+    if len(text) <= width:
+        return text
+    if width < 3:
+        return "…"[:width]
+    head = width // 2 if "/" not in text[-width // 2 :] else (width - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def clipped(text: str, width: int) -> str:
+    """The beginning of a text that is longer than `width` characters."""
+    return text if len(text) <= width else f"{text[: max(0, width - 1)].rstrip()}…"
+
+
 def money_text(usd: float | None, *, complete: bool = True) -> str:
     """`$12.34` complete, `~$12.34` partial (some of it has no price), `-` unknown; small amounts keep digits."""
     if usd is None or usd != usd:
@@ -79,6 +94,22 @@ def count(value: float | None) -> str:
         if abs(value) >= size:
             return f"{value / (size if unit != 'M' else 1e6):.1f} {unit}"
     return f"{value:,.0f}"
+
+
+def brief_count(value: float | None) -> str:
+    """A whole number in three digits or so from a million on: `5.29 M`."""
+    if value is None or abs(value) < 999_500:
+        return count(value)
+    for size, sign in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.{2 if value < 9.995 * size else 1 if value < 99.95 * size else 0}f} {sign}"
+    return count(value)
+
+
+def from_to(before: str, after: str) -> str:
+    """`87.0 → 84.6 tok/s`: the unit once where both have the same."""
+    number, _, unit = before.partition(" ")
+    return f"{number if unit and after.endswith(f' {unit}') else before} → {after}"
 
 
 def counted(number: int, what: str) -> str:

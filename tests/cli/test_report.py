@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -62,8 +63,8 @@ def test_the_sample_logs_have_every_section(sample: Path) -> None:
     assert sections == [
         *("figures", "incidents", "over-time", "groups", "cost", "latency", "errors", "requests", "quality", "source")
     ]
-    charts = re.findall(r'<figure class="chart [a-z]+" id="chart-([^"]+)"', page)
-    assert charts[:9] == [*("requests", "errors", "latency", "ttft", "speed", "tokens", "cost", "quality", "truncated")]
+    charts = re.findall(r'<figure class="chart [a-z]+ view-all" id="chart-([^"]+)"', page)
+    assert charts == [*("requests", "errors", "latency", "ttft", "speed", "tokens", "cost", "quality", "truncated")]
     assert f"llmmon report {SAMPLES} -o r.html" in text_of(sample)
 
 
@@ -115,16 +116,47 @@ def test_figures_are_those_of_summarize(run: Run, sample: Path) -> None:
     assert f"Requests {totals['request_count']:,} " in page
     assert f"Cost ${totals['cost_total_usd']:.2f} " in page
     assert f"Latency p95 {totals['latency_p95_ms'] / 1000:.2f} s" in page
-    assert f"Tokens in {totals['prompt_tokens']:,} " in page
+    assert f"Tokens in / out {totals['prompt_tokens'] / 1e6:.2f} M " in page
 
 
 def test_incidents_are_those_of_anomalies(run: Run, sample: Path) -> None:
     found = run("anomalies", SAMPLES, "-f", "json").json["data"]["incidents"]
     page = sample.read_text()
+    assert re.findall(r"<h3>\d+\. ([^<]+)</h3>", page) == [one["description"].split(", ")[0] for one in found]
+    assert [f"--explain {one['id'][:7]}" in page for one in found] == [True] * len(found)
+    shaded = {n for numbers in re.findall(r'class="band[a-z ]*" data-n="([^"]+)"', page) for n in numbers.split(" ")}
+    assert {str(n) for n in range(1, len(found) + 1)} == shaded
+
+
+def test_more_incidents_than_cards_are_in_a_table(run: Run, tmp_path: Path) -> None:
+    assert run("simulate", "logs", "--days", "14", "--per-day", "3000", "--seed", "5").code == 0
+    assert run("report", "logs", "-o", "r.html").code == 0
+    found = run("anomalies", "logs", "-f", "json").json["data"]["incidents"]
+    page = (tmp_path / "r.html").read_text()
+    assert len(found) > 8
     (table,) = re.findall(r"(?s)<caption>Incidents \(UTC\)</caption>.*?</table>", page)
     assert table.count("<tr>") == len(found) + 1
-    bands = {n for label in re.findall(r'class="band[a-z ]* label">([^<]+)<', page) for n in label.split(", ")}
-    assert {str(n) for n in range(1, len(found) + 1)} == bands
+
+
+def test_failing_calls_are_listed_with_what_was_said_of_them(
+    write: Callable[..., Path], reported: Callable[..., tuple[Ran, str]]
+) -> None:
+    rows = week()
+    error = {"success": False, "status_code": 429, "error_type": "rate_limit"}
+    rows[100] |= {**error, "error_message": "Rate limit reached: 30,000 of 30,000"}
+    write("a.jsonl", rows)
+    _, page = reported("a.jsonl")
+    assert "429 rate_limit Rate limit reached: 30,000 of 30,000" in page
+    assert re.search(r"a\.jsonl:\d+", page)
+
+
+def test_the_command_to_go_on_reads_the_same_calls(write: Callable[..., Path], run: Run, tmp_path: Path) -> None:
+    assert run("report", SAMPLES, "--where", "model=gpt-4o", "--by", "user", "-o", "r.html").code == 0
+    commands = re.findall(r"<code>(llmmon anomalies [^<]+)</code>", (tmp_path / "r.html").read_text())
+    assert commands
+    for command in commands:
+        words = shlex.split(unescape(command))
+        assert run(*words[1:]).code == 0, command
 
 
 def test_a_window_is_compared_with_the_time_before_it(

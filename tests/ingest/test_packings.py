@@ -93,6 +93,25 @@ def test_a_compressed_log_that_is_cut_off_gives_its_lines_and_says_so(run: Run, 
         assert 0 < json.loads(done.stdout)["data"]["totals"]["request_count"] < 60_000
 
 
+@pytest.mark.parametrize("packing", ["gzip", "xz"])  # the others are one block, of which nothing is left
+def test_what_comes_before_a_missing_end_is_read(run: Run, tmp_path: Path, packing: str) -> None:
+    rows = "".join(ROW.replace("100", str(number * 7919 % 1000)) for number in range(500))
+    packed = COMPRESSED[packing](rows.encode())
+    (tmp_path / "a.jsonl").write_bytes(packed[: len(packed) * 2 // 3])
+    for command in ("summarize", "inspect"):
+        done = run(command, "a.jsonl", "-f", "json")
+        assert 100 < done.json["source"]["requests"] < 500
+        assert "a.jsonl: compressed file ended before" in done.stderr
+
+
+def test_what_comes_before_damage_is_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(LINES.encode())[:-8] + bytes(8))
+    for command in ("summarize", "inspect"):
+        done = run(command, "a.jsonl", "-f", "json")
+        assert 3 == done.json["source"]["requests"]
+        assert "a.jsonl: damaged: CRC check failed" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["a.jsonl.bz2", "a.log.1.xz", "a.log-20260314", "a.log-20260314.gz", "a.tsv"])
 def test_rotated_and_compressed_logs_are_known_by_their_names(name: str) -> None:
     assert is_log(name)

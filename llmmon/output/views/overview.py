@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from typing import Final
 
 from llmmon.anomaly.explanations import ExampleCall
+from llmmon.anomaly.report import IncidentReport
 from llmmon.metrics.definitions import STATISTICS, Direction
 from llmmon.output.views import overview_tables as grids
 from llmmon.output.views.anomalies import cause_text
 from llmmon.output.views.compare import view_compare
 from llmmon.output.views.overview_charts import (
-    bands,
     charts_over_time,
     cost_by_model,
     distribution,
     errors_by_type,
     numbered,
+    place_of,
     time_axis,
+    views,
 )
 from llmmon.output.views.page import Band, Chart, Figure, PageView, Section, Story, Tick, Write
 from llmmon.quality.scorers.flags import DIMENSIONS
 from llmmon.reports.overview_fold import Comparison, Overview
-from llmmon.text.figures import MISSING, count, counted, milliseconds, money_text, percent, rate, score, size
+from llmmon.text.figures import (
+    MISSING,
+    brief_count,
+    clipped,
+    count,
+    counted,
+    from_to,
+    metric_figure,
+    milliseconds,
+    money_text,
+    percent,
+    rate,
+    score,
+    size,
+)
 from llmmon.text.times import DAY_US, day_text, duration_text, local
 
 _UNCHANGED: Final = 0.005  # relative changes below this are none
 # label, statistic, how it is written
 FIGURES: Final[tuple[tuple[str, str, Write], ...]] = (
     ("Requests", "request_count", count),
-    ("Error rate", "error_rate", percent),
+    ("Errors", "error_rate", percent),
     ("Latency p50", "latency_p50_ms", milliseconds),
     ("Latency p95", "latency_p95_ms", milliseconds),
     ("First token p50", "ttft_p50_ms", milliseconds),
     ("Output speed p50", "output_tokens_per_second_p50", lambda value: f"{rate(value)} tok/s"),
     ("Cost", "cost_total_usd", money_text),
-    ("Cost per request", "cost_per_request_usd", money_text),
-    ("Tokens in", "prompt_tokens", count),
-    ("Tokens out", "completion_tokens", count),
-    ("Answers cut off", "truncated_rate", percent),
+    ("Tokens in / out", "prompt_tokens", count),
+    ("Cut off", "truncated_rate", percent),
     ("Quality", "quality_avg", score),
 )
 _SMALL: Final = 0.05
@@ -62,6 +75,8 @@ def _figure(label: str, statistic: str, write: Write, overview: Overview) -> Fig
     text = write(overview.totals[statistic])
     if statistic == "cost_total_usd" and overview.totals["unpriced_requests"]:
         text = f"~{text}"
+    if statistic == "prompt_tokens":
+        text = f"{brief_count(overview.totals[statistic])} / {brief_count(overview.totals['completion_tokens'])}"
     change, was, verdict = _change(statistic, write, overview.comparison)
     return Figure(label, text, change, was, verdict, _note(statistic, overview))
 
@@ -70,10 +85,9 @@ def _note(statistic: str, overview: Overview) -> str:
     totals = overview.totals
     notes: dict[str, tuple[str, Callable[[float | None], str], str]] = {
         "request_count": ("requests_per_minute", rate, "{}/min"),
-        "error_rate": ("error_count", count, "{} failed"),
-        "cost_total_usd": ("unpriced_requests", count, "{} calls without a price"),
+        "error_rate": ("error_count", count, f"{{}} of {count(totals['request_count'])} calls"),
+        "cost_total_usd": ("cost_per_request_usd", money_text, "{} a call"),
         "prompt_tokens": ("cached_tokens", count, "{} from cache"),
-        "completion_tokens": ("reasoning_tokens", count, "{} for reasoning"),
         "latency_p95_ms": ("latency_p99_ms", milliseconds, "p99 {}"),
         "ttft_p50_ms": ("ttft_p95_ms", milliseconds, "p95 {}"),
         "truncated_rate": ("truncated_count", count, "{} answers"),
@@ -82,7 +96,10 @@ def _note(statistic: str, overview: Overview) -> str:
         return ""
     other, write, form = notes[statistic]
     text = write(totals[other])
-    return form.format(text) if text != MISSING and totals[other] else ""
+    found = form.format(text) if text != MISSING and totals[other] else ""
+    if statistic == "cost_total_usd" and totals["unpriced_requests"]:
+        found = f"{found}, {counted(int(totals['unpriced_requests']), 'call')} without a price".lstrip(", ")
+    return found
 
 
 def _change(statistic: str, write: Write, comparison: Comparison | None) -> tuple[str, str, str]:
@@ -92,7 +109,7 @@ def _change(statistic: str, write: Write, comparison: Comparison | None) -> tupl
     later, before = comparison.later.get(statistic), comparison.before.get(statistic)
     if later is None or before is None:
         return "", "", ""
-    was = f"{write(before)} → {write(later)}"
+    was = from_to(write(before), write(later))
     difference = later - before
     if statistic in _POINTS:
         unit, least = _POINTS[statistic]
@@ -161,60 +178,84 @@ def view_report(overview: Overview) -> PageView:
         footer=f"llmmon {overview.version}",
         strip=_strip(overview),
         strip_ticks=_strip_ticks(overview),
-        stories=tuple(_stories(overview)),
     )
 
 
-_MOST_STORIES = 8  # cards; the table has all incidents
+_MOST_STORIES = 8  # cards; where there are more, a table has all
+
+
+def _span(overview: Overview) -> tuple[int, int] | None:
+    """From when to when the page shows, in microseconds; None where no call has a time."""
+    if overview.course is not None:
+        return overview.course.edges_us[0], overview.course.edges_us[-1]
+    start, end = overview.window.start_us, overview.window.end_us
+    return None if start is None or end is None or end <= start else (start, end)
 
 
 def _strip(overview: Overview) -> tuple[Band, ...]:
     """The whole time, with every incident at its place."""
-    start, end = overview.window.start_us, overview.window.end_us
-    found = overview.anomalies.incidents
-    if start is None or end is None or end <= start or not found:
+    span = _span(overview)
+    if span is None:
         return ()
-    metrics = {one.metric_name for one in found}
-    return bands(found, tuple(metrics), start, end)
+    places = (place_of(one, n, span) for n, one in enumerate(numbered(overview.anomalies.incidents), 1))
+    return tuple(place for place in places if place is not None)
 
 
 def _strip_ticks(overview: Overview) -> tuple[Tick, ...]:
-    start, end = overview.window.start_us, overview.window.end_us
-    return () if start is None or end is None else time_axis(start, end, overview.source.timezone)
+    span = _span(overview)
+    return () if span is None else time_axis(*span, overview.source.timezone)
 
 
 def _stories(overview: Overview) -> Iterator[Story]:
     """The incidents, open ones first, then the newest, as cards."""
-    tz, found = overview.source.timezone, overview.anomalies.incidents
-    numbers = {one.id: str(number) for number, one in enumerate(numbered(found), 1)}
-    files = overview.source.files
-    logs = shlex.quote(files[0]) if len(files) == 1 else "LOGS"
+    found, span = overview.anomalies.incidents, _span(overview)
+    numbers = {one.id: number for number, one in enumerate(numbered(found), 1)}
+    shown = {key for key, _ in views(overview)}
     for one in found[:_MOST_STORIES]:
-        length = max(1, len(one.course) * one.course_step_us)
-        end = one.course_start_us + length if one.end_us is None else one.end_us
-        places = (min(max((us - one.course_start_us) / length, 0.0), 1.0) for us in (one.start_us, end))
-        start_share, end_share = places
-        yield Story(
-            number=numbers[one.id],
-            severity=one.severity,
-            grave=one.severity in ("high", "critical"),
-            headline=one.headline,
-            figures=one.figures,
-            facts=tuple(part for part in (one.when(tz), one.size, cause_text(one)) if part),
-            also=", ".join(dict.fromkeys(symptom.text for symptom in one.symptoms)),
-            examples=tuple(_example(example) for example in one.examples[:3]),
-            command=f"llmmon anomalies {logs} --explain {one.id[:7]}",
-            course=one.course,
-            start=start_share,
-            end=end_share,
-            usual=one.usual,
-        )
+        yield _story(one, numbers[one.id], overview, span, shown)
+
+
+def _story(
+    one: IncidentReport, number: int, overview: Overview, span: tuple[int, int] | None, shown: set[str]
+) -> Story:
+    tz = overview.source.timezone
+    length = max(1, len(one.course) * one.course_step_us)
+    until = one.course_start_us + length
+    start, end = (
+        min(max((us - one.course_start_us) / length, 0.0), 1.0)
+        for us in (one.start_us, until if one.end_us is None else one.end_us)
+    )
+    return Story(
+        number=str(number),
+        severity=one.severity,
+        grave=one.severity in ("high", "critical"),
+        headline=one.headline,
+        figures=one.figures,
+        facts=tuple(part for part in (one.when(tz), one.size, cause_text(one)) if part),
+        also=grids.also(one),
+        failure=next((_example(call) for call in one.examples if call.error_message), ""),
+        examples=tuple(_example(example) for example in one.examples[:3]),
+        command=f"{overview.anomalies_command} --explain {one.id[:7]}",
+        course=one.course,
+        start=start,
+        end=end,
+        usual=one.usual if one.metric_name not in _AN_HOUR else None,  # of these the course is per bucket
+        usual_text=f"usual {metric_figure(one.metric_name, one.usual)}",
+        place=None if span is None else place_of(one, number, span),
+        view=next((field for field in one.group if field in shown), "all"),
+        span=(day_text(one.course_start_us, tz), day_text(until, tz)) if one.course else ("", ""),
+    )
+
+
+_AN_HOUR: Final = {"requests", "cost_usd"}
+_LONGEST_MESSAGE: Final = 160
 
 
 def _example(call: ExampleCall) -> str:
     place = call.file if call.line is None else f"{call.file}:{call.line}"
     error = " ".join(str(part) for part in (call.status_code, call.error_type) if part is not None)
-    return "  ".join(part for part in (place, call.request_id or "", error) if part)
+    message = f'"{clipped(call.error_message, _LONGEST_MESSAGE)}"' if call.error_message else ""
+    return "  ".join(part for part in (place, call.request_id or "", error, message) if part)
 
 
 def verdict(overview: Overview) -> str:
@@ -255,22 +296,36 @@ def _sections(overview: Overview) -> Iterator[Section]:
     if overview.slos:
         yield Section("objectives", "Objectives", tuple(f"{one.sentence}." for one in overview.slos))
     if charts := charts_over_time(overview):
-        shaded = any(chart.bands for chart in charts)
-        words = ("Shaded: incidents, numbered as above. Red: high or critical.",) if shaded else ()
-        yield Section("over-time", "Over time", words, charts)
+        yield Section("over-time", "Over time", _legend(charts), charts, views=views(overview))
     if overview.breakdowns:
         found = tuple(grids.groups(one, overview.totals) for one in overview.breakdowns)
         yield Section("groups", "By model, user and feature" if len(found) > 2 else "Groups", grids=found)
-    if cost := cost_by_model(overview):
-        yield Section("cost", "Cost", _certainty(overview), charts=(cost,))
+    cost, certainty = cost_by_model(overview), _certainty(overview)
+    if cost or certainty:
+        yield Section("cost", "Cost", certainty, charts=_one(cost))
     if overview.histograms:
         charts = tuple(distribution(one, overview.totals) for one in overview.histograms)
         yield Section("latency", "Latency", charts=charts)
     if overview.errors:
-        yield Section("errors", "Errors", charts=_one(errors_by_type(overview)), grids=(grids.errors(overview.errors),))
+        tables = [grids.errors(overview.errors)]
+        if overview.failing:
+            failed = int(overview.totals["error_count"] or 0)
+            tables.append(grids.failing(overview.failing, failed, overview.source.timezone))
+        yield Section("errors", "Errors", charts=_one(errors_by_type(overview)), grids=tuple(tables))
     yield from _calls(overview)
     yield from _quality(overview)
     yield _source(overview)
+
+
+def _legend(charts: Sequence[Chart]) -> tuple[str, ...]:
+    """What shades, outlines and hatches mean, of those that are there."""
+    bands = [band for chart in charts for band in chart.bands]
+    parts = ["Shaded: incidents, numbered as above. Red: high or critical."] if bands else []
+    if any(band.partial for chart in charts if chart.view == "all" for band in chart.bands):
+        parts.append("Only outlined: incidents of some of the calls shown; switch to see them apart.")
+    if any(chart.hatched for chart in charts):
+        parts.append("Hatched: shares of fewer than 20 calls, and time that is not over.")
+    return (" ".join(parts),) if parts else ()
 
 
 def _capital(text: str) -> str:
@@ -291,14 +346,12 @@ def _incidents(overview: Overview) -> Section:
     elif not found:
         words.append(f"No incidents ({len(judged)} series monitored).")
     else:
-        going = sum(one.end_us is None for one in found)
-        many = counted(len(found), "incident")
-        words.append(f"{many}, {f'{going} open' if going else 'none open'}; {len(judged)} series were monitored.")
+        words.append(f"{len(judged)} series were monitored.")
     left = len(monitored) - len(judged)
     if judged and left:
         words.append(f"{left} more could not be judged: {'; '.join(reasons[:_MOST_REASONS])}.")
-    tables = (grids.incidents(found, overview.source.timezone),) if found else ()
-    return Section("incidents", "Incidents", tuple(words), grids=tables)
+    tables = (grids.incidents(found, overview.source.timezone),) if len(found) > _MOST_STORIES else ()
+    return Section("incidents", "Incidents", tuple(words), grids=tables, stories=tuple(_stories(overview)))
 
 
 def _certainty(overview: Overview) -> tuple[str, ...]:

@@ -153,6 +153,15 @@ _WRITE: Final[dict[str, Write]] = {
 _GRAVE: Final = {"high", "critical"}
 
 
+class Split(msgspec.Struct, frozen=True):
+    """The same chart by model or feature: one statistic, a layer a name."""
+
+    title: str
+    drawn: Drawn
+    unit: str
+    statistic: str
+
+
 class Spec(msgspec.Struct, frozen=True):
     """A chart over time: its layers are statistics, its incidents those of the metrics named."""
 
@@ -162,51 +171,71 @@ class Spec(msgspec.Struct, frozen=True):
     unit: str
     layers: tuple[tuple[str, str], ...]  # name, statistic
     metrics: tuple[str, ...]
+    split: Split
 
 
+_BARS, _LINES = Drawn.BARS, Drawn.LINES
 SPECS: Final = (
-    Spec("requests", "Requests", Drawn.BARS, "count", (("requests", "request_count"),), ("requests",)),
-    Spec("errors", "Error rate", Drawn.BARS, "share", (("errors", "error_rate"),), ("error_rate",)),
     Spec(
-        *("latency", "Latency", Drawn.LINES, "ms"),
+        *("requests", "Requests", _BARS, "count", (("requests", "request_count"),), ("requests",)),
+        Split("Requests", _BARS, "count", "request_count"),
+    ),
+    Spec(
+        *("errors", "Error rate", _BARS, "share", (("errors", "error_rate"),), ("error_rate",)),
+        Split("Failed calls", _BARS, "count", "error_count"),
+    ),
+    Spec(
+        *("latency", "Latency", _LINES, "ms"),
         (("p50", "latency_p50_ms"), ("p95", "latency_p95_ms"), ("p99", "latency_p99_ms")),
         ("latency_ms", "latency_p99_ms"),
+        Split("Latency p50", _LINES, "ms", "latency_p50_ms"),
     ),
     Spec(
-        *("ttft", "Time to first token", Drawn.LINES, "ms"),
+        *("ttft", "Time to first token", _LINES, "ms"),
         (("p50", "ttft_p50_ms"), ("p95", "ttft_p95_ms")),
         ("time_to_first_token_ms",),
+        Split("Time to first token p50", _LINES, "ms", "ttft_p50_ms"),
     ),
     Spec(
-        *("speed", "Output speed, tokens a second", Drawn.LINES, "rate"),
+        *("speed", "Output speed, tokens a second", _LINES, "rate"),
         (("p50", "output_tokens_per_second_p50"),),
         ("output_tokens_per_second",),
+        Split("Output speed p50, tokens a second", _LINES, "rate", "output_tokens_per_second_p50"),
     ),
     Spec(
-        *("tokens", "Tokens", Drawn.BARS, "count"),
-        (("in", "prompt_tokens"), ("out", "completion_tokens")),
+        *("tokens", "Tokens", _BARS, "count", (("in", "prompt_tokens"), ("out", "completion_tokens"))),
         ("prompt_tokens", "completion_tokens"),
+        Split("Tokens", _BARS, "count", "tokens_total"),
     ),
     Spec(
-        *("cost", "Cost", Drawn.BARS, "usd"),
-        (("cost", "cost_total_usd"),),
+        *("cost", "Cost", _BARS, "usd", (("cost", "cost_total_usd"),)),
         ("cost_usd", "cost_per_request_usd", "cost_per_token_usd"),
+        Split("Cost", _BARS, "usd", "cost_total_usd"),
     ),
     Spec(
-        *("quality", "Quality, from 0 to 1", Drawn.LINES, "score"),
-        (("average", "quality_avg"),),
+        *("quality", "Quality, from 0 to 1", _LINES, "score", (("average", "quality_avg"),)),
         ("quality_score", "refused_rate", "empty_rate"),
+        Split("Quality, from 0 to 1", _LINES, "score", "quality_avg"),
     ),
     Spec(
-        *("truncated", "Answers cut off", Drawn.BARS, "share"),
-        (("cut off", "truncated_rate"),),
-        ("truncated_rate",),
+        *("truncated", "Answers cut off", _BARS, "share", (("cut off", "truncated_rate"),), ("truncated_rate",)),
+        Split("Answers cut off", _BARS, "count", "truncated_count"),
     ),
 )
+ALL: Final = "all"  # the view in which calls are not split
+_COLOURS: Final = 7
+_FEW_CALLS: Final = 20  # a share of fewer is hatched
+
+
+def views(overview: Overview) -> tuple[tuple[str, str], ...]:
+    """The ways in which the charts over time can be shown, as key and name."""
+    course = overview.course
+    fields = () if course is None else tuple(course.by)
+    return (("all", "All calls"), *((field, f"By {field}") for field in fields)) if fields else ()
 
 
 def charts_over_time(overview: Overview) -> tuple[Chart, ...]:
-    """A chart for each statistic that the log has, with its incidents shaded."""
+    """A chart for each statistic that the log has, with its incidents shaded, of all calls and by each field."""
     course = overview.course
     if course is None:
         return ()
@@ -214,50 +243,78 @@ def charts_over_time(overview: Overview) -> tuple[Chart, ...]:
     for spec in SPECS:
         layers = [Layer(title, course.statistics[statistic]) for title, statistic in spec.layers]
         layers = [layer for layer in layers if any(layer.values)]
-        if layers:
-            found.append(_over_time(spec.key, spec.title, spec.drawn, spec.unit, layers, overview, spec.metrics))
+        if not layers:
+            continue
+        drawing = _Drawing(spec.key, spec.title, spec.drawn, spec.unit, spec.metrics, ALL if course.by else "")
+        found.append(_over_time(drawing, layers, overview))
+        for field in course.by:
+            split = spec.split
+            drawing = _Drawing(f"{spec.key}-by-{field}", split.title, split.drawn, split.unit, spec.metrics, field)
+            if parts := _parts(course, field, split.statistic):
+                found.append(_over_time(drawing, parts, overview))
     return tuple(found)
+
+
+def _parts(course: Course, field: str, statistic: str) -> list[Layer]:
+    if statistic == "cost_total_usd":
+        found = dict(course.costs[field])
+    else:
+        found = {one: statistics[statistic] for one, statistics in course.by[field].items()}
+    return [Layer(name(one), values, _series_of(course, field, one)) for one, values in found.items() if any(values)]
+
+
+def _series_of(course: Course, field: str, one: str | None) -> int | None:
+    """The colour of a name, by its place among all that are shown of a field: those with most calls, then by cost."""
+    known = [
+        *course.by.get(field, {}),
+        *(other for other in course.costs[field] if other not in course.by.get(field, {})),
+    ]
+    return known.index(one) % _COLOURS if one in known else None
 
 
 def cost_by_model(overview: Overview) -> Chart | None:
     """Cost over time, models on top of each other."""
-    return _layered(overview, "cost-by-model", "Cost by model over time", "usd", "cost")
+    course = overview.course
+    if course is None or not course.costs["model"]:
+        return None
+    layers = [Layer(name(one), v, _series_of(course, "model", one)) for one, v in course.costs["model"].items()]
+    drawing = _Drawing("cost-by-model", "Cost by model over time", Drawn.BARS, "usd", ("cost_usd",), "")
+    return _over_time(drawing, layers, overview)
 
 
 def errors_by_type(overview: Overview) -> Chart | None:
     """Errors over time, types on top of each other."""
-    return _layered(overview, "errors-by-type", "Errors by type over time", "count", "errors")
-
-
-def _layered(overview: Overview, key: str, title: str, unit: str, what: str) -> Chart | None:
     course = overview.course
-    if course is None:
+    if course is None or not course.errors_by_type:
         return None
-    by_name = course.cost_by_model if what == "cost" else course.errors_by_type
-    if not by_name:
-        return None
-    metrics = ("cost_usd",) if what == "cost" else ("error_rate",)
-    layers = [Layer(name(one), values) for one, values in by_name.items()]
-    return _over_time(key, title, Drawn.BARS, unit, layers, overview, metrics)
+    layers = [Layer(name(one), values) for one, values in course.errors_by_type.items()]
+    drawing = _Drawing("errors-by-type", "Errors by type over time", Drawn.BARS, "count", ("error_rate",), "")
+    return _over_time(drawing, layers, overview)
 
 
-def _over_time(
-    key: str,
-    title: str,
-    drawn: Drawn,
-    unit: str,
-    layers: Sequence[Layer],
-    overview: Overview,
-    metrics: Sequence[str],
-) -> Chart:
+class _Drawing(msgspec.Struct, frozen=True):
+    """What a chart over time is called, how it is drawn, whose incidents it shades, and the view it belongs to."""
+
+    key: str
+    title: str
+    drawn: Drawn
+    unit: str
+    metrics: tuple[str, ...]
+    view: str
+
+
+def _over_time(drawing: _Drawing, layers: Sequence[Layer], overview: Overview) -> Chart:
     course, tz = overview.course, overview.source.timezone
     assert course is not None  # noqa: S101 - the callers have looked
+    drawn, unit = drawing.drawn, drawing.unit
     start, end = course.edges_us[0], course.edges_us[-1]
     low, high, up = _values_axis(layers, drawn, unit)
     seconds = bool(course.every_us % MINUTE_US)
+    calls = course.statistics["request_count"] if unit == "share" else ()
+    split = drawing.view if drawing.view not in ("", ALL) else None
     return Chart(
-        key=key,
-        title=title,
+        key=drawing.key,
+        title=drawing.title,
         drawn=drawn,
         layers=tuple(layers),
         places=tuple(local(us, tz, seconds=seconds) for us in course.edges_us[:-1]),
@@ -267,10 +324,19 @@ def _over_time(
         high=high,
         across=time_axis(start, end, tz),
         up=up,
-        bands=bands(overview.anomalies.incidents, metrics, start, end),
+        bands=bands(overview.anomalies.incidents, drawing.metrics, (start, end), split),
         note=f"per {duration_text(course.every_us)}",
-        summary=_summary(title, layers, course, tz, _WRITE[unit]),
+        summary=_summary(drawing.title, layers, course, tz, _WRITE[unit]),
+        calls=calls,
+        hatched=_hatched(calls, course) if drawn is Drawn.BARS else frozenset(),
+        view=drawing.view,
     )
+
+
+def _hatched(calls: Sequence[float | None], course: Course) -> frozenset[int]:
+    """The places whose share rests on few calls, and the last one where it is not over."""
+    few = {at for at, number in enumerate(calls) if number is not None and number < _FEW_CALLS}
+    return frozenset(few | ({len(course.edges_us) - 2} if course.incomplete else set()))
 
 
 def _values_axis(layers: Sequence[Layer], drawn: Drawn, unit: str) -> tuple[float, float, tuple[Tick, ...]]:
@@ -298,28 +364,39 @@ def _summary(title: str, layers: Sequence[Layer], course: Course, tz: str, write
     return f"{title}: {'; '.join(parts)}."
 
 
-def bands(incidents: Sequence[IncidentReport], metrics: Sequence[str], start_us: int, end_us: int) -> tuple[Band, ...]:
-    """The incidents of these metrics as stretches of the width; those that overlap are one, with all their numbers."""
-    found: list[tuple[int, int, list[int], bool]] = []
+def bands(
+    incidents: Sequence[IncidentReport], metrics: Sequence[str], span_us: tuple[int, int], split: str | None = None
+) -> tuple[Band, ...]:
+    """The incidents of these metrics as stretches of the width; those that overlap are one, with all their numbers.
+
+    An incident is partial where it concerns a group that the chart, which is by `split`, does not show apart.
+    """
+    found: list[Band] = []
     chosen = [(one, n) for n, one in enumerate(numbered(incidents), 1) if _concerns(one, metrics)]
     for one, number in sorted(chosen, key=lambda item: item[0].start_us):
-        low, high = (
-            max(one.start_us, start_us),
-            end_us if one.end_us is None else min(max(one.end_us, one.start_us), end_us),
-        )
-        if high < low:
+        band = place_of(one, number, span_us, split)
+        if band is None:
             continue
-        grave = one.severity in _GRAVE
-        if found and low <= found[-1][1]:
-            before = found[-1]
-            found[-1] = (before[0], max(before[1], high), [*before[2], number], before[3] or grave)
-        else:
-            found.append((low, high, [number], grave))
+        before = found[-1] if found else None
+        if before is None or band.start > before.end:
+            found.append(band)
+            continue
+        numbers = tuple(sorted({*before.numbers, number}))
+        ends = before.start, max(before.end, band.end)
+        found[-1] = Band(*ends, numbers, before.grave or band.grave, before.partial and band.partial)
+    return tuple(found)
+
+
+def place_of(one: IncidentReport, number: int, span_us: tuple[int, int], split: str | None = None) -> Band | None:
+    """Where an incident is within a stretch of time; None where it is outside."""
+    start_us, end_us = span_us
+    low = max(one.start_us, start_us)
+    high = end_us if one.end_us is None else min(max(one.end_us, one.start_us), end_us)
+    if high < low:
+        return None
     span = max(1, end_us - start_us)
-    return tuple(
-        Band((low - start_us) / span, (high - start_us) / span, ", ".join(map(str, sorted(numbers))), grave)
-        for low, high, numbers, grave in found
-    )
+    partial = any(field != split for field in one.group)
+    return Band((low - start_us) / span, (high - start_us) / span, (number,), one.severity in _GRAVE, partial)
 
 
 def _concerns(incident: IncidentReport, metrics: Sequence[str]) -> bool:

@@ -12,13 +12,32 @@ from llmmon.output.views.overview_charts import numbered
 from llmmon.output.views.page import Cell, Grid, Head
 from llmmon.reports.overview_fold import AlertEpisode, Breakdown, ErrorKind, Overview
 from llmmon.reports.summary import Statistics
-from llmmon.text.figures import MISSING, count, key_text, milliseconds, money_text, name, percent, rate, score
+from llmmon.text.figures import (
+    MISSING,
+    clipped,
+    count,
+    key_text,
+    milliseconds,
+    money_text,
+    name,
+    percent,
+    rate,
+    score,
+    shortened,
+)
 from llmmon.text.times import iso, local, moment_us
 
 _GRAVE: Final = {"high", "critical"}
 _RANKS: Final = ("info", "low", "warning", "medium", "error", "high", "critical")
 _LONGEST: Final = 80
+_LONGEST_MESSAGE: Final = 240
+_MOST_SYMPTOMS: Final = 4
 _Column = tuple[Head, str, Callable[[Any], str]]
+
+
+def _short_name(text: str | None) -> str:
+    return shortened(name(text), _LONGEST)
+
 
 _GROUPS: Final[tuple[_Column, ...]] = (
     (Head("requests"), "request_count", count),
@@ -69,11 +88,7 @@ def _share(part: float | None, whole: float | None) -> Cell:
 
 
 def _name(text: str | None) -> Cell:
-    return Cell(_short(name(text)), text)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return Cell(_short_name(text), text)
 
 
 def incidents(found: Sequence[IncidentReport], tz: str) -> Grid:
@@ -99,11 +114,18 @@ def incidents(found: Sequence[IncidentReport], tz: str) -> Grid:
             Cell(figure(one.metric_name, one.during), one.during),
             Cell(one.size, one.calls),
             Cell(cause_text(one).removeprefix("cause: "), None),
-            Cell(", ".join(dict.fromkeys(symptom.text for symptom in one.symptoms)) or MISSING, None),
+            Cell(also(one) or MISSING, None),
         )
         for number, one in enumerate(numbered(found), 1)
     )
     return Grid(f"Incidents ({tz})", heads, rows)
+
+
+def also(one: IncidentReport) -> str:
+    """What else moved, the first few."""
+    texts = list(dict.fromkeys(symptom.text for symptom in one.symptoms))
+    more = [f"{len(texts) - _MOST_SYMPTOMS} more"] if len(texts) > _MOST_SYMPTOMS else []
+    return ", ".join([*texts[:_MOST_SYMPTOMS], *more])
 
 
 def _severity(severity: str) -> Cell:
@@ -122,7 +144,7 @@ def errors(kinds: Sequence[ErrorKind]) -> Grid:
             _name(kind.name),
             Cell(count(kind.count), kind.count),
             Cell(percent(kind.share), kind.share, kind.share),
-            Cell(f"{_short(name(kind.model))} ({percent(kind.model_share)})", kind.model),
+            Cell(f"{_short_name(kind.model)} ({percent(kind.model_share)})", kind.model),
         )
         for kind in kinds
     )
@@ -140,16 +162,16 @@ def finish_reasons(found: Sequence[tuple[str, int]]) -> Grid:
 
 
 _CALLS: Final[tuple[_Column, ...]] = (
-    (Head("model", number=False), "model", name),
+    (Head("model", number=False), "model", _short_name),
     (Head("latency"), "latency_ms", milliseconds),
     (Head("TTFT"), "time_to_first_token_ms", milliseconds),
     (Head("tokens in"), "prompt_tokens", count),
     (Head("tokens out"), "completion_tokens", count),
     (Head("cost"), "cost_usd", money_text),
-    (Head("error", number=False), "error_type", name),
-    (Head("user", number=False), "user", name),
-    (Head("feature", number=False), "feature", name),
-    (Head("request", number=False), "request_id", name),
+    (Head("error", number=False), "error_type", _short_name),
+    (Head("user", number=False), "user", _short_name),
+    (Head("feature", number=False), "feature", _short_name),
+    (Head("request", number=False), "request_id", _short_name),
 )
 
 
@@ -169,8 +191,37 @@ def calls(title: str, rows: Sequence[Mapping[str, Any]], key: str, tz: str) -> G
     return Grid(title, heads, cells, at)
 
 
+_FAILING: Final[tuple[_Column, ...]] = (
+    (Head("model", number=False), "model", _short_name),
+    (Head("status"), "status_code", str),
+    (Head("error", number=False), "error_type", _short_name),
+    (Head("message", number=False, wide=True), "error_message", lambda text: clipped(text, _LONGEST_MESSAGE)),
+    (Head("latency"), "latency_ms", milliseconds),
+    (Head("user", number=False), "user", _short_name),
+    (Head("feature", number=False), "feature", _short_name),
+    (Head("request", number=False), "request_id", _short_name),
+)
+
+
+def failing(rows: Sequence[Mapping[str, Any]], found: int, tz: str) -> Grid:
+    """The latest calls that failed, with what was said of them, and their places in the log."""
+    shown = [column for column in _FAILING if any(row[column[1]] is not None for row in rows)]
+    cells = tuple(
+        (_time(row, tz), *(_call_cell(row[field], write) for _, field, write in shown), Cell(_place(row)))
+        for row in rows
+    )
+    heads = (
+        Head(f"time ({tz})", number=False),
+        *(head for head, _, _ in shown),
+        Head("where", number=False, wide=True),
+    )
+    left = found - len(rows)
+    note = f"The latest {len(rows)} of {found:,}; all of them: llmmon requests --where error" if left > 0 else ""
+    return Grid("Failing calls", heads, cells, note=note)
+
+
 def _call_cell(value: Any, write: Callable[[Any], str]) -> Cell:
-    return Cell(MISSING) if value is None else Cell(_short(write(value)), value)
+    return Cell(MISSING) if value is None else Cell(write(value), value)
 
 
 def _time(row: Mapping[str, Any], tz: str) -> Cell:

@@ -30,19 +30,24 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One named row of values of a chart, one a place."""
+    """One named row of values of a chart, one a place; `series` is its colour, the same in all charts."""
 
     name: str
     values: Values
+    series: int | None = None
 
 
 class Band(msgspec.Struct, frozen=True):
-    """A shaded stretch, in shares of the width: an incident. `label` is its number."""
+    """A shaded stretch, in shares of the width: the incidents with these numbers.
+
+    `partial` ones concern only a part of the calls that the chart shows together.
+    """
 
     start: float
     end: float
-    label: str
+    numbers: tuple[int, ...]
     grave: bool
+    partial: bool = False
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -56,7 +61,8 @@ class Tick(msgspec.Struct, frozen=True):
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """Layers of values over equal places from left to right; `places` names each of them.
 
-    `low` and `high` are the ends of the axis of values, `marks` are labelled vertical lines.
+    `low` and `high` are the ends of the axis of values, `marks` are labelled vertical lines. `calls` is how many calls
+    the values rest on; places in `hatched` rest on few, or are not over. `view` is that of the section it belongs to.
     """
 
     key: str
@@ -74,6 +80,9 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[Tick, ...] = ()
     note: str = ""
     summary: str = ""
+    calls: Values = ()
+    hatched: frozenset[int] = frozenset()
+    view: str = ""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -105,7 +114,10 @@ class Grid(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """A titled part of the page: words, charts, tables, and preformatted text."""
+    """A titled part of the page: words, charts, tables, and preformatted text.
+
+    `views` are the key and name of each way in which its charts are shown, one at a time. `stories` come first.
+    """
 
     key: str
     title: str
@@ -114,10 +126,16 @@ class Section(msgspec.Struct, frozen=True):
     grids: tuple[Grid, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     code: str = ""
+    views: tuple[tuple[str, str], ...] = ()
+    stories: tuple[Story, ...] = ()
 
 
 class Story(msgspec.Struct, frozen=True):
-    """An incident as a card; `course` is its metric around it, `start` and `end` its place there, in shares."""
+    """An incident as a card; `course` is its metric around it, `start` and `end` its place there, in shares.
+
+    `place` is its place in the charts over time, `view` the way in which they show its calls apart; `span` names the
+    ends of the course.
+    """
 
     number: str
     severity: str
@@ -126,12 +144,17 @@ class Story(msgspec.Struct, frozen=True):
     figures: str
     facts: tuple[str, ...]
     also: str
+    failure: str
     examples: tuple[str, ...]
     command: str
     course: Values
     start: float
     end: float
     usual: float | None = None
+    usual_text: str = ""
+    place: Band | None = None
+    view: str = ""
+    span: tuple[str, str] = ("", "")
 
 
 class PageView(msgspec.Struct, frozen=True):
@@ -145,4 +168,3 @@ class PageView(msgspec.Struct, frozen=True):
     footer: str
     strip: tuple[Band, ...] = ()
     strip_ticks: tuple[Tick, ...] = ()
-    stories: tuple[Story, ...] = ()

@@ -42,8 +42,11 @@ def slow_calls(folder: Path) -> None:
 
 
 def wait_for_alert(server: Served) -> dict[str, object]:
-    for _ in range(200):
-        if found := server.get("/v1/alerts"):
+    """The alert that the state holds, once the service has also finished the evaluation that raised it."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        found = server.get("/v1/alerts")
+        if found and "llmmon_alerts_firing 1" in server.client.get("/metrics").text:
             return dict(found[0])
         time.sleep(0.05)
     raise AssertionError("no alert")

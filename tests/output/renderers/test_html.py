@@ -10,11 +10,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmmon.output.renderers.html import Html, chart, el, render
+from llmmon.metrics.aggregation import OTHER
+from llmmon.output.renderers.html import render
+from llmmon.output.renderers.html.charts import band_labels, chart
+from llmmon.output.renderers.html.markup import Html, el
 from llmmon.output.views.overview_charts import bin_ticks, time_axis, value_axis
 from llmmon.output.views.page import Band, Cell, Chart, Drawn, Figure, Grid, Head, Layer, PageView, Section
 from tests.conftest import CommandServer, clean_environment
@@ -36,7 +40,7 @@ HOSTILE = (
 class Tags(HTMLParser):
     """The elements and attributes of a page, and whether every element is closed in its turn."""
 
-    EMPTY = frozenset({"meta", "line", "rect", "path"})
+    EMPTY = frozenset({"meta", "line", "rect", "path", "input"})
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -62,7 +66,7 @@ def drawing(text: str, *values: float | None, drawn: Drawn = Drawn.LINES) -> Cha
     return Chart(
         key="k", title=text, drawn=drawn, layers=(Layer(text, values), Layer("b", values)),
         places=tuple(f"{text} {i}" for i in range(len(values))), place_title=text, write=str, low=low, high=high,
-        across=(), up=up, bands=(Band(0.2, 0.3, text, True),), note=text, summary=text,
+        across=(), up=up, bands=(Band(0.2, 0.3, (1,), True),), note=text, summary=text,
     )  # fmt: skip
 
 
@@ -153,6 +157,47 @@ def test_ticks_of_bins_lie_where_the_values_are() -> None:
     assert places == pytest.approx([0, 2 / 3, 1])
 
 
+spans = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 0.2)), max_size=60)
+
+
+@given(spans, st.sampled_from([220.0, 380.0]))
+def test_numbers_over_a_chart_never_touch_and_none_is_lost(found: list[tuple[float, float]], width: float) -> None:
+    bands = [Band(start, min(1.0, start + long), (n,), False) for n, (start, long) in enumerate(sorted(found), 1)]
+    labels = band_labels(bands, width)
+    boxes = []
+    for label in labels:
+        wide = len(label.text) * 6.5
+        left = label.at * width - {"start": 0.0, "middle": wide / 2, "end": wide}[label.anchor]
+        assert left >= -0.01
+        assert left + wide <= max(width, wide) + 0.01
+        boxes.append((left, left + wide))
+    assert all(before[1] <= after[0] for before, after in pairwise(boxes))
+    assert sorted(n for label in labels for n in label.numbers) == list(range(1, len(found) + 1))
+
+
+def test_neighbouring_numbers_are_one_label() -> None:
+    bands = [Band(0.5 + n / 1000, 0.5 + n / 1000, (n,), False) for n in (1, 2, 3, 5)]
+    assert [label.text for label in band_labels(bands, 380.0)] == ["1-3, 5"]
+    apart = [Band(n / 10, n / 10, (n,), False) for n in range(0, 9, 2)]
+    assert [label.text for label in band_labels(apart, 380.0)] == ["0", "2", "4", "6", "8"]
+
+
+def test_bars_that_rest_on_little_are_hatched() -> None:
+    one = msgspec.structs.replace(drawing("a", 2.0, 3.0, drawn=Drawn.BARS), hatched=frozenset({1}), calls=(40, 6))
+    shown = chart(one)
+    (hatched,) = re.findall(r'd="([^"]*)" class="hatched"', shown)
+    assert hatched.count("M") == 1
+    assert hatched.startswith("M535")
+    assert ">6</td>" in shown
+
+
+def test_what_is_left_over_recedes() -> None:
+    one = msgspec.structs.replace(
+        drawing("a", 2.0, drawn=Drawn.BARS), layers=(Layer("m", (1.0,)), Layer(OTHER, (1.0,)))
+    )
+    assert 'class="bar rest"' in chart(one)
+
+
 # --- in a browser
 
 
@@ -204,7 +249,7 @@ def test_charts_are_drawn(shown: Callable[..., Any]) -> None:
     sizes = shown().evaluate(
         "[...document.querySelectorAll('.plot svg')].map(s => ({"
         "w: s.getBoundingClientRect().width, h: s.getBoundingClientRect().height,"
-        "d: [...s.querySelectorAll('path')].map(p => p.getAttribute('d').length)}))"
+        "d: [...s.querySelectorAll('path')].map(p => p.getAttribute('d').length)})).filter(s => s.w)"
     )
     assert len(sizes) >= 13
     assert all(size["w"] > 200 and size["h"] > 50 and size["d"] and min(size["d"]) > 10 for size in sizes)
@@ -212,7 +257,7 @@ def test_charts_are_drawn(shown: Callable[..., Any]) -> None:
 
 def test_tables_sort_by_click_and_by_key(shown: Callable[..., Any]) -> None:
     page = shown()
-    table = page.locator("table.sortable", has_text="gpt-4o-mini").nth(1)
+    table = page.locator("table.sortable", has_text="gpt-4o-mini").first
     assert table.locator("caption").inner_text() == "By model"
     costs = "rows => rows.map(row => Number(row.cells[row.cells.length - 2].dataset.v))"
     head = table.locator("thead th", has_text=re.compile("^cost$"))
@@ -241,6 +286,84 @@ def test_a_chart_is_read_by_pointer_and_by_keys(shown: Callable[..., Any]) -> No
     assert page.locator(".status").inner_text().startswith("2026-03-10 20:00: p50 ")
     page.keyboard.press("Escape")
     assert not page.locator(".tip").is_visible()
+
+
+def test_an_incident_that_is_picked_is_marked_in_every_chart(shown: Callable[..., Any]) -> None:
+    page = shown()
+    card = page.locator(".stories > li").filter(has_text="gpt-4o answers took")
+    assert page.locator("#chart-latency").is_visible()
+    card.get_by_role("button", name="show in charts").click()
+    assert page.locator("#view-model").is_checked()
+    assert page.locator("#chart-latency-by-model").is_visible()
+    assert not page.locator("#chart-latency").is_visible()
+    marked = page.locator("#over-time figure:visible .picked")
+    boxes = marked.evaluate_all("all => all.map(e => [getComputedStyle(e).visibility, e.getAttribute('x')])")
+    assert len(boxes) >= 9
+    assert {tuple(box) for box in boxes} == {("visible", card.get_attribute("data-x"))}
+    card.get_by_role("button", name="show in charts").click()
+    assert page.locator(".picked.on").count() == 0
+
+
+def test_a_shaded_stretch_picks_its_incident(shown: Callable[..., Any]) -> None:
+    page = shown()
+    page.locator(".strip .block").first.click()
+    assert page.locator(".stories > li.on").get_attribute("data-n") == "1"
+    page.locator("#chart-errors text.band:visible").click()
+    assert page.locator(".stories > li.on h3").inner_text().startswith("2. 32 % of calls failed")
+
+
+def test_charts_switch_without_a_script(browser: Any, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator("#chart-cost").is_visible()
+    page.get_by_text("By feature", exact=True).first.click()
+    assert page.locator("#chart-cost-by-feature").is_visible()
+    assert not page.locator("#chart-cost").is_visible()
+    assert not page.get_by_role("button", name="show in charts").first.is_visible()
+    context.close()
+
+
+def test_a_command_is_copied(browser: Any, report: Path) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.locator(".copy").first.click()
+    page.locator(".copy", has_text=re.compile("copied|selected")).first.wait_for()
+    assert page.evaluate("getSelection().toString()").startswith("llmmon anomalies ")
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme", "view"), [(1280, "light", "view-model"), (390, "dark", "view-all")])
+def test_axe_finds_nothing(shown: Callable[..., Any], width: int, scheme: str, view: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install -e '.[dev]'")
+    page = shown(width, scheme)
+    page.locator(f"label[for={view}]").click()
+    found = axe.Axe().run(page, context={"exclude": [["details .scroll"], [".long tbody tr:nth-child(n + 6)"]]})
+    assert [(rule["id"], len(rule["nodes"])) for rule in found.response["violations"]] == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_labels_in_a_chart_do_not_overlap(shown: Callable[..., Any], width: int) -> None:
+    touching = shown(width).evaluate("""() => {
+        const found = [];
+        for (const figure of document.querySelectorAll('figure.chart')) {
+            for (const what of ['text.band', 'text.marklabel']) {
+                const texts = [...figure.querySelectorAll(what)];
+                const boxes = texts.map(e => e.getBoundingClientRect()).filter(b => b.width);
+                const card = figure.getBoundingClientRect();
+                boxes.forEach((a, i) => {
+                    if (a.left < card.left || a.right > card.right) found.push([figure.id, what, 'outside']);
+                    for (const b of boxes.slice(i + 1)) {
+                        if (a.left < b.right && b.left < a.right && a.top < b.bottom - 3 && b.top < a.bottom - 3)
+                            found.push([figure.id, what]);
+                    }
+                });
+            }
+        }
+        return found;
+    }""")
+    assert touching == []
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -2,16 +2,20 @@
   "use strict";
   const status = document.querySelector(".status");
   const tip = document.querySelector(".tip");
+  const all = (what, within = document) => [...within.querySelectorAll(what)];
+  const make = (name, text, style) => {
+    const made = document.createElement(name);
+    if (text) made.textContent = text;
+    if (style) made.className = style;
+    return made;
+  };
 
   // Tables: a click on a head sorts, a second one turns the order; rows without a value stay last.
   const compare = (a, b) => {
     const [x, y] = [Number(a), Number(b)];
     return Number.isNaN(x) || Number.isNaN(y) ? (a < b ? -1 : a > b ? 1 : 0) : x - y;
   };
-  const sort = (table, head, column) => {
-    const now = head.getAttribute("aria-sort");
-    const first = head.classList.contains("n") ? "descending" : "ascending";
-    const order = now === "descending" ? "ascending" : now === "ascending" ? "descending" : first;
+  const sort = (table, column, order) => {
     const sign = order === "ascending" ? 1 : -1;
     const body = table.tBodies[0];
     const keyed = [...body.rows].map((row, at) => [row.cells[column].dataset.v, at, row]);
@@ -20,23 +24,21 @@
         ? (a === undefined) - (b === undefined) || i - j
         : sign * compare(a, b) || i - j);
     body.append(...keyed.map((entry) => entry[2]));
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", order);
+    const heads = table.tHead.rows[0].cells;
+    for (const other of heads) other.removeAttribute("aria-sort");
+    heads[column].setAttribute("aria-sort", order);
+    table.dataset.sorted = `${column} ${order}`;
+  };
+  const clicked = (table, column) => {
+    const head = table.tHead.rows[0].cells[column];
+    const now = head.getAttribute("aria-sort");
+    const first = head.classList.contains("n") ? "descending" : "ascending";
+    const order = now === "descending" ? "ascending" : now === "ascending" ? "descending" : first;
+    sort(table, column, order);
     status.textContent = `${table.caption.textContent} sorted by ${head.textContent}, ${order}`;
   };
-  for (const table of document.querySelectorAll("table.sortable")) {
-    [...table.tHead.rows[0].cells].forEach((head, column) => {
-      head.querySelector("button").addEventListener("click", () => sort(table, head, column));
-    });
-  }
 
   // Charts: the pointer, or the arrow keys, read the values out of the chart's table.
-  const make = (name, text, style) => {
-    const made = document.createElement(name);
-    if (text) made.textContent = text;
-    if (style) made.className = style;
-    return made;
-  };
   const placeTip = (stage, share) => {
     const box = stage.getBoundingClientRect();
     const at = box.left + share * box.width;
@@ -45,19 +47,19 @@
     tip.style.left = `${left + scrollX}px`;
     tip.style.top = `${box.top + scrollY + 6}px`;
   };
-  for (const figure of document.querySelectorAll("figure.chart")) {
+  const readable = (figure, figures) => {
     const stage = figure.querySelector(".stage");
     const table = figure.querySelector("table.values");
     const names = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent);
+    const styles = all(".legend .swatch", figure).map((swatch) => swatch.className);
     const rows = table.tBodies[0].rows;
+    const axis = (other) => {
+      const others = other.querySelector("table.values").tBodies[0].rows;
+      return `${others.length} ${others[0].cells[0].textContent}`;
+    };
     let place = -1;
     // charts over the same stretches of time are read at the same place
-    const cursors = [...document.querySelectorAll("figure.chart")]
-      .filter((other) => {
-        const others = other.querySelector("table.values").tBodies[0].rows;
-        return others.length === rows.length && others[0].cells[0].textContent === rows[0].cells[0].textContent;
-      })
-      .map((other) => other.querySelector(".cursor"));
+    const cursors = figures.filter((other) => axis(other) === axis(figure)).map((one) => one.querySelector(".cursor"));
     const hide = () => {
       for (const one of cursors) one.classList.remove("on");
       tip.hidden = true;
@@ -71,13 +73,14 @@
         one.setAttribute("x2", `${share * 100}%`);
         one.classList.add("on");
       }
-      tip.className = `tip ${figure.className.replace("chart", "")}`;
+      tip.className = `tip ${figure.classList.contains("lines") ? "lines" : "bars"}`;
       const lines = cells.map((cell, i) => {
         const line = make("div");
-        line.append(make("span", "", `swatch s${i}`), make("span", names[i]), make("span", cell.textContent));
+        const swatch = names[i] === "calls" && i && !styles[i] ? "" : styles[i] || "swatch s0";
+        line.append(make("span", "", swatch), make("span", names[i]), make("span", cell.textContent));
         return line;
       });
-      if (figure.classList.contains("bars")) lines.reverse();
+      if (figure.classList.contains("bars") && styles.length) lines.reverse();
       tip.replaceChildren(make("b", head.textContent), ...lines);
       tip.hidden = false;
       placeTip(stage, share);
@@ -98,5 +101,66 @@
       event.preventDefault();
       status.textContent = show(place < 0 ? (steps[event.key] < 0 ? rows.length - 1 : 0) : place + steps[event.key]);
     });
-  }
+  };
+
+  // Incidents: the one that is picked is marked in the strip and in every chart over time.
+  const story = (number) => document.getElementById(`incident-${number}`);
+  const pick = (number, { view = false, scroll = false } = {}) => {
+    const card = number && story(number);
+    for (const one of all(".stories > li")) {
+      one.classList.toggle("on", one === card);
+      one.querySelector(".show")?.setAttribute("aria-pressed", String(one === card));
+    }
+    document.body.dataset.picked = card ? number : "";
+    for (const one of all(".picked")) {
+      const apart = one.closest("figure") && !one.closest("figure").matches("#over-time figure, #cost figure, #errors figure");
+      one.classList.toggle("on", Boolean(card && card.dataset.x && !apart));
+      if (card && card.dataset.x) {
+        one.setAttribute("x", card.dataset.x);
+        one.setAttribute("width", card.dataset.width);
+      }
+    }
+    if (!card) return;
+    const wanted = view && document.getElementById(`view-${card.dataset.view}`);
+    if (wanted) wanted.checked = true;
+    status.textContent = `Incident ${card.querySelector("h3").textContent} is marked in the charts`;
+    if (scroll) document.getElementById("over-time")?.scrollIntoView();
+  };
+  const pickable = (one) => one.addEventListener("click", () => {
+    const numbers = one.dataset.n.split(" ");
+    const next = numbers[(numbers.indexOf(document.body.dataset.picked) + 1) % numbers.length];
+    pick(next === document.body.dataset.picked ? "" : next);
+  });
+  const copied = (button) => button.addEventListener("click", async () => {
+    const command = button.closest(".command").querySelector("code");
+    getSelection().selectAllChildren(command);
+    try {
+      await navigator.clipboard.writeText(command.textContent);
+      button.textContent = "copied";
+    } catch {
+      document.execCommand("copy");
+      button.textContent = "selected";
+    }
+    status.textContent = `${button.textContent}: ${command.textContent}`;
+    setTimeout(() => { button.textContent = "copy"; }, 2000);
+  });
+
+  const enliven = () => {
+    for (const table of all("table.sortable")) {
+      [...table.tHead.rows[0].cells].forEach((head, column) => {
+        head.querySelector("button").addEventListener("click", () => clicked(table, column));
+      });
+    }
+    const figures = all("figure.chart");
+    for (const figure of figures) readable(figure, figures);
+    for (const one of all("rect[data-n], text[data-n]")) pickable(one);
+    for (const button of all(".copy, .show")) button.hidden = false;
+    for (const button of all(".show")) {
+      const card = button.closest("li");
+      button.addEventListener("click", () =>
+        card.classList.contains("on") ? pick("") : pick(card.dataset.n, { view: true, scroll: true }));
+    }
+    all(".copy").forEach(copied);
+  };
+  enliven();
 })();
