@@ -74,6 +74,8 @@ LIBRARIES = {
     "fsspec": ("ingest.remote",),
     "duckdb": ("reports.sql",),
     "pyarrow": ("reports.tables",),
+    "pandas": ("reports.frames",),
+    "polars": ("reports.frames",),
 }
 # where nothing reads a file, a clock or the environment, prints, or starts anything
 PURE = (
