@@ -73,7 +73,7 @@ LIBRARIES = {
     "smtplib": ("alerting.senders",),
     "fsspec": ("ingest.remote",),
     "duckdb": ("reports.sql",),
-    "pyarrow": ("reports.tables",),
+    "pyarrow": ("ingest.parquet",),
     "pandas": ("reports.frames",),
     "polars": ("reports.frames",),
 }
