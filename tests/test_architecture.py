@@ -71,6 +71,7 @@ LIBRARIES = {
     "urllib.request": ("http_client",),
     "http.client": ("http_client",),
     "smtplib": ("alerting.senders",),
+    "apprise": ("alerting.senders",),
     "fsspec": ("ingest.remote",),
 }
 # where nothing reads a file, a clock or the environment, prints, or starts anything
