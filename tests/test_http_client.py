@@ -114,7 +114,7 @@ def test_nobody_there_is_an_error_that_may_pass() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(DeliveryError, match="connect error") as caught:
+    with pytest.raises(DeliveryError, match="refused the connection: nothing listens there") as caught:
         send(f"http://127.0.0.1:{port}/{SECRET}")
     assert caught.value.retryable
 

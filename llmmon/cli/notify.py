@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 notify: Final = typer.Typer(
     name="notify",
-    help="List and test notification channels; show the queue of notifications.\n\nExample: llmmon notify test oncall",
+    help="List and test notification channels; show the queue.\n\nExample: llmmon notify test oncall",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

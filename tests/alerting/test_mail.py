@@ -151,8 +151,8 @@ def test_a_header_that_breaks_its_line_is_never_sent(certificates: Certificates)
     assert not box.mails
 
 
-def test_a_missing_ca_file_is_an_error_that_names_the_server(certificates: Certificates, tmp_path: Path) -> None:
-    with mail_server(certificates) as box, pytest.raises(DeliveryError, match="localhost"):
+def test_a_missing_ca_file_is_an_error_that_names_it(certificates: Certificates, tmp_path: Path) -> None:
+    with mail_server(certificates) as box, pytest.raises(DeliveryError, match=r"ca_file .*none\.pem: no such file"):
         send(mail_to(msgspec.structs.replace(server_at(box), ca_file=str(tmp_path / "none.pem"))))
 
 
