@@ -71,6 +71,7 @@ LIBRARIES = {
     "urllib.request": ("http_client",),
     "http.client": ("http_client",),
     "smtplib": ("alerting.senders",),
+    "apprise": ("alerting.senders",),
     "fsspec": ("ingest.remote",),
     "duckdb": ("reports.sql",),
     "pyarrow": ("ingest.parquet",),
