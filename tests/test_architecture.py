@@ -75,6 +75,7 @@ LIBRARIES = {
     "fsspec": ("ingest.remote",),
     "duckdb": ("reports.sql",),
     "pyarrow": ("ingest.parquet",),
+    "mcp": ("live.mcp",),
     "pandas": ("reports.frames",),
     "polars": ("reports.frames",),
 }
