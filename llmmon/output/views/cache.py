@@ -29,7 +29,7 @@ def view_cache(report: CacheReport, limit: int = 10) -> View:
         lines=findings_lines(report.findings),
         tables=tuple(tables),
         notes=(f"{count(report.silent)} calls do not say what they read from a cache",) if report.silent else (),
-    )
+    ).limited(limit, "sessions")
 
 
 def _headline(report: CacheReport) -> tuple[tuple[str, str], ...]:

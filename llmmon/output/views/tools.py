@@ -36,7 +36,7 @@ def view_tools(report: ToolsReport, tz: str, limit: int = 20) -> View:
         headline=_headline(report),
         lines=findings_lines(report.findings),
         tables=tuple(tables),
-    )
+    ).limited(limit, "groups", "loops", "failures")
 
 
 def _loop_data(row: LoopRow) -> dict[str, Any]:
