@@ -47,10 +47,9 @@ def _call(number: int) -> dict[str, object]:
 
 
 def test_the_table_of_this_test_names_every_command_with_a_limit() -> None:
-    with_limit = {
-        name for name, command in click_commands().items() if any("--limit" in p.opts for p in command.params)
-    }
-    assert with_limit & {*COMMANDS} == LIMITED.keys() | CUTS_ONLY_ITS_TABLE
+    commands = {name: command for name, command in click_commands().items() if name in COMMANDS}
+    with_limit = {name for name, command in commands.items() if any("--limit" in p.opts for p in command.params)}
+    assert with_limit == LIMITED.keys() | CUTS_ONLY_ITS_TABLE
 
 
 @pytest.mark.parametrize("command", LIMITED)

@@ -17,7 +17,7 @@ from llmmon.text.times import iso, local
 _LONGEST_ID: Final = 12
 
 
-def view_sessions(report: SessionsReport, tz: str, limit: int = 20) -> View:
+def view_sessions(report: SessionsReport, tz: str, limit: int = 0) -> View:
     """Findings, spreads, the most expensive sessions with their sub-agents under them."""
     rows = [session_data(row) for row in report.sessions]
     tables = [_groups(report)] if report.by else []
