@@ -90,15 +90,15 @@ _GIVEN: Final = frozenset({"query", "output", "config"})  # parameters that are 
 def with_logs(
     command: Callable[..., int | None],
     *,
-    optional: bool = False,
+    optional: bool | Callable[[Mapping[str, Any]], bool] = False,
     unless: str = "",
     without: AbstractSet[str] = frozenset(),
 ) -> Callable[..., None]:
     """Give a command the shared options; its return value is the exit code.
 
     The wrapped function takes `query`, `output` or `config` and whatever options it declares of its own. Where logs are
-    `optional`, or the option `unless` is given, none are read unless they are named; `without` are options that do not
-    apply.
+    `optional` (maybe by what is given), or the option `unless` is given, none are read unless they are named; `without`
+    are options that do not apply.
     """
     wanted = _GIVEN & inspect.signature(command).parameters.keys()
     own = [p for p in inspect.signature(command).parameters.values() if p.name not in _GIVEN]
@@ -118,7 +118,8 @@ def with_logs(
         options = ReadingOptions(**{name: (given | absent)[name] for name in ReadingOptions._fields})
         output = _output(given | absent)
         config = load_config(options.config, output)
-        query = options.resolve(config, output, logs_optional=optional or bool(unless and given[unless]))
+        without_logs = optional(given) if callable(optional) else optional
+        query = options.resolve(config, output, logs_optional=without_logs or bool(unless and given[unless]))
         if not (given | absent)["force"]:
             _check_outputs(given | absent, query, output, config)
         ready = {"query": query, "output": output, "config": config}

@@ -1,4 +1,4 @@
-"""`llmmon rules`: lint, test, backtest and tune the alert rules."""
+"""`llmmon rules`: lint, test, backtest, tune and export the alert rules."""
 
 import os
 import time
@@ -192,6 +192,36 @@ def _suggest(
 
 
 rules.command("suggest")(with_logs(_suggest))
+
+
+@rules.command("export")
+def export(
+    to: Annotated[str, typer.Option(help="prometheus.", metavar="FORMAT")] = "prometheus",
+    rules_file: RulesFile = None,
+    output_file: Annotated[
+        str | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")
+    ] = None,
+    config: Annotated[str | None, typer.Option("--config", help="Configuration file.", metavar="FILE")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress or notes on stderr.")] = False,
+) -> None:
+    """Write the rules as a rule file of Prometheus.
+
+    For the metrics of `llmmon export --cumulative`; rules that need more are named and left out.
+
+    Example: llmmon rules export -o llmmon.rules.yml
+    """
+    from llmmon.cli.options import load_config
+    from llmmon.cli.output import Output
+    from llmmon.output.export.promql import rule_file
+    from llmmon.text.names import lookup
+
+    lookup({"prometheus": rule_file}, to, "format")
+    output = Output.of("table", output_file, quiet=quiet)
+    text, left = rule_file(active_rules(_config(load_config(config, output), rules_file), output))
+    for one in left:
+        output.say(f"left out: {one.rule}: {one.reason}")
+    output.write(text, durable=True)
+    raise typer.Exit(EXIT_OK)
 
 
 def _config(config: "Config", file: Path | None) -> "Config":
