@@ -88,7 +88,7 @@ READING: Final = (
     Shared("config", _option("Configuration file.", metavar="FILE")),
 )
 WRITING: Final = (
-    Shared("format", _option("table, json, jsonl, csv or markdown.", "--format", "-f", metavar="FORMAT")),
+    Shared("format", _option("table, json, jsonl, csv, markdown, junit or sarif.", "--format", "-f", metavar="FORMAT")),
     Shared("output_file", _option("Write to this file; its ending sets the format.", "-o", "--output", metavar="FILE")),
     Shared("force", _option("Replace a file that is an input or holds something else.", "--force", kind=bool), False),
     Shared("quiet", _option("No progress or notes on stderr.", "--quiet", "-q", kind=bool), False),
