@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import clean_environment
-from tests.soak import Incident, Message, Soak, received_faults, expected
+from tests.soak import Incident, Message, Soak, expected, received_faults
 
 INCIDENT = Incident("a", 10, 20)
 FIRED = "2026-01-01T00:11:00Z"
