@@ -12,7 +12,18 @@ from llmmon.anomaly.detectors.detector import AnomalyStatus
 from llmmon.anomaly.report import IncidentReport
 from llmmon.live.watcher import COURSE, LiveReport
 from llmmon.reports.summary import GroupRow
-from llmmon.text.figures import count, key_text, milliseconds, money_text, name, percent, plain, rate, sparkline
+from llmmon.text.figures import (
+    aligned,
+    count,
+    key_text,
+    milliseconds,
+    money_text,
+    name,
+    percent,
+    plain,
+    rate,
+    sparkline,
+)
 from llmmon.text.times import MINUTE_US, SECOND_US, age_text, duration_text, iso, local
 
 
@@ -94,6 +105,7 @@ def table(report: LiveReport, width: int, rows: int) -> list[Line]:
     columns = [column for column in _COLUMNS if any(row.statistics[column[1]] is not None for row in shown)]
     cells = {title: [write(row.statistics[key]) for row in shown] for title, key, write, _ in columns}
     cells["cost"] = [_group_cost(row) for row in shown]
+    cells = {title: aligned(texts) for title, texts in cells.items()}
     ranks = {title: rank for title, _, _, rank in columns} | {"cost": 0}
     widths = {title: max(map(cell_len, [title, *texts])) for title, texts in cells.items()}
     kept, name_width = _fitting(widths, ranks, [*names, "by " + ", ".join(report.by)], width - 1)

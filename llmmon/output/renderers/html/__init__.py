@@ -10,6 +10,7 @@ from typing import Final
 from llmmon.output.renderers.html.charts import HATCHES, THINNEST, WIDE, chart, px, share_text
 from llmmon.output.renderers.html.markup import Html, el, joined
 from llmmon.output.views.page import Cell, Figure, Grid, Head, PageView, Section, Story
+from llmmon.text.figures import aligned
 
 _MANY: Final = 25  # rows, which scroll in a table of their own
 _BRIEF: Final = 24  # characters of a name that stays on one line
@@ -19,9 +20,11 @@ _FEW: Final = 6  # columns, which need not fill the width
 def grid(one: Grid) -> Html:
     """A titled table that scrolls within itself where it is wider than the page."""
     heads = [_head(head, i == one.sorted_by) for i, head in enumerate(one.heads)]
+    columns = [aligned([cell.text for cell in column]) for column in zip(*one.rows, strict=True)]
+    texts = list(zip(*columns, strict=True))
     rows = [
-        el("tr", *(_cell(cell, head, first=not i) for i, (cell, head) in enumerate(zip(row, one.heads, strict=True))))
-        for row in one.rows
+        el("tr", *(_cell(*parts, first=not i) for i, parts in enumerate(zip(row, shown, one.heads, strict=True))))
+        for row, shown in zip(one.rows, texts, strict=True)
     ]
     table = el("table", el("caption", one.title), el("thead", el("tr", *heads)), el("tbody", *rows), class_="sortable")
     note = el("p", one.note, class_="note") if one.note else Html()
@@ -45,12 +48,12 @@ def _style(head: Head) -> str:
     return "n" if head.number else "wide" if head.wide else ""
 
 
-def _cell(cell: Cell, head: Head, *, first: bool) -> Html:
+def _cell(cell: Cell, shown: str, head: Head, *, first: bool) -> Html:
     value = {} if cell.value is None else {"data_v": str(cell.value)}
-    brief = ("brief" if len(cell.text) <= _BRIEF else "long") if first and not head.number else ""
+    brief = ("brief" if len(shown) <= _BRIEF else "long") if first and not head.number else ""
     style = " ".join(part for part in (_style(head), "grave" if cell.grave else "", brief) if part)
     more = {"class_": style} if style else {}
-    text = cell.text if cell.share is None else joined(cell.text, _bar(cell.share))
+    text = shown if cell.share is None else joined(shown, _bar(cell.share))
     return (
         el("th", text, scope="row", **value, **more) if first and not head.number else el("td", text, **value, **more)
     )
