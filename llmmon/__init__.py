@@ -38,6 +38,7 @@ _OWNERS: Final[dict[str, str]] = {
     "ThresholdAnomalyDetector": "llmmon.anomaly.detectors",
     "TrendAnomalyDetector": "llmmon.anomaly.detectors",
     "create_app": "llmmon.live.server.app",
+    "read": "llmmon.reports.frames",
     "recorded": "llmmon.metrics.recording",
     "structlog_processor": "llmmon.live.json_lines",
 }
@@ -73,6 +74,7 @@ __all__ = [
     "TrendAnomalyDetector",
     "__version__",
     "create_app",
+    "read",
     "recorded",
     "structlog_processor",
 ]

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llmmon.errors import DeliveryError, UsageError
+from llmmon.errors import DeliveryError, UsageError, reason_of
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 
@@ -32,6 +34,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     method: str = "POST"
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    ca_file: str = ""  # certificate authorities to trust, instead of the system's
 
     @property
     def host(self) -> str:
@@ -107,7 +110,10 @@ async def retried(
 class Client:
     """Sends requests over kept connections; use as `async with`."""
 
-    def __init__(self, retries: Retries | None = None, *, connections: int = 8, sleep: Sleep | None = None) -> None:
+    def __init__(
+        self, retries: Retries | None = None, *, connections: int = 8, sleep: Sleep | None = None, ca_file: str = ""
+    ) -> None:
+        self._ca_file = ca_file
         self._retries = retries or Retries()
         self._connections = connections
         self._sleep = sleep
@@ -120,6 +126,7 @@ class Client:
             timeout=self._retries.timeout_s,
             limits=httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
             follow_redirects=False,  # a redirect could carry the headers elsewhere
+            verify=trusting(self._ca_file) if self._ca_file else True,
         )
         return self
 
@@ -146,7 +153,7 @@ class Client:
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError, ValueError):
             raise DeliveryError(f"{request.host}: the request cannot be sent", retryable=False) from None
         except httpx2.HTTPError as error:  # its text can name the whole URL; its type is enough
-            raise DeliveryError(f"{request.host}: {_words(type(error).__name__)}") from None
+            raise DeliveryError(f"{request.host}: {connection_fault(error)}") from None
 
     async def _exchange(self, request: Request) -> Reply:
         if self._http is None:
@@ -217,6 +224,39 @@ def retry_after_s(value: str | None, now: datetime | None = None) -> float | Non
     if then.tzinfo is None:
         return None
     return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
+
+
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """The TLS settings that trust the authorities of a file; raises `DeliveryError` where it cannot be read."""
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise DeliveryError(f"ca_file {ca_file}: holds no certificate", retryable=False) from None
+    except OSError as error:
+        raise DeliveryError(f"ca_file {ca_file}: {reason_of(error)}", retryable=False) from None
+
+
+def connection_fault(error: BaseException) -> str:
+    """What kept a connection from being made: the name, the port, the certificate; without any text from the server."""
+    import socket
+    import ssl
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"no TLS: {(cause.reason or 'the handshake failed').lower().replace('_', ' ')}"
+        if isinstance(cause, socket.gaierror):
+            return "its name is not known (DNS)"
+        if isinstance(cause, ConnectionRefusedError):
+            return "refused the connection: nothing listens there"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
+    return _words(type(error).__name__)
 
 
 def _words(name: str) -> str:

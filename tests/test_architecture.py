@@ -71,7 +71,12 @@ LIBRARIES = {
     "urllib.request": ("http_client",),
     "http.client": ("http_client",),
     "smtplib": ("alerting.senders",),
+    "apprise": ("alerting.senders",),
     "fsspec": ("ingest.remote",),
+    "duckdb": ("reports.sql",),
+    "pyarrow": ("reports.tables",),
+    "pandas": ("reports.frames",),
+    "polars": ("reports.frames",),
 }
 # where nothing reads a file, a clock or the environment, prints, or starts anything
 PURE = (

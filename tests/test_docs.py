@@ -71,6 +71,18 @@ def test_the_program_in_the_docs_runs() -> None:
     assert [830.0, 0.9, ["critical"], "High Latency", (), 0.9, True] == printed
 
 
+def test_the_programs_on_data_frames_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    printed: list[str] = []
+    for program in re.findall(r"```python\n(.*?)```", (DOCS / "notebooks.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(program, {"print": lambda value: printed.append(str(value))})  # noqa: S102 - our own page
+    by_model, daily, incidents = printed
+    assert "claude-sonnet-4-5" in by_model
+    assert "datetime.datetime(2026, 3, 2" in daily
+    assert "8.3 times as long" in incidents
+
+
 def test_every_toml_example_is_one_that_is_accepted() -> None:
     examples = [text for page in PAGES for text in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)]
     assert len(examples) >= 15

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from llmmon.errors import DeliveryError, UsageError
 from llmmon.http_client import LARGEST_REPLY, Client, RefusedError, Reply, Request, Retries, check_url, retry_after_s
 from tests.support.judge_server import Answer, Behaviour, judge_server
+from tests.support.mail_server import Certificates
 
 SECRET = "k-5e1f-not-to-be-told"
 FAST = Retries(attempts=3, timeout_s=2.0, first_wait_s=0.01, longest_wait_s=5.0)
@@ -108,7 +114,7 @@ def test_nobody_there_is_an_error_that_may_pass() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(DeliveryError, match="connect error") as caught:
+    with pytest.raises(DeliveryError, match="refused the connection: nothing listens there") as caught:
         send(f"http://127.0.0.1:{port}/{SECRET}")
     assert caught.value.retryable
 
@@ -147,3 +153,63 @@ def test_nothing_else_that_it_says_is_repeated(body: bytes) -> None:
 def test_an_address_must_be_one(url: str) -> None:
     with pytest.raises(UsageError):
         check_url(url)
+
+
+def fault(url: str, ca_file: str = "") -> str:
+    async def run() -> None:
+        async with Client(Retries(attempts=1, timeout_s=3.0), ca_file=ca_file) as client:
+            await client.send(Request(url=url))
+
+    with pytest.raises(DeliveryError) as caught:
+        asyncio.run(run())
+    return str(caught.value)
+
+
+def test_an_unknown_name_a_closed_port_and_a_strange_certificate_are_told_apart(tmp_path: Path) -> None:
+    assert "its name is not known (DNS)" in fault("http://no-such-host.invalid/x")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        assert "refused the connection" in fault(f"http://127.0.0.1:{closed.getsockname()[1]}/x")
+    certificates = Certificates(tmp_path)
+    with tls_server(certificates) as port:
+        assert "its certificate is not trusted" in fault(f"https://localhost:{port}/x")
+    with judge_server(after(then=OK)) as server:
+        assert "no TLS" in fault(server.url.replace("http:", "https:"))
+
+
+def test_an_authority_of_ones_own_is_trusted_where_it_is_named(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+
+    async def run(port: int) -> Reply:
+        async with Client(Retries(attempts=1, timeout_s=3.0), ca_file=certificates.ca_file) as client:
+            return await client.send(Request(url=f"https://localhost:{port}/x"))
+
+    with tls_server(certificates) as port:
+        assert b"fine" == asyncio.run(run(port)).body
+    (tmp_path / "empty.pem").write_text("")
+    with pytest.raises(DeliveryError, match="holds no certificate"):
+        asyncio.run(Client(ca_file=str(tmp_path / "empty.pem")).__aenter__())
+    with pytest.raises(DeliveryError, match="no such file"):
+        asyncio.run(Client(ca_file=str(tmp_path / "none.pem")).__aenter__())
+
+
+@contextlib.contextmanager
+def tls_server(certificates: Certificates) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"fine")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = certificates.context().wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from llmmon.alerting.alert import Alert, Ended, Silence, State, Transition, matches
-from llmmon.alerting.dispatch import send_due
+from llmmon.alerting.dispatch import BEING_SENT, send_due
 from llmmon.alerting.lifecycle import acknowledged, resolved
-from llmmon.alerting.outbox import enqueue
+from llmmon.alerting.outbox import NotificationRow, QueuedNotification, enqueue
 from llmmon.alerting.rule_config import rules_of
 from llmmon.alerting.rules import INCIDENT, AlertRule, AlertSeverity
-from llmmon.alerting.state import StateFile
+from llmmon.alerting.state import BusyError, StateFile
 from llmmon.errors import ConfigError, UsageError
 from llmmon.text.names import lookup, unknown
 from llmmon.text.tables import TomlTable
@@ -126,6 +126,53 @@ def open_alerts(state: StateFile, now_us: int, *, every: bool) -> tuple[list[Ale
         }
         for one in held
     ]
+
+
+class PastAction(msgspec.Struct, frozen=True):
+    """What a person did with an episode of an alert."""
+
+    at_us: int
+    action: str
+    by: str
+    why: str
+
+
+def history(state: StateFile, since_us: int, rule: str = "") -> list[tuple[Alert, tuple[PastAction, ...]]]:
+    """The episodes that fired since a time, oldest first, each with what people did; `rule` is a glob of names."""
+    found: dict[tuple[str, int], list[PastAction]] = {}
+    for at_us, alert_id, episode, action, by, why in state.actions():
+        found.setdefault((alert_id, episode), []).append(PastAction(at_us, action, by, why))
+    return [
+        (alert, tuple(found.get((alert.alert_id, alert.episode), ())))
+        for alert in state.episodes(since_us)
+        if not rule or fnmatchcase(alert.rule, rule)
+    ]
+
+
+def retry_queued(
+    state: StateFile, channels: Sequence[Channel], now_us: int, env: Mapping[str, str], mutes: Sequence[Mute] = ()
+) -> list[NotificationRow]:
+    """Send everything that waits in the queue now; returns a row for each, and raises `BusyError` while others send."""
+    with state.transaction():
+        state.outbox.retry(now_us)
+    rows = send_due(state, {channel.name: channel for channel in channels}, [], now_us, env, mutes=mutes)
+    if any(row.reason == BEING_SENT for row in rows):
+        raise BusyError("another run is sending just now; try again when it has ended")
+    return rows
+
+
+def drop_queued(state: StateFile, ids: Sequence[str], channel: str, now_us: int) -> list[QueuedNotification]:
+    """Take notifications out of the queue, by their numbers or all of a channel; raises `UsageError`."""
+    with state.transaction():
+        waiting = {str(one.id): one for one in state.outbox.queued()}
+        if unknown_ids := [text for text in ids if text not in waiting]:
+            raise UsageError(f"no notification {unknown_ids[0]!r} waits", hint="`llmmon notify queue` lists them")
+        chosen = [one for number, one in waiting.items() if number in ids or (channel and one.channel == channel)]
+        if channel and not chosen:
+            raise UsageError(f"nothing waits for the channel {channel!r}", hint="`llmmon notify queue` lists the queue")
+        for one in chosen:
+            state.outbox.give_up(one.id, "dropped", "dropped by hand", now_us)
+    return chosen
 
 
 def acknowledge(

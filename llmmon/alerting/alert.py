@@ -271,5 +271,7 @@ def alert_id(configuration: str, rule: str, group: GroupLabels) -> str:
     """The identifier of an alert: the same for the same configuration, rule and group in every run."""
     from hashlib import sha256  # loads a library, and not every command has alerts
 
-    text = "\x1f".join([configuration, rule, *(f"{k}\x1e{v}" for k, v in group)])
+    # None is written as older versions did, the name "None" apart from it
+    names = [(field, "\x1eNone" if name == "None" else str(name)) for field, name in group]
+    text = "\x1f".join([configuration, rule, *(f"{field}\x1e{name}" for field, name in names)])
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -15,7 +15,7 @@ from llmmon.alerting.alert import Alert, NotificationEvent
 from llmmon.alerting.notifiers import NOTIFIERS, Channel, Notification, Notifier, notifier_of
 from llmmon.alerting.notifiers.channel import is_reference
 from llmmon.alerting.rules import AlertSeverity
-from llmmon.alerting.senders import BUDGET_S, Mail, Outgoing, Sender
+from llmmon.alerting.senders import BUDGET_S, AppriseMessage, Mail, Outgoing, Sender
 from llmmon.errors import ConfigError, DeliveryError, LlmmonError
 from llmmon.http_client import RefusedError, Request
 from llmmon.text.figures import plain_lines
@@ -30,6 +30,8 @@ def rendered(message: Outgoing) -> str:
     if isinstance(payload, Mail):
         head = f"mail by {message.place}\nFrom: {payload.sender}\nTo: {', '.join(payload.recipients)}"
         return plain_lines(f"{head}\nSubject: {payload.subject}\n\n{payload.text}")
+    if isinstance(payload, AppriseMessage):
+        return plain_lines(f"{payload.place} ({payload.kind})\n{payload.title}\n\n{payload.text}")
     return plain_lines(f"run {payload.name}\n{_indented(payload.stdin)}")
 
 

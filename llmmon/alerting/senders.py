@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from llmmon.errors import DeliveryError
-from llmmon.http_client import Client, Request, Retries, retried
+from llmmon.http_client import Client, Request, Retries, connection_fault, retried, trusting
 
 if TYPE_CHECKING:
     import smtplib
@@ -56,6 +58,11 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str
     references: tuple[str, ...] = ()
 
+    @property
+    def envelope(self) -> tuple[str, list[str]]:
+        """The addresses of the sender and the recipients, without names."""
+        return _bare(self.sender), [_bare(recipient) for recipient in self.recipients]
+
     def message(self) -> EmailMessage:
         """The mail as a message; raises `ValueError` for a header that contains a line break."""
         from email.message import EmailMessage
@@ -79,15 +86,35 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+def _bare(text: str) -> str:
+    """The address alone, its domain in ASCII, so that every server takes it."""
+    from email.utils import parseaddr
+
+    address = parseaddr(text)[1] or text
+    name, at, domain = address.rpartition("@")
+    try:
+        return f"{name}{at}{domain.encode('idna').decode()}"
+    except UnicodeError:
+        return address
+
+
 async def send_mail(mail: Mail, timeout_s: float) -> str:
     """Send a mail; returns a note about refused recipients if others were accepted. Raises `DeliveryError`.
 
     smtplib blocks, so it runs in a thread of its own, whose socket is closed when time is up.
     """
+    attempt = _Attempt(mail, timeout_s)
+    try:
+        return await _in_thread(attempt.run, timeout_s, mail.server.address)
+    finally:
+        attempt.cut_off()
+
+
+async def _in_thread(run: Callable[[], str], timeout_s: float, place: str) -> str:
+    """Run what blocks in a thread that nobody waits for when time is up; raises `DeliveryError`."""
     import asyncio
     import threading
 
-    attempt = _Attempt(mail, timeout_s)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[str] = loop.create_future()
 
@@ -98,20 +125,18 @@ async def send_mail(mail: Mail, timeout_s: float) -> str:
     def work() -> None:
         note, error = "", None
         try:
-            note = attempt.run()
+            note = run()
         except Exception as found:  # noqa: BLE001 - raised where the result is awaited
             error = found
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             loop.call_soon_threadsafe(finish, note, error)
 
-    threading.Thread(target=work, name="llmmon-mail", daemon=True).start()
+    threading.Thread(target=work, name="llmmon-send", daemon=True).start()
     try:
         async with asyncio.timeout(timeout_s):
             return await done
     except TimeoutError:
-        raise DeliveryError(f"{mail.server.address} did not answer within {timeout_s:g} s") from None
-    finally:
-        attempt.cut_off()
+        raise DeliveryError(f"{place} did not answer within {timeout_s:g} s") from None
 
 
 class _Attempt:
@@ -130,10 +155,8 @@ class _Attempt:
         where = self._mail.server.address
         try:
             return self._converse()
-        except ssl.SSLCertVerificationError as error:
-            raise DeliveryError(f"{where}: its certificate is not trusted: {error.verify_message}") from None
         except ssl.SSLError as error:
-            raise DeliveryError(f"{where}: no TLS: {error.reason or 'the handshake failed'}") from None
+            raise DeliveryError(f"{where}: {connection_fault(error)}") from None
         except smtplib.SMTPNotSupportedError as error:
             raise DeliveryError(f"{where}: {error}", retryable=False) from None
         except smtplib.SMTPAuthenticationError as error:
@@ -177,7 +200,7 @@ class _Attempt:
                 self._smtp.starttls(context=_context(server))
             if server.username:
                 self._smtp.login(server.username, server.password)
-            refused = self._smtp.send_message(message, mail.sender, mail.recipients)
+            refused = self._smtp.send_message(message, *mail.envelope)
             with contextlib.suppress(smtplib.SMTPException, OSError):
                 self._smtp.quit()  # the mail is accepted already
         finally:
@@ -188,13 +211,13 @@ class _Attempt:
 def _context(server: MailServer) -> ssl.SSLContext:
     import ssl
 
-    return ssl.create_default_context(cafile=server.ca_file or None)
+    return trusting(server.ca_file) if server.ca_file else ssl.create_default_context()
 
 
 def _reason(error: Exception) -> str:
     """What happened, without any text from the server."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+        return connection_fault(error)
     return "the connection was closed" if "Disconnected" in type(error).__name__ else type(error).__name__
 
 
@@ -260,12 +283,53 @@ def _first_line(said: IO[bytes]) -> str:
     return f": {lines[0].strip()[:_SHOWN]}" if lines else ""
 
 
+class AppriseMessage(msgspec.Struct, frozen=True):
+    """A message by the library apprise: an address of its own kind, which holds secrets, a title and a text.
+
+    `kind` is info, success, warning or failure.
+    """
+
+    url: str
+    title: str
+    text: str
+    kind: str
+
+    @property
+    def place(self) -> str:
+        """`apprise discord`: the service, without any secret."""
+        return f"apprise {self.url.partition('://')[0]}"
+
+
+def run_apprise(message: AppriseMessage) -> str:
+    """Send it; raises `DeliveryError`. What the library logs may hold secrets, so that only a status is passed on."""
+    import logging
+
+    import apprise
+
+    said: list[str] = []
+    logger = logging.getLogger("apprise")
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        service = apprise.Apprise()
+        if not service.add(message.url):
+            raise DeliveryError(f"{message.place}: the url is not one that apprise knows", retryable=False)
+        if not service.notify(message.text, title=message.title, notify_type=message.kind, body_format="text"):
+            status = next((found[1] for text in said if (found := re.search(r"error=(\d{3})\b", text))), "")
+            raise DeliveryError(f"{message.place} {f'answered {status}' if status else 'could not be reached'}")
+    finally:
+        logger.removeHandler(handler)
+    return ""
+
+
 TRY_S: Final = 8.0  # how long one try may take
 BUDGET_S: Final = 20.0
 _LEAST_S: Final = 0.25  # kept for reporting a failure
 _RETRIES: Final = Retries(attempts=3, timeout_s=TRY_S, first_wait_s=0.4)
 
-Payload = Request | Mail | Program
+Payload = Request | Mail | Program | AppriseMessage
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -280,6 +344,8 @@ class Outgoing(msgspec.Struct, frozen=True):
         payload = self.payload
         if isinstance(payload, Request):
             return payload.host
+        if isinstance(payload, AppriseMessage):
+            return payload.place
         return payload.server.address if isinstance(payload, Mail) else payload.name
 
 
@@ -288,7 +354,7 @@ class Sender:
 
     def __init__(self, budget_s: float = BUDGET_S) -> None:
         self._budget_s = budget_s
-        self._client: Client | None = None
+        self._clients: dict[str, Client] = {}  # by the file of authorities that they trust
         self._ends = 0.0
 
     async def __aenter__(self) -> Self:
@@ -296,8 +362,8 @@ class Sender:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self._client is not None:
-            await self._client.__aexit__(*error)
+        for client in self._clients.values():
+            await client.__aexit__(*error)
 
     @property
     def left_s(self) -> float:
@@ -315,6 +381,8 @@ class Sender:
         limit = max(_LEAST_S, min(TRY_S, self.left_s - _LEAST_S))
         if isinstance(payload, Mail):
             return await send_mail(payload, limit)
+        if isinstance(payload, AppriseMessage):
+            return await _in_thread(lambda: run_apprise(payload), limit, payload.place)
         if isinstance(payload, Request):
             await self._request(payload, limit)
         else:
@@ -326,15 +394,16 @@ class Sender:
     async def _request(self, request: Request, limit: float) -> None:
         import asyncio
 
-        client = await self._open()
+        client = await self._open(request.ca_file)
         try:
             async with asyncio.timeout(limit):
                 await client.send_once(request)
         except TimeoutError:
             raise DeliveryError(f"{request.host} did not answer within {limit:.2g} s") from None
 
-    async def _open(self) -> Client:
-        if self._client is None:
-            self._client = Client(Retries(timeout_s=max(_LEAST_S, min(TRY_S, self._budget_s))))
-            await self._client.__aenter__()
-        return self._client
+    async def _open(self, ca_file: str) -> Client:
+        if ca_file not in self._clients:
+            client = Client(Retries(timeout_s=max(_LEAST_S, min(TRY_S, self._budget_s))), ca_file=ca_file)
+            await client.__aenter__()
+            self._clients[ca_file] = client
+        return self._clients[ca_file]

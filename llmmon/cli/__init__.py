@@ -73,7 +73,7 @@ def _unraisable(found: Any) -> None:
 # each is the function, or the group of commands, of its name in the module of its name
 COMMANDS: Final = (
     *("summarize", "requests", "anomalies", "cost", "compare", "sessions", "tools", "cache", "limits"),
-    *("report", "score", "check", "export", "inspect", "watch"),
+    *("report", "score", "check", "export", "sql", "inspect", "watch"),
     *("serve", "simulate", "init", "alerts", "rules", "notify"),
 )
 

@@ -2,21 +2,15 @@
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from llmmon.cli.options import StateOption
+from llmmon.cli.options import StateOption, opened_state
 from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
     from llmmon.alerting.alert import Alert
-    from llmmon.alerting.state import StateFile
-    from llmmon.cli.output import Output
-    from llmmon.config import Config
 
 
 alerts: Final = typer.Typer(
@@ -53,10 +47,38 @@ def list_alerts(
     from llmmon.output.views.alerts import view_alerts
 
     output = Output.of(output_format, None, quiet=False)
-    with _open(config, state, output) as (store, found):
+    with opened_state(config, state, output) as (store, found):
         known, silences = open_alerts(store, _now_us(), every=every)
     view = view_alerts(known, silences, tz or found.timezone)
     output.finish("alerts", view, SourceReport(), set())
+
+
+@alerts.command()
+def history(
+    since: Annotated[
+        str, typer.Option("--since", help="From this time on: 7d (ago) or a time.", metavar="TIME")
+    ] = "7d",
+    rule: Annotated[str, typer.Option("--rule", help="Only this rule; * and ? are wildcards.", metavar="NAME")] = "",
+    output_format: Format = None,
+    tz: Annotated[str | None, typer.Option("--tz", help="Time zone of the output.", metavar="ZONE")] = None,
+    state: StateOption = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show past episodes of alerts, and who did what; up to 90 days are kept.
+
+    Example: llmmon alerts history --since 30d --rule slow
+    """
+    from llmmon.alerting.actions import history as past
+    from llmmon.cli.output import Output
+    from llmmon.ingest.report import SourceReport
+    from llmmon.output.views.alerts import view_history
+    from llmmon.text.times import moment_us
+
+    output = Output.of(output_format, None, quiet=False)
+    with opened_state(config, state, output) as (store, found):
+        zone = tz or found.timezone
+        episodes = past(store, moment_us(since, _now_us(), zone), rule)
+    output.finish("alerts history", view_history(episodes, zone), SourceReport(), set())
 
 
 @alerts.command()
@@ -67,7 +89,7 @@ def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile =
     """
     from llmmon.alerting.actions import acknowledge
 
-    with _open(config, state) as (store, found):
+    with opened_state(config, state) as (store, found):
         for alert in acknowledge(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes):
             _said("acknowledged", alert)
 
@@ -80,7 +102,7 @@ def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFi
     """
     from llmmon.alerting.actions import resolve as resolve_by_hand
 
-    with _open(config, state) as (store, found):
+    with opened_state(config, state) as (store, found):
         for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes):
             _said("resolved", alert)
 
@@ -94,7 +116,7 @@ def accept(ids: IncidentIds, why: Why = "", state: StateOption = None, config: C
     from llmmon.alerting.actions import accept as accept_levels
     from llmmon.text.figures import plain
 
-    with _open(config, state) as (store, found):
+    with opened_state(config, state) as (store, found):
         done = accept_levels(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes)
         for text in done:
             typer.echo(plain(f"accepted: {text}"))
@@ -128,7 +150,7 @@ def silence(
     if bad := next((text for text, (name, sign, _) in zip(matchers, pairs, strict=True) if not sign or not name), None):
         raise UsageError(f"{bad!r} is not NAME=VALUE", hint="for example rule=slow, severity=warning or model='gpt-4*'")
     now_us = _now_us()
-    with _open(config, state) as (store, found):
+    with opened_state(config, state) as (store, found):
         wanted = {name: value for name, _, value in pairs}
         check_matchers(store, wanted, all_rules(found.active_rules, store))
         start_us = 0 if start is None else _start_us(start, now_us, found.timezone)
@@ -150,29 +172,9 @@ def unsilence(ids: Ids, state: StateOption = None, config: ConfigFile = None) ->
     """
     from llmmon.alerting.actions import drop_silences
 
-    with _open(config, state) as (store, _):
+    with opened_state(config, state) as (store, _):
         for silence_id in drop_silences(store, ids):
             typer.echo(f"silence removed: {silence_id}")
-
-
-@contextmanager
-def _open(
-    chosen: str | None, state: Path | None, output: "Output | None" = None
-) -> "Iterator[tuple[StateFile, Config]]":
-    """The state file of the configuration."""
-    from llmmon.alerting.state import StateFile
-    from llmmon.cli.options import load_config
-    from llmmon.cli.output import Output
-
-    output = output or Output.of(None, None, quiet=False)
-    found = load_config(chosen, output)
-    path = found.state_path(state, os.environ)
-    if path is None:
-        raise UsageError(
-            "no configuration, so there is no state file", hint="name one with --config FILE or --state FILE"
-        )
-    with StateFile(path) as store:
-        yield store, found
 
 
 def _start_us(text: str, now_us: int, tz: str) -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from llmmon.errors import ConfigError, DeliveryError
+from llmmon.cli.options import StateOption, opened_state
+from llmmon.errors import ConfigError, DeliveryError, UsageError
 
 if TYPE_CHECKING:
     from llmmon.alerting.notifiers import Channel, Notification
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 notify: Final = typer.Typer(
     name="notify",
-    help="List notification channels and send test notifications.\n\nExample: llmmon notify test oncall",
+    help="List and test notification channels; show the queue.\n\nExample: llmmon notify test oncall",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -69,6 +70,54 @@ def _send(channel: "Channel", notification: "Notification", *, first: bool) -> N
         )
     note = f" ({result.reason})" if result.reason else ""
     typer.echo(plain(f"{channel.name} ({channel.type}): {what} sent to {result.place} in {took_ms:,.0f} ms{note}"))
+
+
+@notify.command()
+def queue(
+    action: Annotated[str, typer.Argument(help="list, retry or drop.", metavar="[ACTION]")] = "list",
+    numbers: Annotated[
+        list[str] | None, typer.Argument(help="With drop: numbers of notifications.", metavar="[NUMBER]...")
+    ] = None,
+    channel: Annotated[str, typer.Option("--channel", help="With drop: all of this channel.", metavar="NAME")] = "",
+    output_format: Annotated[
+        str | None, typer.Option("--format", "-f", help="table, json, jsonl, csv or markdown.", metavar="FORMAT")
+    ] = None,
+    state: StateOption = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show the notifications that wait or were given up; send them now, or drop them.
+
+    Example: llmmon notify queue drop --channel oldpager
+    """
+    from llmmon.alerting.actions import drop_queued, retry_queued
+    from llmmon.cli.output import Output
+    from llmmon.output.views.alerts import view_queue
+    from llmmon.text.figures import counted, plain
+    from llmmon.text.names import unknown
+
+    if action not in {"list", "retry", "drop"}:
+        raise UsageError(unknown("action", action, ("list", "retry", "drop")))
+    output = Output.of(output_format, None, quiet=False)
+    now_us = time.time_ns() // 1000
+    with opened_state(config, state, output) as (store, found):
+        if action == "list":
+            from llmmon.ingest.report import SourceReport
+
+            output.finish("notify queue", view_queue(store.outbox.listed(), found.timezone), SourceReport(), set())
+            return
+        if action == "drop":
+            if not numbers and not channel:
+                raise UsageError("drop needs the numbers of notifications, or --channel NAME")
+            for one in drop_queued(store, numbers or [], channel, now_us):
+                typer.echo(plain(f"dropped: {one.id} to {one.channel}, {one.alert.title}"))
+            return
+        rows = retry_queued(store, found.channels, now_us, os.environ, found.mutes)
+    for row in rows:
+        typer.echo(plain(f"{row.status}: {row.alert_id} to {row.channel}{': ' * bool(row.reason)}{row.reason}"))
+    if not rows:
+        typer.echo("nothing waits")
+    if left := sum(row.status == "queued" for row in rows):
+        raise DeliveryError(f"{counted(left, 'notification')} could not be sent")
 
 
 @notify.command("list")

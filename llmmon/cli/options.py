@@ -9,8 +9,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -20,6 +21,7 @@ from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
     from llmmon.alerting.rules import AlertRule
+    from llmmon.alerting.state import StateFile
     from llmmon.anomaly.incidents import Accepted
     from llmmon.cli.output import Output
     from llmmon.config import Config
@@ -295,6 +297,25 @@ def active_rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
 def fields_of(by: list[str] | None, *default: str) -> tuple[str, ...]:
     """The fields of `--by`, which may be repeated and take several with commas between them."""
     return tuple(field for text in by for field in text.split(",")) if by else default
+
+
+@contextmanager
+def opened_state(
+    chosen: str | None, state: Path | None, output: "Output | None" = None
+) -> "Iterator[tuple[StateFile, Config]]":
+    """Open the state file of the configuration; raises `UsageError` without either."""
+    from llmmon.alerting.state import StateFile
+    from llmmon.cli.output import Output
+
+    output = output or Output.of(None, None, quiet=False)
+    found = load_config(chosen, output)
+    path = found.state_path(state, os.environ)
+    if path is None:
+        raise UsageError(
+            "no configuration, so there is no state file", hint="name one with --config FILE or --state FILE"
+        )
+    with StateFile(path) as store:
+        yield store, found
 
 
 def accepted_of(config: "Config", state: Path | None = None) -> "Accepted":

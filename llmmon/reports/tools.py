@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from llmmon.metrics.steps import LEAST_LOOP, Loops, loops_of
 from llmmon.pricing.cost_modes import CostMode
 from llmmon.pricing.costs import calculate
 from llmmon.pricing.price_table import PriceTable
-from llmmon.reports.session_figures import Finding, compacted
+from llmmon.reports.session_figures import Finding, compacted, whole_numbers
 from llmmon.reports.sessions import SessionTable, read_calls
 from llmmon.text.figures import count, counted, money_text, percent
 
@@ -104,7 +104,18 @@ def report_tools(query: Query, *, by: Sequence[str], show_text: bool = False) ->
     fields = tuple(field for field in by if field not in _OWN)
     Grouping(fields)  # checks them
     asked = msgspec.structs.replace(query, step_texts=show_text)
-    columns, found = read_calls(asked, "session", (*fields, *_MORE))
+    study, found = _studied(asked, fields)
+    return study.report(tuple(by), show_text=show_text), found
+
+
+def tool_rows(query: Query) -> tuple[list[dict[str, Any]], Read]:
+    """A row for each tool call, in the order of time; raises as `report_tools`."""
+    study, found = _studied(query, ("user", "model"))
+    return study.rows(), found
+
+
+def _studied(query: Query, fields: Sequence[str]) -> tuple[_Study, Read]:
+    columns, found = read_calls(query, "session", (*fields, *_MORE))
     if not found.scanned.steps.size:
         raise InputError(
             "no tool call in these logs",
@@ -114,8 +125,7 @@ def report_tools(query: Query, *, by: Sequence[str], show_text: bool = False) ->
     table = SessionTable(columns, "session", steps=found.scanned.steps)
     if not table.tools.size:
         raise UsageError("no tool call belongs to a session of these logs", hint="`llmmon sessions` lists these")
-    study = _Study(table, query)
-    return study.report(tuple(by), show_text=show_text), found
+    return _Study(table, query), found
 
 
 class _Study:
@@ -193,6 +203,29 @@ class _Study:
             findings=_findings(totals, self._by_tool(), loops, usd),
             cost_usd=usd,
         )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each tool call by the names of `reports.tables`; times are microseconds UTC."""
+        tools, columns = self._tools, self._table.columns
+        asker = self._asked_by.tolist()
+        named: dict[str, list[Any]] = {name: tools.name(name).texts() for name in ("tool", "server", "error_type")}
+        asked = {name: [*columns.name(name).texts(), None] for name in ("model", "user", "request_id")}
+        numbers = {name: whole_numbers(tools.number(name)) for name in ("arguments_chars", "result_chars")}
+        flags = {name: _flags(tools.number(name)) for name in ("failed", "hidden")}
+        spent: dict[str, list[float]] = {"context_usd": self._context_usd.tolist(), "loop_usd": self._loop_usd.tolist()}
+        latency, moments = (tools.number("latency_ms") / 1000).tolist(), tools.timestamp.tolist()
+        return [
+            {
+                "session": self._table.runs.names[session],
+                "timestamp_us": _moment(moments[at]),
+                "latency_ms": _known(latency[at]),
+                "looped": nth or None,
+                **{name: values[at] for name, values in (*named.items(), *numbers.items(), *flags.items())},
+                **{name: values[asker[at]] for name, values in asked.items()},
+                **{name: _known(values[at]) for name, values in spent.items()},
+            }
+            for at, (session, nth) in enumerate(zip(self._sessions.tolist(), self._loops.nth.tolist(), strict=True))
+        ]
 
     def _grouped(self, by: Sequence[str]) -> Columns:
         """The tool calls with the names to group by: their own, or those of the model calls that asked for them."""
@@ -284,6 +317,14 @@ class _Study:
             )
             for at in range(failed.size)
         )
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else value
+
+
+def _flags(values: FloatArray) -> list[bool | None]:
+    return [None if value != value else value == 1 for value in values.tolist()]
 
 
 def _moment(us: int) -> int | None:

@@ -223,7 +223,9 @@ def test_what_nobody_acknowledges_goes_to_another_channel() -> None:
             assert (queue.now_us - SINCE_US >= 15 * MINUTE_US) == (("boss", "trigger") in keys(server))
         queue.note(over(), NotificationEvent.RESOLVE)
         queue.send()
-        assert [("k", "trigger"), ("boss", "trigger"), ("k", "resolve"), ("boss", "resolve")] == keys(server)
+        *begun, first, last = keys(server)
+        assert [("k", "trigger"), ("boss", "trigger")] == begun
+        assert {("k", "resolve"), ("boss", "resolve")} == {first, last}  # channels do not wait for each other
 
 
 def test_what_was_acknowledged_or_ended_in_time_goes_nowhere_else() -> None:

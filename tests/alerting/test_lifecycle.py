@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from llmmon.alerting.alert import Alert, Ended, Event, NotificationEvent, Observation, Silence, State, Transition
+from llmmon.alerting.alert import (
+    Alert,
+    Ended,
+    Event,
+    NotificationEvent,
+    Observation,
+    Silence,
+    State,
+    Transition,
+    alert_id,
+)
 from llmmon.alerting.lifecycle import FLAPPING, MOST_A_DAY, acknowledged, resolved, step, without_rules
 from llmmon.alerting.rules import AlertRule, AlertSeverity
 from llmmon.alerting.sentences import Figures, description_of, unknown_placeholders
@@ -287,3 +297,7 @@ def test_another_group_is_not_inhibited() -> None:
 def test_what_was_notified_before_its_cause_is_notified_of_its_end() -> None:
     told = inhibited([(False, True), (True, True), (True, False)])
     assert [(0, "slow", "trigger"), (1, "Provider down", "trigger"), (2, "slow", "resolve")] == told
+
+
+def test_no_name_and_the_name_none_are_two_groups() -> None:
+    assert alert_id("c", "slow", (("user", None),)) != alert_id("c", "slow", (("user", "None"),))

@@ -151,6 +151,17 @@ def test_a_header_that_breaks_its_line_is_never_sent(certificates: Certificates)
     assert not box.mails
 
 
-def test_a_missing_ca_file_is_an_error_that_names_the_server(certificates: Certificates, tmp_path: Path) -> None:
-    with mail_server(certificates) as box, pytest.raises(DeliveryError, match="localhost"):
+def test_a_missing_ca_file_is_an_error_that_names_it(certificates: Certificates, tmp_path: Path) -> None:
+    with mail_server(certificates) as box, pytest.raises(DeliveryError, match=r"ca_file .*none\.pem: no such file"):
         send(mail_to(msgspec.structs.replace(server_at(box), ca_file=str(tmp_path / "none.pem"))))
+
+
+def test_names_with_umlauts_need_nothing_of_the_server(certificates: Certificates) -> None:
+    with mail_server(certificates, "starttls") as box:
+        people = ("Jörg Müller <joerg@example.com>", "ann@bücher.example")
+        mail = msgspec.structs.replace(mail_to(server_at(box), *people), sender="Wächter <alerts@example.com>")
+        assert "" == send(mail)
+    ((sender, recipients, message),) = box.mails
+    assert ("alerts@example.com", ["joerg@example.com", "ann@xn--bcher-kva.example"]) == (sender, recipients)
+    assert "Wächter <alerts@example.com>" == message["From"]
+    assert "Jörg Müller <joerg@example.com>" in message["To"]

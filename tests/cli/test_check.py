@@ -604,3 +604,86 @@ def test_a_rule_that_can_never_fire_here_is_named_once(run: Run, tmp_path: Path)
         for text in said
         if "cannot fire" in text
     ]
+
+
+def told_file(service: Service) -> list[dict[str, Any]]:
+    lines = (service.folder / "told.jsonl").read_text().splitlines()
+    return [one for line in lines if line for one in json.loads(line)["alerts"]]
+
+
+def test_history_shows_episodes_and_who_did_what(service: Service, run: Run) -> None:
+    service.write(0, 10)
+    service.check(10)
+    service.write(10, 15, latency_ms=9000)
+    (alert,) = service.json(15)["alerts"]
+    assert 0 == run("alerts", "ack", alert["alert_id"][:6], "--why", "looking into it").code
+    service.write(15, 30)
+    service.check(30)
+    data = run("alerts", "history", "--since", at(0), "-f", "json").json["data"]
+    (episode,) = data["episodes"]
+    assert ("resolved", "recovered", "looking into it") == (
+        episode["state"],
+        episode["ended"],
+        episode["acknowledged_why"],  # outlives the end
+    )
+    (action,) = episode["actions"]
+    assert ("acknowledged", "looking into it", True) == (action["action"], action["why"], bool(action["by"]))
+    assert ["trigger", "acknowledge", "resolve"] == [one["event"] for one in told_file(service)]
+    assert [None, "looking into it", "looking into it"] == [one["acknowledged_why"] for one in told_file(service)]
+    shown = run("alerts", "history", "--since", at(0)).stdout
+    assert "slow: model a" in shown
+    assert "looking into it" in shown
+    assert [] == run("alerts", "history", "--since", at(0), "--rule", "other*", "-f", "json").json["data"]["episodes"]
+    assert "no alert has fired" in run("alerts", "history", "--since", at(60)).stdout
+
+
+def test_an_alert_that_is_over_cannot_be_acted_on(service: Service, run: Run) -> None:
+    service.write(0, 10)
+    service.check(10)
+    service.write(10, 15, latency_ms=9000)
+    (alert,) = service.json(15)["alerts"]
+    service.write(15, 30)
+    service.check(30)
+    for action in ("ack", "resolve"):
+        assert 2 == run("alerts", action, alert["alert_id"]).code
+        assert 2 == run("alerts", action, "nonsense").code
+
+
+def test_the_queue_can_be_listed_retried_and_dropped(service: Service, run: Run) -> None:
+    file = service.folder / "llmmon.toml"
+    works = file.read_text()
+    file.write_text(works.replace('"sh", "-c",', '"false",'))
+    service.write(0, 10)
+    service.check(10)
+    service.write(10, 15, latency_ms=9000)
+    assert 5 == service.check(15).code
+    (waiting,) = run("notify", "queue", "-f", "json").json["data"]["queue"]
+    assert ("desk", "trigger", "queued", 1) == tuple(waiting[k] for k in ("channel", "event", "status", "tries"))
+    assert "false ended with exit code 1" in waiting["reason"]
+    assert "false ended with exit code 1" in run("notify", "queue").stdout
+    failed = run("notify", "queue", "retry")
+    assert (5, True) == (failed.code, "1 notification could not be sent" in failed.stderr)
+    file.write_text(works)
+    assert (0, "sent") == ((ran := run("notify", "queue", "retry")).code, ran.stdout.partition(":")[0])
+    assert ["trigger"] == [one["event"] for one in told_file(service)]
+    assert "nothing waits" in run("notify", "queue", "retry").stdout
+    assert "nothing waits" in run("notify", "queue", "list").stdout
+
+
+def test_what_waits_for_a_channel_that_is_gone_can_be_dropped(service: Service, run: Run) -> None:
+    file = service.folder / "llmmon.toml"
+    file.write_text(file.read_text().replace('"sh", "-c",', '"false",'))
+    service.write(0, 10)
+    service.check(10)
+    service.write(10, 15, latency_ms=9000)
+    service.check(15)
+    (waiting,) = run("notify", "queue", "-f", "json").json["data"]["queue"]
+    assert 2 == run("notify", "queue", "drop").code
+    assert 2 == run("notify", "queue", "drop", "999").code
+    assert 2 == run("notify", "queue", "drop", "--channel", "other").code
+    assert 2 == run("notify", "queue", "delete").code
+    dropped = run("notify", "queue", "drop", str(waiting["number"]))
+    assert (0, f"dropped: {waiting['number']} to desk, slow: model a\n") == (dropped.code, dropped.stdout)
+    (left,) = run("notify", "queue", "-f", "json").json["data"]["queue"]
+    assert ("dropped", "dropped by hand") == (left["status"], left["reason"])
+    assert 1 == service.check(16).code

@@ -26,6 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "webhook": {"url": "https://example.com/x", "secret": "s"},
     "alertmanager": {"url": "http://am:9093"},
     "command": {"command": ["page"]},
+    "apprise": {"url": "json://example.com"},
 }
 TEXTS = st.text(max_size=30) | st.sampled_from(
     ["\ud800", "\r\nBcc: x@y\r\n\r\n", "<!channel>", "\x1b]0;x\x07", "x" * 3000]

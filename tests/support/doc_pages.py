@@ -148,6 +148,17 @@ def _fields() -> str:
     return _table("field | meaning", [f"| `{name}` | {field.help} |" for name, field in FIELDS.items()])
 
 
+def _table_columns(name: str) -> str:
+    """The columns of a table of `llmmon sql` that are no fields of calls."""
+    from llmmon.metrics.record import FIELDS
+    from llmmon.reports.tables import columns_of
+
+    own = {column: row for column, row in columns_of(name).items() if name != "calls" or column not in FIELDS}
+    return _table(
+        "column | type | meaning", [f"| `{column}` | {kind} | {text} |" for column, (kind, text) in own.items()]
+    )
+
+
 def _metrics() -> str:
     from llmmon.metrics.definitions import METRICS
 
@@ -181,6 +192,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "options": _options,
     "dialects": _dialects,
     "fields": _fields,
+    "columns": _table_columns,
     "metrics": _metrics,
     "statistics": _statistics,
     "flags": _flags,

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.alerting.notifiers.alertmanager import AlertmanagerNotifier
+from llmmon.alerting.notifiers.apprise import AppriseNotifier
 from llmmon.alerting.notifiers.channel import (
     VALUE_FAULTS,
     Channel,
@@ -40,6 +41,7 @@ NOTIFIERS: Final[dict[str, type[Notifier]]] = {
     "webhook": WebhookNotifier,
     "alertmanager": AlertmanagerNotifier,
     "command": CommandNotifier,
+    "apprise": AppriseNotifier,
 }
 SHARED_KEYS: Final = ("type", "min_severity", "match", "max_age", "escalate_after")
 

@@ -33,6 +33,7 @@ class AlertmanagerNotifier(Notifier):
         "headers": Setting("headers", secret=True),
         "hold": Setting("duration", default=HOLD),
         "generator_url": Setting("url"),
+        "ca_file": Setting("path"),
     }
     resends: ClassVar[bool] = True
 
@@ -43,12 +44,14 @@ class AlertmanagerNotifier(Notifier):
         *,
         hold_us: int | None = None,
         generator_url: str = "",
+        ca_file: str = "",
         clock: Clock = utc_now,
     ) -> None:
         self.url = url.rstrip("/").removesuffix(PATH) + PATH
         self.headers = dict(headers or {})
         self.hold_us = parsed_us(HOLD) if hold_us is None else hold_us
         self.generator_url = generator_url
+        self.ca_file = ca_file
         self._clock = clock
 
     @classmethod
@@ -56,14 +59,16 @@ class AlertmanagerNotifier(Notifier):
         """From a channel's settings."""
         hold_us = parsed_us(settings.get("hold", HOLD))
         found = settings.get("generator_url") or ""
-        return cls(settings["url"], settings.get("headers"), hold_us=hold_us, generator_url=found)
+        ca_file = settings.get("ca_file") or ""
+        return cls(settings["url"], settings.get("headers"), hold_us=hold_us, generator_url=found, ca_file=ca_file)
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
         """One request for all."""
         if not notifications:
             return []
         body = as_json([self._entry(notification) for notification in notifications])
-        request = Request(url=self.url, body=body, headers={"content-type": "application/json", **self.headers})
+        headers = {"content-type": "application/json", **self.headers}
+        request = Request(url=self.url, body=body, headers=headers, ca_file=self.ca_file)
         return [Outgoing(request, tuple(range(len(notifications))))]
 
     def _entry(self, notification: Notification) -> dict[str, Any]:

@@ -11,21 +11,23 @@ from llmmon.alerting.alert import Alert
 from llmmon.alerting.notifiers.channel import Notification, Notifier, Setting
 from llmmon.alerting.notifiers.slack import COLOURS
 from llmmon.alerting.notifiers.wording import (
+    MOST_SHOWN,
     clamped,
     details,
     facts,
     headline,
     links,
     past_title,
+    rest_of,
     sentence,
     summarized,
     tag,
+    text_of,
     title,
 )
 from llmmon.alerting.senders import LOCAL_HOSTS, STARTTLS_PORT, TLS_PORT, Mail, MailServer, Outgoing
 from llmmon.text.figures import plain
 
-MOST_SHOWN: Final = 100  # alerts in one mail
 _MOST_THREADS: Final = 20  # a mail can belong to many threads, but headers have a limited length
 _OVER: Final = "#808080"
 _NAME: Final = "padding-right:1em;color:#555;white-space:nowrap"
@@ -83,7 +85,7 @@ class EmailNotifier(Notifier):
             sender=plain(str(self.smtp_config.get("from", "alerts@example.com"))),
             recipients=tuple(plain(recipient) for recipient in self.recipients),
             subject=headline(notifications),
-            text=_text(notifications),
+            text=text_of(notifications),
             html=_html(notifications),
             message_id=_message_id(notifications),
             references=tuple(threads),
@@ -124,27 +126,12 @@ def _digest(text: str) -> str:
     return sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def _text(notifications: Sequence[Notification]) -> str:
-    parts = []
-    single, past = summarized(notifications)
-    for notification in single[:MOST_SHOWN]:
-        lines = [f"[{tag(notification)}] {title(notification.alert)}", sentence(notification), ""]
-        lines += [f"{name + ':':<11}{value}" for name, value in facts(notification)]
-        lines += [f"{name + ':':<11}{url}" for name, url in links(notification.alert)]
-        for name, texts in details(notification):
-            lines += ["", f"{name}:", *(f"  {text}" for text in texts)]
-        parts.append("\n".join(lines))
-    if past:
-        parts.append("\n".join([past_title(past, notifications), *(f"  {line}" for line in past)]))
-    return "\n\n".join([*parts, *_rest(len(single))]) + "\n"
-
-
 def _html(notifications: Sequence[Notification]) -> str:
     single, past = summarized(notifications)
     parts = [_section(notification) for notification in single[:MOST_SHOWN]]
     if past:
         parts.append(f"<p>{escape(past_title(past, notifications))}</p>\n{_listed(past)}")
-    rest = [f"<p>{escape(text)}</p>" for text in _rest(len(single))]
+    rest = [f"<p>{escape(text)}</p>" for text in rest_of(len(single))]
     return f'<html><body style="font-family:sans-serif">\n{"".join(parts + rest)}</body></html>\n'
 
 
@@ -170,8 +157,3 @@ def _section(notification: Notification) -> str:
 
 def _listed(texts: Sequence[str]) -> str:
     return '<ul style="margin-top:0">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>\n"
-
-
-def _rest(count: int) -> list[str]:
-    more = count - MOST_SHOWN
-    return [f"and {more:,} more"] if more > 0 else []

@@ -28,19 +28,22 @@ class PagerDutyNotifier(Notifier):
     SETTINGS: ClassVar[Mapping[str, Setting]] = {
         "routing_key": Setting("text", required=True, secret=True),
         "url": Setting("url", default=EVENTS_URL, secret=True),
+        "ca_file": Setting("path"),
     }
     acknowledges: ClassVar[bool] = True
     MAX_AGE: ClassVar[str] = "15m"  # nobody is woken for what is over
     one_each: ClassVar[bool] = True
 
-    def __init__(self, routing_key: str, *, url: str = EVENTS_URL) -> None:
+    def __init__(self, routing_key: str, *, url: str = EVENTS_URL, ca_file: str = "") -> None:
+        self.ca_file = ca_file
         self.routing_key = routing_key
         self.url = url
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         """From a channel's settings."""
-        return cls(settings["routing_key"], url=settings.get("url") or EVENTS_URL)
+        url, ca_file = settings.get("url") or EVENTS_URL, settings.get("ca_file") or ""
+        return cls(settings["routing_key"], url=url, ca_file=ca_file)
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
         """One event each, or a trigger and a resolve where an alert has fired and is already over."""
@@ -62,7 +65,8 @@ class PagerDutyNotifier(Notifier):
                 event["links"] = [{"href": url, "text": name} for name, url in found]
         elif reason := alert.ended_reason or alert.acknowledged_why:  # ignored by PagerDuty, kept by others
             event["payload"] = {**_payload(alert), "custom_details": {"reason": clamped(plain(reason), 1_000)}}
-        return Request(url=self.url, body=as_json(event), headers={"content-type": "application/json"})
+        headers = {"content-type": "application/json"}
+        return Request(url=self.url, body=as_json(event), headers=headers, ca_file=self.ca_file)
 
 
 def _actions(notification: Notification) -> tuple[NotificationEvent, ...]:

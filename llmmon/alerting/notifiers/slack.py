@@ -45,23 +45,28 @@ _SIGNS: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 class SlackNotifier(Notifier):
     """Posts to an incoming webhook."""
 
-    SETTINGS: ClassVar[Mapping[str, Setting]] = {"url": Setting("url", required=True, secret=True)}
+    SETTINGS: ClassVar[Mapping[str, Setting]] = {
+        "url": Setting("url", required=True, secret=True),
+        "ca_file": Setting("path"),
+    }
     GAP_S: ClassVar[float] = 1.0  # Slack accepts one message a second
 
-    def __init__(self, webhook_url: str) -> None:
+    def __init__(self, webhook_url: str, *, ca_file: str = "") -> None:
         self.webhook_url = webhook_url
+        self.ca_file = ca_file
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         """From a channel's settings."""
-        return cls(settings["url"])
+        return cls(settings["url"], ca_file=settings.get("ca_file") or "")
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
         """One message for all."""
         if not notifications:
             return []
         body = as_json(payload(notifications))
-        request = Request(url=self.webhook_url, body=body, headers={"content-type": "application/json"})
+        headers = {"content-type": "application/json"}
+        request = Request(url=self.webhook_url, body=body, headers=headers, ca_file=self.ca_file)
         return [Outgoing(request, tuple(range(len(notifications))))]
 
 

@@ -22,11 +22,13 @@ class WebhookNotifier(Notifier):
         "url": Setting("url", required=True, secret=True),
         "headers": Setting("headers", secret=True),
         "secret": Setting("text", secret=True),
+        "ca_file": Setting("path"),
     }
 
     acknowledges: ClassVar[bool] = True
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None, secret: str = "") -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None, secret: str = "", ca_file: str = "") -> None:
+        self.ca_file = ca_file
         self.url = url
         self.headers = dict(headers or {})
         self.secret = secret
@@ -34,7 +36,8 @@ class WebhookNotifier(Notifier):
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         """From a channel's settings."""
-        return cls(settings["url"], settings.get("headers"), settings.get("secret") or "")
+        secret, ca_file = settings.get("secret") or "", settings.get("ca_file") or ""
+        return cls(settings["url"], settings.get("headers"), secret, ca_file)
 
     def messages(self, notifications: Sequence[Notification]) -> list[Outgoing]:
         """One document for all."""
@@ -44,4 +47,5 @@ class WebhookNotifier(Notifier):
         headers = {"content-type": "application/json", **self.headers}
         if self.secret:
             headers[SIGNATURE] = f"sha256={hmac.new(self.secret.encode(), body, sha256).hexdigest()}"
-        return [Outgoing(Request(url=self.url, body=body, headers=headers), tuple(range(len(notifications))))]
+        request = Request(url=self.url, body=body, headers=headers, ca_file=self.ca_file)
+        return [Outgoing(request, tuple(range(len(notifications))))]

@@ -15,6 +15,7 @@ from llmmon.http_client import check_url
 from llmmon.text.figures import plain
 from llmmon.text.times import duration_text, local, to_us
 
+MOST_SHOWN: Final = 100  # alerts in one mail
 _MOST_LINK: Final = 2_000  # characters
 _MOST_PAST: Final = 3  # alerts that were over before they could be sent, above which they are summarized
 _MOST_PAST_LINES: Final = 20
@@ -191,3 +192,25 @@ def since_us(alert: Alert) -> int:
 def duration_us(alert: Alert) -> int | None:
     """How long the episode lasted; None while it lasts, or if its end is not known."""
     return None if alert.resolved_us is None else max(0, alert.resolved_us - since_us(alert))
+
+
+def text_of(notifications: Sequence[Notification]) -> str:
+    """Everything as plain text, for mails and services that take nothing else."""
+    parts = []
+    single, past = summarized(notifications)
+    for notification in single[:MOST_SHOWN]:
+        lines = [f"[{tag(notification)}] {title(notification.alert)}", sentence(notification), ""]
+        lines += [f"{name + ':':<11}{value}" for name, value in facts(notification)]
+        lines += [f"{name + ':':<11}{url}" for name, url in links(notification.alert)]
+        for name, texts in details(notification):
+            lines += ["", f"{name}:", *(f"  {text}" for text in texts)]
+        parts.append("\n".join(lines))
+    if past:
+        parts.append("\n".join([past_title(past, notifications), *(f"  {line}" for line in past)]))
+    return "\n\n".join([*parts, *rest_of(len(single))]) + "\n"
+
+
+def rest_of(count: int) -> list[str]:
+    """The line that counts the alerts that are not shown."""
+    more = count - MOST_SHOWN
+    return [f"and {more:,} more"] if more > 0 else []

@@ -7,14 +7,16 @@ from typing import Any, Final
 
 import msgspec
 
+from llmmon.alerting.actions import PastAction
 from llmmon.alerting.alert import Alert, Event, State, Transition
 from llmmon.alerting.check import CheckReport, ExplainedRow
 from llmmon.alerting.objectives import SloStatus
-from llmmon.alerting.outbox import NotificationRow
+from llmmon.alerting.outbox import NotificationRow, QueuedNotification
 from llmmon.alerting.rules import AlertSeverity, group_text, number_text
+from llmmon.alerting.sentences import figure
 from llmmon.output.views import Column, Table, View
 from llmmon.text.figures import plain
-from llmmon.text.times import duration_text, iso, local
+from llmmon.text.times import SECOND_US, duration_text, iso, local
 
 _WORDS: Final = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _MOST_NAMED: Final = 5
@@ -117,6 +119,69 @@ def _alert_cells(alert: Alert, tz: str) -> tuple[str, ...]:
     value, threshold = number_text(alert.value), number_text(alert.threshold)
     since = local(alert.since_us, tz, seconds=False)
     return alert.alert_id, state, alert.severity.value, alert.title, value, threshold, since, notified
+
+
+def view_history(found: Sequence[tuple[Alert, Sequence[PastAction]]], tz: str) -> View:
+    """Every episode, and what people did."""
+    columns = (
+        *(Column("fired", right=False), Column("lasted"), Column("severity", right=False, rank=2)),
+        *(Column("alert", right=False), Column("peak", rank=1), Column("end", right=False)),
+        *(Column("actions", right=False), Column("id", right=False, rank=3)),
+    )
+    cells = tuple(_episode_cells(alert, actions, tz) for alert, actions in found)
+    rows = [
+        {
+            **alert_row(alert),
+            "actions": [{"at": iso(one.at_us), "action": one.action, "by": one.by, "why": one.why} for one in actions],
+        }
+        for alert, actions in found
+    ]
+    tables = (Table(f"episodes ({tz})", columns, cells),) if cells else ()
+    note = () if cells else ("no alert has fired in this time",)
+    return View(data={"episodes": rows}, rows=rows, tables=tables, notes=note)
+
+
+def _episode_cells(alert: Alert, actions: Sequence[PastAction], tz: str) -> tuple[str, ...]:
+    fired = local(alert.fired_us or alert.since_us, tz, seconds=False)
+    lasted = "-" if alert.duration_us is None else duration_text(alert.duration_us // SECOND_US * SECOND_US)
+    peak = figure(alert.metric_name, alert.peak, alert.aggregation)
+    end = (alert.ended or "over").replace("_", " ") if alert.resolved else "still firing"
+    done = "; ".join(f"{one.action} by {one.by or '-'}{': ' * bool(one.why)}{one.why}" for one in actions)
+    return fired, lasted, alert.severity.value, alert.title, peak, end, done, alert.alert_id
+
+
+def view_queue(found: Sequence[QueuedNotification], tz: str) -> View:
+    """What waits to be sent, and what was given up."""
+    columns = (
+        *(Column("number"), Column("channel", right=False), Column("event", right=False, rank=1)),
+        *(Column("alert", right=False), Column("status", right=False), Column("since", right=False, rank=2)),
+        *(Column("tries", rank=3), Column("next try", right=False, rank=2), Column("why", right=False)),
+    )
+    cells = tuple(
+        (
+            *(str(one.id), one.channel, one.event, one.alert.title, one.status),
+            *(local(one.created_us, tz, seconds=False), str(one.tries)),
+            *(local(one.due_us, tz, seconds=False) if one.status == "queued" else "-", one.error),
+        )
+        for one in found
+    )
+    rows = [
+        {
+            "number": one.id,
+            "channel": one.channel,
+            "event": one.event,
+            "alert_id": one.alert.alert_id,
+            "title": one.alert.title,
+            "status": one.status,
+            "created": iso(one.created_us),
+            "tries": one.tries,
+            "due": iso(one.due_us) if one.status == "queued" else None,
+            "reason": one.error,
+        }
+        for one in found
+    ]
+    tables = (Table(f"queue ({tz})", columns, cells),) if cells else ()
+    return View(data={"queue": rows}, rows=rows, tables=tables, notes=() if cells else ("nothing waits",))
 
 
 def alert_row(alert: Alert) -> dict[str, Any]:

@@ -19,6 +19,7 @@ FINE: dict[str, dict[str, Any]] = {
     "webhook": {"url": "env:URL", "headers": {"authorization": "env:TOKEN"}, "secret": "file:s"},
     "alertmanager": {"url": "http://am:9093", "hold": "10m"},
     "command": {"command": ["page", "--loud"], "timeout": "2s"},
+    "apprise": {"url": "env:APPRISE"},
 }
 
 
