@@ -80,7 +80,7 @@ def _signs_of(
     times, inverse = np.unique(numbers[places], return_inverse=True)
 
     def by_hour(column: IntArray) -> FloatArray:
-        added: FloatArray = np.bincount(inverse, column[places].astype(np.float64), minlength=len(times))
+        added = np.bincount(inverse, column[places].astype(np.float64), minlength=len(times)).astype(np.float64)
         return added
 
     for metric in (*SHARES, *MEANS):
@@ -132,7 +132,7 @@ def _means_out(calls: FloatArray, total: FloatArray) -> tuple[FloatArray, float]
 
 
 def _stretches(times: IntArray, strength: FloatArray) -> Iterator[tuple[int, int]]:
-    """The first and last place of each run of hours that are out, one of them clearly; an hour between is part of it."""
+    """The first and last place of each run of hours that are out, one of them clearly, with the hours between them."""
     found: list[list[int]] = []
     for at in np.flatnonzero(strength >= _DEVIATIONS / 2).tolist():
         if found and times[at] - times[found[-1][1]] <= 2:

@@ -266,23 +266,15 @@ ColumnWriter = Callable[[float], str]
 
 
 def _times(low: float, high: float) -> ColumnWriter | None:
-    """In the unit of the largest; the smallest still shows."""
-    size, unit = next((one for one in _TIME_UNITS if high >= one[0] * 0.9995 and low >= one[0] / 20), _TIME_UNITS[-1])
-    if unit == "ms" and high >= 999.5:  # from milliseconds to minutes: each in its own unit
-        size, unit = 1000.0, "s"
-        if low < 5 or high >= 1e6:
-            return None
-    digits = (
-        (0 if low >= 1 or high >= 100 else 2)
-        if unit == "ms"
-        else 2
-        if high < 9.995 * size or low < 0.9995 * size
-        else 1
-    )
-    return lambda value: f"{value / size:,.{digits}f} {unit}"
-
-
-_TIME_UNITS: Final = ((3_600_000.0, "h"), (60_000.0, "min"), (1000.0, "s"), (1.0, "ms"))
+    """In the largest unit in which the smallest still shows; each in its own where there is none."""
+    for size, unit, least in ((3_600_000.0, "h", 1.0), (60_000.0, "min", 0.5), (1000.0, "s", 0.005)):
+        if high >= 0.9995 * size and low >= least * size and high < 1000 * size:
+            digits = 2 if unit == "s" and (high < 9.995 * size or low < 0.9995 * size) else 1
+            return lambda value: f"{value / size:,.{digits}f} {unit}"
+    if high >= 999.5:
+        return None
+    digits = 0 if low >= 1 or high >= 100 else 2
+    return lambda value: f"{value:.{digits}f} ms"
 
 
 def _amounts(low: float, high: float) -> ColumnWriter | None:
@@ -301,8 +293,8 @@ def _counts(low: float, high: float) -> ColumnWriter | None:
     """Millions where all are, else all digits."""
     if high < 10_000_000:
         return None
-    size, sign = next((one for one in _LARGE if high >= one[0] and low >= one[0] / 10), (1.0, ""))
-    return lambda value: f"{value / size:.1f} {sign}" if sign else f"{value:,.0f}"
+    size, sign = next((one for one in _LARGE if low >= one[0]), (1.0, ""))
+    return lambda value: f"{value / size:,.1f} {sign}" if sign and value else f"{value:,.0f}"
 
 
 def _rates(low: float, high: float) -> ColumnWriter | None:

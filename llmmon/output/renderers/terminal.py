@@ -64,7 +64,7 @@ class Progress:
 
 
 _GAP: Final = 2  # between columns
-_NARROW_NAME, _NARROWEST_NAME = 24, 10  # to which names are cut before columns go, and after
+_NARROW_NAME, _NARROWEST_NAME = 28, 10  # to which names are cut before columns go, and after
 _NARROW_TEXT: Final = 36
 _DATED: Final = re.compile(r"\d{4}-\d\d-\d\d").match
 # the theme: what a word means, in colours that stand out on light and on dark grounds; the word itself says it too

@@ -27,7 +27,7 @@ _KINDS: Final = {
     **dict.fromkeys(("where", "place", "such as"), Kind.PLACE),
     **dict.fromkeys(("time", "when", "start", "from", "to", "since", "until", "id"), Kind.FIXED),
     **dict.fromkeys(("severity", "verdict", "verdict within", "state", "status"), Kind.WORD),
-    **dict.fromkeys(("why", "message", "explanation", "meaning"), Kind.TEXT),
+    **dict.fromkeys(("why", "message", "explanation", "meaning", "keys"), Kind.TEXT),
 }
 
 
