@@ -80,7 +80,8 @@ def _signs_of(
     times, inverse = np.unique(numbers[places], return_inverse=True)
 
     def by_hour(column: IntArray) -> FloatArray:
-        added = np.bincount(inverse, column[places].astype(np.float64), minlength=len(times)).astype(np.float64)
+        added: FloatArray = np.zeros(len(times))
+        np.add.at(added, inverse, column[places])
         return added
 
     for metric in (*SHARES, *MEANS):
