@@ -74,7 +74,8 @@ LIBRARIES = {
     "apprise": ("alerting.senders",),
     "fsspec": ("ingest.remote",),
     "duckdb": ("reports.sql",),
-    "pyarrow": ("reports.tables",),
+    "pyarrow": ("ingest.parquet",),
+    "mcp": ("live.mcp",),
     "pandas": ("reports.frames",),
     "polars": ("reports.frames",),
 }

@@ -1,6 +1,7 @@
 """`llmmon export`."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 To = Annotated[
     str | None,
-    typer.Option(help="prometheus, openmetrics, otlp, csv or jsonl. Default: by the suffix of -o.", metavar="FORMAT"),
+    typer.Option(
+        help="prometheus, openmetrics, otlp, csv, jsonl or parquet. Default: by the suffix of -o.", metavar="FORMAT"
+    ),
 ]
 Endpoint = Annotated[
     str | None,
@@ -35,15 +38,15 @@ LabelLimit = Annotated[
 ]
 
 
-KeepText = Annotated[bool, typer.Option("--keep-text", help="csv, jsonl: include prompts and outputs.")]
+KeepText = Annotated[bool, typer.Option("--keep-text", help="Of calls: include prompts and outputs.")]
 Tag = Annotated[
     list[str] | None,
     typer.Option(
-        help="csv, jsonl: include this tag even if it is not in the head of the logs; repeatable.", metavar="TAG"
+        help="Of calls: include this tag even if it is not in the head of the logs; repeatable.", metavar="TAG"
     ),
 ]
 FillCosts = Annotated[
-    bool, typer.Option("--fill-costs", help="csv, jsonl: calculate costs from prices where none is logged.")
+    bool, typer.Option("--fill-costs", help="Of calls: calculate costs from prices where none is logged.")
 ]
 
 
@@ -68,7 +71,7 @@ def export(
 ) -> int:
     """Export metrics (Prometheus, OpenTelemetry) or calls (CSV).
 
-    Calls can be exported as CSV or JSON lines.
+    Calls can be exported as CSV, JSON lines or Parquet.
 
     Example: llmmon export logs/ -o /var/lib/node_exporter/llmmon.prom
     """
@@ -125,6 +128,8 @@ def _metrics(query: "Query", kind: str, label_limit: int, state: Path | None, *,
 def _rows(query: "Query", output: "Output", kind: str, wanted: "Wanted") -> int:
     from llmmon.output.export.rows import export_records
 
+    if kind == "parquet" and output.file is None and sys.stdout.isatty():
+        raise UsageError("Parquet is not for a terminal", hint="-o calls.parquet")
     with output.sink() as write:
         written = export_records(query, kind, wanted, write)
     source = written.read.source

@@ -198,6 +198,7 @@ _KINDS: Final = {
     **dict.fromkeys((".html", ".htm"), "an HTML page"),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "JSON"),
     **dict.fromkeys((".csv", ".md", ".prom", ".txt"), "text"),
+    ".parquet": "Parquet",
 }
 
 
@@ -226,6 +227,8 @@ def _kind_of(head: bytes) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower()
     if not start:
         return ""
+    if head.startswith(b"PAR1"):
+        return "Parquet"
     if b"\0" in head or head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
         return "binary data"
     if start.startswith((b"<!doctype html", b"<html")):

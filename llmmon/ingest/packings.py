@@ -16,6 +16,8 @@ _COMPRESSED: Final = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"BZh": "bz2",
     b"\xfd7zXZ\x00": "xz",
+    b"PAR1": "parquet",
+    b"ARROW1": "arrow",
 }
 _MARKS: Final = {  # byte order marks, longest first
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -30,7 +32,7 @@ class _Peekable(Protocol):
 
 
 def packing_of(beginning: bytes) -> str:
-    """ "gzip", "zstd", "bz2", "xz", "utf-16-le" and the like for content that must be unpacked, "" for all other."""
+    """ "gzip", "zstd", "parquet", "utf-16-le" and the like for content that must be unpacked, "" for all other."""
     for magic, name in _COMPRESSED.items():
         if beginning.startswith(magic) and (name != "bz2" or beginning[4:10] in _BZ2_BLOCKS):
             return name
@@ -88,6 +90,10 @@ def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 def _decompressed(file: BinaryIO, packing: str, size: int) -> Iterator[bytes]:
     if packing == "zstd":
         return _of_zstd(file, size)
+    if packing in ("parquet", "arrow"):
+        from llmmon.ingest.parquet import json_lines  # an extra
+
+        return json_lines(file, packing, size)
     if packing == "gzip":
         return _read_packed(gzip.GzipFile(fileobj=file), size)
     if packing == "bz2":
@@ -162,8 +168,6 @@ _EXPORT: Final = "export it as JSON lines"
 _UNPACK: Final = "unpack it first"
 # what files begin with that are no logs -> what they are, and what to do
 _FOREIGN: Final = {
-    b"PAR1": f"a Parquet file; {_EXPORT}: duckdb -c \"COPY (FROM '{{name}}') TO 'calls.jsonl'\"",
-    b"ARROW1": f"an Arrow file; {_EXPORT}",
     b"FEA1": f"a Feather file; {_EXPORT}",
     b"Obj\x01": f"an Avro file; {_EXPORT}: duckdb -c \"COPY (FROM read_avro('{{name}}')) TO 'calls.jsonl'\"",
     b"\x89HDF\r\n": f"an HDF5 file; {_EXPORT}",

@@ -17,7 +17,7 @@ from llmmon.ingest.packings import MAGIC_BYTES, packing_of
 from llmmon.ingest.spans import Source, blocks, head, stored_bytes
 from llmmon.text.patterns import lazy
 
-_LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv", ".tsv", ".jsonl.out")
+_LOG_ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log", ".csv", ".tsv", ".parquet", ".jsonl.out")
 _OWN_FILES: Final = frozenset({"labels.toml", "llmmon.toml"})
 
 

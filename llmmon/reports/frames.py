@@ -11,12 +11,13 @@ from llmmon.config import Config, load
 from llmmon.errors import UsageError, missing_extra
 from llmmon.formats.mapping import parse_override
 from llmmon.ingest.cache import ColumnCache, cache_folder
+from llmmon.ingest.parquet import Arrow, arrow
 from llmmon.ingest.query import Query
 from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.filters import all_of
 from llmmon.metrics.record import TAG_PREFIX
 from llmmon.pricing.cost_modes import CostMode
-from llmmon.reports.tables import Arrow, Asked, arrow, calls_table, columns_of_calls, make, read_calls, tags_of
+from llmmon.reports.tables import Asked, calls_table, columns_of_calls, make, read_calls, tags_of
 from llmmon.text.names import lookup, unknown
 from llmmon.text.times import to_us, utc_now, zone
 

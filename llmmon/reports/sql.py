@@ -16,9 +16,10 @@ from typing import Any, Final
 import msgspec
 
 from llmmon.errors import InputError, UsageError, missing_extra
+from llmmon.ingest.parquet import arrow
 from llmmon.ingest.query import Read
 from llmmon.metrics.record import TEXTS
-from llmmon.reports.tables import TABLES, Asked, arrow, columns_of, make
+from llmmon.reports.tables import TABLES, Asked, columns_of, make
 from llmmon.text.names import nearest, unknown
 from llmmon.text.patterns import lazy
 from llmmon.text.times import iso, to_us

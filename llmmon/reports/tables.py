@@ -6,16 +6,15 @@ A column is a field of the record in its public unit; missing is null.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
-from llmmon.anomaly.incidents import NOTHING_ACCEPTED, Accepted
-from llmmon.errors import InputError, UsageError, missing_extra
+from llmmon.errors import InputError, UsageError
 from llmmon.formats.detection import tags_in
 from llmmon.ingest import sources
+from llmmon.ingest.parquet import Arrow, arrow
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.scan import POSITION_BITS, Scanned
 from llmmon.ingest.spans import head
@@ -24,7 +23,9 @@ from llmmon.metrics.columns import Columns, Names, concat, in_log_order
 from llmmon.metrics.record import FIELDS, NANO_DOLLARS, TAG_PREFIX, FieldKind, Status
 from llmmon.text.figures import counted
 
-Arrow = Any  # pyarrow has no types
+if TYPE_CHECKING:
+    from llmmon.anomaly.incidents import Accepted
+
 _FLAGS: Final = frozenset({"cache_hit", "unpriced"})
 # columns of calls that are made of others: name -> type and meaning
 DERIVED: Final = {
@@ -38,16 +39,6 @@ DERIVED: Final = {
 }
 _PLACE: Final = ("file", "line")
 MOST_TAGS: Final = 200
-
-
-def arrow(needed_for: str, extra: str = "arrow") -> ModuleType:
-    """Load pyarrow; raises `UsageError` with the line that installs it."""
-    try:
-        import pyarrow as pa
-    except ImportError:
-        raise missing_extra(extra, needed_for) from None
-    found: ModuleType = pa
-    return found
 
 
 def columns_of_calls(*, texts: bool = False) -> dict[str, tuple[str, str]]:
@@ -188,7 +179,7 @@ class Asked(msgspec.Struct, frozen=True):
     query: Query
     names: frozenset[str] | None = None
     texts: bool = False
-    accepted: Accepted = NOTHING_ACCEPTED
+    accepted: Accepted | None = None
 
 
 def _calls(asked: Asked) -> Made:
@@ -216,7 +207,8 @@ def _tools(asked: Asked) -> Made:
 def _incidents(asked: Asked) -> Made:
     from llmmon.anomaly.analysis import MonitorPlan, find_anomalies
 
-    report, found = find_anomalies(asked.query, MonitorPlan(accepted=asked.accepted))
+    plan = MonitorPlan() if asked.accepted is None else MonitorPlan(accepted=asked.accepted)
+    report, found = find_anomalies(asked.query, plan)
     rows = (
         {
             **{name: getattr(one, name, None) for name in ("factor", *one.__struct_fields__)},

@@ -140,7 +140,6 @@ def _tar() -> bytes:
 
 
 FOREIGN = {
-    "a Parquet file": b"PAR1\x15\x04\x15\x10PAR1",
     "an SQLite database": b"SQLite format 3\x00\x10\x00",
     "a Python pickle": pickle.dumps([ROW]),
     "a zip archive": _zip(),
@@ -162,7 +161,7 @@ def test_a_file_that_is_no_log_is_named(run: Run, tmp_path: Path, kind: str, pac
     assert f"calls.log: {kind}" in done.stderr
 
 
-def test_what_to_do_about_parquet_is_said(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "p.parquet").write_bytes(FOREIGN["a Parquet file"])
-    said = run("summarize", "p.parquet").stderr
-    assert "duckdb -c \"COPY (FROM 'p.parquet') TO 'calls.jsonl'\"" in said
+def test_what_to_do_about_avro_is_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.avro").write_bytes(b"Obj\x01" + bytes(60))
+    said = run("summarize", "p.avro").stderr
+    assert "duckdb -c \"COPY (FROM read_avro('p.avro')) TO 'calls.jsonl'\"" in said

@@ -119,6 +119,7 @@ FORMATS_BY_ENDING: Final = {
     ".openmetrics": "openmetrics",
     ".json": "otlp",
     ".csv": "csv",
+    ".parquet": "parquet",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }

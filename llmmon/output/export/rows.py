@@ -1,4 +1,4 @@
-"""`export --to csv` and `--to jsonl`: calls as rows of llmmon's own dialect, written as they are read."""
+"""`export --to csv`, `jsonl` and `parquet`: calls as rows of llmmon's own dialect, written as they are read."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import orjson
 
-from llmmon.formats.detection import tags_in
 from llmmon.formats.dialects.native import CALL_MARK
 from llmmon.formats.own_csv import TAGS, cell_of
-from llmmon.ingest import sources
+from llmmon.ingest.parquet import Arrow, arrow
+from llmmon.ingest.parquet import writer as parquet_writer
 from llmmon.ingest.query import Query, Read, read
 from llmmon.ingest.reread import rereadable
-from llmmon.ingest.spans import head
-from llmmon.metrics.columns import Columns
+from llmmon.metrics.columns import EMPTY, Columns
 from llmmon.metrics.record import FIELDS, TAG_PREFIX, TEXTS, FieldKind, Status
 from llmmon.output.renderers.json import dumps
 from llmmon.pricing.cost_modes import AS_READ
-from llmmon.text.figures import counted
+from llmmon.reports.tables import calls_table, tags_of
 from llmmon.text.times import SECOND_US
 
 Lists = dict[str, Sequence[Any]]
@@ -138,7 +137,6 @@ def _cell(value: str | bool) -> str:
     return cell_of(value) if isinstance(value, str) else str(value).lower()
 
 
-MOST_TAGS: Final = 200
 _AT_ONCE: Final = 4096  # calls that are made into rows together
 Write = Callable[[bytes], Any]
 
@@ -161,38 +159,26 @@ class Written(msgspec.Struct, frozen=True):
 
 
 def export_records(query: Query, to: str, wanted: Wanted, write: Write) -> Written:
-    """Write every call, in the order of the log, as `csv` or `jsonl`.
+    """Write every call, in the order of the log, in one of `ROW_FORMATS`; raises `UsageError` without its extra.
 
     Costs are as logged unless `--cost calculated` or `fill_costs` asks for more: read again, a calculated cost would
     count as logged. Tags are those in the head of each log, and those that are asked for.
     """
     with rereadable(query, times=1) as again:
-        tags = _tags(again.query, wanted.tags)
+        tags = tags_of(again.query, wanted.tags)
         fields = fields_of(keep_text=wanted.keep_text)
-        writer = _RowsFold(_FORMS[to], fields, tags, write)
+        writer = _FOLDS[to](fields, tags, write)
         one = msgspec.structs.replace(
             again.query, jobs=1, engine=None, rejects=query.rejects, cost=_cost(query, wanted)
         )
         names = frozenset({*fields, *(TAG_PREFIX + tag for tag in tags)})
         done = again.named(read(one, names, lambda: writer, writes=True))
-        writer.begin()
+        writer.end()
     return Written(done, writer.rows, writer.samples, tags)
 
 
 def _cost(query: Query, wanted: Wanted) -> str:
     return query.cost if query.cost in {"calculated", "none"} or wanted.fill_costs else AS_READ
-
-
-def _tags(query: Query, asked: Sequence[str]) -> tuple[str, ...]:
-    found = dict.fromkeys(name.removeprefix(TAG_PREFIX) for name in asked)
-    for source in sources.find(query.logs).sources:
-        try:
-            found.update(dict.fromkeys(tags_in(head(source), query.dialect)))
-        except (OSError, EOFError, ValueError):
-            continue  # reading it says why
-    if len(found) > MOST_TAGS:
-        query.say(f"{counted(len(found) - MOST_TAGS, 'tag')} beyond the first {MOST_TAGS} not exported")
-    return tuple(found)[:MOST_TAGS]
 
 
 class _RowsFold:
@@ -223,7 +209,55 @@ class _RowsFold:
             self.samples += len(samples)
 
     def result(self) -> None:
-        """Write what is still pending."""
+        """All is written as it comes."""
+
+    def end(self) -> None:
+        """Write what a file without any call has, too."""
+        self.begin()
+
+
+def _stored(kind: Arrow) -> Arrow:
+    """The type of a column in a file: names are texts there, whose encoding Parquet chooses itself."""
+    return getattr(kind, "value_type", kind)
+
+
+def _silent(table: Arrow) -> Any:
+    """Which calls carry nothing that would show that they are calls; shape (calls,)."""
+    shown = [table[name].is_valid().to_numpy() for name in _EVIDENCE if name in table.column_names]
+    return ~np.any(shown, axis=0)
+
+
+class _ParquetFold:
+    """Writes tables of calls as they come; a fold that never leaves this process. Metric samples have no place."""
+
+    samples = 0
+
+    def __init__(self, fields: Sequence[str], tags: Sequence[str], write: Write) -> None:
+        self.rows = 0
+        self._fields, self._tags = (*fields, "success"), tags
+        schema = arrow("--to parquet").schema([(f.name, _stored(f.type)) for f in self._table(EMPTY).schema])
+        self._schema = schema
+        self._writer = parquet_writer(write, schema)
+
+    def _table(self, columns: Columns) -> Arrow:
+        """The calls under the names of the other formats."""
+        table = calls_table(columns, self._fields, self._tags, None)
+        names = [TAGS + name.removeprefix(TAG_PREFIX) for name in table.column_names if name.startswith(TAG_PREFIX)]
+        table = table.rename_columns([*self._fields, *names])
+        silent = _silent(table)
+        return table.append_column(CALL_MARK, arrow("--to parquet").array(silent, mask=~silent))
+
+    def add(self, columns: Columns, _samples: list[dict[str, Any]]) -> None:
+        """Write a block."""
+        self._writer.write_table(self._table(columns).cast(self._schema))
+        self.rows += columns.size
+
+    def result(self) -> None:
+        """All is written as it comes."""
+
+    def end(self) -> None:
+        """End the file."""
+        self._writer.close()
 
 
 Names = Sequence[str]
@@ -270,4 +304,8 @@ _FORMS: Final = {
         samples=False,
     ),
 }
-ROW_FORMATS: Final = tuple(_FORMS)
+_FOLDS: Final[dict[str, Callable[[Names, Names, Write], _RowsFold | _ParquetFold]]] = {
+    **{name: partial(_RowsFold, form) for name, form in _FORMS.items()},
+    "parquet": _ParquetFold,
+}
+ROW_FORMATS: Final = tuple(_FOLDS)
