@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import By, fields_of, with_logs
+from llmmon.cli.options import By, fields_of, limit_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -16,7 +16,7 @@ def cache(
     query: "Query",
     output: "Output",
     by: By = None,
-    limit: Annotated[int, typer.Option(help="Number of sessions to show; 0 shows all.", min=0)] = 10,
+    limit: Annotated[int, limit_of("sessions")] = 10,
     fail_on: Annotated[
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'read_share<0.5'.", metavar="COND")
     ] = None,

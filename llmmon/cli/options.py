@@ -53,6 +53,17 @@ By = Annotated[
     list[str] | None, typer.Option(help="Group by this field or tag.X; repeatable. Default: model.", metavar="FIELD")
 ]
 
+
+def limit_of(what: str) -> Any:
+    """The option `--limit` of a command; `with_logs` gives its parameter the number that applies (0: all)."""
+    return typer.Option(
+        help=f"Number of {what} to show; 0 shows all.",
+        min=0,
+        metavar="N",
+        show_default=False,
+    )
+
+
 StateOption = Annotated[
     Path | None, typer.Option("--state", help="State file. Default: the configuration's.", metavar="FILE")
 ]
@@ -92,16 +103,18 @@ def with_logs(
     *,
     optional: bool = False,
     unless: str = "",
+    rows_apart: bool = False,
     without: AbstractSet[str] = frozenset(),
 ) -> Callable[..., None]:
     """Give a command the shared options; its return value is the exit code.
 
     The wrapped function takes `query`, `output` or `config` and whatever options it declares of its own. Where logs are
     `optional`, or the option `unless` is given, none are read unless they are named; `without` are options that do not
-    apply.
+    apply. With `rows_apart`, `-o` gets only the rows, and the screen the rest.
     """
     wanted = _GIVEN & inspect.signature(command).parameters.keys()
-    own = [p for p in inspect.signature(command).parameters.values() if p.name not in _GIVEN]
+    own = [_unset(p) for p in inspect.signature(command).parameters.values() if p.name not in _GIVEN]
+    tables_show = getattr(inspect.signature(command).parameters.get("limit"), "default", 0)
     shared = [option for option in (*READING, *WRITING) if option.name not in without]
     absent = dict.fromkeys(without)
     parameters = [
@@ -118,6 +131,8 @@ def with_logs(
         options = ReadingOptions(**{name: (given | absent)[name] for name in ReadingOptions._fields})
         output = _output(given | absent)
         config = load_config(options.config, output)
+        if "limit" in given:
+            given["limit"] = output.limit(given["limit"], tables_show, rows_apart=rows_apart)
         query = options.resolve(config, output, logs_optional=optional or bool(unless and given[unless]))
         if not (given | absent)["force"]:
             _check_outputs(given | absent, query, output, config)
@@ -128,6 +143,15 @@ def with_logs(
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _unset(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The same parameter; that of `--limit` as one that may not be given, whose default is for tables only."""
+    if parameter.name != "limit":
+        return parameter
+    (option,) = parameter.annotation.__metadata__
+    option.help += f" Default: {parameter.default} in tables on the screen, else all."
+    return parameter.replace(annotation=Annotated[int | None, option], default=None)
 
 
 def _check_outputs(given: dict[str, Any], query: "Query", output: "Output", config: "Config") -> None:

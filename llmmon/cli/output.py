@@ -68,6 +68,16 @@ class Output(msgspec.Struct, frozen=True):
         atexit.register(progress.close)  # an interrupted bar would leave the terminal without its cursor
         return progress.add
 
+    def limit(self, asked: int | None, tables_show: int, *, rows_apart: bool = False) -> int:
+        """How many rows to give (0: all): as many as were asked for, else all unless it is a table on the screen.
+
+        With `rows_apart` the screen gets a table while a file gets the rows, see `finish_rows`.
+        """
+        if asked is not None:
+            return asked
+        as_table = self.format == "table" if self.file is None else rows_apart and self.format in _OF_ROWS
+        return tables_show if as_table else 0
+
     def account(self, source: SourceReport, codes: set[int]) -> int:
         """Say what was read; the exit code of the run."""
         self.say(accounting(source))
@@ -78,6 +88,7 @@ class Output(msgspec.Struct, frozen=True):
         page = Page(command, view, source, self._width(), self.colour())
         rendered = renderer(self.format)(page)
         self.write(rendered.text)
+        self._say_more(view)
         if rendered.hidden:
             self.say(rendered.hidden)
         if source.files:
@@ -103,6 +114,12 @@ class Output(msgspec.Struct, frozen=True):
             return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
         shown = self.format if rows_as in _OF_ROWS and self.format not in _OF_ROWS else "table"
         return Output(shown, None, self.quiet).finish(command, view, source, codes, found)
+
+    def _say_more(self, view: View) -> None:
+        """Say what a limit left out, where no table does."""
+        for what, number in view.more.items() if self.format != "table" or self.file is not None else ():
+            if number:
+                self.say(f"{number:,} more {what} (--limit 0 gives all)")
 
     def _write_pieces(self, pieces: Iterable[bytes]) -> None:
         if self.file is not None:

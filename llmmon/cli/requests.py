@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import with_logs
+from llmmon.cli.options import limit_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -20,7 +20,7 @@ def requests(
         typer.Option(help="Largest first by this metric, such as latency_ms. Default: time.", metavar="METRIC"),
     ] = None,
     ascending: Annotated[bool, typer.Option("--ascending", help="Smallest first.")] = False,
-    limit: Annotated[int, typer.Option(help="Number of calls to show; 0 shows all.", min=0)] = 20,
+    limit: Annotated[int, limit_of("calls")] = 20,
     show_text: Annotated[bool, typer.Option("--show-text", help="Also show prompts and outputs.")] = False,
 ) -> int:
     """List individual calls with their file and line.

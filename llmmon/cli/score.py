@@ -1,11 +1,12 @@
 """`llmmon score`."""
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmmon.cli.options import fields_of, with_logs
+from llmmon.cli.options import fields_of, limit_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 Overall = Annotated[str, typer.Option(help="Formula of the overall score: defects or weighted.", metavar="FORMULA")]
-Limit = Annotated[int, typer.Option(help="Number of worst answers to show; 0 shows all flagged ones.", min=0)]
+Limit = Annotated[int, limit_of("worst answers")]
 ShowText = Annotated[bool, typer.Option("--show-text", help="Show their prompts and outputs.")]
 FailOn = Annotated[
     list[str] | None,
@@ -50,7 +51,7 @@ MaxUsd = Annotated[float | None, typer.Option(help="Maximum spend on the judge, 
 Concurrency = Annotated[int, typer.Option(help="Concurrent requests to the judge.", min=1, max=64, metavar="N")]
 
 
-@with_logs
+@partial(with_logs, rows_apart=True)
 def score(
     query: "Query",
     output: "Output",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import fields_of, logs_of, with_logs
+from llmmon.cli.options import fields_of, limit_of, logs_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -27,7 +27,7 @@ def sessions(
     sort: Annotated[
         str, typer.Option(help="Largest first by this figure: cost_usd, calls, duration_ms, ...", metavar="FIGURE")
     ] = "cost_usd",
-    limit: Annotated[int, typer.Option(help="Number of sessions (or steps) to show; 0 shows all.", min=0)] = 20,
+    limit: Annotated[int, limit_of("sessions, or of steps of one,")] = 20,
     long_context: Annotated[
         int, typer.Option("--long-context", help="Tokens from which on a context is long.", min=1, metavar="N")
     ] = 150_000,

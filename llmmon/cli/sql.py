@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from llmmon.cli.options import accepted_of, logs_of, with_logs
+from llmmon.cli.options import accepted_of, limit_of, logs_of, with_logs
 from llmmon.errors import LlmmonError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmmon.reports.sql import Database
 
 ShowText = Annotated[bool, typer.Option("--show-text", help="Add the columns of texts: prompt, output, ...")]
-Limit = Annotated[int, typer.Option(help="Number of rows of a table to show; 0 shows all.", min=0)]
+Limit = Annotated[int, limit_of("rows")]
 AllowFiles = Annotated[
     bool, typer.Option("--allow-files", help="Let SQL read and write files, and load extensions of DuckDB.")
 ]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import By, fields_of, with_logs
+from llmmon.cli.options import By, fields_of, limit_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -23,7 +23,7 @@ def summarize(
         typer.Option(help="Add a time series with this bucket width: 1h, day, week, month.", metavar="WIDTH"),
     ] = None,
     sort: Annotated[str, typer.Option(help="Sort groups by this metric.", metavar="METRIC")] = "request_count",
-    limit: Annotated[int, typer.Option(help="Number of groups to show; 0 shows all.", min=0)] = 20,
+    limit: Annotated[int, limit_of("groups")] = 20,
     fail_on: Annotated[
         list[str] | None, typer.Option(help="Exit 1 if this holds: 'error_rate>0.05'.", metavar="COND")
     ] = None,

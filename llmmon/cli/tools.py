@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import fields_of, with_logs
+from llmmon.cli.options import fields_of, limit_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -19,7 +19,7 @@ def tools(
         list[str] | None,
         typer.Option(help="Group by tool, server, session, or a field of calls; repeatable.", metavar="FIELD"),
     ] = None,
-    limit: Annotated[int, typer.Option(help="Number of rows of each table to show; 0 shows all.", min=0)] = 20,
+    limit: Annotated[int, limit_of("rows of each table")] = 20,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Also show arguments and results of loops and failures.")
     ] = False,

@@ -46,7 +46,8 @@ def test_a_query_in_json_has_the_envelope_of_every_command(run: Run, log: str) -
 def test_all_rows_are_written_but_for_people(run: Run, log: str) -> None:
     sql = "select model from calls"
     assert run("sql", sql, log, "--limit", "1").stdout.endswith("and 2 more (--limit 0 shows all)\n")
-    assert len(run("sql", sql, log, "--limit", "1", "-f", "jsonl").stdout.splitlines()) == 3
+    assert len(run("sql", sql, log, "-f", "jsonl").stdout.splitlines()) == 3
+    assert len(run("sql", sql, log, "--limit", "1", "-f", "jsonl").stdout.splitlines()) == 1
 
 
 def test_an_answer_without_rows_keeps_its_columns_in_a_table(run: Run, log: str) -> None:

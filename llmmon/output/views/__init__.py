@@ -72,7 +72,7 @@ class View(msgspec.Struct, frozen=True):
     """A report ready for every renderer: `data` for JSON, `rows` for jsonl and csv, the rest for people.
 
     `lead` is what needs attention, in a line, `headline` are label and text pairs; `lines` follow each other, `notes`
-    are apart.
+    are apart. `more` is how many rows a limit left out, by what they are.
     """
 
     data: Mapping[str, Any]
@@ -83,3 +83,14 @@ class View(msgspec.Struct, frozen=True):
     tables: tuple[Table, ...] = ()
     lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    more: Mapping[str, int] = {}
+
+    def limited(self, limit: int, *keys: str) -> View:
+        """The same with at most `limit` rows (0: all), and as many items of these lists of its data.
+
+        `more_KEY` of the data, and `more`, say how many were left out.
+        """
+        more = {key: max(0, len(self.data[key]) - limit) if limit else 0 for key in keys}
+        cut = {key: self.data[key][: limit or None] for key in keys}
+        data = {**self.data, **cut, **{f"more_{key}": left for key, left in more.items()}}
+        return msgspec.structs.replace(self, data=data, rows=self.rows[: limit or None], more=more)

@@ -13,7 +13,7 @@ from llmmon.reports.prompt_cache import CacheReport, CacheRow
 from llmmon.text.figures import count, key_text, money_text, percent
 
 
-def view_cache(report: CacheReport, limit: int = 10) -> View:
+def view_cache(report: CacheReport, limit: int = 0) -> View:
     """Findings; groups, pauses, causes, the first parts that differ, sessions."""
     tables = [_groups(report), _gaps(report)]
     tables += [_causes(report)] if report.causes else []
@@ -29,7 +29,7 @@ def view_cache(report: CacheReport, limit: int = 10) -> View:
         lines=findings_lines(report.findings),
         tables=tuple(tables),
         notes=(f"{count(report.silent)} calls do not say what they read from a cache",) if report.silent else (),
-    )
+    ).limited(limit, "sessions")
 
 
 def _headline(report: CacheReport) -> tuple[tuple[str, str], ...]:

@@ -35,7 +35,11 @@ def view_requests(report: RequestsReport) -> View:
     )
     texts = tuple(note for row in rows for note in _texts(row))
     return View(
-        data={"requests": [dict(row) for row in rows], "found": report.found}, rows=rows, tables=(table,), notes=texts
+        data={"requests": [dict(row) for row in rows], "found": report.found, "more_requests": left},
+        rows=rows,
+        tables=(table,),
+        notes=texts,
+        more={"calls": left},
     )
 
 

@@ -17,7 +17,7 @@ from llmmon.text.times import iso, local
 _LONGEST_ID: Final = 12
 
 
-def view_sessions(report: SessionsReport, tz: str, limit: int = 20) -> View:
+def view_sessions(report: SessionsReport, tz: str, limit: int = 0) -> View:
     """Findings, spreads, the most expensive sessions with their sub-agents under them."""
     rows = [session_data(row) for row in report.sessions]
     tables = [_groups(report)] if report.by else []
@@ -44,7 +44,7 @@ def view_sessions(report: SessionsReport, tz: str, limit: int = 20) -> View:
         lines=findings_lines(report.findings),
         tables=tuple(tables),
         notes=(f"{count(report.without)} calls have no {report.unit}",) if report.without else (),
-    )
+    ).limited(limit, "sessions")
 
 
 def session_data(row: SessionRow) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def view_timeline(timeline: Timeline, tz: str, limit: int = 0) -> View:
             for child in timeline.children
         ),
         tables=(table,),
-    )
+    ).limited(limit, "steps")
 
 
 def _step_data(step: TimelineStep) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _LONGEST: Final = 200  # characters of a cell
 
 
 def view_answer(answer: Answer, limit: int = 0) -> View:
-    """A table of the first `limit` rows (0: all) for people, all rows otherwise."""
+    """The first `limit` rows (0: all)."""
     names = [name for name, _ in answer.columns]
     rows = [dict(zip(names, row, strict=True)) for row in answer.rows]
     shown = answer.rows[:limit] if limit else answer.rows
@@ -26,7 +26,7 @@ def view_answer(answer: Answer, limit: int = 0) -> View:
         rows=rows,
         tables=(table,) if columns else (),
         lines=() if columns else ("done",),
-    )
+    ).limited(limit, "rows")
 
 
 def _cell(value: Any) -> str:

@@ -64,6 +64,7 @@ def view_summary(report: SummaryReport, source: SourceReport) -> View:
         lead=_attention(report, source),
         headline=_headline(report),
         tables=tuple(tables),
+        more={"groups": report.more_groups},
     )
 
 
@@ -74,6 +75,7 @@ def _data(report: SummaryReport) -> dict[str, Any]:
         "quantiles": "exact" if report.exact else "approximate",
         "totals": dict(report.totals),
         "groups": [{"key": dict(row.key), **row.statistics} for row in report.groups],
+        "more_groups": report.more_groups,
         "series": [_bucket(bucket) for bucket in report.series],
         "errors": [{"error_type": s.name, "count": s.count, "share": s.share} for s in report.errors],
         "attention": [

@@ -14,7 +14,7 @@ from llmmon.text.figures import count, key_text, milliseconds, money_text, perce
 from llmmon.text.times import iso, local
 
 
-def view_tools(report: ToolsReport, tz: str, limit: int = 20) -> View:
+def view_tools(report: ToolsReport, tz: str, limit: int = 0) -> View:
     """Findings, a row for each tool (or group), loops, and failures with their texts where these were asked for."""
     tables = [_groups(report, limit)]
     tables += [_loops(report, tz, limit)] if report.loops else []
@@ -36,7 +36,7 @@ def view_tools(report: ToolsReport, tz: str, limit: int = 20) -> View:
         headline=_headline(report),
         lines=findings_lines(report.findings),
         tables=tuple(tables),
-    )
+    ).limited(limit, "groups", "loops", "failures")
 
 
 def _loop_data(row: LoopRow) -> dict[str, Any]:
