@@ -65,20 +65,26 @@ def _bar(share: float) -> Html:
     return el("svg", part, class_="sharebar", aria_hidden="true")
 
 
-def render(page: PageView, style: str, script: str) -> str:
-    """The page; the browser runs this script and style and no other, and loads nothing."""
+def render(page: PageView, style: str, script: str, live_s: int = 0) -> str:
+    """The page; the browser runs this script and style and no other, and loads nothing.
+
+    A live one asks the address that it came from for what is new, every `live_s` seconds, and shows it in place.
+    """
+    again = el("noscript", el("meta", http_equiv="refresh", content=str(live_s))) if live_s else Html()
     head = joined(
         el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
+        el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script, live=bool(live_s))),
         el("meta", name_="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name_="color-scheme", content="light dark"),
         el("meta", name_="referrer", content="no-referrer"),
+        again,
         el("title", f"{page.title}: {page.subtitle}"),
         el("style", Html(style)),
     )
+    stamp = el("p", page.as_of, class_="asof") if page.as_of else Html()
     body = joined(
         el("a", "Skip to the figures", href="#figures", class_="skip"),
-        el("header", el("h1", page.title), el("p", page.subtitle, class_="lead"), _contents(page)),
+        el("header", el("h1", page.title), el("p", page.subtitle, class_="lead"), stamp, _contents(page)),
         el("main", *_strip(page), _figures(page), *(_section(section) for section in page.sections)),
         el("footer", page.footer),
         el("div", class_="tip", hidden="", aria_hidden="true"),
@@ -86,13 +92,15 @@ def render(page: PageView, style: str, script: str) -> str:
         HATCHES,
         el("script", Html(script)),
     )
-    return f"<!DOCTYPE html>\n{el('html', el('head', head), el('body', body), lang='en')}\n"
+    live = {"data_live": str(live_s)} if live_s else {}
+    return f"<!DOCTYPE html>\n{el('html', el('head', head), el('body', body, **live), lang='en')}\n"
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, *, live: bool) -> str:
     hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
+    connect = "connect-src 'self'; " * live
     return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; {connect}"
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -204,11 +212,15 @@ def _spark_band(one: Story) -> Html:
 
 
 def _contents(page: PageView) -> Html:
+    if not page.sections:
+        return Html()
     links = [el("a", section.title, href=f"#{section.key}") for section in page.sections]
     return el("nav", *links, aria_label="Sections")
 
 
 def _figures(page: PageView) -> Html:
+    if not page.figures:
+        return el("section", el("p", page.compared), id="figures", class_="panel empty")
     row = el("dl", *map(_card, page.figures), class_="figures")
     note = el("p", page.compared, class_="note")
     return el("section", el("h2", "Figures", class_="quiet"), row, note, id="figures", class_="panel")
