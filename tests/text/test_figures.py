@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import unicodedata
 from collections.abc import Callable
 
 import pytest
@@ -19,6 +21,7 @@ from llmmon.text.figures import (
     milliseconds,
     money_text,
     percent,
+    plain,
     rate,
     shortened,
     sparkline,
@@ -162,3 +165,15 @@ def test_a_name_is_cut_in_its_middle(width: int) -> None:
 def test_what_is_cut_fits(text: str, width: int) -> None:
     assert len(shortened(text, width)) <= width
     assert len(clipped(text, width)) <= width
+
+
+def test_no_character_that_moves_or_hides_text_is_shown_as_it_is() -> None:
+    bidirectional = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI", "ALM"}
+    for number in range(sys.maxunicode + 1):
+        sign = chr(number)
+        kind, written = unicodedata.category(sign), plain(f"a{sign}b")
+        if kind in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(sign) in bidirectional:
+            assert sign not in written or sign == " ", hex(number)
+        elif kind[0] in "LN":
+            assert written == f"a{sign}b", hex(number)
+    assert plain("\u061c\u00ad\U000e0041") == "\\u061c\\xad\\ue0041"
