@@ -150,7 +150,7 @@ def within(name: str, places: Iterable[str]) -> bool:
 
 TOP = {
     *("pyproject.toml", "README.md", "llmmon", "tests", "sample_logs", "docs", "LICENSE", "CHANGELOG.md"),
-    *("CONTRIBUTING.md", "SECURITY.md", ".ci", ".gitignore"),
+    *("CONTRIBUTING.md", "SECURITY.md", ".ci", ".gitignore", ".pre-commit-hooks.yaml", "deploy"),
 }
 
 

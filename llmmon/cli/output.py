@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -18,6 +18,7 @@ from llmmon.errors import EXIT_FOUND, InputError, UsageError, first_exit_code, r
 from llmmon.files import appearing, cannot_write
 from llmmon.ingest.remote import is_url
 from llmmon.ingest.report import SourceReport
+from llmmon.metrics.filters import Check
 from llmmon.output.renderers import ENDINGS, RENDERERS, Page, renderer
 from llmmon.output.renderers.json import dumps
 from llmmon.output.views import View
@@ -29,6 +30,13 @@ _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
 _USUAL_WIDTH, _LEAST_WIDTH = 160, 20
 _OF_ROWS = ("jsonl", "csv")
 _ROWS_AT_ONCE = 512
+
+
+Found = bool | Sequence[Check]  # what makes the exit code 1
+
+
+def _is_found(found: Found) -> bool:
+    return found if isinstance(found, bool) else any(check.failed for check in found)
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -83,9 +91,10 @@ class Output(msgspec.Struct, frozen=True):
         self.say(accounting(source))
         return first_exit_code(codes)
 
-    def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
+    def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: Found = False) -> int:
         """Render and write the result; the exit code of the run."""
-        page = Page(command, view, source, self._width(), self.colour())
+        checks = () if isinstance(found, bool) else tuple(found)
+        page = Page(command, view, source, self._width(), self.colour(), checks=checks)
         rendered = renderer(self.format)(page)
         self.write(rendered.text)
         self._say_more(view)
@@ -93,9 +102,9 @@ class Output(msgspec.Struct, frozen=True):
             self.say(rendered.hidden)
         if source.files:
             self.say(accounting(source))
-        return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
+        return first_exit_code(codes | ({EXIT_FOUND} if _is_found(found) else set()))
 
-    def finish_rows(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
+    def finish_rows(self, command: str, view: View, source: SourceReport, codes: set[int], found: Found = False) -> int:
         """As `finish`, but what `-o` names gets the rows where its format is one of rows, and stdout the rest.
 
         As JSON lines, rows are made and written piece by piece, so that there can be many.
@@ -111,7 +120,7 @@ class Output(msgspec.Struct, frozen=True):
             self.write(renderer(rows_as if rows_as in _OF_ROWS else self.format)(page).text)
         if self.file is None:
             self.say(accounting(source))
-            return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
+            return first_exit_code(codes | ({EXIT_FOUND} if _is_found(found) else set()))
         shown = self.format if rows_as in _OF_ROWS and self.format not in _OF_ROWS else "table"
         return Output(shown, None, self.quiet).finish(command, view, source, codes, found)
 

@@ -35,7 +35,7 @@ def summarize(
 
     Example: llmmon summarize sample_logs/ --by user --every 1d
     """
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.summary import view_summary
     from llmmon.reports.summary import summarize as run
     from llmmon.text.times import width_us
@@ -49,5 +49,5 @@ def summarize(
     report, found = run(
         query, by=fields, every_us=every_us, series_by=fields if by and every else (), sort=sort, limit=limit
     )
-    failed = any_met(fail_on or (), report.totals, {})
+    failed = checks_of(fail_on or (), report.totals, {})
     return output.finish("summarize", view_summary(report, found.source), found.source, {found.exit_code}, failed)

@@ -34,13 +34,34 @@ _SCALAR_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def any_met(conditions: Sequence[str], figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> bool:
-    """Whether any condition holds; a missing figure meets none. Raises `UsageError` for unknown names.
+class Check(msgspec.Struct, frozen=True):
+    """A condition of `--fail-on` (or another check), whether it failed, and what there was instead."""
 
-    `scales` are ordered words, such as severities from low to critical; a figure may be a set of words.
+    name: str
+    failed: bool
+    message: str = ""
+
+
+def checks_of(
+    conditions: Sequence[str], figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]
+) -> tuple[Check, ...]:
+    """The conditions of `--fail-on`, each with its figure; a missing figure fails none.
+
+    `scales` are ordered words, such as severities from low to critical; a figure may be a set of words. Raises
+    `UsageError` for unknown names.
     """
-    met = [_met(condition, figures, scales) for condition in conditions]  # all, so that each is checked
-    return any(met)
+    return tuple(
+        Check(condition, _met(condition, figures, scales), _figure_text(condition, figures)) for condition in conditions
+    )
+
+
+def _figure_text(condition: str, figures: Mapping[str, Any]) -> str:
+    form = _FORM.match(condition)
+    name = form[1] if form is not None else ""
+    figure = figures.get(name)
+    if isinstance(figure, (set, frozenset, list, tuple)):
+        figure = ", ".join(sorted(map(str, figure))) or "none"
+    return f"{name} is {'unknown' if figure is None else f'{figure:.6g}' if isinstance(figure, float) else figure}"
 
 
 def _met(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> bool:
