@@ -27,6 +27,7 @@ from llmmon.text.names import lookup
 
 _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
 
+_USUAL_WIDTH, _LEAST_WIDTH = 160, 20
 _OF_ROWS = ("jsonl", "csv")
 _ROWS_AT_ONCE = 512
 
@@ -168,10 +169,12 @@ class Output(msgspec.Struct, frozen=True):
         return 0o600 if self.private else None
 
     def _width(self) -> int:
+        """How many columns there are: of the terminal, else as $COLUMNS says where that is a width that can be."""
         if self.file is None and sys.stdout.isatty():
-            return shutil.get_terminal_size().columns
-        given = os.environ.get("COLUMNS", "")
-        return (int(given) if given.isdecimal() else 0) or 160
+            found = shutil.get_terminal_size().columns
+        else:
+            found = int(os.environ.get("COLUMNS", "0"))
+        return max(found, _LEAST_WIDTH) if found else _USUAL_WIDTH
 
     def colour(self) -> bool:
         """Whether what is shown may be coloured."""
