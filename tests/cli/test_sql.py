@@ -130,7 +130,9 @@ class Terminal:
 
     def ended(self) -> int:
         """The exit code."""
+        until = time.monotonic() + 120
         while True:
+            assert time.monotonic() < until, f"still runs: {self._shown[-500:]!r}"
             with contextlib.suppress(OSError):
                 if select.select([self._terminal], [], [], 0.1)[0]:
                     os.read(self._terminal, 65536)
