@@ -65,5 +65,7 @@ def compare(
     for gate in gates:
         if gate.metric and not report.has(gate.metric):
             output.say(f"--fail-on: no call carries what {gate.metric} is made of")
-    failed = any(is_met(gate, report) for gate in gates)
+    failed = [
+        f"--fail-on {text}: holds" for text, gate in zip(fail_on or (), gates, strict=True) if is_met(gate, report)
+    ]
     return output.finish("compare", view_compare(report, query.tz), source, {code}, failed)

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -82,8 +82,8 @@ class Output(msgspec.Struct, frozen=True):
         self.say(accounting(source))
         return first_exit_code(codes)
 
-    def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
-        """Render and write the result; the exit code of the run."""
+    def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: Sequence[str] = ()) -> int:
+        """Render and write the result, and say which conditions of `--fail-on` hold; the exit code of the run."""
         page = Page(command, view, source, self._width(), self.colour())
         rendered = renderer(self.format)(page)
         self.write(rendered.text)
@@ -92,9 +92,12 @@ class Output(msgspec.Struct, frozen=True):
             self.say(rendered.hidden)
         if source.files:
             self.say(accounting(source))
+        self._say_found(found)
         return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
 
-    def finish_rows(self, command: str, view: View, source: SourceReport, codes: set[int], found: bool = False) -> int:
+    def finish_rows(
+        self, command: str, view: View, source: SourceReport, codes: set[int], found: Sequence[str] = ()
+    ) -> int:
         """As `finish`, but what `-o` names gets the rows where its format is one of rows, and stdout the rest.
 
         As JSON lines, rows are made and written piece by piece, so that there can be many.
@@ -110,9 +113,14 @@ class Output(msgspec.Struct, frozen=True):
             self.write(renderer(rows_as if rows_as in _OF_ROWS else self.format)(page).text)
         if self.file is None:
             self.say(accounting(source))
+            self._say_found(found)
             return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
         shown = self.format if rows_as in _OF_ROWS and self.format not in _OF_ROWS else "table"
         return Output(shown, None, self.quiet).finish(command, view, source, codes, found)
+
+    def _say_found(self, found: Sequence[str]) -> None:
+        for sentence in found:
+            self.warn(sentence)
 
     def _say_more(self, view: View) -> None:
         """Say what a limit left out, where no table does."""

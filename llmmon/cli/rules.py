@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from llmmon.cli.options import active_rules, with_logs
-from llmmon.errors import EXIT_OK, ConfigError
+from llmmon.errors import EXIT_FOUND, EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
     from llmmon.alerting.rules import AlertRule
@@ -65,7 +65,7 @@ def _check(
         found += lint_durations(done.histories[DURATIONS], config.late_us)
         source, codes = done.source, {done.exit_code}
     view = view_lint(chosen, config.channels, found)
-    return output.finish("rules check", view, source, codes, found=bool(found))
+    return output.finish("rules check", view, source, codes | ({EXIT_FOUND} if found else set()))
 
 
 def _read_if_there(query: "Query", config: "Config", rules: "tuple[AlertRule, ...]") -> "ReadHistory | None":
@@ -122,7 +122,9 @@ def prove(
     how = found.query((), time.time_ns() // 1000)
     results = run_tests(found.tests, active_rules(found, output), how, found.path.parent if found.path else Path())
     failed = any(not result.passed for result in results)
-    raise typer.Exit(output.finish("rules test", view_tests(results), SourceReport(), set(), found=failed))
+    raise typer.Exit(
+        output.finish("rules test", view_tests(results), SourceReport(), {EXIT_FOUND} if failed else set())
+    )
 
 
 def _backtest(

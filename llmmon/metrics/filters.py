@@ -17,12 +17,14 @@ import numpy as np
 
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray
-from llmmon.metrics.definitions import ALIASES, METRICS, MetricKind
+from llmmon.metrics.definitions import ALIASES, METRICS, MetricKind, meant_statistics
 from llmmon.metrics.record import FIELDS, TAG_PREFIX, FieldKind
+from llmmon.metrics.vocabulary import figure_called, name_field, number_field, unit_of, units_for, value_of
+from llmmon.text.figures import milliseconds, money_text
 from llmmon.text.names import unknown
 from llmmon.text.patterns import lazy
 
-_FORM: Final = lazy(r"\s*([\w.]+)\s*(>=|<=|!=|==|=|>|<)\s*(\S(?:.*\S)?)\s*\Z")
+_FORM: Final = lazy(r"\s*([\w.][\w./ -]*?)\s*(>=|<=|!=|==|=|>|<)\s*(\S(?:.*\S)?)\s*\Z")
 _SCALAR_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -34,35 +36,52 @@ _SCALAR_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def any_met(conditions: Sequence[str], figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> bool:
-    """Whether any condition holds; a missing figure meets none. Raises `UsageError` for unknown names.
+def any_met(conditions: Sequence[str], figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> list[str]:
+    """The conditions that hold, each with its figure, in a sentence; a missing figure meets none.
 
-    `scales` are ordered words, such as severities from low to critical; a figure may be a set of words.
+    `scales` are ordered words, such as severities from low to critical; a figure may be a set of words. Raises
+    `UsageError` for unknown names.
     """
-    met = [_met(condition, figures, scales) for condition in conditions]  # all, so that each is checked
-    return any(met)
+    found = [_met(condition, figures, scales) for condition in conditions]  # all, so that each is checked
+    return [sentence for sentence in found if sentence]
 
 
-def _met(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> bool:
+def _met(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> str:
+    """Why the condition holds; empty where it does not."""
     form = _FORM.match(condition)
     if form is None:
-        raise UsageError(f"--fail-on {condition!r} is not a condition", hint="for example --fail-on 'error_rate>0.05'")
-    name, sign, text = form.groups()
-    if name not in figures:
-        raise UsageError("--fail-on: " + unknown("figure", name, figures))
+        raise UsageError(f"--fail-on {condition!r} is not a condition", hint="for example --fail-on 'error_rate>5%'")
+    said, sign, text = form.groups()
+    name = figure_called(said, figures, meant_statistics(said))
+    if name is None:
+        raise UsageError("--fail-on: " + unknown("figure", said, figures))
     compare, figure = _SCALAR_OPERATORS[sign], figures[name]
     if name in scales:
         order = {word: place for place, word in enumerate(scales[name])}
         if text not in order:
             raise UsageError("--fail-on: " + unknown(name, text, order))
-        return any(compare(order[word], order[text]) for word in figure)
+        held = sorted({word for word in figure if compare(order[word], order[text])}, key=order.__getitem__)
+        return f"--fail-on {condition}: {name} is {held[-1]}" if held else ""
     if isinstance(figure, (set, frozenset)):
-        return (text in figure) == (sign in {"=", "=="})
-    try:
-        number = float(text)
-    except ValueError:
-        raise UsageError(f"--fail-on {condition!r}: {text!r} is not a number") from None
-    return figure is not None and compare(figure, number)
+        if (text in figure) != (sign in {"=", "=="}):
+            return ""
+        return f"--fail-on {condition}: {text} is {'' if text in figure else 'not '}among the {name}s"
+    number = value_of(text, name)
+    if number is None:
+        raise UsageError(f"--fail-on {condition!r}: {text!r} is not a number", hint=f"for example {units_for(name)}")
+    if figure is None or not compare(figure, number):
+        return ""
+    return f"--fail-on {condition}: {name} is {_figure_text(name, figure)}"
+
+
+def _figure_text(name: str, figure: float) -> str:
+    """A figure in the unit that its name ends in, with enough digits to compare it."""
+    exact = f"{figure:,}" if isinstance(figure, int) else f"{figure:.4g}"
+    if unit_of(name) == "usd":
+        return money_text(figure)
+    if unit_of(name) == "ms":
+        return milliseconds(figure)
+    return f"{figure:.2%}".replace("%", " %") if name.endswith(("_rate", "_share")) else exact
 
 
 Mask = Callable[[Columns], BoolArray]
@@ -144,6 +163,10 @@ class _Parser:
         self._next += found
         return found
 
+    def _joins(self) -> bool:
+        """Whether the next word joins conditions."""
+        return self._tokens[self._next][1].lower() in {"and", "or", "not"}
+
     def _take(self) -> tuple[str, str, int]:
         if self._next >= len(self._tokens):
             raise self.error("something is missing here")
@@ -182,7 +205,9 @@ class _Parser:
         kind, name, at = self._take()
         if kind != "word":
             raise self.error("expected a field", at)
-        name = ALIASES.get(name, name)
+        while self._tokens[self._next :] and self._tokens[self._next][0] == "word" and not self._joins():
+            name += f"_{self._take()[1]}"  # a heading of two words
+        name = _field_called(name, compared=self.peek() in _OPERATORS)
         if self.peek() in _OPERATORS:
             _, operator, _ = self._take()
             kind, value, value_at = self._take()
@@ -235,12 +260,25 @@ class _Parser:
         if value.lower() in _NULL:
             missing = operator != "!="
             return lambda columns: np.isnan(_numbers(columns, name)) == missing
-        try:
-            number = float(value)
-        except ValueError:
-            raise self.error(f"{name} is a number, {value!r} is not", at) from None
+        number = value_of(value, name)
+        if number is None:
+            raise self.error(f"{name} is a number such as {units_for(name)}, {value!r} is not", at)
         compare = _OPERATORS[operator]
         return lambda columns: compare(_numbers(columns, name), number) & ~np.isnan(_numbers(columns, name))
+
+
+def _field_called(name: str, *, compared: bool) -> str:
+    """The field, metric or tag that a name means; the name itself where it means none."""
+    name = ALIASES.get(name, name)
+    if name in METRICS or name in FIELDS or name.startswith(TAG_PREFIX) or name == "ok":
+        return name
+    meant = number_field(name)
+    if meant != name or not compared:
+        return meant
+    try:
+        return name_field(name, option="--where")
+    except UsageError:
+        return name  # named with the place where it stands
 
 
 def _numbers(columns: Columns, name: str) -> FloatArray:
