@@ -11,6 +11,14 @@ from llmmon.formats.mapping import SLOTS, Binding, Path, Slot
 from llmmon.metrics.record import LIMITS, USAGE
 
 
+def _in_counts(words: str) -> str:
+    """Short names of counts, each in the usual objects of counts: `usage.input`, `tokens.input`."""
+    return " ".join(f"{at}.{word}" for at in _COUNTS_IN for word in words.split())
+
+
+_COUNTS_IN: Final = ("usage", "tokens", "tokenusage", "tokencount", "tokencounts", "llmusage", "usagedetails")
+
+
 def _limit_aliases(what: str) -> str:
     """What the header with a limit is called, by OpenAI and those like it, and by Anthropic."""
     return f"limit{what} xratelimitlimit{what} ratelimitlimit{what} anthropicratelimit{what}limit"
@@ -38,34 +46,42 @@ _ALIASES: Final[dict[str, str]] = {
     ),
     "model": (
         "model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel "
-        "genairesponsemodel"
+        "genairesponsemodel aimodelid aimodel"
     ),
     "model_requested": "modelrequested requestedmodel requestmodel genairequestmodel",
     "provider": "provider llmprovider vendor backend api",
     "operation": "operation calltype",
     "prompt_tokens": (
         "prompttokens inputtokens tokensin tokensinput inputtokencount prompttokencount numinputtokens numprompttokens "
-        "nprompttokens contexttokens inputlength promptevalcount "
-        "inputtoken genaiusageinputtokens usage.input tokens.input tokens.prompt tokens.in usage.prompt prompt"
+        "nprompttokens contexttokens inputlength promptevalcount prompttokenscount inputtokenscount "
+        f"inputtoken llmtokencountprompt {_in_counts('input prompt in')} prompt input"
     ),
     "completion_tokens": (
         "completiontokens outputtokens tokensout tokensoutput outputtokencount completiontokencount generatedtokens "
-        "numoutputtokens numcompletiontokens outputlength evalcount "
-        "outputtoken genaiusageoutputtokens usage.output tokens.output tokens.completion tokens.out "
-        "usage.completion completion"
+        "numoutputtokens numcompletiontokens outputlength evalcount completiontokenscount outputtokenscount "
+        "candidatestokencount candidatetokencount numgeneratedtokens generatedtokencount "
+        f"outputtoken llmtokencountcompletion {_in_counts('output completion out')} completion output"
     ),
-    "total_tokens": "totaltokens tokensused tokens tokencount usagetotal usage.total tokens.total total",
+    "total_tokens": (
+        "totaltokens tokensused tokens tokencount totaltokencount totaltokenscount usagetotal "
+        f"{_in_counts('total')} total"
+    ),
     "cached_tokens": (
         "cachedtokens cachereadinputtokens cachereadtokens cachedinputtokens tokenscached cachehittokens "
-        "promptcachehittokens cacheread cachereads "
-        "prompttokensdetails.cachedtokens inputtokensdetails.cachedtokens tokens.cached cache.read"
+        "promptcachehittokens cacheread cachereads inputcachedtokens inputcachereadtokens inputcacheread "
+        "promptcachedtokens cachedprompttokens cachedtokencount cachedcontenttokencount cachereadtokencount "
+        "cachereadinputtokencount cachereadinputtokenscount numcachedtokens inputtokenscached prompttokenscached "
+        f"prompttokensdetails.cachedtokens inputtokensdetails.cachedtokens {_in_counts('cached cacheread')} cache.read"
     ),
     "cache_write_tokens": (
-        "cachecreationinputtokens cachewritetokens cachewriteinputtokens cachewrite cachewrites cachecreationtokens"
+        "cachecreationinputtokens cachewritetokens cachewriteinputtokens cachewrite cachewrites cachecreationtokens "
+        "inputcachewritetokens inputcachewrite inputcachecreation inputcachecreationtokens cachecreationtokencount "
+        "cachewritetokencount cachewriteinputtokencount cachecreationinputtokencount cache.write"
     ),
     "cache_write_1h_tokens": "cachewrite1htokens cachecreation1htokens",
     "reasoning_tokens": (
-        "reasoningtokens reasoningoutputtokens thinkingtokens thoughtstokencount tokensreasoning "
+        "reasoningtokens reasoningoutputtokens thinkingtokens thoughtstokencount tokensreasoning outputreasoningtokens "
+        "outputreasoning reasoningtokencount thinkingtokencount completionreasoningtokens thoughttokens "
         "completiontokensdetails.reasoningtokens outputtokensdetails.reasoningtokens"
     ),
     **{name: name.replace("_", "") for name in USAGE},
@@ -90,7 +106,8 @@ _ALIASES: Final[dict[str, str]] = {
     "input_document_pages": "inputdocumentpages pagesprocessed usageinfo.pagesprocessed",
     "cost": (
         "costusd cost totalcost totalcostusd costtotal estimatedcost estimatedcostusd price priceusd spend "
-        "responsecost costcents costinusd cost.amount cost.total cost.usd"
+        "responsecost costcents costinusd costdollars costindollars costincents pricecents totalcostcents "
+        "totalcostinusd costmicros costmicrousd costusdmicros costinmicros cost.amount cost.total cost.usd"
     ),
     "cost_input": "inputcost promptcost inputcostusd cost.input",
     "cost_output": "outputcost completioncost outputcostusd cost.output",
@@ -141,12 +158,17 @@ CONTAINERS: Final = frozenset(
 )
 # aliases whose own value decides: a count if it is a number, text if it is not
 _TEXT_OR_COUNT: Final = frozenset({"prompt", "completion", "tokens", "total", "input", "output"})
-_SUFFIXES: Final = (
-    *(("milliseconds", "ms"), ("millis", "ms"), ("msec", "ms"), ("ms", "ms")),
-    *(("microseconds", "us"), ("micros", "us"), ("usec", "us"), ("us", "us"), ("µs", "us")),
-    *(("nanoseconds", "ns"), ("nanos", "ns"), ("nsec", "ns"), ("ns", "ns")),
-    *(("minutes", "min"), ("mins", "min"), ("min", "min")),
-    *(("seconds", "s"), ("secs", "s"), ("sec", "s"), ("s", "s")),
+_SUFFIXES: Final = tuple(
+    (f"{before}{word}", unit)
+    for words, unit in (
+        ("milliseconds millis msec msecs ms", "ms"),
+        ("microseconds micros usec us µs", "us"),
+        ("nanoseconds nanos nsec ns", "ns"),
+        ("minutes mins min", "min"),
+        ("seconds secs sec s", "s"),
+    )
+    for word in words.split()
+    for before in ("", "in")
 )
 # what remains of the name of a length of time when its unit is taken off
 _STEMS: Final = frozenset(
@@ -166,11 +188,11 @@ def aliases_of(slot: str) -> list[str]:
 
 @lru_cache(maxsize=65536)
 def fold(key: str) -> str:
-    """A key as it is compared: lower case, no separators."""
+    """A key as it is compared: lower case, no separators or brackets: `Latency (ms)` is `latencyms`."""
     return key.lower().translate(_DROP)
 
 
-_DROP: Final = {ord(sign): None for sign in "_-. "}
+_DROP: Final = {ord(sign): None for sign in "_-. ()[]$"}
 
 
 def _ranks() -> dict[str, tuple[tuple[str, int], ...]]:
@@ -189,9 +211,18 @@ def _ranks() -> dict[str, tuple[tuple[str, int], ...]]:
 
 
 # what an application puts before the names of what belongs to its calls
-_PREFIXES: Final = ("llm", "ai", "openai")
+_PREFIXES: Final = ("llm", "ai", "openai", "usage", "llmusage", "genaiusage", "aiusage")
 _PREFIXED: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "cost")
 _RANKS: Final = _ranks()
+
+
+def is_running_total(path: Path) -> bool:
+    """Whether a key counts all calls so far, such as `accumulated_cost`, and not those of its line."""
+    return any(fold(step).startswith(_RUNNING) or fold(step).endswith(_SO_FAR) for step in path)
+
+
+_RUNNING: Final = ("accumulated", "accumulative", "cumulative", "running", "sofar")
+_SO_FAR: Final = ("sofar", "todate", "accumulated", "cumulative")
 
 
 @lru_cache(maxsize=65536)
@@ -215,11 +246,13 @@ def suffix_unit(slot: str, path: Path) -> str:
     """The unit that the last key of a path names, "" where it names none."""
     key = fold(path[-1])
     if slot == "cost":
-        return "cents" if key.endswith("cents") else "usd"
+        return "cents" if key.endswith("cents") else "usd_micros" if "micro" in key else "usd"
     if slot == "cached_tokens" and key == "cachereadinputtokens":
         return "exclusive"
     if slot == "prompt_tokens" and key == "inputtokens":
         return "input"
+    if slot == "completion_tokens" and key == "candidatestokencount":
+        return "exclusive"  # Gemini counts the thoughts beside it
     if slot in SLOTS and SLOTS[slot] is Slot.NUMBER and key in _TEXT_OR_COUNT:
         return "count"
     if slot not in SLOTS or SLOTS[slot] is not Slot.DURATION:
@@ -256,6 +289,11 @@ _COUNT_NAMES: Final = frozenset(
     for alias in _ALIASES[slot].split()
     if "." not in alias and alias not in _TEXT_OR_COUNT and alias not in _OF_OTHERS
 )
+
+
+def is_plain_count(binding: Binding) -> bool:
+    """Whether a count is called `input` or `output` alone, which means tokens only beside a model."""
+    return binding.unit == "count" and len(binding.path) == 1 and fold(binding.path[0]) in ("input", "output")
 
 
 def is_model(folded: str) -> bool:

@@ -129,6 +129,7 @@ __all__ = ["Interners", "RawCalls", "canonical"]  # both halves of one step
 _MONEY: Final = {
     **dict.fromkeys(("", "usd", "usd_if_any"), NANO_DOLLARS),
     "cents": NANO_DOLLARS / 100,
+    "usd_micros": NANO_DOLLARS / 1_000_000,
     "usd_ticks": 0.1,
 }
 _WEAK: Final = ("latency_ms", "quality_score")
@@ -295,12 +296,22 @@ def _cost(slots: BoundSlots) -> FloatArray | None:
         return _MONEY[binding.unit]
 
     cost = _with_upstream(slots.numbers("cost", units), slots.numbers("cost_upstream", units), slots.numbers("own_key"))
+    if (broken_down := slots.numbers("cost_breakdown", units)) is not None:
+        cost = _with_breakdown(cost, broken_down, slots.numbers("cache_hit"))
     parts = [part for slot in ("cost_input", "cost_output") if (part := slots.numbers(slot, units)) is not None]
     if not parts:
         return cost
     missing = np.logical_and.reduce([np.isnan(part) for part in parts])
     added = np.where(missing, np.nan, sum(np.nan_to_num(part) for part in parts))
     return added if cost is None else np.where(np.isnan(cost), added, cost)
+
+
+def _with_breakdown(cost: FloatArray | None, broken_down: FloatArray, cache_hit: FloatArray | None) -> FloatArray:
+    """Costs, from the breakdown beside them where they are 0; what a cache answered cost nothing."""
+    if cost is None:
+        return broken_down
+    billed = ~(cost > 0) & (broken_down > 0)
+    return np.where(billed if cache_hit is None else billed & ~(cache_hit == 1), broken_down, cost)
 
 
 def _with_upstream(

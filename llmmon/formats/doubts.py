@@ -82,7 +82,11 @@ def warnings_of(
     yield from _counted(counts)
     for file, binding in guessed:
         yield _guess(file, binding)
+    for file, key in dict.fromkeys((file, ".".join(binding.path[:2])) for file, binding, code in foreign if not code):
+        yield f"{file}: figures in {key} are totals of all calls so far, so they are not read as those of one call"
     for file, binding, code in foreign:
+        if not code:
+            continue
         yield (
             f"{file}: {'.'.join(binding.path)} is in {code} on some lines, so it is not read; costs are calculated "
             f"from prices (--map cost_usd={'.'.join(binding.path)} reads it as US dollars)"

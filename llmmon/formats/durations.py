@@ -35,6 +35,7 @@ _WORDS_US: Final = {
 _NUMBER: Final = r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?"
 _PART: Final = lazy(rf"(?<![\d.])({_NUMBER})\s*([a-zµμ]+)")
 _PARTS: Final = lazy(rf"(?:{_NUMBER}\s*[a-zµμ]+(?:\s*,\s*|\s+and\s+|\s*))+\Z")
+_THOUSANDS: Final = lazy(r"\d{1,3}(?:,\d{3})+(?:\.\d{0,20})?\Z")
 _ISO: Final = lazy(
     r"p(?:(?P<d>\d+(?:\.\d+)?)d)?(?:t(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:[.,]\d+)?)s)?)?\Z"
 )
@@ -69,6 +70,8 @@ def _one(value: Any, scale: float) -> float:
     try:
         return float(value) * scale  # TypeError: no number and no text
     except (TypeError, ValueError, OverflowError):
+        if isinstance(value, str) and _THOUSANDS.match(value.strip()):
+            return float(value.replace(",", "")) * scale
         found = duration_us(value)
         return np.nan if found is None else found
 

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from llmmon.formats import REPLIES, replier
-from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_model
+from llmmon.formats.aliases import CONTAINERS, bindings_at, fold, is_count, is_model, is_plain_count
 from llmmon.formats.dialect import Dialect, Object, below
 from llmmon.formats.dialects.bodies import BODY_KEYS, body_of
 from llmmon.formats.dialects.native import OWN_KEYS
@@ -194,6 +194,8 @@ class Parts:
                     yield Binding(key, binding.rank, binding.path)
         for at, relative, rank in self._paths():
             for binding in bindings_at(relative):
+                if is_plain_count(binding) and not self._is_beside_model(at):
+                    continue
                 yield Binding(binding.slot, binding.rank + rank, (*at, *relative), binding.unit)
 
     def _paths(self) -> Iterator[tuple[Path, Path, int]]:
@@ -210,6 +212,9 @@ class Parts:
                     yield at, (key,), own
                 if isinstance(value, dict):
                     yield from self._inner(at, (key,), value, 0 if not distance else _BESIDE)
+
+    def _is_beside_model(self, at: Path) -> bool:
+        return any(is_model(fold(key)) for key in value_at(self.row, at))
 
     @property
     def _reply_at(self) -> Path | None:

@@ -51,10 +51,11 @@ SLOTS: Final[dict[str, Slot]] = {
     "cache_write_1h_tokens": Slot.NUMBER,
     "reasoning_tokens": Slot.NUMBER,
     **dict.fromkeys(USAGE, Slot.NUMBER),  # unit "exclusive": not in the prompt (or the completion)
-    "cost": Slot.NUMBER,  # unit "usd" or "cents"
+    "cost": Slot.NUMBER,  # unit "usd", "cents" or "usd_micros"
     "cost_input": Slot.NUMBER,
     "cost_output": Slot.NUMBER,
     "cost_upstream": Slot.NUMBER,  # billed by the provider itself, beside `cost`, where `own_key` says so
+    "cost_breakdown": Slot.NUMBER,  # where `cost` is 0, though no cache answered
     "own_key": Slot.FLAG,
     "buckets": Slot.TEXT,  # an object of token counts that exclude each other (`buckets`)
     **dict.fromkeys(LIMITS, Slot.NUMBER),
@@ -105,7 +106,7 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
     "reasoning_tokens": _TOKENS,
     "input_tool_tokens": _TOKENS,
     "output_citation_tokens": _TOKENS,
-    "cost_usd": ("cost", "cost_input", "cost_output", "cost_upstream", "own_key"),
+    "cost_usd": ("cost", "cost_input", "cost_output", "cost_upstream", "own_key", "cost_breakdown", "cache_hit"),
     "status": (*_OUTCOME, "completion_tokens", *_LATENCY, "finish_reason"),
     "error_type": _OUTCOME,
     "error_message": _OUTCOME,
@@ -366,7 +367,7 @@ _SLOT_OF_FIELD = {
     "status": "outcome",
 }
 _PLAIN_UNIT = {"cost": "usd"}  # lengths of time: as the key says, else guessed
-_UNITS = frozenset({*DURATION_UNITS_US, "ticks", "dmy", "mdy", "usd", "cents", "exclusive"})
+_UNITS = frozenset({*DURATION_UNITS_US, "ticks", "dmy", "mdy", "usd", "cents", "usd_micros", "exclusive"})
 
 Keys = dict[str, Binding | None]  # what the keys of rows mean; None: the slot is not needed
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.formats.aliases import fold
+from llmmon.formats.aliases import fold, is_running_total
 from llmmon.formats.dialect import Object
 from llmmon.formats.durations import DURATION_UNITS_US
 from llmmon.formats.mapping import Binding, Path, Slot, admit, value_at
@@ -173,8 +173,14 @@ _BESIDE: Final = frozenset({"currency", "costcurrency", "currencycode", "costuni
 
 
 def foreign(bindings: Iterable[Binding], rows: Sequence[Object]) -> Iterator[tuple[Binding, str]]:
-    """The bindings of costs that are in another currency in any of the rows, each with its code."""
+    """The bindings of costs that are in another currency in any of the rows, each with its code.
+
+    Running totals, which are no figures of one call, come with the code "".
+    """
     for binding in bindings:
+        if binding.rank >= 0 and binding.kind is Slot.NUMBER and is_running_total(binding.path):
+            yield binding, ""
+            continue
         if binding.slot.startswith("cost") and binding.rank >= 0:
             found = (code for row in rows if (code := _currency(row, binding.path)))
             if code := next(found, None):

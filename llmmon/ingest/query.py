@@ -373,9 +373,10 @@ def nothing_usable(report: SourceReport, plans: Sequence[ReadPlan] = ()) -> Inpu
     seen = f"{counted(report.lines, 'line')}: {counts}"
     first = f"\n  first: {report.rejects[0].place}: {report.rejects[0].reason}" if report.rejects else ""
     kinds = f"\n  read as: {', '.join(report.dialects)}" if report.dialects else ""
+    why = "".join(f"\n  {warning}" for warning in report.warnings)
     files = report.files[0] if len(report.files) == 1 else f"{len(report.files)} files"
     return InputError(
-        f"no LLM call found in {files} ({seen}){kinds}{keys}{first}",
+        f"no LLM call found in {files} ({seen}){kinds}{keys}{first}{why}",
         hint=" ".join(options)
         if options
         else "`llmmon inspect` shows what each file is; `--map model=... --map latency_ms=...` names your own keys",

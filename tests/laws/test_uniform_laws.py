@@ -103,7 +103,7 @@ USUAL = {
     "note": '"n"',
     "retries": "0",
     "flag": "true",
-    "usage": '{"cached": 5}',
+    "usage": '{"kept": 5}',
 }
 
 usual = {

@@ -13,7 +13,7 @@ Attributes = Mapping[str, Any]
 
 # slot -> attributes, the first that is there wins
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "provider": ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
+    "provider": ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "ai.model.provider"),
     "model": (
         "gen_ai.response.model",
         "llm.response.model_name",
@@ -21,19 +21,35 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
         "llm.request.model_name",
         "llm.model_name",
         "embedding.model_name",
+        "ai.response.model",
+        "ai.model.id",
     ),
     "model_requested": ("gen_ai.request.model", "llm.request.model_name"),
     "operation": ("gen_ai.operation.name", "llm.request.type", "openinference.span.kind"),
-    "prompt_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt"),
+    "prompt_tokens": (
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.prompt_tokens",
+        "llm.token_count.prompt",
+        "ai.usage.inputTokens",
+        "ai.usage.promptTokens",
+        "ai.usage.tokens",  # of embeddings
+    ),
     "completion_tokens": (
         "gen_ai.usage.output_tokens",
         "gen_ai.usage.completion_tokens",
         "llm.token_count.completion",
+        "ai.usage.outputTokens",
+        "ai.usage.completionTokens",
     ),
     "total_tokens": ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total"),
     "cached_tokens": (
         "gen_ai.usage.cache_read.input_tokens",
         "gen_ai.usage.cache_read_input_tokens",
+        "gen_ai.usage.input_cached_tokens",
+        "gen_ai.usage.cached_tokens",
+        "gen_ai.usage.cached_input_tokens",
+        "gen_ai.usage.input_tokens.cached",
+        "ai.usage.cachedInputTokens",
         "llm.token_count.prompt_details.cache_read",
         "llm.token_count.prompt_details.cache_input",
     ),
@@ -45,7 +61,9 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "reasoning_tokens": (
         "gen_ai.usage.reasoning.output_tokens",
         "gen_ai.usage.reasoning_tokens",
+        "gen_ai.usage.output_reasoning_tokens",
         "llm.usage.reasoning_tokens",
+        "ai.usage.reasoningTokens",
         "llm.token_count.completion_details.reasoning",
     ),
     "input_audio_tokens": ("gen_ai.usage.audio.input_tokens", "llm.token_count.prompt_details.audio"),
@@ -119,7 +137,12 @@ def is_call(attributes: Attributes) -> bool:
     operation = attributes.get("gen_ai.operation.name")
     if (isinstance(operation, str) and operation in _NO_CALL) or "traceloop.span.kind" in attributes:
         return False
-    return any(sign in attributes for sign in _SIGNS)
+    return any(sign in attributes for sign in _SIGNS) or _is_sdk_call(attributes.get("ai.operationId"))
+
+
+def _is_sdk_call(operation: Any) -> bool:
+    """Whether an operation of the AI SDK is a request itself, such as `ai.generateText.doGenerate`."""
+    return isinstance(operation, str) and operation.rpartition(".")[2] in {"doGenerate", "doStream", "doEmbed"}
 
 
 _TOOLS: Final = {

@@ -1,0 +1,149 @@
+"""The names of fields as people write them: each spelling gives the same figure, and none a wrong one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Run
+from tests.support.log_samples import calls_in, lines
+
+AT = {"timestamp": "2026-03-01T10:00:01Z", "model": "m"}
+WHOLE = {"prompt_tokens": 100.0, "completion_tokens": 10.0}
+CACHED = {**WHOLE, "cached_tokens": 60.0}
+
+
+def only(row: dict[str, Any]) -> dict[str, Any]:
+    (call,) = calls_in(lines({**AT, **row}))
+    return call
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"tokenUsage": {"prompt": 100, "completion": 10}},
+        {"token_counts": {"input": 100, "output": 10}},
+        {"tokens": {"in": 100, "out": 10, "total": 110}},
+        {"usage": {"prompt": 100, "completion": 10}},
+        {"usage_input_tokens": 100, "usage_output_tokens": 10},
+        {"attributes": {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10}},
+        {"llm.token_count.prompt": 100, "llm.token_count.completion": 10},
+        {"usage": {"prompt_token_count": 100, "candidates_token_count": 10}},
+        {"usage": {"promptTokenCount": 100, "candidatesTokenCount": 10, "totalTokenCount": 110}},
+        {"inputTokensCount": 100, "outputTokensCount": 10},
+        {"input": 100, "output": 10},
+    ],
+    ids=str,
+)
+def test_token_counts(counts: dict[str, Any]) -> None:
+    assert WHOLE.items() <= only(counts).items()
+
+
+def test_thoughts_that_are_counted_beside_the_answer_are_a_part_of_it() -> None:
+    usage = {"prompt_token_count": 100, "candidates_token_count": 10, "thoughts_token_count": 5}
+    found = only({"usage": usage})
+    assert (found["completion_tokens"], found["reasoning_tokens"]) == (15, 5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cached_tokens", "input_cached_tokens", "cachedInputTokens", "promptCachedTokens", "cachedContentTokenCount"),
+        *("cache_read_tokens", "input_cache_read", "num_cached_tokens"),
+    ],
+)
+def test_cached_tokens(name: str) -> None:
+    found = only({"usage": {"prompt_tokens": 100, "completion_tokens": 10, name: 60}})
+    assert CACHED.items() <= found.items()
+
+
+LENGTHS = {
+    **dict.fromkeys(("latencyInMs", "elapsed_in_ms", "durationMillis", "response_time_msecs"), 1200),
+    **dict.fromkeys(("latencyInSeconds", "duration_in_s", "elapsedSecs"), 1.2),
+    **dict.fromkeys(("latencyNanos", "took_in_nanoseconds"), 1200000000),
+    "duration_in_micros": 1_200_000,
+    "Latency (ms)": "1,200",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), LENGTHS.items())
+def test_lengths_of_time_with_their_unit_in_the_name(name: str, value: float | str) -> None:
+    assert only({name: value})["latency_ms"] == 1200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("cost_in_dollars", 0.25), ("totalCostInUsd", 0.25), ("cost_in_cents", 25), ("Cost ($)", "$0.25")),
+        *(("cost_micros", 250_000), ("costMicroUsd", 250_000)),
+    ],
+)
+def test_costs_with_their_unit_in_the_name(name: str, value: float) -> None:
+    assert only({name: value})["cost_usd"] == 0.25
+
+
+def test_texts_called_input_and_output_are_no_counts() -> None:
+    found = only({"input": "How many?", "output": "12"})
+    assert (found["prompt"], found["output"]) == ("How many?", "12")
+    assert "prompt_tokens" not in found
+
+
+def test_numbers_called_input_and_output_show_no_call_by_themselves() -> None:
+    assert calls_in(lines(*({"timestamp": AT["timestamp"], "input": n, "output": 2 * n} for n in range(1, 9)))) == []
+
+
+@pytest.mark.parametrize("key", ["accumulated_cost", "cumulativeCost", "running_cost_usd", "cost_so_far"])
+def test_a_running_total_is_no_figure_of_one_call(run: Run, key: str) -> None:
+    rows = lines(*({**AT, "prompt_tokens": 5, "completion_tokens": 5, "llm": {key: n}} for n in (1, 2, 3)))
+    done = run("summarize", "-", "--cost", "logged", "-f", "json", stdin=rows.decode())
+    assert done.json["data"]["totals"]["cost_total_usd"] is None
+
+
+def test_running_totals_in_an_object_of_counts_are_passed_over_and_said(run: Run) -> None:
+    usage = [{"prompt_tokens": 100 * n, "completion_tokens": 10 * n} for n in (1, 2, 3)]
+    stamp = AT["timestamp"]
+    found = ({"timestamp": stamp, "llm_metrics": {"accumulated_token_usage": {"model": "m", **each}}} for each in usage)
+    rows = lines(*found)
+    done = run("summarize", "-", "-f", "json", stdin=rows.decode())
+    assert (done.json["data"]["totals"]["prompt_tokens"], done.json["data"]["totals"]["request_count"]) == (None, 3)
+    assert "figures in llm_metrics.accumulated_token_usage are totals of all calls so far" in done.stderr
+
+
+def test_rows_that_sum_up_many_calls_are_the_reason_why_none_is_found(run: Run) -> None:
+    done = run("summarize", "-", stdin=lines({**AT, "requests": 12, "prompt_tokens": 1200}).decode())
+    assert (done.code, "sum up several calls each" in done.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "cost"),
+    [
+        ({"spend": 0, "metadata": {"cost_breakdown": {"total_cost": 0.25}}}, 0.25),
+        ({"spend": 0.5, "metadata": {"cost_breakdown": {"total_cost": 0.25}}}, 0.5),
+        ({"spend": 0, "cache_hit": "True", "metadata": {"cost_breakdown": {"total_cost": 0.25}}}, 0),
+    ],
+)
+def test_a_gateway_s_breakdown_counts_where_its_cost_is_0(row: dict[str, Any], cost: float) -> None:
+    spend = {"request_id": "a", "startTime": AT["timestamp"], "endTime": "2026-03-01T10:00:02Z", "prompt_tokens": 1}
+    (call,) = calls_in(lines({**spend, "model": "m", **row}))
+    assert call["cost_usd"] == cost
+
+
+def test_a_span_of_the_ai_sdk_alone_is_a_call_and_the_one_around_it_is_none() -> None:
+    usage = {"ai.model.id": "m", "ai.usage.inputTokens": 100, "ai.usage.outputTokens": 10}
+    spans = [
+        {
+            "traceId": "0" * 31 + "1",
+            "spanId": f"000000000000000{number}",
+            "name": name,
+            "startTimeUnixNano": "1772359201000000000",
+            "endTimeUnixNano": "1772359202200000000",
+            "attributes": [
+                {"key": key, "value": {"intValue": value} if isinstance(value, int) else {"stringValue": value}}
+                for key, value in {"ai.operationId": name, **usage, "ai.usage.cachedInputTokens": 60}.items()
+            ],
+        }
+        for number, name in enumerate(("ai.generateText", "ai.generateText.doGenerate"), 1)
+    ]
+    (call,) = calls_in(lines({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
+    assert {**CACHED, "model": "m", "latency_ms": 1200.0}.items() <= call.items()
