@@ -73,7 +73,7 @@ def _unraisable(found: Any) -> None:
 COMMANDS: Final = (
     *("summarize", "requests", "anomalies", "cost", "compare", "sessions", "tools", "cache", "limits"),
     *("report", "score", "check", "export", "sql", "inspect", "watch"),
-    *("serve", "mcp", "simulate", "init", "alerts", "rules", "notify"),
+    *("serve", "mcp", "simulate", "init", "docs", "alerts", "rules", "notify"),
 )
 
 

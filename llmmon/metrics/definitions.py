@@ -453,7 +453,7 @@ def statistic_called(name: str) -> Statistic:
 def meant_statistics(name: str) -> tuple[str, ...]:
     """The names of the statistics that a name or everyday word may mean, the likeliest first."""
     try:
-        exact = (statistic_called(name).name,)
+        exact: tuple[str, ...] = (statistic_called(name).name,)
     except UsageError:
         exact = ()
     return (*exact, *(one.name for one in _statistics_meant(name)))
@@ -465,8 +465,8 @@ def _statistics_meant(name: str) -> Iterator[Statistic]:
         if meant in STATISTICS and not how:
             yield STATISTICS[meant]
         elif meant in METRICS:
-            how = how or _USUAL[METRICS[meant].kind]
-            yield STATISTICS[_PUBLIC.get((meant, how)) or statistic_name(METRICS[meant], how)]
+            aggregation = how or _USUAL[METRICS[meant].kind]
+            yield STATISTICS[_PUBLIC.get((meant, aggregation)) or statistic_name(METRICS[meant], aggregation)]
 
 
 _PUBLIC: Final = {metric_and_aggregation: name for name, metric_and_aggregation in _NAMED.items()}

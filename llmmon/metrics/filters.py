@@ -97,6 +97,7 @@ _OPERATORS: Final[dict[str, Callable[[FloatArray, float], BoolArray]]] = {
     "<": np.less,
     "<=": np.less_equal,
 }
+_JOINING: Final = frozenset({"and", "or", "not"})
 _NULL: Final = frozenset({"null", "none", "missing"})
 _DEEPEST: Final = 50  # parentheses within parentheses
 _MOST_TERMS: Final = 500  # each is looked at for every call
@@ -163,9 +164,12 @@ class _Parser:
         self._next += found
         return found
 
-    def _joins(self) -> bool:
-        """Whether the next word joins conditions."""
-        return self._tokens[self._next][1].lower() in {"and", "or", "not"}
+    def _more_words(self) -> int:
+        """How many words follow that belong to a name such as `tokens in`, which an operator ends."""
+        at = self._next
+        while at < len(self._tokens) and self._tokens[at][0] == "word" and self._tokens[at][1].lower() not in _JOINING:
+            at += 1
+        return at - self._next if at < len(self._tokens) and self._tokens[at][1] in _OPERATORS else 0
 
     def _take(self) -> tuple[str, str, int]:
         if self._next >= len(self._tokens):
@@ -205,8 +209,8 @@ class _Parser:
         kind, name, at = self._take()
         if kind != "word":
             raise self.error("expected a field", at)
-        while self._tokens[self._next :] and self._tokens[self._next][0] == "word" and not self._joins():
-            name += f"_{self._take()[1]}"  # a heading of two words
+        for _ in range(self._more_words()):
+            name += f"_{self._take()[1]}"
         name = _field_called(name, compared=self.peek() in _OPERATORS)
         if self.peek() in _OPERATORS:
             _, operator, _ = self._take()

@@ -30,10 +30,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
         return f"unknown {kind} {name!r}, did you mean {' or '.join(map(repr, guesses))}?"
     if len(names) <= _SHORT_LIST:
         return f"unknown {kind} {name!r}, known: {', '.join(names)}"
-    page = _PAGES.get(kind, "")
-    return f"unknown {kind} {name!r}" + (
-        f", `llmmon docs {page}` lists them" if page else ", none of the known is like it"
-    )
+    where = f"`llmmon docs {_PAGES[kind]}` lists them" if kind in _PAGES else "and none is similar"
+    return f"unknown {kind} {name!r}, {where}"
 
 
 _SHORT_LIST: Final = 12  # names that are shown where none is similar

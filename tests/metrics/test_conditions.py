@@ -27,7 +27,7 @@ SCALES = {"severity": ("low", "medium", "high", "critical")}
     ],
 )
 def test_a_condition_is_met_or_not(condition: str, met: bool) -> None:
-    assert met == any_met([condition], FIGURES, SCALES)
+    assert met == bool(any_met([condition], FIGURES, SCALES))
 
 
 def test_one_of_several_is_enough() -> None:

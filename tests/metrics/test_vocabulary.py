@@ -28,7 +28,6 @@ FIGURES = {
         *(
             ("errors", "error_count"),
             ("error", "error_rate"),
-            ("requests", "request_count"),
             ("calls", "request_count"),
         ),
         *(

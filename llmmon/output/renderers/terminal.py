@@ -166,3 +166,19 @@ def _add_column(table: RichTable, column: Column) -> None:
         overflow="ellipsis",
         max_width=None if column.right else _WIDEST_NAME,
     )
+
+
+def markdown_text(text: str, width: int, *, colour: bool) -> str:
+    """A page of Markdown as it is read in a terminal."""
+    from rich.markdown import Markdown
+
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=colour,
+        color_system="auto" if colour else None,
+        legacy_windows=False,
+    )
+    console.print(Markdown(text, hyperlinks=False))
+    shown: Any = console.file
+    return "".join(f"{line.rstrip()}\n" for line in shown.getvalue().splitlines())
