@@ -24,6 +24,9 @@ def prepare() -> None:
     """Make the process fit for a run; signals that whoever started it wants ignored stay so."""
     _received.clear()
     _open_streams()
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "0").isdecimal():
+            del os.environ[name]  # libraries trip over what is no number
     for number in (signal.SIGINT, *_ENDING):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _ended)

@@ -169,7 +169,8 @@ class Output(msgspec.Struct, frozen=True):
     def _width(self) -> int:
         if self.file is None and sys.stdout.isatty():
             return shutil.get_terminal_size().columns
-        return int(os.environ.get("COLUMNS") or 160) if os.environ.get("COLUMNS", "160").isdigit() else 160
+        given = os.environ.get("COLUMNS", "")
+        return (int(given) if given.isdecimal() else 0) or 160
 
     def colour(self) -> bool:
         """Whether what is shown may be coloured."""

@@ -124,7 +124,7 @@ def _token(named: str) -> str | None:
     from llmmon.alerting.notifiers.channel import is_reference
 
     if not named:
-        return os.environ.get("LLMMON_TOKEN") or None
+        return os.environ.get("LLMMON_TOKEN", "").strip() or None
     if not is_reference(named):
         raise UsageError(
             "--token takes a reference to the token, not the token itself", hint="--token env:NAME or file:PATH"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+
 import pytest
 
-from llmmon.text.figures import count, key_text, milliseconds, percent, rate, sparkline
+from llmmon.text.figures import count, key_text, milliseconds, percent, plain, rate, sparkline
 
 
 @pytest.mark.parametrize(
@@ -60,3 +63,15 @@ def test_a_long_series_fits_into_its_width(size: int) -> None:
 def test_a_group_is_one_text() -> None:
     assert key_text({"model": "a", "user": None}) == "a / (none)"
     assert key_text({}) == "all"
+
+
+def test_no_character_that_moves_or_hides_text_is_shown_as_it_is() -> None:
+    bidirectional = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI", "ALM"}
+    for number in range(sys.maxunicode + 1):
+        sign = chr(number)
+        kind, written = unicodedata.category(sign), plain(f"a{sign}b")
+        if kind in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(sign) in bidirectional:
+            assert sign not in written or sign == " ", hex(number)
+        elif kind[0] in "LN":
+            assert written == f"a{sign}b", hex(number)
+    assert plain("\u061c\u00ad\U000e0041") == "\\u061c\\xad\\ue0041"
