@@ -27,7 +27,7 @@ from llmmon.metrics.columns import (
     IntArray,
     Names,
 )
-from llmmon.metrics.record import LIMITS, NANO_DOLLARS, SCORE_UNITS
+from llmmon.metrics.record import LIMITS, NANO_DOLLARS, SCORE_UNITS, USAGE
 
 
 class CallRule(msgspec.Struct, frozen=True):
@@ -238,7 +238,7 @@ def _is_call(slots: BoundSlots, found: Columns, answered: BoolArray, rule: CallR
 
 def _lone(slots: BoundSlots, found: Columns, unsettled: BoolArray) -> BoolArray:
     """Which of some rows without tokens and an answer carry nothing else that came of the call."""
-    unsettled = unsettled & ~_any_there(found, ("latency_ms", "cost_usd"))
+    unsettled = unsettled & ~_any_there(found, ("latency_ms", "cost_usd", *USAGE))
     return unsettled & ~_is_over(slots) if unsettled.any() else unsettled
 
 

@@ -122,7 +122,10 @@ EVIDENCE: Final = (
 # where no row counts that is not certainly a call, rows without any of these (or a text) are none
 CALL_SIGNS: Final = frozenset({"model", "model_requested", "written", "grouped", "prompt", "output", *_TOKENS})
 # what a call has beside its model once it is over
-RESULTS: Final = ("cost", "finish_reason", "success", "failed", "outcome", "error", "error_type", "status_code")
+RESULTS: Final = (
+    *("cost", "finish_reason", "success", "failed", "outcome", "error", "error_type", "status_code"),
+    *USAGE,  # that is sold by itself, such as searches of a reranker
+)
 COMPLETENESS: Final = ("total_tokens", "latency_ms")  # what decides which of a call's rows is the most complete
 
 

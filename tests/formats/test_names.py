@@ -129,6 +129,13 @@ def test_a_gateway_s_breakdown_counts_where_its_cost_is_0(row: dict[str, Any], c
     assert call["cost_usd"] == cost
 
 
+def test_what_is_sold_by_the_search_is_a_call_beside_calls_with_tokens() -> None:
+    chats = [{**AT, "prompt_tokens": 5, "completion_tokens": 5, "latency_ms": 9} for _ in range(9)]
+    found = calls_in(lines(*chats, {**AT, "model": "reranker", "search_units": 2}, {**AT, "model": "only named"}))
+    assert [call["model"] for call in found] == [*["m"] * 9, "reranker"]
+    assert found[-1]["rerank_searches"] == 2
+
+
 def test_a_span_of_the_ai_sdk_alone_is_a_call_and_the_one_around_it_is_none() -> None:
     usage = {"ai.model.id": "m", "ai.usage.inputTokens": 100, "ai.usage.outputTokens": 10}
     spans = [
