@@ -72,7 +72,7 @@ def _commands(folder: str = "docs/commands/") -> str:
 
     commands, place = click_commands(), folder.removeprefix("./")
     rows = [
-        f"| {title if name == names[0] else ''} | [`{name}`]({place}{name}.md) | {commands[name].help.split(chr(10))[0]} |"
+        f"| {title * (name == names[0])} | [`{name}`]({place}{name}.md) | {commands[name].help.split(chr(10))[0]} |"
         for title, names in GROUPS.items()
         for name in names
     ]
