@@ -10,7 +10,6 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, Final, NoReturn
 
-import click
 import typer
 from typer.core import TyperCommand, TyperGroup
 
@@ -101,14 +100,14 @@ llmmon --help lists all commands, llmmon docs shows the documentation.
 class Commands(TyperGroup):
     """The top of the command line: its commands by what they are for."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As any group; without arguments it shows where to start."""
         if not args and not ctx.resilient_parsing:
             typer.echo(_FIRST_STEPS, nl=False)
             ctx.exit()
         return super().parse_args(ctx, args)
 
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
         """A section for each group of commands."""
         width = max(map(len, self.commands))
         for title, names in GROUPS.items():
@@ -131,7 +130,7 @@ _SECTION_OF: Final = {name: title for title, names in _SECTIONS.items() for name
 class Command(TyperCommand):
     """A command that shows its options by what they are about."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, the options of the command's own, then the shared ones."""
         found: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], **{name: [] for name in _SECTIONS}}
         for parameter in self.get_params(ctx):

@@ -1,7 +1,5 @@
 """`llmmon docs`."""
 
-import shutil
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -25,6 +23,8 @@ def docs(
 
     Example: llmmon docs metrics
     """
+    import shutil
+
     from llmmon.cli.output import Output
     from llmmon.output.renderers.terminal import markdown_text
     from llmmon.text.names import lookup
@@ -42,6 +42,8 @@ def docs(
 
 def _pages() -> "dict[str, Traversable]":
     """Each page by its name, those of commands last; raises `InputError` where they are not installed."""
+    from importlib.resources import files
+
     installed = files("llmmon") / "docs"
     folder = installed if installed.is_dir() else Path(__file__).parents[2] / "docs"
     if not folder.is_dir():
