@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -187,6 +188,8 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 def main() -> None:
     """Run the command line; never shows a traceback."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads cost start-up time, and nothing here uses them
+    if not re.fullmatch("[1-9][0-9]{0,4}", os.environ.get("COLUMNS", "1")):
+        del os.environ["COLUMNS"]  # no width: libraries that lay out text would fail on it
     prepare()
     try:
         code = _as_plugin() if "--nagios" in sys.argv else _as_command()

@@ -59,7 +59,7 @@ def anomalies(
     from llmmon.anomaly.detectors import Sensitivity, Severity
     from llmmon.anomaly.panel import parse_range
     from llmmon.ingest.reread import rereadable
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.anomalies import nothing_judged, view_anomalies
     from llmmon.text.names import lookup
 
@@ -81,7 +81,7 @@ def anomalies(
         report, found = report.renamed(again.names), again.named(found)
     if reason := nothing_judged(report):
         output.say(reason)
-    failed = any_met(fail_on or (), report.figures, {"severity": [severity.value for severity in Severity]})
+    failed = checks_of(fail_on or (), report.figures, {"severity": [severity.value for severity in Severity]})
     return output.finish(
         "anomalies", view_anomalies(report, found.source, flat=flat), found.source, {found.exit_code}, failed
     )

@@ -25,10 +25,10 @@ def cache(
 
     Example: llmmon cache logs/ --by user
     """
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.cache import view_cache
     from llmmon.reports.prompt_cache import report_cache
 
     report, found = report_cache(query, by=fields_of(by, "model"))
-    failed = any_met(fail_on or (), report.figures, {})
+    failed = checks_of(fail_on or (), report.figures, {})
     return output.finish("cache", view_cache(report, limit), found.source, {found.exit_code}, failed)

@@ -44,6 +44,7 @@ def compare(
 
     Example: llmmon compare sample_logs/ --at 2026-03-06
     """
+    from llmmon.metrics.filters import Check
     from llmmon.output.views.compare import view_compare
     from llmmon.quality.scoring import checked_thresholds, with_quality
     from llmmon.reports.compare import ComparePlan, compare, is_met, parse_gate
@@ -65,7 +66,5 @@ def compare(
     for gate in gates:
         if gate.metric and not report.has(gate.metric):
             output.say(f"--fail-on: no call carries what {gate.metric} is made of")
-    failed = [
-        f"--fail-on {text}: holds" for text, gate in zip(fail_on or (), gates, strict=True) if is_met(gate, report)
-    ]
+    failed = tuple(Check(text, is_met(gate, report)) for text, gate in zip(fail_on or (), gates, strict=True))
     return output.finish("compare", view_compare(report, query.tz), source, {code}, failed)

@@ -64,7 +64,7 @@ def cost(
     """
     import msgspec
 
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.costs import view_costs
     from llmmon.reports.costs import audit_costs
     from llmmon.text.times import width_us
@@ -84,7 +84,7 @@ def cost(
         query, by=fields, as_models=tuple(as_model or ()), every_us=width_us(every) if every else 0
     )
     figures = {k: v for k, v in msgspec.to_builtins(report.totals).items() if k != "key"}
-    failed = any_met(fail_on or (), figures, {})
+    failed = checks_of(fail_on or (), figures, {})
     return output.finish("cost", view_costs(report), found.source, {found.exit_code}, failed)
 
 
@@ -105,7 +105,7 @@ def _prices(query: "Query", output: "Output", model: str) -> int:
 
 
 def _waste(query: "Query", output: "Output", by: tuple[str, ...], show: str | None, fail_on: "Sequence[str]") -> int:
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.waste import figures_of, view_waste
     from llmmon.pricing.waste import CLASSES
     from llmmon.reports.waste import find_waste
@@ -114,14 +114,14 @@ def _waste(query: "Query", output: "Output", by: tuple[str, ...], show: str | No
     classes = {waste.value: waste for waste in CLASSES}
     chosen = None if show is None else lookup(classes, show.replace(" ", "_").replace("-", "_"), "class of waste")
     report, found = find_waste(query, by=by, show=chosen)
-    failed = any_met(fail_on, figures_of(report), {})
+    failed = checks_of(fail_on, figures_of(report), {})
     return output.finish("cost", view_waste(report, query.tz), found.source, {found.exit_code}, failed)
 
 
 def _invoice(
     query: "Query", output: "Output", files: "Sequence[str]", by: list[str] | None, fail_on: "Sequence[str]"
 ) -> int:
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.invoice import view_invoice
     from llmmon.reports.invoice import match_invoice
 
@@ -130,7 +130,7 @@ def _invoice(
     report, found = match_invoice(query, files)
     total = report.total
     share = abs(total.gap_usd) / total.invoice_usd if total.invoice_usd else None
-    failed = any_met(fail_on, {"gap_usd": total.gap_usd, "gap_share": share}, {})
+    failed = checks_of(fail_on, {"gap_usd": total.gap_usd, "gap_share": share}, {})
     return output.finish("cost", view_invoice(report), found.source, {found.exit_code}, failed)
 
 

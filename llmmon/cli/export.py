@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 To = Annotated[
     str | None,
     typer.Option(
-        help="prometheus, openmetrics, otlp, csv, jsonl or parquet. Default: by the suffix of -o.", metavar="FORMAT"
+        help="prometheus, openmetrics, otlp, csv, jsonl, parquet or grafana. Default: by the suffix of -o.",
+        metavar="FORMAT",
     ),
 ]
 Endpoint = Annotated[
@@ -33,6 +34,7 @@ Endpoint = Annotated[
         metavar="URL",
     ),
 ]
+Push = Annotated[str | None, typer.Option(help="SEND the metrics to the Pushgateway at this URL.", metavar="URL")]
 LabelLimit = Annotated[
     int, typer.Option(help="Maximum values per label, such as models; the rest become `other`.", min=1, metavar="N")
 ]
@@ -55,13 +57,13 @@ Cumulative = Annotated[
 ]
 
 
-@with_logs
-def export(
+def _export(
     query: "Query",
     output: "Output",
     config: "Config",
     to: To = None,
     endpoint: Endpoint = None,
+    push: Push = None,
     label_limit: LabelLimit = 100,
     keep_text: KeepText = False,
     tag: Tag = None,
@@ -71,7 +73,7 @@ def export(
 ) -> int:
     """Export metrics (Prometheus, OpenTelemetry) or calls (CSV).
 
-    Calls can be exported as CSV, JSON lines or Parquet.
+    Calls can be exported as CSV, JSON lines or Parquet; `--to grafana` writes a dashboard for the metrics.
 
     Example: llmmon export logs/ -o /var/lib/node_exporter/llmmon.prom
     """
@@ -79,12 +81,18 @@ def export(
     from llmmon.output.export import metrics, otlp
     from llmmon.output.export.rows import ROW_FORMATS, Wanted
 
+    if to == _DASHBOARD:
+        return _dashboard(output)
+    to = to or ("prometheus" if push is not None else None)
     kind = metrics.format_called(to, output.file, output.format, sending=endpoint is not None)
+    if push is not None and (kind != "prometheus" or endpoint is not None):
+        raise UsageError("--push takes metrics in the format prometheus", hint="remove --to or --endpoint")
     of_rows = {"--keep-text": keep_text, "--tag": tag, "--fill-costs": fill_costs}
     of_metrics = {"--cumulative": cumulative, "--state": state}
     _check_meaning(kind, of_metrics if kind in ROW_FORMATS else of_rows)
-    if endpoint is not None and output.file is not None:
-        raise UsageError("--endpoint and -o cannot be combined", hint="run llmmon export once for each")
+    for name, given in {"--endpoint": endpoint, "--push": push}.items():
+        if given is not None and output.file is not None:
+            raise UsageError(f"{name} and -o cannot be combined", hint="run llmmon export once for each")
     if kind in ROW_FORMATS:
         return _rows(query, output, kind, Wanted(keep_text, tuple(tag or ()), fill_costs))
     request = None if endpoint is None else otlp.endpoint(endpoint, os.environ)
@@ -93,11 +101,22 @@ def export(
     except BusyError as error:
         output.say(str(error))
         return 0
-    if request is None:
+    if push is not None:
+        from llmmon.output.export import pushgateway
+
+        pushgateway.push(push, made.text)
+    elif request is None:
         output.write(made.text, durable=True)
     elif refused := otlp.send(request, made.text):
         output.say(f"{request.host}: {refused}")
     return output.account(made.source, {made.exit_code})
+
+
+def _dashboard(output: "Output") -> int:
+    from llmmon.output.export.grafana import dashboard
+
+    output.write(dashboard(), durable=True)
+    return 0
 
 
 def _check_meaning(kind: str, options: "Mapping[str, object]") -> None:
@@ -136,3 +155,8 @@ def _rows(query: "Query", output: "Output", kind: str, wanted: "Wanted") -> int:
     if left := source.samples - written.samples:
         output.say(f"{left:,} metric sample{'s' * (left != 1)} not written")
     return output.account(source, {written.read.exit_code})
+
+
+_DASHBOARD: Final = "grafana"
+export = with_logs(_export, optional=lambda given: given["to"] == _DASHBOARD)
+export.__name__ = "export"

@@ -36,11 +36,11 @@ def limits(
 
     Example: llmmon limits sample_logs/ --tpm 200000 --rpm 500
     """
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.limits import view_limits
     from llmmon.reports.limits import given_limits, report_limits
 
     given = given_limits(tpm, rpm, itpm, otpm)
     report, found = report_limits(query, by=fields_of(by, "model"), given=given, who=fields_of(who, "user", "feature"))
-    failed = any_met(fail_on or (), report.figures, {})
+    failed = checks_of(fail_on or (), report.figures, {})
     return output.finish("limits", view_limits(report, query.tz), found.source, {found.exit_code}, failed)

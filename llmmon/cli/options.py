@@ -88,7 +88,7 @@ READING: Final = (
     Shared("config", _option("Configuration file.", metavar="FILE")),
 )
 WRITING: Final = (
-    Shared("format", _option("table, json, jsonl, csv or markdown.", "--format", "-f", metavar="FORMAT")),
+    Shared("format", _option("table, json, jsonl, csv, markdown, junit or sarif.", "--format", "-f", metavar="FORMAT")),
     Shared("output_file", _option("Write to this file; its ending sets the format.", "-o", "--output", metavar="FILE")),
     Shared("force", _option("Replace a file that is an input or holds something else.", "--force", kind=bool), False),
     Shared("quiet", _option("No progress or notes on stderr.", "--quiet", "-q", kind=bool), False),
@@ -101,7 +101,7 @@ _GIVEN: Final = frozenset({"query", "output", "config"})  # parameters that are 
 def with_logs(
     command: Callable[..., int | None],
     *,
-    optional: bool = False,
+    optional: bool | Callable[[Mapping[str, Any]], bool] = False,
     unless: str = "",
     rows_apart: bool = False,
     without: AbstractSet[str] = frozenset(),
@@ -109,8 +109,8 @@ def with_logs(
     """Give a command the shared options; its return value is the exit code.
 
     The wrapped function takes `query`, `output` or `config` and whatever options it declares of its own. Where logs are
-    `optional`, or the option `unless` is given, none are read unless they are named; `without` are options that do not
-    apply. With `rows_apart`, `-o` gets only the rows, and the screen the rest.
+    `optional` (maybe by what is given), or the option `unless` is given, none are read unless they are named; `without`
+    are options that do not apply. With `rows_apart`, `-o` gets only the rows, and the screen the rest.
     """
     wanted = _GIVEN & inspect.signature(command).parameters.keys()
     own = [_unset(p) for p in inspect.signature(command).parameters.values() if p.name not in _GIVEN]
@@ -133,7 +133,8 @@ def with_logs(
         config = load_config(options.config, output)
         if "limit" in given:
             given["limit"] = output.limit(given["limit"], tables_show, rows_apart=rows_apart)
-        query = options.resolve(config, output, logs_optional=optional or bool(unless and given[unless]))
+        without_logs = optional(given) if callable(optional) else optional
+        query = options.resolve(config, output, logs_optional=without_logs or bool(unless and given[unless]))
         if not (given | absent)["force"]:
             _check_outputs(given | absent, query, output, config)
         ready = {"query": query, "output": output, "config": config}

@@ -18,6 +18,7 @@ from llmmon.errors import EXIT_FOUND, InputError, UsageError, first_exit_code, r
 from llmmon.files import appearing, cannot_write
 from llmmon.ingest.remote import is_url
 from llmmon.ingest.report import SourceReport
+from llmmon.metrics.filters import Check
 from llmmon.output.renderers import ENDINGS, RENDERERS, Page, renderer
 from llmmon.output.renderers.json import dumps
 from llmmon.output.views import View
@@ -26,8 +27,16 @@ from llmmon.text.names import lookup
 
 _SMALL = 64 << 20  # bytes that are read too soon for a progress bar
 
+_USUAL_WIDTH, _LEAST_WIDTH = 160, 20
 _OF_ROWS = ("jsonl", "csv")
 _ROWS_AT_ONCE = 512
+
+
+Found = bool | Sequence[Check]  # what makes the exit code 1
+
+
+def _is_found(found: Found) -> bool:
+    return found if isinstance(found, bool) else any(check.failed for check in found)
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -82,9 +91,10 @@ class Output(msgspec.Struct, frozen=True):
         self.say(accounting(source))
         return first_exit_code(codes)
 
-    def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: Sequence[str] = ()) -> int:
-        """Render and write the result, and say which conditions of `--fail-on` hold; the exit code of the run."""
-        page = Page(command, view, source, self._width(), self.colour())
+    def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: Found = False) -> int:
+        """Render and write the result; the exit code of the run."""
+        checks = () if isinstance(found, bool) else tuple(found)
+        page = Page(command, view, source, self._width(), self.colour(), checks=checks)
         rendered = renderer(self.format)(page)
         self.write(rendered.text)
         self._say_more(view)
@@ -92,12 +102,10 @@ class Output(msgspec.Struct, frozen=True):
             self.say(rendered.hidden)
         if source.files:
             self.say(accounting(source))
-        self._say_found(found)
-        return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
+        self._say_found(command, found)
+        return first_exit_code(codes | ({EXIT_FOUND} if _is_found(found) else set()))
 
-    def finish_rows(
-        self, command: str, view: View, source: SourceReport, codes: set[int], found: Sequence[str] = ()
-    ) -> int:
+    def finish_rows(self, command: str, view: View, source: SourceReport, codes: set[int], found: Found = False) -> int:
         """As `finish`, but what `-o` names gets the rows where its format is one of rows, and stdout the rest.
 
         As JSON lines, rows are made and written piece by piece, so that there can be many.
@@ -113,14 +121,16 @@ class Output(msgspec.Struct, frozen=True):
             self.write(renderer(rows_as if rows_as in _OF_ROWS else self.format)(page).text)
         if self.file is None:
             self.say(accounting(source))
-            self._say_found(found)
-            return first_exit_code(codes | ({EXIT_FOUND} if found else set()))
+            self._say_found(command, found)
+            return first_exit_code(codes | ({EXIT_FOUND} if _is_found(found) else set()))
         shown = self.format if rows_as in _OF_ROWS and self.format not in _OF_ROWS else "table"
         return Output(shown, None, self.quiet).finish(command, view, source, codes, found)
 
-    def _say_found(self, found: Sequence[str]) -> None:
-        for sentence in found:
-            self.warn(sentence)
+    def _say_found(self, command: str, found: Found) -> None:
+        """Say which conditions of `--fail-on` hold; findings on rules are the result of their commands."""
+        for check in () if isinstance(found, bool) or command.startswith("rules") else found:
+            if check.failed:
+                self.warn(f"--fail-on {check.name}: {check.message or 'holds'}")
 
     def _say_more(self, view: View) -> None:
         """Say what a limit left out, where no table does."""
@@ -167,10 +177,12 @@ class Output(msgspec.Struct, frozen=True):
         return 0o600 if self.private else None
 
     def _width(self) -> int:
+        """How many columns there are: of the terminal, else as $COLUMNS says where that is a width that can be."""
         if self.file is None and sys.stdout.isatty():
-            return shutil.get_terminal_size().columns
-        given = os.environ.get("COLUMNS", "")
-        return (int(given) if given.isdecimal() else 0) or 160
+            found = shutil.get_terminal_size().columns
+        else:
+            found = int(os.environ.get("COLUMNS", "0"))
+        return max(found, _LEAST_WIDTH) if found else _USUAL_WIDTH
 
     def colour(self) -> bool:
         """Whether what is shown may be coloured."""

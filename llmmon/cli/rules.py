@@ -1,4 +1,4 @@
-"""`llmmon rules`: lint, test, backtest and tune the alert rules."""
+"""`llmmon rules`: lint, test, backtest, tune and export the alert rules."""
 
 import os
 import time
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from llmmon.cli.options import active_rules, with_logs
-from llmmon.errors import EXIT_FOUND, EXIT_OK, ConfigError
+from llmmon.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
+    from llmmon.alerting.lint import Finding
     from llmmon.alerting.rules import AlertRule
     from llmmon.alerting.suggest import ReadHistory
     from llmmon.cli.output import Output
     from llmmon.config import Config
     from llmmon.ingest.query import Query
+    from llmmon.metrics.filters import Check
 
 
 rules: Final = typer.Typer(
@@ -65,7 +67,16 @@ def _check(
         found += lint_durations(done.histories[DURATIONS], config.late_us)
         source, codes = done.source, {done.exit_code}
     view = view_lint(chosen, config.channels, found)
-    return output.finish("rules check", view, source, codes | ({EXIT_FOUND} if found else set()))
+    return output.finish("rules check", view, source, codes, _checks(chosen, found))
+
+
+def _checks(rules: "tuple[AlertRule, ...]", found: "list[Finding]") -> "tuple[Check, ...]":
+    """A check for each finding, and for each rule without one."""
+    from llmmon.metrics.filters import Check
+
+    failed = [Check(f"{one.about}: {one.code}", True, f"{one.message}: {one.reason}") for one in found]
+    doubtful = {one.about for one in found}
+    return (*failed, *(Check(rule.name, False) for rule in rules if rule.name not in doubtful))
 
 
 def _read_if_there(query: "Query", config: "Config", rules: "tuple[AlertRule, ...]") -> "ReadHistory | None":
@@ -96,7 +107,8 @@ def prove(
         Path | None, typer.Argument(help="Configuration with rules and their [[tests]].", metavar="[FILE]")
     ] = None,
     output_format: Annotated[
-        str | None, typer.Option("--format", "-f", help="table, json, jsonl, csv or markdown.", metavar="FORMAT")
+        str | None,
+        typer.Option("--format", "-f", help="table, json, jsonl, csv, markdown, junit or sarif.", metavar="FORMAT"),
     ] = None,
     output_file: Annotated[
         str | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")
@@ -122,9 +134,7 @@ def prove(
     how = found.query((), time.time_ns() // 1000)
     results = run_tests(found.tests, active_rules(found, output), how, found.path.parent if found.path else Path())
     failed = any(not result.passed for result in results)
-    raise typer.Exit(
-        output.finish("rules test", view_tests(results), SourceReport(), {EXIT_FOUND} if failed else set())
-    )
+    raise typer.Exit(output.finish("rules test", view_tests(results), SourceReport(), set(), found=failed))
 
 
 def _backtest(
@@ -194,6 +204,36 @@ def _suggest(
 
 
 rules.command("suggest")(with_logs(_suggest))
+
+
+@rules.command("export")
+def export(
+    to: Annotated[str, typer.Option(help="prometheus.", metavar="FORMAT")] = "prometheus",
+    rules_file: RulesFile = None,
+    output_file: Annotated[
+        str | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")
+    ] = None,
+    config: Annotated[str | None, typer.Option("--config", help="Configuration file.", metavar="FILE")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress or notes on stderr.")] = False,
+) -> None:
+    """Write the rules as a rule file of Prometheus.
+
+    For the metrics of `llmmon export --cumulative`; rules that need more are named and left out.
+
+    Example: llmmon rules export -o llmmon.rules.yml
+    """
+    from llmmon.cli.options import load_config
+    from llmmon.cli.output import Output
+    from llmmon.output.export.promql import rule_file
+    from llmmon.text.names import lookup
+
+    lookup({"prometheus": rule_file}, to, "format")
+    output = Output.of("table", output_file, quiet=quiet)
+    text, left = rule_file(active_rules(_config(load_config(config, output), rules_file), output))
+    for one in left:
+        output.say(f"left out: {one.rule}: {one.reason}")
+    output.write(text, durable=True)
+    raise typer.Exit(EXIT_OK)
 
 
 def _config(config: "Config", file: Path | None) -> "Config":

@@ -80,7 +80,7 @@ def score(
     Example: llmmon score sample_logs/prompts.jsonl -o scored.jsonl
     """
     from llmmon.errors import EXIT_DELIVERY
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.scores import view_answer, view_scores
     from llmmon.quality.scoring import Asked, check_flags, checked_thresholds, score_calls, share_of
     from llmmon.text.times import width_us
@@ -107,7 +107,7 @@ def score(
         return output.finish("score", view_answer(report, show, thresholds), found.source, {found.exit_code})
     figures = {**report.summary, "judge_overall_avg": (report.judge or {}).get("overall_avg")}
     figures |= {f"{name}_rate": rate.rate for name, rate in report.rates.items()}
-    failed = any_met(fail_on or (), {**figures, "flag": {name for name, count in report.flags.items() if count}}, {})
+    failed = checks_of(fail_on or (), {**figures, "flag": {name for name, count in report.flags.items() if count}}, {})
     silent = report.judge is not None and report.judge["failed"] > 0 and not report.judge["scored"]
     codes = {found.exit_code, EXIT_DELIVERY} if silent else {found.exit_code}
     return output.finish_rows("score", view_scores(report), found.source, codes, failed)

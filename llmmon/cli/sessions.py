@@ -41,7 +41,7 @@ def sessions(
 
     Example: llmmon sessions logs/ --by user
     """
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.sessions import view_sessions
     from llmmon.reports.sessions import report_sessions
 
@@ -49,7 +49,7 @@ def sessions(
     if named is not None:
         return _one(query, output, named, names_of(by), limit)
     report, found = report_sessions(query, by=names_of(by), sort=sort, long_context=long_context)
-    failed = any_met(fail_on or (), report.figures, {})
+    failed = checks_of(fail_on or (), report.figures, {})
     return output.finish("sessions", view_sessions(report, query.tz, limit), found.source, {found.exit_code}, failed)
 
 

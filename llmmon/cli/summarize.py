@@ -35,7 +35,7 @@ def summarize(
 
     Example: llmmon summarize sample_logs/ --by user --every 1d
     """
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.summary import view_summary
     from llmmon.reports.summary import summarize as run
     from llmmon.text.times import width_us
@@ -52,5 +52,5 @@ def summarize(
     for tag in (name for name in fields if name.startswith("tag.")):
         if all(row.key[tag] is None for row in report.groups):
             output.say(f"no call has a tag {tag.removeprefix('tag.')!r}, nor is there a field of that name")
-    failed = any_met(fail_on or (), report.totals, {})
+    failed = checks_of(fail_on or (), report.totals, {})
     return output.finish("summarize", view_summary(report, found.source), found.source, {found.exit_code}, failed)

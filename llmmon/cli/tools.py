@@ -31,10 +31,10 @@ def tools(
 
     Example: llmmon tools logs/ --by server
     """
-    from llmmon.metrics.filters import any_met
+    from llmmon.metrics.filters import checks_of
     from llmmon.output.views.tools import view_tools
     from llmmon.reports.tools import report_tools
 
     report, found = report_tools(query, by=names_of(by, "tool"), show_text=show_text)
-    failed = any_met(fail_on or (), report.figures, {})
+    failed = checks_of(fail_on or (), report.figures, {})
     return output.finish("tools", view_tools(report, query.tz, limit), found.source, {found.exit_code}, failed)

@@ -1,6 +1,7 @@
 """`llmmon watch`."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from llmmon.config import Config
     from llmmon.ingest.query import Query
     from llmmon.live.screen import LiveScreen
-    from llmmon.live.watcher import LiveReport, Watcher, WatchPlan
+    from llmmon.live.watcher import Limit, LiveReport, Watcher, WatchPlan
 
 
 Sort = Annotated[
@@ -57,7 +58,7 @@ def watch(
     live = output.format == "table" and output.file is None and sys.stdout.isatty()
     every_s = _interval(interval, live=live)
     plan = _plan(query, output, by, sort, config.state_path(state, os.environ), no_anomalies)
-    plan = msgspec.structs.replace(plan, accepted=lambda: accepted_of(config, state))
+    plan = msgspec.structs.replace(plan, accepted=lambda: accepted_of(config, state), limits=_limits(config))
     watcher = Watcher(query, plan, lambda: time.time_ns() // 1000)
     try:
         watcher.poll()
@@ -124,7 +125,7 @@ def _plan(
 
 def _print(watcher: "Watcher", output: "Output", every_s: float, count: int | None) -> None:
     """Print one line per update, until nobody reads any more."""
-    from llmmon.live.display import line_of, row_of
+    from llmmon.live.line import line_of, row_of
     from llmmon.output.renderers.json import dumps
     from llmmon.text.figures import plain
 
@@ -158,10 +159,11 @@ class _Display:
     """The loop on a terminal: keys at once, what is new every so often."""
 
     def __init__(self, watcher: "Watcher", screen: "LiveScreen", *, colour: bool) -> None:
+        from llmmon.live.display import Screen
+
         self._watcher = watcher
         self._screen = screen
-        self._colour = colour
-        self._help = False
+        self._shown = Screen(*screen.size, colour)
         self._report: LiveReport = watcher.report()
 
     def run(self, every_s: float, count: int | None) -> None:
@@ -170,8 +172,8 @@ class _Display:
         self._draw()
         while shown != count:
             left = due - time.monotonic()
-            for key in self._screen.keys(left) if left > 0 else "":
-                if key in "qQ\x04":
+            for key in _KEY.findall(self._screen.keys(left)) if left > 0 else ():
+                if key == "\x04" or (key in "qQ" and not self._shown.typing):
                     return
                 self._press(key)
             if time.monotonic() >= due:
@@ -184,6 +186,21 @@ class _Display:
             self._draw()
 
     def _press(self, key: str) -> None:
+        if self._shown.typing:
+            self._type(key)
+        elif key in ("\x1b[A", "\x1b[B", "\x1bOA", "\x1bOB"):
+            self._select(-1 if key.endswith("A") else 1)
+        elif key in ("\r", "\n"):
+            self._open()
+        elif key in ("\x1b", "\x7f", "\x08"):
+            self._back()
+        elif key in _TOGGLES:
+            self._set(**{_TOGGLES[key]: not getattr(self._shown, _TOGGLES[key])})
+        else:
+            self._steer(key)
+
+    def _steer(self, key: str) -> None:
+        """The keys that change what the watcher reports."""
         watcher = self._watcher
         actions: dict[str, Callable[[], None]] = {
             "g": watcher.next_group,
@@ -192,18 +209,78 @@ class _Display:
             "+": lambda: watcher.change_window(1),
             "=": lambda: watcher.change_window(1),
             "-": lambda: watcher.change_window(-1),
+            "p": watcher.toggle_pause,
         }
-        if key == "?":
-            self._help = not self._help
-        elif key == "p":
-            watcher.paused = not watcher.paused
-            self._report = watcher.report()
-        elif key in actions:
+        if key in actions:
             actions[key]()
             self._report = watcher.report()
 
+    def _type(self, key: str) -> None:
+        """A key of the filter that is being typed."""
+        text = self._shown.filter
+        if key in ("\r", "\n"):
+            self._set(typing=False)
+        elif key == "\x1b":
+            self._set(typing=False, filter="")
+        elif key in ("\x7f", "\x08"):
+            self._set(filter=text[:-1])
+        elif key.isprintable():
+            self._set(filter=text + key, selected=None)
+
+    def _select(self, step: int) -> None:
+        from llmmon.live.display import matching
+
+        last = len(matching(self._report, self._shown.filter)) - 1
+        at = self._shown.selected
+        if last >= 0:
+            self._set(selected=(0 if step > 0 else last) if at is None else min(max(at + step, 0), last))
+
+    def _open(self) -> None:
+        from llmmon.live.display import matching
+
+        rows = matching(self._report, self._shown.filter)
+        if rows and self._report.opened is None:
+            at = min(self._shown.selected or 0, len(rows) - 1)
+            self._watcher.opened = tuple(rows[at].key.values())
+            self._set(selected=at, errors=False)
+            self._report = self._watcher.report()
+
+    def _back(self) -> None:
+        """Leave the innermost of what was opened."""
+        if self._shown.errors or self._shown.help:
+            self._set(errors=False, help=False)
+        elif self._watcher.opened is not None:
+            self._watcher.opened = None
+            self._report = self._watcher.report()
+        else:
+            self._set(filter="", selected=None)
+
+    def _set(self, **changes: object) -> None:
+        import msgspec
+
+        self._shown = msgspec.structs.replace(self._shown, **changes)
+
     def _draw(self) -> None:
-        from llmmon.live.display import Screen, frame
+        from llmmon.live.display import frame
 
         width, height = self._screen.size
-        self._screen.draw(frame(self._report, Screen(width, height, self._colour, self._help)))
+        self._set(width=width, height=height)
+        self._screen.draw(frame(self._report, self._shown))
+
+
+_KEY = re.compile(r"\x1b[\[O][A-Z]|[\s\S]")
+_TOGGLES = {"?": "help", "e": "errors", "/": "typing"}  # key -> what it turns on or off
+
+
+def _limits(config: "Config") -> "tuple[Limit, ...]":
+    """The thresholds of the rules that are about a statistic of all calls, or of the groups that are shown."""
+    from llmmon.alerting.sentences import statistic_of_name
+    from llmmon.live.watcher import Limit
+
+    found = []
+    for rule in config.active_rules:
+        statistic = statistic_of_name(rule.metric_name, rule.aggregation)
+        if statistic is not None and rule.basis is None and not rule.anomaly and not rule.where:
+            grave = rule.severity.rank >= 2
+            found.append(Limit(statistic.name, rule.condition, rule.threshold, rule.by, grave))
+    return tuple(found)

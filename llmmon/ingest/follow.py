@@ -26,7 +26,7 @@ from llmmon.ingest.checkpoints import PRINT_BYTES, Checkpoint, Located, LogFile,
 from llmmon.ingest.plans import Unlike, open_plans, plan_of, refit
 from llmmon.ingest.query import Loader, MakeFold, Query
 from llmmon.ingest.report import SourceReport
-from llmmon.ingest.scan import POSITION_BITS, Fold, ScanRequest, scan
+from llmmon.ingest.scan import POSITION_BITS, Fold, Scanned, ScanRequest, scan
 from llmmon.ingest.sources import expand, open_source
 from llmmon.ingest.spans import HEAD_BYTES, Source, Stream, blocks
 from llmmon.ingest.time_range import TimeIndex
@@ -139,7 +139,8 @@ class NewCalls(msgspec.Struct, frozen=True):
     """What has been read since the checkpoints.
 
     `results` are the folds' (none where nothing grew), `source` accounts for the new lines only, `pending` are the
-    bytes of last lines that lack their newline, `failed` what could not be read (path, why).
+    bytes of last lines that lack their newline, `failed` what could not be read (path, why). `scans` are where the
+    calls of each result come from; there are none where calls of repeating dialects were joined.
     """
 
     results: list[Any]
@@ -147,6 +148,7 @@ class NewCalls(msgspec.Struct, frozen=True):
     checkpoints: tuple[Checkpoint, ...]
     pending: int
     failed: tuple[tuple[str, str], ...]
+    scans: tuple[Scanned[Any], ...] = ()
 
 
 def read_new(
@@ -194,6 +196,7 @@ class _Reading:
         self._plans, self._seen = plans, seen
         self._refitted = False  # some plans turned out to be wrong, and are others now
         self._results: list[Any] = []
+        self._scans: list[Scanned[Any]] = []
         self._reports: list[SourceReport] = []
         self._failed: list[tuple[str, str]] = []
         self._checkpoints: list[Checkpoint] = []
@@ -246,6 +249,7 @@ class _Reading:
             self._refit(files[number : number + 1], request.plans[number], unlike)
         self._failed += done.report.failed
         self._results += done.results
+        self._scans += [done] * len(done.results)
         return done.report
 
     def _refit(self, files: Sequence[LogFile], plan: ReadPlan, unlike: Unlike) -> None:
@@ -314,6 +318,7 @@ class _Reading:
             every = concat([in_log_order(columns) for columns in results])
             settled = self._loader.settle(every, self._seen.unseen)
             results, source = settled.results, msgspec.structs.replace(source, **settled.counts)
+            self._scans = []
         kept = [*self._checkpoints, *found.kept]
         return NewCalls(
             results=results,
@@ -321,6 +326,7 @@ class _Reading:
             checkpoints=(*kept, *found.vanished[:_MOST_VANISHED]),
             pending=sum(checkpoint.pending for checkpoint in kept),
             failed=tuple(self._failed),
+            scans=tuple(self._scans),
         )
 
 

@@ -56,7 +56,10 @@ class Recent:
         # [ring][dimension][bucket number]
         self._rings: list[dict[tuple[str, ...], dict[int, _Sum]]] = [{d: {} for d in self.dimensions} for _ in RINGS]
         self._windows: dict[tuple[int, tuple[str, ...]], tuple[int, _Sum]] = {}
-        self._rows: dict[tuple[int, int], tuple[int, tuple[str, ...], list[float]]] = {}
+        # statistics by bucket, with the version of the bucket that they are of
+        self._rows: dict[
+            tuple[int, tuple[str, ...], int, tuple[str, ...]], tuple[int, dict[GroupKey, list[float]]]
+        ] = {}
         self._names: dict[tuple[str, ...], set[GroupKey]] = {d: set() for d in self.dimensions}
         self.last_us: int | None = None
         self.ahead = 0  # calls left out because their time is yet to come
@@ -122,7 +125,7 @@ class Recent:
             for buckets in ring.values():
                 for number in [number for number in buckets if number < first]:
                     del buckets[number]
-        self._rows = {key: row for key, row in self._rows.items() if key[1] in self._rings[key[0]][()]}
+        self._rows = {key: row for key, row in self._rows.items() if key[2] in self._rings[key[0]][key[1]]}
         for dimension, names in self._names.items():
             if len(names) >= MOST_NAMES:
                 names &= {g for bucket in self._rings[0][dimension].values() for g in bucket.total().groups}
@@ -151,24 +154,52 @@ class Recent:
         """Keep windows ready only for these dimensions."""
         self._windows = {key: held for key, held in self._windows.items() if key[1] in dimensions}
 
-    def course(self, names: Sequence[str], window_us: int, now_us: int) -> list[dict[str, float | None]]:
-        """Statistics of all calls in every bucket of the window, the last one incomplete; empty where none is."""
+    def course(
+        self, names: Sequence[str], window_us: int, now_us: int, dimension: tuple[str, ...] = (), group: GroupKey = ()
+    ) -> list[dict[str, float | None]]:
+        """Statistics of all calls, or of a group, in every bucket of the window, the last one incomplete.
+
+        Those of a bucket without a call are empty.
+        """
+        wanted = tuple(names)
+        return [_of_group(known, group) for known in self._buckets(dimension, wanted, window_us, now_us)]
+
+    def courses(
+        self, dimension: tuple[str, ...], name: str, window_us: int, now_us: int
+    ) -> dict[GroupKey, list[float | None]]:
+        """One statistic of every group of a dimension, in every bucket of the window."""
+        buckets = self._buckets(dimension, (name,), window_us, now_us)
+        groups = dict.fromkeys(group for known in buckets for group in known)
+        return {group: [_of_group(known, group).get(name) for known in buckets] for group in groups if group}
+
+    def _buckets(
+        self, dimension: tuple[str, ...], names: tuple[str, ...], window_us: int, now_us: int
+    ) -> list[dict[GroupKey, dict[str, float]]]:
         at = _ring(window_us)
         width = RINGS[at][0]
         first = self.start_of(window_us, now_us) // width
-        wanted = tuple(names)
-        return [self._row(at, number, wanted) for number in range(first, now_us // width + 1)]
+        return [self._table(at, dimension, number, names) for number in range(first, now_us // width + 1)]
 
-    def _row(self, at: int, number: int, names: tuple[str, ...]) -> dict[str, float | None]:
-        bucket = self._rings[at][()].get(number)
+    def _table(
+        self, at: int, dimension: tuple[str, ...], number: int, names: tuple[str, ...]
+    ) -> dict[GroupKey, dict[str, float]]:
+        """The statistics of a bucket, by group, and of all its calls under the empty key."""
+        bucket = self._rings[at][dimension].get(number)
         if bucket is None:
             return {}
-        known = self._rows.get((at, number))
-        if known is None or known[:2] != (bucket.version, names):
-            table = evaluate(bucket.total(), names, RINGS[at][0] / MINUTE_US)
-            known = (bucket.version, names, [float(table[name][-1]) for name in names])
-            self._rows[at, number] = known
-        return {name: None if np.isnan(v) else v for name, v in zip(names, known[2], strict=True)}
+        place = (at, dimension, number, names)
+        known = self._rows.get(place)
+        if known is None or known[0] != bucket.version:
+            total = bucket.total()
+            table = evaluate(total, names, RINGS[at][0] / MINUTE_US)
+            rows = {group: [float(table[name][row]) for name in names] for row, group in enumerate(total.groups)}
+            known = (bucket.version, {**rows, (): [float(table[name][-1]) for name in names]})
+            self._rows[place] = known
+        return {group: dict(zip(names, values, strict=True)) for group, values in known[1].items()}
+
+
+def _of_group(known: dict[GroupKey, dict[str, float]], group: GroupKey) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else value for name, value in known.get(group, {}).items()}
 
 
 def _ring(window_us: int) -> int:

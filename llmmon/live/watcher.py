@@ -17,15 +17,16 @@ from llmmon.ingest.checkpoints import Checkpoint
 from llmmon.ingest.follow import NewCalls, Plans, Seen, read_new
 from llmmon.ingest.query import Query
 from llmmon.ingest.report import COUNTS, SourceReport
+from llmmon.ingest.scan import POSITION_BITS, Scanned, line_of, place
 from llmmon.ingest.sources import expand
 from llmmon.ingest.time_range import Now
 from llmmon.live.incident_monitor import FIELDS as WATCHED_FIELDS
 from llmmon.live.incident_monitor import IncidentMonitor, IncidentMonitorFold
 from llmmon.live.rolling import LONGEST_US, Recent
 from llmmon.metrics.aggregates import Aggregates
-from llmmon.metrics.aggregation import Measures, evaluate
+from llmmon.metrics.aggregation import Measures, TopFold, evaluate
 from llmmon.metrics.columns import Columns
-from llmmon.metrics.definitions import needed_fields, statistic_called
+from llmmon.metrics.definitions import errors, needed_fields, statistic_called
 from llmmon.reports.summary import GroupRow, Share, Statistics
 from llmmon.text.times import MINUTE_US
 
@@ -48,11 +49,32 @@ class LiveAlert(msgspec.Struct, frozen=True):
     since_us: int
 
 
+class FailedCall(msgspec.Struct, frozen=True):
+    """A call that failed, with what was said of it and its place in the log, as far as that is known."""
+
+    at_us: int
+    names: Mapping[str, str | None]  # of the fields that groups are made of
+    status_code: int | None
+    message: str | None
+    place: str
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """From when on a statistic is out of bounds, by an alert rule: for all calls, or for groups of these fields."""
+
+    statistic: str
+    condition: str
+    threshold: float
+    by: tuple[str, ...] = ()
+    grave: bool = True
+
+
 class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
     """The window [start, now) of the logs: totals, groups, course, what is wrong, and what was read so far.
 
     `alerts` is None where there is no state file to know them from; `learning` says why no incident is known.
-    `new` are the calls that came since the last report.
+    `new` are the calls that came since the last report. Where a group is `opened`, totals and course are its own.
+    `trends` are the requests of each group over time; `failing` the latest calls that failed, the newest first.
     """
 
     logs: str
@@ -78,6 +100,10 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
     learning: str = ""
     paused: bool = False
     waiting: bool = False  # no log was there so far
+    opened: Mapping[str, str | None] | None = None
+    trends: Mapping[tuple[str | None, ...], tuple[float | None, ...]] = msgspec.field(default_factory=dict)
+    failing: tuple[FailedCall, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     @property
     def minutes(self) -> float:
@@ -97,6 +123,8 @@ _FIRST_LOOK_US: Final = 60 * MINUTE_US  # read at least, so that a longer window
 _EXPAND_S: Final = 5.0  # how often folders and globs are looked at for new logs
 _ALERTS_S: Final = 5.0
 _MOST_GROUPS: Final = 100
+_MOST_FAILING: Final = 100
+_COUNTED_BYTES: Final = 64_000_000  # of a file, in which lines are counted to name one
 
 
 class WatchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +136,7 @@ class WatchPlan(msgspec.Struct, frozen=True, kw_only=True):
     state: Path | None = None
     anomalies: bool = True
     accepted: Callable[[], Accepted] = lambda: NOTHING_ACCEPTED
+    limits: tuple[Limit, ...] = ()
 
 
 class _WatchFold:
@@ -117,13 +146,17 @@ class _WatchFold:
         self._recent = recent
         self._monitor = monitor
         self._now_us = now_us
+        self._failing = TopFold("timestamp", _MOST_FAILING, ascending=False)
 
     def add(self, columns: Columns, samples: list[dict[str, Any]]) -> None:
         self._recent.add(columns, self._now_us or max(self._recent.last_us or 0, int(columns.timestamp.max(initial=0))))
         self._monitor.add(columns, samples)
+        failed = errors(columns)
+        if failed is not None and (at := np.flatnonzero(failed == 1)).size:
+            self._failing.add(columns.take(at), samples)
 
-    def result(self) -> tuple[Recent, list[Aggregates]]:
-        return self._recent, self._monitor.result()
+    def result(self) -> tuple[Recent, list[Aggregates], Columns]:
+        return self._recent, self._monitor.result(), self._failing.result()[0].without_unused_names()
 
 
 class Watcher:
@@ -139,7 +172,11 @@ class Watcher:
         self._dimensions = tuple(dict.fromkeys((plan.by, *GROUPS)))
         self._recent = Recent(self._dimensions, Measures.of((*TOTALS, *COURSE)))
         self._fields = needed_fields((*TOTALS, *COURSE)) | {"error_type", *(n for d in self._dimensions for n in d)}
+        self._fields |= {"status_code", "error_message", "timestamp"}
         self._fields |= WATCHED_FIELDS if plan.anomalies else frozenset()
+        self._failing: tuple[FailedCall, ...] = ()
+        self._limits = plan.limits
+        self.opened: tuple[str | None, ...] | None = None
         self._checkpoints: tuple[Checkpoint, ...] = ()
         self._plans: Plans = {}
         self._seen = Seen()
@@ -210,11 +247,16 @@ class Watcher:
 
     def _take(self, growth: NewCalls, now_us: int) -> None:
         if self._replay:
-            now_us = max([self._recent.last_us or 0, *(recent.last_us or 0 for recent, _ in growth.results)]) + 1
-        for recent, parts in growth.results:
+            now_us = max([self._recent.last_us or 0, *(recent.last_us or 0 for recent, *_ in growth.results)]) + 1
+        for recent, parts, _ in growth.results:
             self._recent.absorb(recent, now_us)
             if self._monitor is not None:
                 self._monitor.add(parts)
+        scans = growth.scans or (None,) * len(growth.results)
+        found = zip(growth.results, scans, strict=True)
+        new = [call for (*_, failing), done in found for call in self._failed(failing, done)]
+        if new:
+            self._failing = tuple(sorted([*new, *self._failing], key=lambda call: -call.at_us)[:_MOST_FAILING])
         self._checkpoints = growth.checkpoints
         self._pending = growth.pending
         self._new += growth.source.requests
@@ -222,6 +264,23 @@ class Watcher:
         self._source = msgspec.structs.replace(
             self._source, **sums, failed=growth.failed, rejects=(*self._source.rejects, *growth.source.rejects)[-5:]
         )
+
+    def _failed(self, columns: Columns, scanned: Scanned[Any] | None) -> list[FailedCall]:
+        """Calls with their places; calls of repeating dialects have none."""
+        fields = dict.fromkeys(name for dimension in self._dimensions for name in dimension)
+        names = {name: columns.name(name).texts() for name in fields}
+        messages, codes = columns.name("error_message").texts(), columns.number("status_code")
+        positions = None if scanned is None or columns.positions is None else columns.positions.tolist()
+        return [
+            FailedCall(
+                at_us=at_us,
+                names={name: texts[row] for name, texts in names.items()},
+                status_code=None if codes[row] != codes[row] else int(codes[row]),
+                message=messages[row],
+                place="" if positions is None or scanned is None else _place(positions[row], scanned),
+            )
+            for row, at_us in enumerate(columns.timestamp.tolist())
+        ]
 
     def report(self) -> LiveReport:
         """How things stand now."""
@@ -231,6 +290,10 @@ class Watcher:
         self._recent.show([(), self.by, ("error_type",)])
         every = self._recent.window((), self.window_us, now_us)
         grouped = self._recent.window(self.by, self.window_us, now_us)
+        groups = self._groups(grouped, minutes)
+        opened = next((row for row in groups if tuple(row.key.values()) == self.opened), None)
+        place = ((), ()) if opened is None else (self.by, tuple(opened.key.values()))
+        trends = self._recent.courses(self.by, "request_count", self.window_us, now_us)
         new, self._new = self._new, 0
         found = self._monitor.found if self._monitor is not None else None
         return LiveReport(
@@ -241,11 +304,11 @@ class Watcher:
             window_us=self.window_us,
             by=self.by,
             sorted_by=self.sort,
-            totals=_statistics(every, minutes)[-1],
+            totals=_statistics(every, minutes)[-1] if opened is None else opened.statistics,
             exact=every.exact,
-            groups=self._groups(grouped, minutes),
+            groups=groups,
             errors=_shares(self._recent.window(("error_type",), self.window_us, now_us)),
-            course=tuple(self._recent.course(COURSE, self.window_us, now_us)),
+            course=tuple(self._recent.course(COURSE, self.window_us, now_us, *place)),
             every_us=self._recent.width_of(self.window_us),
             source=self._source,
             pending=self._pending,
@@ -257,6 +320,10 @@ class Watcher:
             learning=found.learning if found is not None else "not looked for",
             paused=self.paused,
             waiting=self.is_waiting,
+            opened=None if opened is None else opened.key,
+            trends={group: tuple(values) for group, values in trends.items()},
+            failing=tuple(call for call in self._failing if call.at_us >= start_us),
+            limits=self._limits,
         )
 
     def _groups(self, aggregates: Aggregates, minutes: float) -> tuple[GroupRow, ...]:
@@ -267,13 +334,17 @@ class Watcher:
         rows.sort(key=lambda row: (-(row.statistics[self.sort] or 0.0), [value or "" for value in row.key.values()]))
         return tuple(rows[:_MOST_GROUPS])
 
+    def toggle_pause(self) -> None:
+        """Pause, or go on."""
+        self.paused = not self.paused
+
     def next_group(self) -> None:
         """Group by the next field that calls have; by what was asked for where there is none."""
         at = self._dimensions.index(self.by)
         for dimension in (*self._dimensions[at + 1 :], *self._dimensions[: at + 1]):
             groups = self._recent.window(dimension, self.window_us, self.now_us).groups
             if dimension == self._dimensions[0] or any(name is not None for group in groups for name in group):
-                self.by = dimension
+                self.by, self.opened = dimension, None
                 return
 
     def change_window(self, step: int) -> None:
@@ -316,6 +387,14 @@ class _Alerts:
             return
         found.sort(key=lambda alert: (alert.fired_us is None, -alert.since_us))
         self.open = tuple(LiveAlert(a.title, a.severity.value, a.state.value, a.since_us) for a in found)
+
+
+def _place(position: int, scanned: Scanned[Any]) -> str:
+    """The file and line of a call; the file alone where too much of it stands before."""
+    span, first = scanned.spans[position >> POSITION_BITS]
+    counted = first is not None or span.start <= _COUNTED_BYTES
+    file, line = line_of(position, scanned) if counted else (place(position, scanned)[0], None)
+    return file if line is None else f"{file}:{line}"
 
 
 def _statistics(aggregates: Aggregates, minutes: float) -> list[dict[str, float | int | None]]:

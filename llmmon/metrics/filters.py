@@ -36,18 +36,26 @@ _SCALAR_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def any_met(conditions: Sequence[str], figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> list[str]:
-    """The conditions that hold, each with its figure, in a sentence; a missing figure meets none.
+class Check(msgspec.Struct, frozen=True):
+    """A condition of `--fail-on` (or another check), whether it failed, and what there was instead."""
+
+    name: str
+    failed: bool
+    message: str = ""
+
+
+def checks_of(
+    conditions: Sequence[str], figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]
+) -> tuple[Check, ...]:
+    """The conditions of `--fail-on`, each with its figure; a missing figure fails none.
 
     `scales` are ordered words, such as severities from low to critical; a figure may be a set of words. Raises
     `UsageError` for unknown names.
     """
-    found = [_met(condition, figures, scales) for condition in conditions]  # all, so that each is checked
-    return [sentence for sentence in found if sentence]
+    return tuple(_check(condition, figures, scales) for condition in conditions)
 
 
-def _met(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> str:
-    """Why the condition holds; empty where it does not."""
+def _check(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> Check:
     form = _FORM.match(condition)
     if form is None:
         raise UsageError(f"--fail-on {condition!r} is not a condition", hint="for example --fail-on 'error_rate>5%'")
@@ -56,32 +64,33 @@ def _met(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequen
     if name is None:
         raise UsageError("--fail-on: " + unknown("figure", said, figures))
     compare, figure = _SCALAR_OPERATORS[sign], figures[name]
+    message = f"{name} is {_figure_text(name, figure)}"
     if name in scales:
         order = {word: place for place, word in enumerate(scales[name])}
         if text not in order:
             raise UsageError("--fail-on: " + unknown(name, text, order))
-        held = sorted({word for word in figure if compare(order[word], order[text])}, key=order.__getitem__)
-        return f"--fail-on {condition}: {name} is {held[-1]}" if held else ""
+        return Check(condition, any(compare(order[word], order[text]) for word in figure), message)
     if isinstance(figure, (set, frozenset)):
-        if (text in figure) != (sign in {"=", "=="}):
-            return ""
-        return f"--fail-on {condition}: {text} is {'' if text in figure else 'not '}among the {name}s"
+        return Check(condition, (text in figure) == (sign in {"=", "=="}), message)
     number = value_of(text, name)
     if number is None:
         raise UsageError(f"--fail-on {condition!r}: {text!r} is not a number", hint=f"for example {units_for(name)}")
-    if figure is None or not compare(figure, number):
-        return ""
-    return f"--fail-on {condition}: {name} is {_figure_text(name, figure)}"
+    return Check(condition, figure is not None and bool(compare(figure, number)), message)
 
 
-def _figure_text(name: str, figure: float) -> str:
+def _figure_text(name: str, figure: Any) -> str:
     """A figure in the unit that its name ends in, with enough digits to compare it."""
-    exact = f"{figure:,}" if isinstance(figure, int) else f"{figure:.4g}"
+    if figure is None:
+        return "unknown"
+    if isinstance(figure, (set, frozenset, list, tuple)):
+        return ", ".join(sorted(map(str, figure))) or "none"
     if unit_of(name) == "usd":
         return money_text(figure)
     if unit_of(name) == "ms":
         return milliseconds(figure)
-    return f"{figure:.2%}".replace("%", " %") if name.endswith(("_rate", "_share")) else exact
+    if name.endswith(("_rate", "_share")):
+        return f"{100 * figure:.4g} %"
+    return f"{figure:,}" if isinstance(figure, int) else f"{figure:.4g}"
 
 
 Mask = Callable[[Columns], BoolArray]

@@ -26,6 +26,7 @@ class RequestsReport(msgspec.Struct, frozen=True):
     rows: tuple[Mapping[str, Any], ...]
     found: int  # how many there were before the limit
     sorted_by: str
+    asked: frozenset[str] = frozenset()  # fields that the conditions and the order are about
 
 
 # what every row says, in this order; tags that were asked for come behind
@@ -40,9 +41,8 @@ _TEXTS: Final = ("prompt", "output")
 def list_requests(
     query: Query, *, sort: str | None, limit: int, show_text: bool, ascending: bool = False
 ) -> tuple[RequestsReport, Read]:
-    """The first `limit` calls (0: all) in the order of the log, or by a metric, largest first."""
+    """The first `limit` calls (0: all), the newest first, or by a metric, largest first."""
     key = _sort_key(sort)
-    ascending = ascending or sort is None
     names = (*COLUMNS, *(_TEXTS if show_text else ()))
     extra = METRICS[key].needs if key in METRICS else {key}
     tags = _tags_in(query.where)
@@ -55,7 +55,10 @@ def list_requests(
     columns = columns.take(top(columns, key, limit or 1 << 60, ascending=ascending))
     count = sum(number for _, number in found.results)
     return RequestsReport(
-        tuple(request_rows(columns, (*names, *tags), found.scanned)), count, sort or "timestamp"
+        rows=tuple(request_rows(columns, (*names, *tags), found.scanned)),
+        found=count,
+        sorted_by=sort or "timestamp",
+        asked=frozenset({key, *(() if query.where is None else query.where.fields)}),
     ), found
 
 

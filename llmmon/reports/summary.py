@@ -17,6 +17,7 @@ from llmmon.metrics.aggregation import EXACT_VALUES, AggregatesFold, Measures, e
 from llmmon.metrics.columns import FloatArray
 from llmmon.metrics.definitions import SUMMARY, needed_fields, statistic_called
 from llmmon.metrics.grouping import Grouping
+from llmmon.reports.attention import HOURS, MEASURES, Sign, signs
 
 Statistics = Mapping[str, float | int | None]
 
@@ -59,9 +60,11 @@ class SummaryReport(msgspec.Struct, frozen=True, kw_only=True):
     finish_reasons: tuple[Share, ...] = ()
     more_groups: int = 0  # groups beyond the limit
     sorted_by: str = ""
+    signs: tuple[Sign, ...] = ()
+    logs: tuple[str, ...] = ()
 
 
-_EXTRA_FIELDS: Final = frozenset({"error_type", "finish_reason", "status"})
+_EXTRA_FIELDS: Final = frozenset({"error_type", "finish_reason", "status", "model"})
 _MOST_BUCKETS: Final = 20_000
 _ERRORS: Final = Measures(sums=("error",), values=())
 _REQUESTS: Final = Measures(sums=("requests",), values=())
@@ -83,6 +86,7 @@ def summarize(
         (measures, Grouping(by)),
         (_ERRORS, Grouping(("error_type",))),
         (_REQUESTS, Grouping(("finish_reason",))),
+        (MEASURES, HOURS),
     ]
     bucketed = Grouping(series_by, every_us, query.tz) if every_us else None
     if bucketed is not None:
@@ -90,7 +94,7 @@ def summarize(
     most = EXACT_VALUES // (query.jobs or cpu_count())
     fields = needed_fields(names) | _EXTRA_FIELDS | set(by) | set(series_by)
     found = read(query, fields, lambda: AggregatesFold(groupings, most))
-    grouped, errors, reasons, *series = (merge(parts) for parts in zip(*found.results, strict=True))
+    grouped, errors, reasons, hours, *series = (merge(parts) for parts in zip(*found.results, strict=True))
     rows, totals = _rows(grouped, by, names, found.window.minutes, sort, limit)
     report = SummaryReport(
         window=found.window,
@@ -104,6 +108,8 @@ def summarize(
         errors=_shares(errors, "error"),
         finish_reasons=tuple(share for share in _shares(reasons, "requests") if share.name is not None),
         sorted_by=sort,
+        signs=signs(hours),
+        logs=query.logs,
     )
     return report, found
 

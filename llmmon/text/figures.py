@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from math import floor, log10
 from typing import Any, Final
 
 from llmmon.text.patterns import lazy
@@ -40,8 +41,9 @@ def shortened(text: str, width: int) -> str:
         return text
     if width < 3:
         return "…"[:width]
-    head = width // 2 if "/" not in text[-width // 2 :] else (width - 1) // 3
-    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+    end = len(text) - text.rfind("/")  # what stands behind the last slash is kept whole where there is room
+    tail = end if 2 < end <= width - 5 else (width - 1) - (width // 2 if end > len(text) else (width - 1) // 3)
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def clipped(text: str, width: int) -> str:
@@ -49,62 +51,92 @@ def clipped(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)].rstrip()}…"
 
 
-def money_text(usd: float | None, *, complete: bool = True) -> str:
-    """`$12.34` complete, `~$12.34` partial (some of it has no price), `-` unknown; small amounts keep digits."""
-    if usd is None or usd != usd:
-        return "-"
-    sign = "-" if usd < 0 else ""
-    return ("" if complete else "~") + sign + "$" + _amount(abs(usd))
+class Written(str):
+    """A figure as text that knows its value and kind, so that a column of them can be written alike (`aligned`)."""
 
+    __slots__ = ("kind", "sign", "value")
+    value: float
+    kind: str
+    sign: str
 
-def _amount(usd: float) -> str:
-    if usd == 0 or usd >= 1:
-        return f"{usd:,.2f}"
-    for digits in (4, 6, 9):
-        text = f"{usd:.{digits}f}"
-        if usd >= 10 ** (2 - digits):
-            return text.rstrip("0").ljust(4, "0") if digits == 4 else text
-    return f"{usd:.1e}"
+    @classmethod
+    def of(cls, text: str, value: float, kind: str, sign: str = "") -> Written:
+        """A text with what it was written from; `sign` stands before it whatever its form."""
+        found = cls(text)
+        found.value, found.kind, found.sign = value, kind, sign
+        return found
 
 
 MISSING: Final = "-"
 _BARS: Final = "▁▂▃▄▅▆▇█"
+_CENT: Final = 0.01
+_LEAST_USD: Final = 1e-9  # below it an amount has an exponent
+
+
+def money_text(usd: float | None, *, complete: bool = True) -> str:
+    """`$12.34` complete, `~$12.34` partial (some of it has no price), `-` unknown.
+
+    Two decimals from a cent on; two digits that count below it.
+    """
+    if usd is None or usd != usd:
+        return MISSING
+    about = "" if complete else "~"
+    return Written.of(about + _dollars(usd, 2 if usd == 0 else _cents(usd)), usd, "usd", about)
+
+
+def _dollars(usd: float, digits: int) -> str:
+    if 0 < abs(usd) < _LEAST_USD:
+        return f"{'-' * (usd < 0)}${abs(usd):.1e}"
+    return f"{'-' * (usd < 0)}${abs(usd):,.{digits}f}"
+
+
+def _cents(usd: float) -> int:
+    """How many decimals an amount has by itself."""
+    if abs(usd) >= _CENT * 0.995 or abs(usd) < _LEAST_USD:
+        return 2
+    return 1 - floor(log10(abs(usd)))
 
 
 def milliseconds(value: float | None) -> str:
     """A length of time, in the unit that suits it."""
-    if value is None:
-        return MISSING
+    return MISSING if value is None else Written.of(_time_text(value), value, "ms")
+
+
+def _time_text(value: float) -> str:
     if value < 1:
         return f"{value:.2f} ms" if value else "0 ms"
-    if value < 1000:
+    if value < 999.5:
         return f"{value:.0f} ms"
     seconds = value / 1000
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
-    if seconds < 5400:
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    if seconds < 5397:
         return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 3600:,.1f} h"
 
 
 def count(value: float | None) -> str:
     """A whole number with separators, shortened from ten million on."""
-    if value is None:
-        return MISSING
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e7, "M")):
-        if abs(value) >= size:
-            return f"{value / (size if unit != 'M' else 1e6):.1f} {unit}"
-    return f"{value:,.0f}"
+    return MISSING if value is None else Written.of(_count_text(value), value, "count")
+
+
+_LARGE: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
+
+
+def _count_text(value: float) -> str:
+    if abs(value) < 10_000_000:
+        return f"{value:,.0f}"
+    size, sign = next(one for one in _LARGE if abs(value) >= one[0] * 0.99995)
+    return f"{value / size:.1f} {sign}"
 
 
 def brief_count(value: float | None) -> str:
     """A whole number in three digits or so from a million on: `5.29 M`."""
     if value is None or abs(value) < 999_500:
         return count(value)
-    for size, sign in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if abs(value) >= 0.9995 * size:
-            return f"{value / size:.{2 if value < 9.995 * size else 1 if value < 99.95 * size else 0}f} {sign}"
-    return count(value)
+    size, sign = next(one for one in _LARGE if abs(value) >= one[0] * 0.9995)
+    amount = value / size
+    return f"{amount:.{2 if amount < 9.995 else 1 if amount < 99.95 else 0}f} {sign}"
 
 
 def from_to(before: str, after: str) -> str:
@@ -130,7 +162,8 @@ def rate(value: float | None) -> str:
     """A rate with three digits or so."""
     if value is None:
         return MISSING
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+    text = f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
+    return Written.of(text, value, "rate")
 
 
 def score(value: float | None) -> str:
@@ -188,7 +221,7 @@ def metric_figure(metric: str, value: float | None) -> str:
         share = value * 100
         return f"{share:.0f} %" if share >= 9.95 or share == 0 else f"{share:.1f} %" if share >= 0.1 else "<0.1 %"
     if metric.endswith("_usd"):
-        return money_text(float(f"{value:.3g}"))
+        return money_text(value)
     if metric.endswith("_score"):
         return f"{value:.2f}"
     if abs(value) >= 100 or value == int(value):
@@ -196,7 +229,83 @@ def metric_figure(metric: str, value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
 
 
+def statistic_figure(statistic: str, value: float | None) -> str:
+    """A value of a statistic, by what its name says of its unit: `latency_p95_ms`, `cost_total_usd`, `error_rate`."""
+    if value is None:
+        return MISSING
+    if statistic.endswith("_ms"):
+        return milliseconds(value)
+    if statistic.endswith("_usd"):
+        return money_text(value)
+    if statistic.endswith(("_rate", "_share")):
+        return percent(value)
+    if statistic.startswith("quality"):
+        return score(value)
+    return count(value) if value == int(value) else rate(value)
+
+
 def _brief_time(value: float) -> str:
     if value < 999.5:
         return milliseconds(value) if value < 10 else f"{value:.0f} ms"
     return f"{value / 1000:.1f} s" if value < 99_950 else milliseconds(value)
+
+
+def aligned(cells: Sequence[str]) -> list[str]:
+    """The cells of a column, its figures in one unit with one number of decimals where that loses none of them."""
+    figures = [cell for cell in cells if isinstance(cell, Written)]
+    kinds = {cell.kind for cell in figures}
+    if len(kinds) != 1:
+        return list(cells)
+    known = [abs(cell.value) for cell in figures if cell.value]
+    write = _COLUMNS[kinds.pop()](min(known), max(known)) if known else None
+    if write is None:
+        return list(cells)
+    return [cell.sign + write(cell.value) if isinstance(cell, Written) else cell for cell in cells]
+
+
+ColumnWriter = Callable[[float], str]
+
+
+def _times(low: float, high: float) -> ColumnWriter | None:
+    """In the largest unit in which the smallest still shows; each in its own where there is none."""
+    for size, unit, least in ((3_600_000.0, "h", 1.0), (60_000.0, "min", 0.5), (1000.0, "s", 0.005)):
+        if high >= 0.9995 * size and low >= least * size and high < 1000 * size:
+            digits = 2 if unit == "s" and (high < 9.995 * size or low < 0.9995 * size) else 1
+            return lambda value: f"{value / size:,.{digits}f} {unit}"
+    if high >= 999.5:
+        return None
+    digits = 0 if low >= 1 or high >= 100 else 2
+    return lambda value: f"{value:.{digits}f} ms"
+
+
+def _amounts(low: float, high: float) -> ColumnWriter | None:
+    """Cents; what is less than one is said to be so beside dollars, and shows its digits beside cents."""
+    if low >= _CENT * 0.995:
+        return lambda usd: _dollars(usd, 2)
+    if high >= 1:
+        return lambda usd: _dollars(usd, 2) if abs(usd) >= _CENT / 2 or not usd else f"{'-' * (usd < 0)}<$0.01"
+    if high >= 10 * _CENT or low < _LEAST_USD:
+        return None
+    digits = min(_cents(low), _cents(high) + 2)
+    return lambda usd: _dollars(usd, digits if usd else 2)
+
+
+def _counts(low: float, high: float) -> ColumnWriter | None:
+    """Millions where all are, else all digits."""
+    if high < 10_000_000:
+        return None
+    size, sign = next((one for one in _LARGE if low >= one[0]), (1.0, ""))
+    return lambda value: f"{value / size:,.1f} {sign}" if sign and value else f"{value:,.0f}"
+
+
+def _rates(low: float, high: float) -> ColumnWriter | None:
+    digits = 0 if low >= 9.95 and high >= 99.95 else 1 if low >= 0.95 else 2
+    return lambda value: f"{value:,.{digits}f}"
+
+
+_COLUMNS: Final[Mapping[str, Callable[[float, float], ColumnWriter | None]]] = {
+    "ms": _times,
+    "usd": _amounts,
+    "count": _counts,
+    "rate": _rates,
+}

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import socket
 import stat
 import subprocess
+import threading
+import urllib.request
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +140,62 @@ def test_metrics_are_sent_to_an_endpoint_with_the_headers_of_the_environment(run
         assert headers["x-tenant"] == "t"
         assert headers["content-type"] == "application/json"
         assert json_format.ParseDict(body, ExportMetricsServiceRequest()).resource_metrics
+
+
+def test_metrics_replace_their_group_at_a_pushgateway(run: Run, write: Write) -> None:
+    write("log.jsonl", [row(1), row(2)])
+    expected = run("export", "log.jsonl", "--to", "prometheus").stdout
+    got: list[tuple[str, str, str, str]] = []
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"])).decode()
+            got.append((self.command, self.path, self.headers["content-type"], body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert run("export", "log.jsonl", "--push", url).code == 0
+        assert run("export", "log.jsonl", "--push", f"{url}/metrics/job/mine/instance/a").code == 0
+        server.shutdown()
+    assert [path for _, path, _, _ in got] == ["/metrics/job/llmmon", "/metrics/job/mine/instance/a"]
+    assert {kind for _, _, kind, _ in got} == {"text/plain; version=0.0.4; charset=utf-8"}
+    assert {body for *_, body in got} == {expected}
+
+
+@pytest.mark.skipif(
+    shutil.which("prometheus-pushgateway") is None,
+    reason="a Pushgateway is not installed (Debian: prometheus-pushgateway)",
+)
+def test_a_real_pushgateway_takes_them(run: Run, write: Write, tmp_path: Path) -> None:
+    write("log.jsonl", [row(1), row(2)])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    gateway = subprocess.Popen(
+        ["prometheus-pushgateway", f"--web.listen-address={address}"], stderr=subprocess.DEVNULL, cwd=tmp_path
+    )
+    try:
+        for _ in range(600):
+            if run("export", "log.jsonl", "--push", f"http://{address}", "-q").code == 0:
+                break
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as reply:
+            text = reply.read().decode()
+    finally:
+        gateway.kill()
+        gateway.wait()
+    assert re.search(r'^llm_requests_total\{.*job="llmmon".*\} 2$', text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("more", [("-o", "a.prom"), ("--to", "csv"), ("--to", "otlp")])
+def test_what_cannot_be_pushed_is_refused(run: Run, write: Write, more: tuple[str, ...]) -> None:
+    write("log.jsonl", [row()])
+    assert run("export", "log.jsonl", "--push", "http://127.0.0.1:9", *more).code == 2
 
 
 def test_what_the_receiver_refuses_is_said(run: Run, write: Write) -> None:

@@ -172,6 +172,27 @@ def test_keys_change_window_sorting_and_pause(log: Path, terminals: list[Termina
     assert terminal.end() == 0
 
 
+def test_groups_are_filtered_opened_and_left_and_errors_fill_the_screen(log: Path, terminals: list[Terminal]) -> None:
+    feed(log, range(5))
+    feed(log, range(5, 7), model="claude-haiku", success=False, status_code=529, error_message="we are overloaded")
+    terminals.append(terminal := Terminal(log.parent, "app.jsonl", columns=120, lines=40))
+    assert re.search(r"529 \S+ +we are overloaded +app.jsonl:7", terminal.wait_for(r"requests 7 \("))
+    terminal.press("/haiku\r")
+    assert "gpt-4o" not in terminal.wait_for("filter: haiku   / changes it")
+    terminal.press("\r")
+    assert "claude-haiku" in terminal.wait_for(r"requests 2 \(").split("\n")[0]
+    terminal.press("\x7f")
+    terminal.wait_for(r"requests 7 \(")
+    terminal.press("e")
+    assert "requests/min" not in terminal.wait_for("Esc back")
+    terminal.press("e\x7f")
+    terminal.wait_for("g group")
+    terminal.press("\x1b[B\x1b[B")
+    terminal.wait_for("\n>claude-haiku")
+    terminal.press("q")
+    assert terminal.end() == 0
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_the_terminal_as_it_was(
     log: Path, terminals: list[Terminal], number: signal.Signals, code: int
@@ -201,7 +222,7 @@ def test_a_line_that_is_half_written_waits(log: Path, terminals: list[Terminal])
     terminal.wait_for("30 bytes without a newline yet")
     with log.open("a") as file:
         file.write(text[30:] + "\n")
-    assert "unreadable" not in terminal.wait_for("1 lines read")
+    assert "unreadable" not in terminal.wait_for("1 line read")
 
 
 def test_another_size_of_the_terminal_is_used(log: Path, terminals: list[Terminal]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmmon.errors import UsageError
-from llmmon.metrics.filters import any_met
+from llmmon.metrics.filters import checks_of
 
 FIGURES = {"error_rate": 0.2, "cost_total_usd": None, "severity": {"low", "high"}, "flag": {"secret"}, "data.x": 3}
 SCALES = {"severity": ("low", "medium", "high", "critical")}
@@ -27,12 +27,12 @@ SCALES = {"severity": ("low", "medium", "high", "critical")}
     ],
 )
 def test_a_condition_is_met_or_not(condition: str, met: bool) -> None:
-    assert met == bool(any_met([condition], FIGURES, SCALES))
+    assert [met] == [one.failed for one in checks_of([condition], FIGURES, SCALES)]
 
 
 def test_one_of_several_is_enough() -> None:
-    assert any_met(["error_rate>0.9", "error_rate>0.1"], FIGURES, SCALES)
-    assert not any_met([], FIGURES, SCALES)
+    assert [False, True] == [c.failed for c in checks_of(["error_rate>0.9", "error_rate>0.1"], FIGURES, SCALES)]
+    assert checks_of([], FIGURES, SCALES) == ()
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_one_of_several_is_enough() -> None:
 )
 def test_what_cannot_be_read_is_a_usage_error_even_after_one_that_is_met(condition: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        any_met(["error_rate>0.1", condition], FIGURES, SCALES)
+        checks_of(["error_rate>0.1", condition], FIGURES, SCALES)

@@ -44,12 +44,13 @@ def compute_totals(query: Query, window_us: int) -> Mapping[str, Any]:
     return report.totals
 
 
-def write_page(query: Query, plan: ReportPlan, window_us: int) -> bytes:
-    """Write the report of a window that ends now as one HTML page."""
+def write_page(query: Query, plan: ReportPlan, window_us: int, live_s: int) -> bytes:
+    """Write the report of a window that ends now as one HTML page, which asks for the next one every `live_s`."""
     from llmmon.output.report_page import report_page
 
-    overview, _ = make_report(Rereadable(_lately(query, window_us), {}), plan)
-    return report_page(overview).encode()
+    lately = _lately(query, window_us)
+    overview, _ = make_report(Rereadable(lately, {}), plan)
+    return report_page(overview, live_s=live_s, now_us=lately.wall_us).encode()
 
 
 def _lately(query: Query, window_us: int) -> Query:

@@ -36,6 +36,7 @@ from llmmon.live.server.replies import (
 from llmmon.live.server.service import Service, clock
 from llmmon.metrics.definitions import ALIASES
 from llmmon.output.export.prometheus import FORMATS, Family, Moment, Point, families, sample_families
+from llmmon.output.report_page import empty_page
 from llmmon.output.views.anomalies import incident_data
 from llmmon.reports.overview import ReportPlan
 from llmmon.text.times import HOUR_US, MINUTE_US, iso
@@ -47,8 +48,6 @@ _TYPES: Final = {
     "prometheus": "text/plain; version=0.0.4; charset=utf-8",
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
 }
-_NOTHING: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>llmmon</title>
-<h1>llmmon</h1><p>No call of the last day is known yet. POST records to <code>/v1/requests</code>.</p></html>"""
 
 Minutes = Annotated[int, Query(ge=1, le=_YEAR_MINUTES, description="length of the window up to now")]
 Hours = Annotated[int, Query(ge=1, le=_HOURS[-1], description="how far back incidents are listed")]
@@ -90,13 +89,12 @@ def reading_router(service: Service) -> APIRouter:
 
     @routes.get("/", responses=described(str, 429, 503, media="text/html"))
     async def page() -> Response:
-        """The report of the last day as a page that renews itself."""
+        """The report of the last day as a page that shows what is new in place."""
         accepted = await asyncio.to_thread(_accepted, service)
         slos, state = service.plan.check.slos, service.plan.state
         plan = ReportPlan("llmmon serve", __version__, slos=slos, state=state, accepted=accepted)
-        done = await service.jobs.ask("page", partial(write_page, plan=plan, window_us=24 * HOUR_US))
-        text = _NOTHING.encode() if done.nothing else done.value
-        return Response(text, media_type="text/html", headers={"refresh": str(_PAGE_S)})
+        done = await service.jobs.ask("page", partial(write_page, plan=plan, window_us=24 * HOUR_US, live_s=_PAGE_S))
+        return Response(empty_page(clock(), _PAGE_S) if done.nothing else done.value, media_type="text/html")
 
     return routes
 

@@ -128,7 +128,7 @@ FORMATS_BY_ENDING: Final = {
 def format_called(to: str | None, file: Path | None, rows: str, *, sending: bool) -> str:
     """The format of `--to`, else of the file's ending, else of `-f`; raises `UsageError`."""
     if to is not None:
-        kind = lookup({name: name for name in EXPORTS}, to, "export format")
+        kind = lookup({name: name for name in (*EXPORTS, "grafana")}, to, "export format")
     elif sending:
         kind = "otlp"
     else:

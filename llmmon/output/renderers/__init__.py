@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from llmmon.ingest.report import SourceReport
+from llmmon.metrics.filters import Check
 from llmmon.output.views import View
 from llmmon.text.names import lookup
 
@@ -22,6 +23,7 @@ class Page(msgspec.Struct, frozen=True):
     width: int = 80
     colour: bool = False
     unicode: bool = True
+    checks: tuple[Check, ...] = ()  # conditions of `--fail-on`, or rules that were checked
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -40,6 +42,8 @@ RENDERERS: Final = {
     "jsonl": "llmmon.output.renderers.jsonl",
     "csv": "llmmon.output.renderers.csv",
     "markdown": "llmmon.output.renderers.markdown",
+    "junit": "llmmon.output.renderers.junit",
+    "sarif": "llmmon.output.renderers.sarif",
 }
 ENDINGS: Final = {
     ".json": "json",
@@ -48,6 +52,8 @@ ENDINGS: Final = {
     ".csv": "csv",
     ".md": "markdown",
     ".txt": "table",
+    ".sarif": "sarif",
+    ".xml": "junit",
 }
 
 

@@ -16,12 +16,13 @@ def render(page: Page) -> Rendered:
     """Headings, a list of headline figures, tables."""
     view = page.view
     parts = [f"## {_escaped(view.title)}\n"] if view.title else []
+    parts += [f"**! {_escaped(view.lead)}**\n"] if view.lead else []
     parts += (
         ["".join(f"- **{_escaped(label)}** {_escaped(text)}\n" for label, text in view.headline)]
         if view.headline
         else []
     )
-    parts += [_table(table) for table in view.tables]
+    parts += [_table(table.aligned()) for table in view.tables]
     parts += ["".join(f"- {_escaped(line)}\n" for line in view.lines)] if view.lines else []
     parts += [f"{_escaped(note)}\n" for note in view.notes]
     return Rendered("\n".join(parts))
@@ -30,7 +31,7 @@ def render(page: Page) -> Rendered:
 def _table(table: Table) -> str:
     heads = "| " + " | ".join(_escaped(column.title) for column in table.columns) + " |\n"
     rules = "|" + "|".join("---:" if column.right else "---" for column in table.columns) + "|\n"
-    rows = "".join("| " + " | ".join(map(_escaped, row)) + " |\n" for row in table.rows)
+    rows = "".join("| " + " | ".join(map(_escaped, row)) + " |\n" for row in table.all_rows)
     note = f"\n{_escaped(table.note)}\n" if table.note else ""
     return f"### {_escaped(table.title)}\n\n{heads}{rules}{rows}{note}"
 

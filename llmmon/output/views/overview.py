@@ -42,7 +42,6 @@ from llmmon.text.figures import (
 )
 from llmmon.text.times import DAY_US, day_text, duration_text, local
 
-_UNCHANGED: Final = 0.005  # relative changes below this are none
 # label, statistic, how it is written
 FIGURES: Final[tuple[tuple[str, str, Write], ...]] = (
     ("Requests", "request_count", count),
@@ -58,8 +57,7 @@ FIGURES: Final[tuple[tuple[str, str, Write], ...]] = (
 )
 _SMALL: Final = 0.05
 _MANIFOLD: Final = 10.0  # growth by more than this is shown as a factor
-# statistics whose change is shown in points: the size of a point, the smallest change worth showing
-_POINTS: Final = {"error_rate": (0.01, 0.001), "truncated_rate": (0.01, 0.001), "quality_avg": (1.0, 0.005)}
+_POINTS: Final = {"error_rate": 0.01, "truncated_rate": 0.01, "quality_avg": 1.0}  # changes in points of this size
 
 
 def figures(overview: Overview) -> tuple[Figure, ...]:
@@ -111,19 +109,23 @@ def _change(statistic: str, write: Write, comparison: Comparison | None) -> tupl
         return "", "", ""
     was = from_to(write(before), write(later))
     difference = later - before
+    if write(before) == write(later):
+        return "unchanged", was, ""
     if statistic in _POINTS:
-        unit, least = _POINTS[statistic]
-        unchanged, amount = abs(difference) < least, f"{abs(difference) / unit:.2g}{' pp' if unit < 1 else ''}"
+        unit = _POINTS[statistic]
+        amount = f"{abs(difference) / unit:.{2 if unit == 1 or abs(difference) < 0.1 * unit else 1}f}"
+        amount += " pp" * (unit < 1)
     elif before:
         share = abs(difference / before)
-        unchanged = share < _UNCHANGED
-        amount = f"{share:.0%}".replace("%", " %") if share < _MANIFOLD else f"×{later / before:,.0f}"
+        amount = _relative(share) if share < _MANIFOLD else f"×{later / before:,.0f}"
     else:
-        unchanged, amount = not difference, ""
-    if unchanged:
-        return "unchanged", was, ""
+        amount = ""
     verdict = _verdict(statistic, difference) if _significant(statistic, comparison) else ""
     return f"{'▲' if difference > 0 else '▼'} {amount}".strip(), was, verdict
+
+
+def _relative(share: float) -> str:
+    return f"{share * 100:.0f} %" if share >= 0.01 else "<1 %"
 
 
 def _significant(statistic: str, comparison: Comparison) -> bool:

@@ -47,18 +47,21 @@ def value_axis(low: float, high: float, unit: str) -> tuple[float, float, tuple[
     step = nice_step((high - low) / scale, _MOST_UP, whole=unit == "count" and scale == 1.0)
     first, last = floor(low / scale / step + 1e-9), ceil(high / scale / step - 1e-9)
     values = [n * step for n in range(first, max(last, first + 1) + 1)]
-    digits = _digits(step)
+    digits = max(_digits(step), 2) if unit == "usd" and step < 1 else _digits(step)
     ends = values[0] * scale, values[-1] * scale
     reach = values[-1] - values[0]
     ticks = tuple(Tick((v - values[0]) / reach, _text(v, digits, unit, sign)) for v in values)
     return ends[0], ends[1], ticks
 
 
+_FROM: Final = {"s": 1.0, "M": 1.0, "G": 1.0}  # of these units an axis takes one from one on, of others from two
+
+
 def _unit(high: float, unit: str) -> tuple[float, str]:
     if unit == "share":
         return 0.01, "%"
     table = {"ms": _MS_UNITS, "count": _COUNT_UNITS}.get(unit, ((1.0, ""),))
-    return next(((size, sign) for size, sign in reversed(table) if high >= (1 if sign == "s" else 2) * size), table[0])
+    return next(((size, sign) for size, sign in reversed(table) if high >= _FROM.get(sign, 2) * size), table[0])
 
 
 def _digits(step: float) -> int:

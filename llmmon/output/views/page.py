@@ -158,7 +158,7 @@ class Story(msgspec.Struct, frozen=True):
 
 
 class PageView(msgspec.Struct, frozen=True):
-    """The whole page."""
+    """The whole page; `as_of` says when a live one was made."""
 
     title: str
     subtitle: str
@@ -168,3 +168,4 @@ class PageView(msgspec.Struct, frozen=True):
     footer: str
     strip: tuple[Band, ...] = ()
     strip_ticks: tuple[Tick, ...] = ()
+    as_of: str = ""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os.path import commonpath
 from typing import Any, Final
 
+from llmmon.metrics.record import TAG_PREFIX
 from llmmon.output.views import Column, Table, View
 from llmmon.reports.inspection import FileInspection, InspectReport
 from llmmon.reports.requests import RequestsReport
-from llmmon.text.figures import count, milliseconds, money_text, percent
+from llmmon.text.figures import count, counted, milliseconds, money_text, percent, score
 
 _LONGEST_TEXT: Final = 200
 
@@ -18,10 +19,17 @@ def view_requests(report: RequestsReport) -> View:
     """One row a call; texts below the table where they were asked for."""
     rows = report.rows
     left = report.found - len(rows)
-    shown = [c for c in _COLUMNS if any(_cell(c, row) not in {"", "-"} for row in rows)] if rows else list(_COLUMNS)
+    tags = tuple((tag, tag, _name(tag), False, 0) for tag in sorted(report.asked) if tag.startswith(TAG_PREFIX))
+    usual = tuple(column for column in _COLUMNS if column[4] != _IF_ASKED or column[1] in report.asked)
+    known = (*usual[:-1], *tags, usual[-1])
+    shown = [c for c in known if any(_cell(c, row) not in {"", "-"} for row in rows)] if rows else list(usual)
+    ranks = _RANKS_OF_ERRORS if report.asked & _ABOUT_ERRORS else {}
     table = Table(
-        title=f"{len(rows):,} of {report.found:,} calls, by {report.sorted_by}",
-        columns=tuple(Column(title, right=right, rank=rank) for title, _, right, rank in shown),
+        title=f"{len(rows):,} of {counted(report.found, 'call')}, {_order(report.sorted_by)}",
+        columns=tuple(
+            Column(title, right=right, rank=ranks.get(field, 0 if field in report.asked else rank))
+            for title, field, _, right, rank in shown
+        ),
         rows=tuple(tuple(_cell(column, row) for column in shown) for row in rows),
         note=f"and {left:,} more (--limit 0 shows all)" if left else "",
     )
@@ -35,12 +43,21 @@ def view_requests(report: RequestsReport) -> View:
     )
 
 
+_ABOUT_ERRORS: Final = {"error", "status", "success", "error_type", "status_code", "error_message"}
+# where calls are listed for their errors
+_RANKS_OF_ERRORS: Final = {"status": 4, "error_type": 0, "status_code": 1, "error_message": 1, "latency_ms": 2}
+
+
+def _order(sorted_by: str) -> str:
+    return "newest first" if sorted_by == "timestamp" else f"by {sorted_by}"
+
+
 def _place(row: Mapping[str, Any]) -> str:
     return f"{row['file']}:{row['line']}" if row["line"] is not None else row["file"]
 
 
 def _name(key: str) -> Any:
-    return lambda row: row.get(key) or "-"
+    return lambda row: str(row.get(key) or "-")
 
 
 def _number(key: str, write: Any) -> Any:
@@ -51,26 +68,36 @@ def _time(row: Mapping[str, Any]) -> str:
     return (row["timestamp"] or "-").replace("T", " ").rstrip("Z").split(".")[0]
 
 
-# title, cell, right-aligned, rank
-_COLUMNS: Final = (
-    ("time", _time, False, 0),
-    ("model", _name("model"), False, 0),
-    ("status", _name("status"), False, 2),
-    ("error", _name("error_type"), False, 1),
-    ("latency", _number("latency_ms", milliseconds), True, 0),
-    ("ttft", _number("time_to_first_token_ms", milliseconds), True, 6),
-    ("in", _number("prompt_tokens", count), True, 3),
-    ("out", _number("completion_tokens", count), True, 3),
-    ("cost", _number("cost_usd", money_text), True, 4),
-    ("finish", _name("finish_reason"), False, 7),
-    ("user", _name("user"), False, 8),
-    ("id", _name("request_id"), False, 5),
-    ("where", _place, False, 0),
+_Column = tuple[str, str, Callable[[Mapping[str, Any]], str], bool, int]
+_IF_ASKED: Final = 99  # the rank of columns that are shown only where they are asked for
+# title, field, cell, right-aligned, rank (the highest goes first where the terminal is narrow)
+_COLUMNS: Final[tuple[_Column, ...]] = (
+    ("time", "timestamp", _time, False, 0),
+    ("model", "model", _name("model"), False, 0),
+    ("status", "status", _name("status"), False, 4),
+    ("code", "status_code", _name("status_code"), True, 2),
+    ("error", "error_type", _name("error_type"), False, 2),
+    ("message", "error_message", _name("error_message"), False, 3),
+    ("latency", "latency_ms", _number("latency_ms", milliseconds), True, 1),
+    ("ttft", "time_to_first_token_ms", _number("time_to_first_token_ms", milliseconds), True, 6),
+    ("in", "prompt_tokens", _number("prompt_tokens", count), True, 3),
+    ("out", "completion_tokens", _number("completion_tokens", count), True, 3),
+    ("cost", "cost_usd", _number("cost_usd", money_text), True, 4),
+    ("finish", "finish_reason", _name("finish_reason"), False, 7),
+    ("user", "user", _name("user"), False, 8),
+    ("feature", "feature", _name("feature"), False, _IF_ASKED),
+    ("session", "session", _name("session"), False, _IF_ASKED),
+    ("provider", "provider", _name("provider"), False, _IF_ASKED),
+    ("cached", "cached_tokens", _number("cached_tokens", count), True, _IF_ASKED),
+    ("total", "total_tokens", _number("total_tokens", count), True, _IF_ASKED),
+    ("quality", "quality_score", _number("quality_score", score), True, 9),
+    ("id", "request_id", _name("request_id"), False, 5),
+    ("where", "", _place, False, 0),
 )
 
 
 def _cell(column: Any, row: Mapping[str, Any]) -> str:
-    text: str = column[1](row)
+    text: str = column[2](row)
     return text
 
 

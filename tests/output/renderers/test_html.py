@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from llmmon.metrics.aggregation import OTHER
 from llmmon.output.renderers.html import render
 from llmmon.output.renderers.html.charts import band_labels, chart
 from llmmon.output.renderers.html.markup import Html, el
+from llmmon.output.report_page import empty_page
 from llmmon.output.views.overview_charts import bin_ticks, time_axis, value_axis
 from llmmon.output.views.page import Band, Cell, Chart, Drawn, Figure, Grid, Head, Layer, PageView, Section
 from tests.conftest import CommandServer, clean_environment
@@ -405,3 +407,48 @@ def test_every_element_has_a_name_for_those_who_do_not_see_it(shown: Callable[..
     assert headings[0] == 1
     assert all(b <= a + 1 for a, b in pairwise(headings))
     assert page.evaluate("document.documentElement.lang") == "en"
+
+
+def test_a_live_page_shows_what_is_new_and_keeps_what_a_reader_did(browser: Any) -> None:
+    def live(values: tuple[float, float]) -> str:
+        rows = tuple((Cell(name, name), Cell(f"{value:g}", value)) for name, value in zip("ab", values, strict=True))
+        grid = Grid("Groups", (Head("name", number=False), Head("n")), rows)
+        section = Section("s", "Part", charts=(drawing("c", *values),), grids=(grid,))
+        parts = files("llmmon.output.renderers.html")
+        style, script = ((parts / name).read_text("utf-8") for name in ("page.css", "page.js"))
+        page = PageView("Title", "sub", (Figure("n", f"{sum(values):g}"),), "", (section,), "", as_of="as of now")
+        return render(page, style, script, live_s=1)
+
+    pages = [live((1.0, 2.0)), live((5.0, 4.0))]
+    answers = {"status": 200}
+    page = browser.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.route(
+        "http://llmmon.test/",
+        lambda route: route.fulfill(body=pages[0], content_type="text/html", status=answers["status"]),
+    )
+    page.goto("http://llmmon.test/")
+    page.evaluate("window.same = true")
+    page.locator("thead button", has_text="n").last.click()
+    page.locator("details summary").first.click()
+    assert page.locator("tbody th.brief").all_inner_texts() == ["b", "a"]
+    pages[0] = pages[1]
+    page.locator(".figure", has_text="9").wait_for(timeout=60_000)
+    assert page.locator("tbody th.brief").all_inner_texts() == ["a", "b"]  # still the largest first
+    assert page.locator("details").first.get_attribute("open") is not None
+    assert page.evaluate("window.same") is True
+    answers["status"] = 503
+    page.locator(".asof.stale").wait_for(timeout=60_000)
+    answers["status"] = 200
+    page.locator(".asof:not(.stale)").wait_for(timeout=60_000)
+    assert faults == []
+    page.close()
+
+
+def test_an_empty_page_looks_like_the_others() -> None:
+    page = empty_page(1_772_409_600_000_000, 60)
+    assert not Tags(page).open
+    assert "No calls in the last 24 hours." in page
+    assert "as of 2026-03-02 00:00:00 UTC" in page
+    assert "<style>" in page

@@ -10,6 +10,7 @@ from typing import Final
 from llmmon.output.renderers.html.charts import HATCHES, THINNEST, WIDE, chart, px, share_text
 from llmmon.output.renderers.html.markup import Html, el, joined
 from llmmon.output.views.page import Cell, Figure, Grid, Head, PageView, Section, Story
+from llmmon.text.figures import aligned
 
 _MANY: Final = 25  # rows, which scroll in a table of their own
 _BRIEF: Final = 24  # characters of a name that stays on one line
@@ -19,9 +20,11 @@ _FEW: Final = 6  # columns, which need not fill the width
 def grid(one: Grid) -> Html:
     """A titled table that scrolls within itself where it is wider than the page."""
     heads = [_head(head, i == one.sorted_by) for i, head in enumerate(one.heads)]
+    columns = [aligned([cell.text for cell in column]) for column in zip(*one.rows, strict=True)]
+    texts = list(zip(*columns, strict=True))
     rows = [
-        el("tr", *(_cell(cell, head, first=not i) for i, (cell, head) in enumerate(zip(row, one.heads, strict=True))))
-        for row in one.rows
+        el("tr", *(_cell(*parts, first=not i) for i, parts in enumerate(zip(row, shown, one.heads, strict=True))))
+        for row, shown in zip(one.rows, texts, strict=True)
     ]
     table = el("table", el("caption", one.title), el("thead", el("tr", *heads)), el("tbody", *rows), class_="sortable")
     note = el("p", one.note, class_="note") if one.note else Html()
@@ -45,12 +48,12 @@ def _style(head: Head) -> str:
     return "n" if head.number else "wide" if head.wide else ""
 
 
-def _cell(cell: Cell, head: Head, *, first: bool) -> Html:
+def _cell(cell: Cell, shown: str, head: Head, *, first: bool) -> Html:
     value = {} if cell.value is None else {"data_v": str(cell.value)}
-    brief = ("brief" if len(cell.text) <= _BRIEF else "long") if first and not head.number else ""
+    brief = ("brief" if len(shown) <= _BRIEF else "long") if first and not head.number else ""
     style = " ".join(part for part in (_style(head), "grave" if cell.grave else "", brief) if part)
     more = {"class_": style} if style else {}
-    text = cell.text if cell.share is None else joined(cell.text, _bar(cell.share))
+    text = shown if cell.share is None else joined(shown, _bar(cell.share))
     return (
         el("th", text, scope="row", **value, **more) if first and not head.number else el("td", text, **value, **more)
     )
@@ -62,20 +65,26 @@ def _bar(share: float) -> Html:
     return el("svg", part, class_="sharebar", aria_hidden="true")
 
 
-def render(page: PageView, style: str, script: str) -> str:
-    """The page; the browser runs this script and style and no other, and loads nothing."""
+def render(page: PageView, style: str, script: str, live_s: int = 0) -> str:
+    """The page; the browser runs this script and style and no other, and loads nothing.
+
+    A live one asks the address that it came from for what is new, every `live_s` seconds, and shows it in place.
+    """
+    again = el("noscript", el("meta", http_equiv="refresh", content=str(live_s))) if live_s else Html()
     head = joined(
         el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
+        el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script, live=bool(live_s))),
         el("meta", name_="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name_="color-scheme", content="light dark"),
         el("meta", name_="referrer", content="no-referrer"),
+        again,
         el("title", f"{page.title}: {page.subtitle}"),
         el("style", Html(style)),
     )
+    stamp = el("p", page.as_of, class_="asof") if page.as_of else Html()
     body = joined(
         el("a", "Skip to the figures", href="#figures", class_="skip"),
-        el("header", el("h1", page.title), el("p", page.subtitle, class_="lead"), _contents(page)),
+        el("header", el("h1", page.title), el("p", page.subtitle, class_="lead"), stamp, _contents(page)),
         el("main", *_strip(page), _figures(page), *(_section(section) for section in page.sections)),
         el("footer", page.footer),
         el("div", class_="tip", hidden="", aria_hidden="true"),
@@ -83,13 +92,15 @@ def render(page: PageView, style: str, script: str) -> str:
         HATCHES,
         el("script", Html(script)),
     )
-    return f"<!DOCTYPE html>\n{el('html', el('head', head), el('body', body), lang='en')}\n"
+    live = {"data_live": str(live_s)} if live_s else {}
+    return f"<!DOCTYPE html>\n{el('html', el('head', head), el('body', body, **live), lang='en')}\n"
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, *, live: bool) -> str:
     hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
+    connect = "connect-src 'self'; " * live
     return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; {connect}"
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -201,11 +212,15 @@ def _spark_band(one: Story) -> Html:
 
 
 def _contents(page: PageView) -> Html:
+    if not page.sections:
+        return Html()
     links = [el("a", section.title, href=f"#{section.key}") for section in page.sections]
     return el("nav", *links, aria_label="Sections")
 
 
 def _figures(page: PageView) -> Html:
+    if not page.figures:
+        return el("section", el("p", page.compared), id="figures", class_="panel empty")
     row = el("dl", *map(_card, page.figures), class_="figures")
     note = el("p", page.compared, class_="note")
     return el("section", el("h2", "Figures", class_="quiet"), row, note, id="figures", class_="panel")

@@ -163,4 +163,63 @@
     all(".copy").forEach(copied);
   };
   enliven();
+
+  // Live: what is new is put in the place of what is shown, and sorting, opened parts, view and scrolling stay.
+  const live = Number(document.body.dataset.live);
+  const named = (one) => `${one.closest("[id]")?.id} ${all(one.tagName, one.closest("[id]") ?? document).indexOf(one)}`;
+  const state = () => ({
+    sorted: new Map(all("table.sortable[data-sorted]").map((one) => [one.caption.textContent, one.dataset.sorted])),
+    open: new Set(all("details[open]").map(named)),
+    scrolled: new Map(all(".scroll").map((one) => [named(one), [one.scrollLeft, one.scrollTop]])),
+    view: document.querySelector(".views input:checked")?.id,
+    picked: document.body.dataset.picked,
+    focus: document.activeElement?.closest("main") ? [document.activeElement.tagName, named(document.activeElement)] : [],
+    top: scrollY,
+  });
+  const restore = (before) => {
+    for (const table of all("table.sortable")) {
+      const [column, order] = (before.sorted.get(table.caption.textContent) ?? "").split(" ");
+      if (order && table.tHead.rows[0].cells[column]) sort(table, Number(column), order);
+    }
+    for (const one of all("details")) one.open = before.open.has(named(one));
+    for (const one of all(".scroll")) [one.scrollLeft, one.scrollTop] = before.scrolled.get(named(one)) ?? [0, 0];
+    const view = before.view && document.getElementById(before.view);
+    if (view) view.checked = true;
+    if (before.picked) pick(before.picked);
+    const [tag, name] = before.focus;
+    if (tag) all(`main ${tag}`).find((one) => named(one) === name)?.focus({ preventScroll: true });
+    scrollTo({ top: before.top, behavior: "instant" });
+  };
+  const show = (text) => {
+    const next = new DOMParser().parseFromString(text, "text/html");
+    const script = (page) => page.querySelector("script:last-of-type")?.textContent;
+    if (script(next) !== script(document)) {
+      location.reload(); // another version of the page
+      return;
+    }
+    const before = state();
+    tip.hidden = true;
+    document.title = next.title;
+    for (const part of ["header", "main"]) document.querySelector(part).replaceWith(next.querySelector(part));
+    enliven();
+    restore(before);
+    status.textContent = "";
+  };
+  const update = async () => {
+    try {
+      const reply = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(30000) });
+      if (!reply.ok) throw new Error(String(reply.status));
+      show(await reply.text());
+    } catch {
+      const stamp = document.querySelector(".asof");
+      if (stamp && !stamp.classList.contains("stale")) {
+        stamp.classList.add("stale");
+        stamp.append("; the service does not answer");
+      }
+    }
+  };
+  if (live) {
+    setInterval(() => document.hidden || update(), live * 1000);
+    document.addEventListener("visibilitychange", () => document.hidden || update());
+  }
 })();

@@ -1,0 +1,95 @@
+"""deploy/ and the pre-commit hooks: what they run exists, and does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+from tests.conftest import Run, clean_environment
+
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
+DEPLOY = ROOT / "deploy"
+CALLS = '{"model": "m", "latency_ms": 5, "status": "error", "timestamp": "2026-03-02T10:00:00Z"}\n'
+
+
+def loaded(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize(("condition", "code"), [("error_rate>0.5", 1), ("error_rate>1", 0)])
+def test_the_action_fails_where_a_condition_holds(tmp_path: Path, condition: str, code: int) -> None:
+    action = loaded(DEPLOY / "github-action" / "action.yml")
+    step = action["runs"]["steps"][-1]
+    program = tmp_path / "llmmon" / "bin" / "llmmon"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m llmmon "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "a.jsonl").write_text(CALLS)
+    given = {"command": "summarize", "logs": "a.jsonl", "fail-on": f"{condition}\nlatency_p95_ms>9", "junit": "c.xml"}
+    names = {key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", r"\1", value) for key, value in step["env"].items()}
+    assert set(names.values()) == action["inputs"].keys()
+    environment = clean_environment(tmp_path, {key: given.get(name, "") for key, name in names.items()})
+    environment |= {"RUNNER_TEMP": str(tmp_path), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step["run"]],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "request" in (tmp_path / "summary.md").read_text() or "calls" in (tmp_path / "summary.md").read_text()
+    suites = ET.parse(tmp_path / "c.xml")  # noqa: S314 - our own text
+    assert len(suites.findall(".//testcase")) == 2
+    assert len(suites.findall(".//failure")) == code
+
+
+@pytest.mark.parametrize("hook", loaded(ROOT / ".pre-commit-hooks.yaml"), ids=lambda hook: hook["id"])
+def test_a_hook_runs_on_a_configuration(run: Run, tmp_path: Path, hook: dict[str, str]) -> None:
+    assert re.search(hook["files"], "some/llmmon.toml")
+    assert run("init").code == 0
+    (tmp_path / "llmmon.toml").write_text(
+        (tmp_path / "llmmon.toml").read_text()
+        + '\n[[rules]]\nname = "a"\nmetric = "latency_ms"\nthreshold = 5000\nwindow = "15m"\n'
+        + '\n[[tests]]\nname = "t"\nseries = [{ metric = "latency_ms", values = "1x60" }]\n'
+        + 'expect = [{ at = "30m", alerts = [] }]\n'
+    )
+    program, *words = hook["entry"].split()
+    assert program == "llmmon"
+    done = run(*words, "llmmon.toml")
+    assert done.code in (0, 1), done.stderr
+
+
+def test_the_image_runs_the_service_as_nobody_in_particular(run: Run) -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    *_, final = text.split("\nFROM ")
+    words = [line.split()[0] for line in final.splitlines() if line and line[0].isupper()]
+    assert words.index("USER") < words.index("ENTRYPOINT") < words.index("CMD")
+    assert "HEALTHCHECK" in words
+    (command,) = re.findall(r"^CMD (\[.*\])$", final, re.MULTILINE)
+    environment = {"LLMMON_TOKEN": "a-long-token-for-the-test", "XDG_STATE_HOME": "."}
+    shown = run(*json.loads(command), "--dry-run", env=environment)
+    assert shown.code == 0, shown.stderr
+    assert "0.0.0.0:8080" in shown.stdout
+    for source in re.findall(r"^COPY (?!--)(.*) \S+$", text, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in source.split())
+
+
+def test_compose_scrapes_the_service_with_its_token() -> None:
+    made = loaded(DEPLOY / "compose.yml")
+    (scrape,) = yaml.safe_load(made["configs"]["prometheus"]["content"])["scrape_configs"]
+    assert scrape["static_configs"] == [{"targets": ["llmmon:8080"]}]
+    assert scrape["authorization"] == {"credentials": "${LLMMON_TOKEN}"}
+    assert all(port.startswith("127.0.0.1:") for service in made["services"].values() for port in service["ports"])
+    assert (DEPLOY / made["services"]["llmmon"]["build"]["context"] / "deploy" / "Dockerfile").resolve().is_file()
