@@ -37,7 +37,7 @@ def take_report(folder: Path) -> None:
     page = folder / "report.html"
     subprocess.run([*LLMMON, "report", "sample_logs/", "-q", "-o", str(page)], cwd=ROOT, check=True)
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
-    picture = [f"--screenshot={HERE / 'report.png'}", "--window-size=1080,900", page.as_uri()]
+    picture = [f"--screenshot={HERE / 'report.png'}", "--window-size=1280,900", page.as_uri()]
     subprocess.run(["chromium", *options, *picture], check=True, capture_output=True)
 
 

@@ -113,8 +113,8 @@ def _change(statistic: str, write: Write, comparison: Comparison | None) -> tupl
         return "unchanged", was, ""
     if statistic in _POINTS:
         unit = _POINTS[statistic]
-        amount = f"{abs(difference) / unit:.{2 if unit == 1 or abs(difference) < 0.1 * unit else 1}f}"
-        amount += " pp" * (unit < 1)
+        shown = abs(round(later / unit, 2 if unit == 1 else 1) - round(before / unit, 2 if unit == 1 else 1))
+        amount = f"{shown:.2f}" if unit == 1 else f"{shown:.1f} pp"
     elif before:
         share = abs(difference / before)
         amount = _relative(share) if share < _MANIFOLD else f"×{later / before:,.0f}"
