@@ -97,15 +97,6 @@ def test_without_the_extra_the_line_that_installs_it_is_shown(run: Run, log: str
 def test_the_prompt_takes_statements_of_several_lines_until_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     typed: list[str | type[BaseException]] = ["", "select 1", "as a;", "half", KeyboardInterrupt, "help"]
     typed += ["select 2;", "quit"]
-        "",
-        "select 1",
-        "as a;",
-        "half",
-        KeyboardInterrupt,
-        "help",
-        "select 2;",
-        "quit",
-    ]
 
     def line(_prompt: str) -> str:
         given = typed.pop(0)
