@@ -149,13 +149,12 @@ def history(state: StateFile, since_us: int, rule: str = "") -> list[tuple[Alert
     ]
 
 
-def retry_queued(
-    state: StateFile, channels: Sequence[Channel], now_us: int, env: Mapping[str, str], mutes: Sequence[Mute] = ()
-) -> list[NotificationRow]:
+def retry_queued(state: StateFile, actor: Actor) -> list[NotificationRow]:
     """Send everything that waits in the queue now; returns a row for each, and raises `BusyError` while others send."""
     with state.transaction():
-        state.outbox.retry(now_us)
-    rows = send_due(state, {channel.name: channel for channel in channels}, [], now_us, env, mutes=mutes)
+        state.outbox.retry(actor.now_us)
+    by_name = {channel.name: channel for channel in actor.channels}
+    rows = send_due(state, by_name, [], actor.now_us, actor.environment, mutes=actor.mutes)
     if any(row.reason == BEING_SENT for row in rows):
         raise BusyError("another run is sending just now; try again when it has ended")
     return rows
@@ -175,63 +174,56 @@ def drop_queued(state: StateFile, ids: Sequence[str], channel: str, now_us: int)
     return chosen
 
 
-def acknowledge(
-    state: StateFile,
-    ids: Iterable[str],
-    why: str,
-    now_us: int,
-    channels: Sequence[Channel],
-    env: Mapping[str, str],
-    by: str = "",
-    mutes: Sequence[Mute] = (),
-) -> list[Alert]:
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts on alerts, when and why, and the channels that are notified of it."""
+
+    now_us: int
+    by: str = ""
+    why: str = ""
+    channels: Sequence[Channel] = ()
+    mutes: Sequence[Mute] = ()
+    environment: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def whom(self) -> str:
+        """` by NAME`, as reasons show it."""
+        return f" by {self.by}" if self.by else ""
+
+    @property
+    def because(self) -> str:
+        """`: REASON`, as reasons show it."""
+        return f": {self.why}" if self.why else ""
+
+
+def acknowledge(state: StateFile, ids: Iterable[str], actor: Actor) -> list[Alert]:
     """Acknowledge open alerts, and notify services that support it; raises `UsageError` for unknown or ended ones."""
-    reason = f"acknowledged{': ' * bool(why)}{why}"
+    reason = f"acknowledged{actor.because}"
 
     def acknowledge_one(alert: Alert) -> tuple[Alert, list[Transition]]:
         if alert.resolved:
             raise UsageError(f"alert {alert.alert_id} is over, so that there is nothing to acknowledge")
-        return acknowledged(alert, now_us, reason, by=by, why=why)
+        return acknowledged(alert, actor.now_us, reason, by=actor.by, why=actor.why)
 
-    return _changed(state, ids, acknowledge_one, now_us, channels, env, ("acknowledged", by, why), mutes)
+    return _changed(state, ids, acknowledge_one, "acknowledged", actor)
 
 
-def resolve(
-    state: StateFile,
-    ids: Iterable[str],
-    why: str,
-    now_us: int,
-    channels: Sequence[Channel],
-    env: Mapping[str, str],
-    by: str = "",
-    mutes: Sequence[Mute] = (),
-) -> list[Alert]:
+def resolve(state: StateFile, ids: Iterable[str], actor: Actor) -> list[Alert]:
     """Resolve open alerts by hand until their condition has cleared; raises `UsageError` for unknown or ended ones."""
 
     def resolve_one(alert: Alert) -> tuple[Alert, list[Transition]]:
         if alert.resolved:
             raise UsageError(f"alert {alert.alert_id} is over already")
         if alert.state is not State.FIRING:
-            held = msgspec.structs.replace(alert, resolved=True, resolved_us=now_us, held=True)
+            held = msgspec.structs.replace(alert, resolved=True, resolved_us=actor.now_us, held=True)
             return held, []
         found: list[Transition] = []
-        whom = f" by {by}" if by else ""
-        reason = f"resolved by hand{whom}{': ' * bool(why)}{why}"
-        return resolved(alert, now_us, reason, found, ended=Ended.BY_HAND, held=True), found
+        reason = f"resolved by hand{actor.whom}{actor.because}"
+        return resolved(alert, actor.now_us, reason, found, ended=Ended.BY_HAND, held=True), found
 
-    return _changed(state, ids, resolve_one, now_us, channels, env, ("resolved", by, why), mutes)
+    return _changed(state, ids, resolve_one, "resolved", actor)
 
 
-def accept(
-    state: StateFile,
-    ids: Iterable[str],
-    why: str,
-    now_us: int,
-    channels: Sequence[Channel],
-    env: Mapping[str, str],
-    by: str = "",
-    mutes: Sequence[Mute] = (),
-) -> list[str]:
+def accept(state: StateFile, ids: Iterable[str], actor: Actor) -> list[str]:
     """Take the levels of incidents as the baseline: their alerts end, and nothing shows them as lasting any more.
 
     The ids are of incidents or of their alerts; an incident need not have an alert. Raises `UsageError` for ids of
@@ -247,12 +239,9 @@ def accept(
             what = f"alert {text} is of no incident" if incident is None else f"{text!r} is no id of an incident"
             raise UsageError(what, hint="`llmmon anomalies -f json` and `llmmon alerts list` have their ids")
         with state.transaction():
-            state.set_fact(ACCEPTED, _with(state.fact(ACCEPTED), incident, now_us))
+            state.set_fact(ACCEPTED, _with(state.fact(ACCEPTED), incident, actor.now_us))
         if alert is not None and not alert.resolved:
-            _changed(
-                state, [alert.alert_id], partial(_accept_one, now_us, by, why), now_us, channels, env,
-                ("accepted", by, why), mutes,
-            )  # fmt: skip
+            _changed(state, [alert.alert_id], partial(_accept_one, actor), "accepted", actor)
         done.append(f"incident {incident}" if alert is None else f"incident {incident}: {alert.title}")
     return done
 
@@ -277,23 +266,20 @@ def _is_of(alert: Alert, text: str) -> bool:
     return (dict(alert.group).get(INCIDENT) or "").startswith(text)
 
 
-def _accept_one(now_us: int, by: str, why: str, alert: Alert) -> tuple[Alert, list[Transition]]:
+def _accept_one(actor: Actor, alert: Alert) -> tuple[Alert, list[Transition]]:
     found: list[Transition] = []
-    reason = f"accepted as the baseline{f' by {by}' if by else ''}{': ' * bool(why)}{why}"
-    return resolved(alert, now_us, reason, found, ended=Ended.ACCEPTED, held=True), found
+    reason = f"accepted as the baseline{actor.whom}{actor.because}"
+    return resolved(alert, actor.now_us, reason, found, ended=Ended.ACCEPTED, held=True), found
 
 
 def _changed(
     state: StateFile,
     ids: Iterable[str],
     change: Callable[[Alert], tuple[Alert, list[Transition]]],
-    now_us: int,
-    channels: Sequence[Channel],
-    env: Mapping[str, str],
-    action: tuple[str, str, str],
-    mutes: Sequence[Mute],
+    action: str,
+    actor: Actor,
 ) -> list[Alert]:
-    by_name = {channel.name: channel for channel in channels}
+    by_name = {channel.name: channel for channel in actor.channels}
     with state.transaction():
         before = state.alerts()
         chosen = [_called(before, text) for text in ids]
@@ -302,10 +288,10 @@ def _changed(
         for alert in chosen:
             after[alert.alert_id], found = change(after[alert.alert_id])
             transitions += found
-            state.add_action(now_us, after[alert.alert_id], *action)
+            state.add_action(actor.now_us, after[alert.alert_id], action, actor.by, actor.why)
         state.save_alerts(before, after)
-        enqueue(state.outbox, transitions, by_name, now_us)
-    send_due(state, by_name, [], now_us, env, mutes=mutes)
+        enqueue(state.outbox, transitions, by_name, actor.now_us)
+    send_due(state, by_name, [], actor.now_us, actor.environment, mutes=actor.mutes)
     return [after[alert.alert_id] for alert in chosen]
 
 

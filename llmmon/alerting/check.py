@@ -105,6 +105,7 @@ class CheckPlan(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[Channel, ...] = ()
     mutes: tuple[Mute, ...] = ()
     late_us: int = LATE_US  # how long lines of a minute may take to arrive
+    unnoted_late_us: int = 0  # calls that are no later than this are evaluated without a note
     identity: str = ""  # sets alerts that are not kept in a state apart; those of older states have it as well
     name: str = ""  # of the installation, as every message shows it
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)  # of every alert
@@ -333,7 +334,8 @@ class _Run:
         late = lateness(parts, evaluated)
         last = min(last, (self.now_us - wait_for(self.state, late, self.now_us)) // MINUTE_US)
         if late.calls:
-            self.query.say(sentence(late, self.now_us))
+            if self.now_us - late.oldest_minute * MINUTE_US > self.plan.unnoted_late_us:
+                self.query.say(sentence(late, self.now_us))
             evaluated = min(late.first_minute, last)
             self.state.set_fact(_EVALUATED, str(evaluated))
         return evaluated, last

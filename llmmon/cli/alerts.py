@@ -10,7 +10,9 @@ from llmmon.cli.options import StateOption, opened_state
 from llmmon.errors import UsageError
 
 if TYPE_CHECKING:
+    from llmmon.alerting.actions import Actor
     from llmmon.alerting.alert import Alert
+    from llmmon.config import Config
 
 
 alerts: Final = typer.Typer(
@@ -90,7 +92,7 @@ def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile =
     from llmmon.alerting.actions import acknowledge
 
     with opened_state(config, state) as (store, found):
-        for alert in acknowledge(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes):
+        for alert in acknowledge(store, ids, _actor(found, why)):
             _said("acknowledged", alert)
 
 
@@ -103,7 +105,7 @@ def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFi
     from llmmon.alerting.actions import resolve as resolve_by_hand
 
     with opened_state(config, state) as (store, found):
-        for alert in resolve_by_hand(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes):
+        for alert in resolve_by_hand(store, ids, _actor(found, why)):
             _said("resolved", alert)
 
 
@@ -117,8 +119,7 @@ def accept(ids: IncidentIds, why: Why = "", state: StateOption = None, config: C
     from llmmon.text.figures import plain
 
     with opened_state(config, state) as (store, found):
-        done = accept_levels(store, ids, why, _now_us(), found.channels, os.environ, _person(), found.mutes)
-        for text in done:
+        for text in accept_levels(store, ids, _actor(found, why)):
             typer.echo(plain(f"accepted: {text}"))
 
 
@@ -185,6 +186,15 @@ def _start_us(text: str, now_us: int, tz: str) -> int:
         return now_us + duration_us(text)
     except UsageError:
         return moment_us(text, now_us, tz)
+
+
+def _actor(config: "Config", why: str) -> "Actor":
+    """The person who types this, as one who acts on alerts."""
+    from llmmon.alerting.actions import Actor
+
+    return Actor(
+        now_us=_now_us(), by=_person(), why=why, channels=config.channels, mutes=config.mutes, environment=os.environ
+    )
 
 
 def _person() -> str:

@@ -89,7 +89,7 @@ def queue(
 
     Example: llmmon notify queue drop --channel oldpager
     """
-    from llmmon.alerting.actions import drop_queued, retry_queued
+    from llmmon.alerting.actions import Actor, drop_queued, retry_queued
     from llmmon.cli.output import Output
     from llmmon.output.views.alerts import view_queue
     from llmmon.text.figures import counted, plain
@@ -111,7 +111,8 @@ def queue(
             for one in drop_queued(store, numbers or [], channel, now_us):
                 typer.echo(plain(f"dropped: {one.id} to {one.channel}, {one.alert.title}"))
             return
-        rows = retry_queued(store, found.channels, now_us, os.environ, found.mutes)
+        actor = Actor(now_us=now_us, channels=found.channels, mutes=found.mutes, environment=os.environ)
+        rows = retry_queued(store, actor)
     for row in rows:
         typer.echo(plain(f"{row.status}: {row.alert_id} to {row.channel}{': ' * bool(row.reason)}{row.reason}"))
     if not rows:

@@ -10,6 +10,7 @@ from llmmon.cli.options import StateOption, active_rules, with_logs
 from llmmon.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
+    from llmmon.alerting.check import CheckPlan
     from llmmon.cli.output import Output
     from llmmon.config import Config
     from llmmon.ingest.query import Query
@@ -72,6 +73,7 @@ def _serve(
         keep_text=keep_text,
         every_s=max(0.1, duration_us(every, plain="s") / 1e6),
         environment=os.environ,
+        reload=lambda: _reloaded(config, kept, output),
     )
     _need_extra()
     if dry_run:
@@ -82,6 +84,22 @@ def _serve(
         active_rules(config, output)
         run(plan, output.say)
     return 0
+
+
+_AT_START: Final = "logs map root dialect timezone naive_timezone state prices serve".split()
+
+
+def _reloaded(config: "Config", kept: Path, output: "Output") -> "CheckPlan":
+    """What the configuration says now; raises `ConfigError`."""
+    from llmmon.config import load
+
+    found = load(str(config.path) if config.path else None, os.environ, Path.cwd())
+    if changed := [key for key in _AT_START if getattr(found, key) != getattr(config, key)]:
+        output.say(
+            f"{', '.join(changed)} changed in {found.path}: restart to apply {'it' if len(changed) == 1 else 'them'}"
+        )
+    active_rules(found, output)
+    return found.check_plan(kept, os.environ)
 
 
 def _need_extra() -> None:

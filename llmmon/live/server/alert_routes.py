@@ -1,4 +1,4 @@
-"""Endpoints of alerts and rules: list, acknowledge, resolve, add, delete."""
+"""Endpoints of alerts, silences and rules: list, act on, add, delete."""
 
 from __future__ import annotations
 
@@ -10,13 +10,28 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from llmmon.alerting.actions import FaultyRuleError, acknowledge, add_rule, added_rules, all_rules, drop_rule, resolve
-from llmmon.alerting.alert import Alert, State
+from llmmon.alerting.actions import (
+    Actor,
+    FaultyRuleError,
+    accept,
+    acknowledge,
+    add_rule,
+    add_silence,
+    added_rules,
+    all_rules,
+    check_matchers,
+    covered,
+    drop_rule,
+    drop_silences,
+    resolve,
+)
+from llmmon.alerting.alert import Alert, Silence, State
 from llmmon.alerting.rules import AlertRule
 from llmmon.alerting.state import BusyError, StateFile
 from llmmon.errors import UsageError
 from llmmon.live.server.replies import (
     POSTED,
+    Accepted,
     Acknowledged,
     Added,
     AlertRow,
@@ -24,17 +39,22 @@ from llmmon.live.server.replies import (
     Deleted,
     Resolved,
     RuleRow,
+    Silenced,
+    SilenceRequest,
+    SilenceRow,
     described,
     reply,
     takes,
 )
 from llmmon.live.server.service import Service, clock
 from llmmon.live.server.settings import Fault, RefusedError
-from llmmon.text.times import MINUTE_US, iso
+from llmmon.text.times import MINUTE_US, duration_us, iso, moment_us
 
 _MOST_EPISODES: Final = 1000
 Result = TypeVar("Result")
 AlertId = Annotated[str, Path(min_length=1, max_length=100)]
+Why = Annotated[str, Query(max_length=1000, description="the reason, kept with it and shown")]
+By = Annotated[str, Query(max_length=200, description="who does it")]
 ActiveOnly = Annotated[bool, Query(description="false: those of the last 90 days that are over, too")]
 
 
@@ -54,18 +74,88 @@ def router(service: Service) -> APIRouter:
         return reply([_row(alert) for alert in await _with_state(service, found)])
 
     @routes.post("/v1/alerts/{alert_id}/acknowledge", responses=described(Acknowledged, 404, 422, 503))
-    async def acknowledge_alert(alert_id: AlertId) -> Response:
+    async def acknowledge_alert(alert_id: AlertId, why: Why = "", by: By = "") -> Response:
         """Mark an open alert as seen: it is not repeated."""
-        await _move(service, acknowledge, alert_id)
+        await _move(service, acknowledge, alert_id, why, by)
         return reply(Acknowledged(True))
 
     @routes.post("/v1/alerts/{alert_id}/resolve", responses=described(Resolved, 404, 422, 503))
-    async def resolve_alert(alert_id: AlertId) -> Response:
+    async def resolve_alert(alert_id: AlertId, why: Why = "", by: By = "") -> Response:
         """Resolve an alert by hand, until its condition has cleared."""
-        await _move(service, resolve, alert_id)
+        await _move(service, resolve, alert_id, why, by)
         return reply(Resolved(True))
 
+    @routes.post("/v1/alerts/{alert_id}/accept", responses=described(Accepted, 404, 422, 503))
+    async def accept_level(alert_id: AlertId, why: Why = "", by: By = "") -> Response:
+        """Take the new level of an incident as the baseline; the id is of the incident or of its alert."""
+        await _move(service, accept, alert_id, why, by)
+        return reply(Accepted(True))
+
     return routes
+
+
+def silences_router(service: Service) -> APIRouter:
+    """Make the endpoints of silences."""
+    routes = APIRouter()
+
+    @routes.get("/v1/silences", responses=described(list[SilenceRow], 503))
+    async def get_silences() -> Response:
+        """The silences that are not over."""
+
+        def found(state: StateFile) -> list[SilenceRow]:
+            return [_silence_row(one) for one in state.silences() if one.until_us > clock()]
+
+        return reply(await _with_state(service, found))
+
+    @routes.post(
+        "/v1/silences", responses=described(Silenced, *POSTED), openapi_extra=takes(SilenceRequest, many=False)
+    )
+    async def silence(request: Request) -> Response:
+        """Silence matching alerts for a while; `covers` is how many open ones match now."""
+        body, _ = await service.bodies.receive(request)
+        asked = _silence_request(body)
+
+        def add(state: StateFile) -> Silenced:
+            check_matchers(state, asked.matchers, all_rules(service.plan.check.rules, state))
+            now_us = clock()
+            start_us = moment_us(asked.start, now_us, "UTC") if asked.start else 0
+            until_us = (start_us or now_us) + duration_us(asked.duration)
+            made = add_silence(state, asked.matchers, until_us, asked.why, now_us, start_us=start_us, by=asked.by)
+            return Silenced(_silence_row(made), len(covered(state, asked.matchers)))
+
+        return reply(await _with_state(service, lambda state: _refusing(422, lambda: add(state))))
+
+    @routes.delete("/v1/silences/{silence_id}", responses=described(Deleted, 404, 422, 503))
+    async def unsilence(silence_id: AlertId) -> Response:
+        """End a silence."""
+        await _with_state(service, lambda state: _refusing(404, lambda: drop_silences(state, [silence_id])))
+        return reply(Deleted(True))
+
+    return routes
+
+
+def _silence_request(body: bytes) -> SilenceRequest:
+    """The silence that a body asks for; raises `RefusedError`."""
+    try:
+        asked = msgspec.json.decode(body, type=SilenceRequest)
+        if not asked.matchers:
+            raise RefusedError(422, "a silence needs matchers", hint='for example {"rule": "slow"}')
+        return asked
+    except msgspec.ValidationError as error:
+        raise RefusedError(422, f"the silence was not added: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(400, f"the body is not JSON: {error}") from None
+
+
+def _silence_row(silence: Silence) -> SilenceRow:
+    return SilenceRow(
+        silence_id=silence.silence_id,
+        matchers=dict(silence.matchers),
+        start=iso(silence.start_us or silence.created_us) or "",
+        until=iso(silence.until_us) or "",
+        why=silence.why,
+        by=silence.by,
+    )
 
 
 def rules_router(service: Service) -> APIRouter:
@@ -117,9 +207,9 @@ async def _with_state(service: Service, work: Callable[[StateFile], Result]) -> 
     return await asyncio.to_thread(run)
 
 
-def _refusing(status: int, work: Callable[[], None]) -> None:
+def _refusing(status: int, work: Callable[[], Result]) -> Result:
     try:
-        work()
+        return work()
     except FaultyRuleError as error:
         items = tuple(_fault(text) for text in error.faults)
         raise RefusedError(422, "the rule was not added", items=items) from None
@@ -127,11 +217,14 @@ def _refusing(status: int, work: Callable[[], None]) -> None:
         raise RefusedError(status, str(error), hint=error.hint) from None
 
 
-async def _move(service: Service, move: Callable[..., Any], alert_id: str) -> None:
+async def _move(service: Service, move: Callable[..., Any], alert_id: str, why: str, by: str) -> None:
     def moved(state: StateFile) -> None:
-        channels, environment = service.plan.check.channels, service.plan.environment
-        mutes = service.plan.check.mutes
-        _refusing(404, lambda: move(state, [alert_id], "", clock(), channels, environment, mutes=mutes))
+        plan = service.plan.check
+        actor = Actor(
+            now_us=clock(), by=by, why=why, channels=plan.channels, mutes=plan.mutes,
+            environment=service.plan.environment,
+        )  # fmt: skip
+        _refusing(404, lambda: move(state, [alert_id], actor))
 
     await _with_state(service, moved)
 

@@ -103,6 +103,7 @@ def _fastapi(service: Service) -> FastAPI:
         metric_routes.recording_router(service),
         metric_routes.reading_router(service),
         alert_routes.router(service),
+        alert_routes.silences_router(service),
         alert_routes.rules_router(service),
         metric_routes.health_router(service),
     ):
@@ -176,6 +177,7 @@ def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
         said = address(*listening.getsockname()[:2])
         say(f"listening on {said}, recording into {plan.journal}, state in {plan.state}")
         signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
+        signal.signal(signal.SIGHUP, _ended)  # until the service runs, and reloads
         server.run(sockets=[listening])
 
 

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Query, Request, Response
 
 from llmmon import __version__
 from llmmon.alerting.actions import accepted_incidents
-from llmmon.alerting.alert import State
 from llmmon.anomaly.incidents import Accepted
 from llmmon.anomaly.report import AnomalyReport, IncidentReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
@@ -66,7 +65,7 @@ def reading_router(service: Service) -> APIRouter:
     async def get_dashboard() -> Response:
         """The figures of the last hour, and how many alerts fire."""
         figures = await _figures(service, 60)
-        return reply(_dashboard(figures, await asyncio.to_thread(_firing, service)))
+        return reply(_dashboard(figures, len(await asyncio.to_thread(service.firing))))
 
     @routes.get("/v1/anomalies", responses=described(list[AnomalyRow], 422, 429, 503))
     async def get_anomalies(hours: Hours = 24) -> Response:
@@ -143,11 +142,6 @@ def _dashboard(figures: dict[str, Any], firing: int) -> DashboardData:
     )
 
 
-def _firing(service: Service) -> int:
-    with service.state() as state:
-        return sum(alert.state is State.FIRING for alert in state.alerts().values())
-
-
 async def _found(service: Service, hours: int) -> Done:
     longest = next(one for one in _HOURS if hours <= one)
     accepted = await asyncio.to_thread(_accepted, service)
@@ -197,7 +191,7 @@ def _own(service: Service) -> list[Family]:
     return [
         Family("llmmon_recorded_total", "counter", "calls and samples that were taken", "", recorded),
         Family("llmmon_queued_bytes", "gauge", "what waits to be written", "", (waiting,)),
-        Family("llmmon_alerts_firing", "gauge", "alerts that fire", "", (Point((), len(service.evaluation.firing)),)),
+        Family("llmmon_alerts_firing", "gauge", "alerts that fire", "", (Point((), len(service.firing())),)),
     ]
 
 
@@ -226,7 +220,7 @@ def recording_router(service: Service) -> APIRouter:
                 anomalies = _count_anomalies(service, found.items)
             else:
                 anomalies = await asyncio.to_thread(_count_anomalies, service, found.items)
-        return reply(MetricsRecorded(True, anomalies, _alerts(service, found.items)))
+        return reply(MetricsRecorded(True, anomalies, await asyncio.to_thread(_alerts, service, found.items)))
 
     return routes
 
@@ -257,4 +251,4 @@ def _moment(stamp: datetime | float | None) -> datetime | None:
 def _alerts(service: Service, samples: Sequence[MetricRequest]) -> int:
     """How many alerts fire now on the metrics of the samples."""
     names = {ALIASES.get(one.name, one.name) for one in samples}
-    return sum(ALIASES.get(alert.metric_name, alert.metric_name) in names for alert in service.evaluation.firing)
+    return sum(ALIASES.get(alert.metric_name, alert.metric_name) in names for alert in service.firing())

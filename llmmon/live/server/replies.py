@@ -131,6 +131,42 @@ class Resolved(msgspec.Struct):
     resolved: bool
 
 
+class Accepted(msgspec.Struct):
+    """The level of the incident is the baseline now."""
+
+    accepted: bool
+
+
+class SilenceRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A silence, as `llmmon alerts silence` makes it: what it matches (`*` and `?` are wildcards), from when (a time;
+    default now), for how long, why, and who asks for it.
+    """
+
+    matchers: Annotated[dict[str, str], msgspec.Meta(min_length=1, max_length=20)]
+    duration: str = "2h"
+    start: str = ""
+    why: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    by: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class SilenceRow(msgspec.Struct):
+    """One silence that is not over."""
+
+    silence_id: str
+    matchers: dict[str, str]
+    start: str
+    until: str
+    why: str
+    by: str
+
+
+class Silenced(msgspec.Struct):
+    """The silence, and how many open alerts it matches now."""
+
+    silence: SilenceRow
+    covers: int
+
+
 class Added(msgspec.Struct):
     """The rule is evaluated from now on."""
 
@@ -180,6 +216,7 @@ _TYPES: Final[tuple[Any, ...]] = (
         AlertRow,
         AnomalyRow,
     ),
+    *(Accepted, SilenceRequest, SilenceRow, Silenced),
     *(RuleRow, Acknowledged, Resolved, Added, Deleted, Health, Readiness),
 )
 _WHY: Final = {

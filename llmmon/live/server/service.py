@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import msgspec
 
 from llmmon.alerting.alert import Alert, State
 from llmmon.alerting.check import CheckPlan, check
+from llmmon.alerting.rules import LATE_US
 from llmmon.alerting.state import BusyError, StateFile
 from llmmon.anomaly.detectors import CompositeAnomalyDetector, StatisticalAnomalyDetector, ThresholdAnomalyDetector
 from llmmon.errors import InputError, LlmmonError
@@ -23,8 +25,10 @@ from llmmon.live.server.intake import RequestBodies
 from llmmon.live.server.jobs import Jobs
 from llmmon.live.server.journal import Journal, Writer
 from llmmon.live.server.settings import RefusedError, ServePlan
+from llmmon.text.times import MINUTE_US
 
 _STUCK_S: Final = 120.0
+_TURNED_S: Final = 0.5  # after the end of a minute, when it is evaluated
 
 
 class EvaluationLoop:
@@ -45,7 +49,7 @@ class EvaluationLoop:
         self._say = say
         self._thread = ThreadPoolExecutor(1, "rules")
         self._done_s = time.monotonic()
-        self.firing: tuple[Alert, ...] = ()
+        self._now = asyncio.Event()
         self.fault: str | None = None  # why the last one failed
 
     def once(self) -> None:
@@ -58,7 +62,6 @@ class EvaluationLoop:
             self._note(str(error))
             return
         else:
-            self.firing = tuple(alert for alert in report.alerts if alert.state is State.FIRING)
             for row in report.notifications:
                 if row.status == "queued" and row.reason:
                     self._say(f"alert {row.alert_id} to {row.channel}: {row.reason}")
@@ -78,7 +81,15 @@ class EvaluationLoop:
                 await loop.run_in_executor(self._thread, self.once)
             except Exception as error:  # noqa: BLE001 - no error of one evaluation may end the loop
                 self._note(f"internal error: {type(error).__name__}: {error}")
-            await asyncio.sleep(self._every_s)
+            to_minute_s = (MINUTE_US - self._clock() % MINUTE_US) / 1e6 + _TURNED_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), min(self._every_s, to_minute_s))
+            self._now.clear()
+
+    def replace(self, plan: CheckPlan) -> None:
+        """Evaluate another plan from now on."""
+        self._plan = plan
+        self._now.set()
 
     def problem(self) -> str | None:
         """What is wrong with the evaluation, None if all is well."""
@@ -116,15 +127,42 @@ class Service:
         self.bodies = RequestBodies(plan.limits)
         self.writer = Writer(journal, plan.limits.queued, say)
         self.follower = Follower(self.query.quiet(), clock)
-        checked = msgspec.structs.replace(plan.check, state=plan.state, environment=plan.environment)
-        self.evaluation = EvaluationLoop(self.query, checked, plan.every_s, clock, say)
+        self.evaluation = EvaluationLoop(self.query, self._evaluated(plan.check), plan.every_s, clock, say)
         self.jobs = Jobs(msgspec.structs.replace(self.query.quiet(), jobs=None, cache=plan.query.cache), self.there)
         self.detector = _detector()
         self._reading = asyncio.Lock()
         self._begun = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
         self._running: contextlib.AsyncExitStack | None = None
         self.judging = asyncio.Lock()  # the detector takes one sample at a time
         self.recorded = {"requests": 0, "samples": 0}
+
+    def _evaluated(self, check: CheckPlan) -> CheckPlan:
+        """What is evaluated: calls that are posted arrive at once, only lines of other logs take time."""
+        late_us = check.late_us if self.plan.query.logs else 0
+        return msgspec.structs.replace(
+            check, state=self.plan.state, environment=self.plan.environment, late_us=late_us, unnoted_late_us=LATE_US
+        )
+
+    async def reload(self) -> None:
+        """Read the configuration again; one that is faulty is reported, and the one before remains in force."""
+        if self.plan.reload is None:
+            return
+        try:
+            check = await asyncio.to_thread(self.plan.reload)
+        except (LlmmonError, OSError) as error:
+            faults = " ".join(str(error).split())
+            self.say(f"the configuration was not reloaded, the one before remains in force: {faults}")
+            return
+        self.plan = msgspec.structs.replace(self.plan, check=check)
+        self.evaluation.replace(self._evaluated(check))
+        rules = f"{len(check.rules)} rule{'s' * (len(check.rules) != 1)}"
+        self.say(f"configuration reloaded: {rules}, {len(check.channels)} channel{'s' * (len(check.channels) != 1)}")
+
+    def firing(self) -> list[Alert]:
+        """The alerts that fire."""
+        with self.state() as state:
+            return [alert for alert in state.alerts().values() if alert.state is State.FIRING]
 
     def there(self) -> list[str]:
         """The logs that exist now."""
@@ -177,9 +215,14 @@ class Service:
         """Run all parts; on leaving, everything that was accepted is on the disk."""
         writing = asyncio.create_task(self.writer.run())
         beside = [asyncio.create_task(self.evaluation.run()), asyncio.create_task(self._follow())]
+        loop = asyncio.get_running_loop()
+        if self.plan.reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         try:
             yield
         finally:
+            if self.plan.reload is not None:
+                loop.remove_signal_handler(signal.SIGHUP)
             self.writer.close()
             for task in beside:
                 task.cancel()
@@ -187,6 +230,9 @@ class Service:
             await self.jobs.close()
             self.writer.shutdown()
             self.evaluation.shutdown()
+
+    def _hung_up(self) -> None:
+        self._reloading = asyncio.create_task(self.reload())  # kept, so that it is not collected
 
     async def _follow(self) -> None:
         """Keep up with the logs between requests."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -72,3 +72,4 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     every_s: float = 15.0
     limits: Limits = Limits()
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
+    reload: Callable[[], CheckPlan] | None = None  # reads the configuration again on SIGHUP; raises `LlmmonError`
