@@ -278,12 +278,12 @@ LOG_LINE = '{"timestamp": "2026-03-02T10:00:00Z", "model": "m", "latency_ms": 1,
 # not load. A little above what is loaded today, so that growth is felt; raise a ceiling only with a reason.
 # Dialects are loaded only for logs that can be of them.
 CEILINGS = {
-    "--help": 170,
+    "--help": 171,
     "summarize LOG": 414,
     "summarize LOG -f json": 360,
     "requests LOG -f json": 356,
     "cost LOG -f json": 418,
-    "check LOG -f json": 392,
+    "check LOG -f json": 393,
 }
 # never needed by a plain run: a server, other engines and stores, models of statistics, other ends of the package
 NEVER = ("numpy.ma", "numpy.random", "numpy.fft", "multiprocessing", "asyncio", "httpx", "httpx2", "http", "ssl")

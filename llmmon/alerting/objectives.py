@@ -22,6 +22,7 @@ from llmmon.alerting.rules import AlertRule, AlertSeverity, Burn, BurnWindows, S
 from llmmon.errors import UsageError
 from llmmon.metrics.filters import parse
 from llmmon.metrics.grouping import Grouping
+from llmmon.metrics.vocabulary import meant_fields
 from llmmon.text.tables import TomlTable
 from llmmon.text.times import DAY_US, HOUR_US, MINUTE_US, duration_text, duration_us, zone
 
@@ -173,7 +174,7 @@ def _slo(read: TomlTable) -> Slo:
         objective=read.number("objective"),
         good=read.text("good", "ok"),
         window_us=read.duration("window", "30d", least_us=_LEAST_WINDOW_US),
-        by=read.texts("by"),
+        by=meant_fields(read.texts("by")),
         where=read.text("where"),
         min_count=LEAST_CALLS if count is None else count,
         min_failures=LEAST_FAILURES if failures is None else failures,
@@ -292,7 +293,7 @@ def _budget(read: TomlTable, tz: str) -> Budget:
         tz=read.text("timezone", tz),
         thresholds=read.numbers("thresholds", DEFAULT_THRESHOLDS),
         projected=read.flag("projected", default=True),
-        by=read.texts("by"),
+        by=meant_fields(read.texts("by")),
         where=read.text("where"),
         notify=read.texts("notify") if read.has("notify") else None,
         labels=read.named_texts("labels"),

@@ -13,6 +13,7 @@ from llmmon.alerting.sentences import unknown_placeholders
 from llmmon.errors import UsageError
 from llmmon.http_client import check_url
 from llmmon.metrics.record import AGGREGATIONS
+from llmmon.metrics.vocabulary import meant_fields
 from llmmon.text.tables import LONGEST_US, TomlTable
 from llmmon.text.times import HOUR_US, MINUTE_US, duration_text, duration_us
 
@@ -90,7 +91,7 @@ def rule_of(read: TomlTable) -> AlertRule:
         for_us=read.duration("for", "0s"),
         keep_firing_for_us=read.duration("keep_firing_for", "0s"),
         repeat_us=read.duration("repeat", "0s"),
-        by=read.texts("by"),
+        by=meant_fields(read.texts("by")),
         where=read.text("where"),
         min_count=read.whole("min_count"),
         no_data=read.one_of("no_data", {one.value: one for one in NoData}, "ok"),

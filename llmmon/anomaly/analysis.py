@@ -55,8 +55,9 @@ from llmmon.metrics.aggregates import Aggregates, merge
 from llmmon.metrics.aggregation import EXACT_VALUES, NO_EXTRA_FOLD, AggregatesFold, ExtraFold, Measures, aggregate
 from llmmon.metrics.columns import MISSING_TIME, Columns
 from llmmon.metrics.definitions import METRICS as ALL_METRICS
-from llmmon.metrics.definitions import needed_fields, statistic_called, statistic_name
+from llmmon.metrics.definitions import meant_statistics, needed_fields, statistic_called, statistic_name
 from llmmon.metrics.grouping import Grouping
+from llmmon.metrics.vocabulary import metric_word, value_of
 from llmmon.text.names import lookup, unknown
 from llmmon.text.times import DAY_US, MINUTE_US, to_us
 
@@ -250,10 +251,12 @@ def _selected(whole: Panel, plan: MonitorPlan) -> Panel:
     if not plan.metrics:
         return whole
     known = {*LEVELS, *PROPORTIONS, "requests", "cost_usd"}
-    for name in plan.metrics:
-        if name not in known and not any(name == one.metric for one in whole.series):
-            raise UsageError("--metric: " + unknown("metric", name, known))
-    return Panel(whole.starts, whole.step_us, tuple(s for s in whole.series if s.metric in plan.metrics))
+    there = {*known, *(one.metric for one in whole.series)}
+    metrics = {next((one for one in (name, metric_word(name), *meant_statistics(name)) if one in there), name)
+               for name in plan.metrics}  # fmt: skip
+    for name in sorted(metrics - there):
+        raise UsageError("--metric: " + unknown("metric", name, known))
+    return Panel(whole.starts, whole.step_us, tuple(s for s in whole.series if s.metric in metrics))
 
 
 def _selected_samples(found: list[Series], plan: MonitorPlan) -> list[Series]:
@@ -317,8 +320,9 @@ def parse_threshold(text: str) -> tuple[str, str, float]:
     for sign in (">", "<"):
         name, found, number = text.partition(sign)
         if found:
-            try:
-                return statistic_called(name.strip()).name, sign, float(number.strip().removeprefix("="))
-            except ValueError:
+            statistic = statistic_called(name.strip()).name
+            value = value_of(number.strip().removeprefix("="), statistic)
+            if value is None:
                 break
+            return statistic, sign, value
     raise UsageError(f"--threshold {text!r} is not a limit", hint="for example --threshold 'latency_p95_ms>5000'")

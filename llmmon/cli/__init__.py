@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from llmmon import __version__
 from llmmon.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError, LlmmonError, reason_of
@@ -73,12 +74,74 @@ def _unraisable(found: Any) -> None:
         sys.__unraisablehook__(found)
 
 
-# each is the function, or the group of commands, of its name in the module of its name
-COMMANDS: Final = (
-    *("summarize", "requests", "anomalies", "cost", "compare", "sessions", "tools", "cache", "limits"),
-    *("report", "score", "check", "export", "sql", "inspect", "watch"),
-    *("serve", "mcp", "simulate", "init", "alerts", "rules", "notify"),
-)
+# purpose -> commands; each is the function, or the group of commands, of its name in the module of its name
+GROUPS: Final = {
+    "Look": ("summarize", "requests", "anomalies", "compare", "score", "report", "watch"),
+    "Money": ("cost", "cache", "limits"),
+    "Agents": ("sessions", "tools"),
+    "Alerts": ("check", "alerts", "rules", "notify", "serve"),
+    "Export": ("export", "sql", "mcp"),
+    "Set up": ("init", "inspect", "simulate", "docs"),
+}
+COMMANDS: Final = tuple(name for names in GROUPS.values() for name in names)
+_FIRST_STEPS: Final = """\
+llmmon analyzes the request logs of LLM applications.
+
+  llmmon summarize LOGS               cost, latency, errors and quality by model
+  llmmon requests LOGS --where error  the failing calls, with file and line
+  llmmon anomalies LOGS               what broke, when, and what contributed
+  llmmon cost LOGS --every month      the bill, and how certain it is
+  llmmon check LOGS                   alert rules, for cron; llmmon init sets up
+
+LOGS are files, globs or folders: any JSON lines with a model, tokens or texts.
+llmmon --help lists all commands, llmmon docs shows the documentation.
+"""
+
+
+class Commands(TyperGroup):
+    """The top of the command line: its commands by what they are for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As any group; without arguments it shows where to start."""
+        if not args and not ctx.resilient_parsing:
+            typer.echo(_FIRST_STEPS, nl=False)
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """A section for each group of commands."""
+        width = max(map(len, self.commands))
+        for title, names in GROUPS.items():
+            there = [(name, self.commands[name]) for name in names if name in self.commands]
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{width}}", command.get_short_help_str(80)) for name, command in there])
+
+
+# title of a section of options -> the parameters in it; the command's own ones come before them
+_SECTIONS: Final = {
+    "Time": ("window", "since", "until", "now", "tz", "naive_tz"),
+    "What is read": (
+        *("where", "dialect", "map", "root", "cost", "dedup", "jobs", "engine", "no_cache", "rejects", "config"),
+    ),
+    "Output": ("limit", "show_text", "format", "output_file", "force", "quiet"),
+}
+_SECTION_OF: Final = {name: title for title, names in _SECTIONS.items() for name in names}
+
+
+class Command(TyperCommand):
+    """A command that shows its options by what they are about."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, the options of the command's own, then the shared ones."""
+        found: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], **{name: [] for name in _SECTIONS}}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                of = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                found[_SECTION_OF.get(parameter.name or "", of)].append(record)
+        for title, records in found.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 def register(app: typer.Typer, arguments: Sequence[str] = ()) -> None:
@@ -91,7 +154,7 @@ def register(app: typer.Typer, arguments: Sequence[str] = ()) -> None:
         if isinstance(member, typer.Typer):
             app.add_typer(member)
         else:
-            app.command()(member)
+            app.command(cls=Command)(member)
 
 
 def _show_version(wanted: bool) -> None:
@@ -101,7 +164,9 @@ def _show_version(wanted: bool) -> None:
 
 
 def _top(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", "-V", callback=_show_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     pass
 
@@ -110,8 +175,8 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     """The command line that can run these arguments; all of it where they name no command."""
     app = typer.Typer(
         name="llmmon",
+        cls=Commands,
         help="Analyze the request logs of LLM applications: cost, latency, errors and quality.",
-        no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -319,9 +319,18 @@ def active_rules(config: "Config", output: "Output") -> "tuple[AlertRule, ...]":
     return config.active_rules
 
 
-def fields_of(by: list[str] | None, *default: str) -> tuple[str, ...]:
-    """The fields of `--by`, which may be repeated and take several with commas between them."""
-    return tuple(field for text in by for field in text.split(",")) if by else default
+def fields_of(by: list[str] | None, *default: str, option: str = "--by") -> tuple[str, ...]:
+    """The fields of `--by`, which may be repeated and take several with commas; raises `UsageError`."""
+    if not by:
+        return default
+    from llmmon.metrics.vocabulary import name_field
+
+    return tuple(name_field(name.strip(), option=option) for name in names_of(by))
+
+
+def names_of(given: list[str] | None, *default: str) -> tuple[str, ...]:
+    """Names as they were given, which may be repeated and come several with commas between them."""
+    return tuple(name for text in given for name in text.split(",")) if given else default
 
 
 @contextmanager

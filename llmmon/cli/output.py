@@ -102,6 +102,7 @@ class Output(msgspec.Struct, frozen=True):
             self.say(rendered.hidden)
         if source.files:
             self.say(accounting(source))
+        self._say_found(command, found)
         return first_exit_code(codes | ({EXIT_FOUND} if _is_found(found) else set()))
 
     def finish_rows(self, command: str, view: View, source: SourceReport, codes: set[int], found: Found = False) -> int:
@@ -120,9 +121,16 @@ class Output(msgspec.Struct, frozen=True):
             self.write(renderer(rows_as if rows_as in _OF_ROWS else self.format)(page).text)
         if self.file is None:
             self.say(accounting(source))
+            self._say_found(command, found)
             return first_exit_code(codes | ({EXIT_FOUND} if _is_found(found) else set()))
         shown = self.format if rows_as in _OF_ROWS and self.format not in _OF_ROWS else "table"
         return Output(shown, None, self.quiet).finish(command, view, source, codes, found)
+
+    def _say_found(self, command: str, found: Found) -> None:
+        """Say which conditions of `--fail-on` hold; findings on rules are the result of their commands."""
+        for check in () if isinstance(found, bool) or command.startswith("rules") else found:
+            if check.failed:
+                self.warn(f"--fail-on {check.name}: {check.message or 'holds'}")
 
     def _say_more(self, view: View) -> None:
         """Say what a limit left out, where no table does."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import fields_of, limit_of, logs_of, with_logs
+from llmmon.cli.options import limit_of, logs_of, names_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -47,8 +47,8 @@ def sessions(
 
     query, named = _named(query, config)
     if named is not None:
-        return _one(query, output, named, fields_of(by), limit)
-    report, found = report_sessions(query, by=fields_of(by), sort=sort, long_context=long_context)
+        return _one(query, output, named, names_of(by), limit)
+    report, found = report_sessions(query, by=names_of(by), sort=sort, long_context=long_context)
     failed = checks_of(fail_on or (), report.figures, {})
     return output.finish("sessions", view_sessions(report, query.tz, limit), found.source, {found.exit_code}, failed)
 

@@ -49,5 +49,8 @@ def summarize(
     report, found = run(
         query, by=fields, every_us=every_us, series_by=fields if by and every else (), sort=sort, limit=limit
     )
+    for tag in (name for name in fields if name.startswith("tag.")):
+        if all(row.key[tag] is None for row in report.groups):
+            output.say(f"no call has a tag {tag.removeprefix('tag.')!r}, nor is there a field of that name")
     failed = checks_of(fail_on or (), report.totals, {})
     return output.finish("summarize", view_summary(report, found.source), found.source, {found.exit_code}, failed)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmmon.cli.options import fields_of, limit_of, with_logs
+from llmmon.cli.options import limit_of, names_of, with_logs
 
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
@@ -35,6 +35,6 @@ def tools(
     from llmmon.output.views.tools import view_tools
     from llmmon.reports.tools import report_tools
 
-    report, found = report_tools(query, by=fields_of(by, "tool"), show_text=show_text)
+    report, found = report_tools(query, by=names_of(by, "tool"), show_text=show_text)
     failed = checks_of(fail_on or (), report.figures, {})
     return output.finish("tools", view_tools(report, query.tz, limit), found.source, {found.exit_code}, failed)

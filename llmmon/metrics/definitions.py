@@ -5,7 +5,7 @@ Every metric is a number (or nothing) per call; every statistic is an aggregatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -15,6 +15,7 @@ import numpy as np
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import Columns, FloatArray, Names
 from llmmon.metrics.record import AGGREGATIONS, FIELDS, MICROSECONDS, NANO_DOLLARS, SCORE_UNITS, Status
+from llmmon.metrics.vocabulary import metric_word, statistic_words
 from llmmon.text.names import unknown
 
 # finish reasons as the providers spell them, in lower case
@@ -428,8 +429,8 @@ SUMMARY: Final = (
 
 
 def metric_called(name: str) -> Metric:
-    """The base metric of a name or alias; raises `UsageError`."""
-    known = METRICS.get(ALIASES.get(name, name))
+    """The base metric of a name, alias or everyday word; raises `UsageError`."""
+    known = METRICS.get(ALIASES.get(name, name)) or METRICS.get(metric_word(name) or "")
     if known is None:
         raise UsageError(unknown("metric", name, {*METRICS, *ALIASES}))
     return known
@@ -443,7 +444,29 @@ def statistic_called(name: str) -> Statistic:
     if name in METRICS:
         usual = _USUAL[METRICS[name].kind]
         return STATISTICS[_PUBLIC.get((name, usual)) or statistic_name(METRICS[name], usual)]
-    raise UsageError(unknown("metric", name, {*STATISTICS, *METRICS, *ALIASES}))
+    found = next(_statistics_meant(name), None)
+    if found is None:
+        raise UsageError(unknown("metric", name, {*STATISTICS, *METRICS, *ALIASES}))
+    return found
+
+
+def meant_statistics(name: str) -> tuple[str, ...]:
+    """The names of the statistics that a name or everyday word may mean, the likeliest first."""
+    try:
+        exact: tuple[str, ...] = (statistic_called(name).name,)
+    except UsageError:
+        exact = ()
+    return (*exact, *(one.name for one in _statistics_meant(name)))
+
+
+def _statistics_meant(name: str) -> Iterator[Statistic]:
+    """The statistics that an everyday word may mean, such as `p95 latency`."""
+    for meant, how in statistic_words(name):
+        if meant in STATISTICS and not how:
+            yield STATISTICS[meant]
+        elif meant in METRICS:
+            aggregation = how or _USUAL[METRICS[meant].kind]
+            yield STATISTICS[_PUBLIC.get((meant, aggregation)) or statistic_name(METRICS[meant], aggregation)]
 
 
 _PUBLIC: Final = {metric_and_aggregation: name for name, metric_and_aggregation in _NAMED.items()}

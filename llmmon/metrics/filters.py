@@ -17,12 +17,14 @@ import numpy as np
 
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray
-from llmmon.metrics.definitions import ALIASES, METRICS, MetricKind
+from llmmon.metrics.definitions import ALIASES, METRICS, MetricKind, meant_statistics
 from llmmon.metrics.record import FIELDS, TAG_PREFIX, FieldKind
+from llmmon.metrics.vocabulary import figure_called, name_field, number_field, unit_of, units_for, value_of
+from llmmon.text.figures import milliseconds, money_text
 from llmmon.text.names import unknown
 from llmmon.text.patterns import lazy
 
-_FORM: Final = lazy(r"\s*([\w.]+)\s*(>=|<=|!=|==|=|>|<)\s*(\S(?:.*\S)?)\s*\Z")
+_FORM: Final = lazy(r"\s*([\w.][\w./ -]*?)\s*(>=|<=|!=|==|=|>|<)\s*(\S(?:.*\S)?)\s*\Z")
 _SCALAR_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -50,40 +52,45 @@ def checks_of(
     `scales` are ordered words, such as severities from low to critical; a figure may be a set of words. Raises
     `UsageError` for unknown names.
     """
-    return tuple(
-        Check(condition, _met(condition, figures, scales), _figure_text(condition, figures)) for condition in conditions
-    )
+    return tuple(_check(condition, figures, scales) for condition in conditions)
 
 
-def _figure_text(condition: str, figures: Mapping[str, Any]) -> str:
-    form = _FORM.match(condition)
-    name = form[1] if form is not None else ""
-    figure = figures.get(name)
-    if isinstance(figure, (set, frozenset, list, tuple)):
-        figure = ", ".join(sorted(map(str, figure))) or "none"
-    return f"{name} is {'unknown' if figure is None else f'{figure:.6g}' if isinstance(figure, float) else figure}"
-
-
-def _met(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> bool:
+def _check(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> Check:
     form = _FORM.match(condition)
     if form is None:
-        raise UsageError(f"--fail-on {condition!r} is not a condition", hint="for example --fail-on 'error_rate>0.05'")
-    name, sign, text = form.groups()
-    if name not in figures:
-        raise UsageError("--fail-on: " + unknown("figure", name, figures))
+        raise UsageError(f"--fail-on {condition!r} is not a condition", hint="for example --fail-on 'error_rate>5%'")
+    said, sign, text = form.groups()
+    name = figure_called(said, figures, meant_statistics(said))
+    if name is None:
+        raise UsageError("--fail-on: " + unknown("figure", said, figures))
     compare, figure = _SCALAR_OPERATORS[sign], figures[name]
+    message = f"{name} is {_figure_text(name, figure)}"
     if name in scales:
         order = {word: place for place, word in enumerate(scales[name])}
         if text not in order:
             raise UsageError("--fail-on: " + unknown(name, text, order))
-        return any(compare(order[word], order[text]) for word in figure)
+        return Check(condition, any(compare(order[word], order[text]) for word in figure), message)
     if isinstance(figure, (set, frozenset)):
-        return (text in figure) == (sign in {"=", "=="})
-    try:
-        number = float(text)
-    except ValueError:
-        raise UsageError(f"--fail-on {condition!r}: {text!r} is not a number") from None
-    return figure is not None and compare(figure, number)
+        return Check(condition, (text in figure) == (sign in {"=", "=="}), message)
+    number = value_of(text, name)
+    if number is None:
+        raise UsageError(f"--fail-on {condition!r}: {text!r} is not a number", hint=f"for example {units_for(name)}")
+    return Check(condition, figure is not None and bool(compare(figure, number)), message)
+
+
+def _figure_text(name: str, figure: Any) -> str:
+    """A figure in the unit that its name ends in, with enough digits to compare it."""
+    if figure is None:
+        return "unknown"
+    if isinstance(figure, (set, frozenset, list, tuple)):
+        return ", ".join(sorted(map(str, figure))) or "none"
+    if unit_of(name) == "usd":
+        return money_text(figure)
+    if unit_of(name) == "ms":
+        return milliseconds(figure)
+    if name.endswith(("_rate", "_share")):
+        return f"{100 * figure:.4g} %"
+    return f"{figure:,}" if isinstance(figure, int) else f"{figure:.4g}"
 
 
 Mask = Callable[[Columns], BoolArray]
@@ -99,6 +106,7 @@ _OPERATORS: Final[dict[str, Callable[[FloatArray, float], BoolArray]]] = {
     "<": np.less,
     "<=": np.less_equal,
 }
+_JOINING: Final = frozenset({"and", "or", "not"})
 _NULL: Final = frozenset({"null", "none", "missing"})
 _DEEPEST: Final = 50  # parentheses within parentheses
 _MOST_TERMS: Final = 500  # each is looked at for every call
@@ -165,6 +173,13 @@ class _Parser:
         self._next += found
         return found
 
+    def _more_words(self) -> int:
+        """How many words follow that belong to a name such as `tokens in`, which an operator ends."""
+        at = self._next
+        while at < len(self._tokens) and self._tokens[at][0] == "word" and self._tokens[at][1].lower() not in _JOINING:
+            at += 1
+        return at - self._next if at < len(self._tokens) and self._tokens[at][1] in _OPERATORS else 0
+
     def _take(self) -> tuple[str, str, int]:
         if self._next >= len(self._tokens):
             raise self.error("something is missing here")
@@ -203,7 +218,9 @@ class _Parser:
         kind, name, at = self._take()
         if kind != "word":
             raise self.error("expected a field", at)
-        name = ALIASES.get(name, name)
+        for _ in range(self._more_words()):
+            name += f"_{self._take()[1]}"
+        name = _field_called(name, compared=self.peek() in _OPERATORS)
         if self.peek() in _OPERATORS:
             _, operator, _ = self._take()
             kind, value, value_at = self._take()
@@ -256,12 +273,25 @@ class _Parser:
         if value.lower() in _NULL:
             missing = operator != "!="
             return lambda columns: np.isnan(_numbers(columns, name)) == missing
-        try:
-            number = float(value)
-        except ValueError:
-            raise self.error(f"{name} is a number, {value!r} is not", at) from None
+        number = value_of(value, name)
+        if number is None:
+            raise self.error(f"{name} is a number such as {units_for(name)}, {value!r} is not", at)
         compare = _OPERATORS[operator]
         return lambda columns: compare(_numbers(columns, name), number) & ~np.isnan(_numbers(columns, name))
+
+
+def _field_called(name: str, *, compared: bool) -> str:
+    """The field, metric or tag that a name means; the name itself where it means none."""
+    name = ALIASES.get(name, name)
+    if name in METRICS or name in FIELDS or name.startswith(TAG_PREFIX) or name == "ok":
+        return name
+    meant = number_field(name)
+    if meant != name or not compared:
+        return meant
+    try:
+        return name_field(name, option="--where")
+    except UsageError:
+        return name  # named with the place where it stands
 
 
 def _numbers(columns: Columns, name: str) -> FloatArray:

@@ -15,6 +15,7 @@ from llmmon.metrics.columns import MISSING_TIME, Columns, concat
 from llmmon.metrics.definitions import ALIASES, METRICS
 from llmmon.metrics.filters import Filter
 from llmmon.metrics.record import FIELDS, NUMBERS, TAG_PREFIX, FieldKind
+from llmmon.metrics.vocabulary import number_field
 from llmmon.text.names import unknown
 from llmmon.text.times import iso
 
@@ -63,6 +64,7 @@ def list_requests(
 
 def _sort_key(sort: str | None) -> str:
     name = ALIASES.get(sort or "timestamp", sort or "timestamp")
+    name = name if name in METRICS or name in NUMBERS else number_field(name)
     if name != "timestamp" and name not in METRICS and name not in NUMBERS:
         raise UsageError("--sort: " + unknown("field", name, {*METRICS, *NUMBERS, "timestamp"}))
     return name

@@ -27,6 +27,7 @@ from llmmon.metrics.sessions import (
     threads_of,
 )
 from llmmon.metrics.steps import compactions, tool_calls
+from llmmon.metrics.vocabulary import figure_called, metric_word
 from llmmon.reports.session_figures import (
     Finding,
     Growth,
@@ -185,9 +186,10 @@ SORTS: Final = {
 
 def sort_key(name: str) -> str:
     """The figure of a session that `--sort` names; raises `UsageError`."""
-    if name not in SORTS:
+    found = figure_called(name, SORTS, [word] if (word := metric_word(name)) else [])
+    if found is None:
         raise UsageError("--sort: " + unknown("figure", name, SORTS))
-    return SORTS[name]
+    return SORTS[found]
 
 
 def report_sessions(

@@ -20,11 +20,12 @@ from llmmon.ingest.report import SourceReport
 from llmmon.ingest.reread import comes_once
 from llmmon.metrics.aggregation import ColumnsFold
 from llmmon.metrics.columns import EMPTY, MISSING_CODE, BoolArray, Columns, FloatArray, IntArray, Names, concat
-from llmmon.metrics.grouping import is_groupable, to_wall
-from llmmon.metrics.record import FIELDS, TAG_PREFIX, FieldKind
+from llmmon.metrics.grouping import to_wall
+from llmmon.metrics.record import TAG_PREFIX
+from llmmon.metrics.vocabulary import name_field
 from llmmon.quality.scorers.flags import DEFAULT_THRESHOLDS
 from llmmon.reports.differences import Calls
-from llmmon.text.names import nearest, unknown
+from llmmon.text.names import nearest
 from llmmon.text.times import DAY_US, HOUR_US, MINUTE_US, TimePoint, at, local
 
 _SIGNALS: Final = "signals"  # the key of a scored row under which its strengths by flag are
@@ -61,10 +62,7 @@ class Split(msgspec.Struct, frozen=True):
         named = tuple(value.strip() for value in values.split(",")) if equals else ()
         if equals and (len(named) != 2 or not all(named)):
             raise UsageError(f"--split {text!r} needs two values", hint=f"--split {field}=BEFORE,AFTER")
-        if field and not is_groupable(field):
-            groupable = [one.name for one in FIELDS.values() if one.kind is FieldKind.NAME]
-            raise UsageError(f"--split: {unknown('field', field, groupable)} (a tag is written tag.{field})")
-        return cls(moment, field, named)
+        return cls(moment, name_field(field, option="--split") if field else "", named)
 
     @property
     def kind(self) -> SplitKind:

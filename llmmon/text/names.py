@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from llmmon.errors import UsageError
 
@@ -22,11 +22,31 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """`unknown metric 'latncy_ms', did you mean 'latency_ms'?`, or the list where nothing is near."""
+    """`unknown metric 'latncy_ms', did you mean 'latency_ms'?`, at most three names, or a short list of all."""
     names = sorted(known)
     guess = nearest(name, names)
-    tail = f"did you mean {guess!r}?" if guess else f"known: {', '.join(names)}"
-    return f"unknown {kind} {name!r}, {tail}"
+    guesses = [guess] if guess else _related(name, names)
+    if guesses:
+        return f"unknown {kind} {name!r}, did you mean {' or '.join(map(repr, guesses))}?"
+    if len(names) <= _SHORT_LIST:
+        return f"unknown {kind} {name!r}, known: {', '.join(names)}"
+    where = f"`llmmon docs {_PAGES[kind]}` lists them" if kind in _PAGES else "and none is similar"
+    return f"unknown {kind} {name!r}, {where}"
+
+
+_SHORT_LIST: Final = 12  # names that are shown where none is similar
+_MOST_GUESSES: Final = 3
+_PAGES: Final = {"metric": "metrics", "field": "metrics", "figure": "metrics", "dialect": "formats"}
+
+
+def _related(name: str, names: Iterable[str]) -> list[str]:
+    """The shortest names that share a word with this one."""
+    words = {word for word in name.casefold().replace("-", "_").split("_") if len(word) > _SHORT_WORD}
+    found = [one for one in names if words & set(one.casefold().split("_"))]
+    return sorted(found, key=lambda one: (len(one), one))[:_MOST_GUESSES]
+
+
+_SHORT_WORD: Final = 2  # `ms` is in many names
 
 
 def lookup(table: Mapping[str, Row], name: str, kind: str) -> Row:

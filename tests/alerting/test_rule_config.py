@@ -109,7 +109,7 @@ def test_each_fault_is_named_with_its_key(change: dict[str, Any], fault: str) ->
 
 def test_all_faults_are_listed_at_once() -> None:
     with pytest.raises(ConfigError) as error:
-        configured({**RULE, "window": "x"}, {**RULE, "by": ["nope"]}, late="never", zone=1)
+        configured({**RULE, "window": "x"}, {**RULE, "by": ["modle"]}, late="never", zone=1)
     text = str(error.value)
     assert "5 errors" in text
     for fault in ("rules[1].window", "rules[2].by", "rules[2].name: 'slow' is also", "late: ", "zone: "):

@@ -1,21 +1,16 @@
-"""`llmmon sql` on the command line: which argument is the query, formats, stdin, and the prompt on a terminal."""
+"""`llmmon sql` on the command line: which argument is the query, formats, stdin, and what the prompt takes."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pty
-import select
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run, clean_environment, llmmon_command
+from llmmon.cli.sql import _inputs
+from tests.conftest import Run, clean_environment
 
 CALLS = [{"model": model, "latency_ms": 5, "prompt_tokens": 3} for model in ("a", "a", "b")]
 BY_MODEL = "select model, count(*) as calls from calls group by all order by all"
@@ -99,87 +94,26 @@ def test_without_the_extra_the_line_that_installs_it_is_shown(run: Run, log: str
     assert done.stderr == "llmmon: llmmon sql needs the extra 'sql'\n  try: pip install 'llmmon[sql]'\n"
 
 
-class Terminal:
-    """A program on a terminal: what is typed into it, what it shows."""
+def test_the_prompt_takes_statements_of_several_lines_until_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed: list[str | type[BaseException]] = ["", "select 1", "as a;", "half", KeyboardInterrupt, "help"]
+    typed += ["select 2;", "quit"]
 
-    def __init__(self, arguments: list[str], folder: Path) -> None:
-        self._process, self._terminal = pty.fork()
-        if self._process == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a runner in the background ignores it
-            os.chdir(folder)
-            environment = {**clean_environment(folder), "TERM": "dumb", "COLUMNS": "80", "NO_COLOR": "1"}
-            os.execve(arguments[0], arguments, environment)  # noqa: S606 - the product itself
-        self._shown = ""
+    def line(_prompt: str) -> str:
+        given = typed.pop(0)
+        if isinstance(given, str):
+            return given
+        raise given
 
-    def type(self, text: str) -> None:
-        os.write(self._terminal, text.encode())
-
-    def shows(self, text: str, again: str = "") -> str:
-        """What has been shown up to a text, which is waited for; `again` is typed until then."""
-        until = time.monotonic() + 120
-        while text not in self._shown:
-            assert time.monotonic() < until, f"no {text!r} in {self._shown[-500:]!r}"
-            if again:
-                self.type(again)
-                time.sleep(0.5)
-            if select.select([self._terminal], [], [], 1)[0]:
-                with contextlib.suppress(OSError):
-                    self._shown += os.read(self._terminal, 65536).decode(errors="replace")
-        shown, _, self._shown = self._shown.partition(text)
-        return shown
-
-    def ended(self) -> int:
-        """The exit code."""
-        until = time.monotonic() + 120
-        while True:
-            assert time.monotonic() < until, f"still runs: {self._shown[-500:]!r}"
-            with contextlib.suppress(OSError):
-                if select.select([self._terminal], [], [], 0.1)[0]:
-                    os.read(self._terminal, 65536)
-            done, status = os.waitpid(self._process, os.WNOHANG)
-            if done:
-                self._process = 0
-                return os.waitstatus_to_exitcode(status)
-
-    def close(self) -> None:
-        if self._process:
-            os.kill(self._process, 9)
-            os.waitpid(self._process, 0)
-        os.close(self._terminal)
+    monkeypatch.setattr("builtins.input", line)
+    assert list(_inputs()) == ["select 1\nas a;", "select 2;"]
+    assert typed == []
 
 
-@pytest.fixture
-def prompt(log: str, tmp_path: Path) -> Iterator[Terminal]:
-    terminal = Terminal(llmmon_command("sql", log), tmp_path)
-    yield terminal
-    terminal.close()
+def test_the_end_of_input_leaves_the_prompt_after_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["select 3"]
+    monkeypatch.setattr("builtins.input", lambda _: typed.pop(0) if typed else _ends())
+    assert list(_inputs()) == ["select 3"]
 
 
-def test_the_prompt_takes_statements_of_several_lines_until_it_is_left(prompt: Terminal, tmp_path: Path) -> None:
-    prompt.shows("llmmon> ")
-    prompt.type("select model, count(*) as calls\n")
-    prompt.shows("   ...> ")
-    prompt.type("from calls group by all order by all;\n")
-    assert "a          2" in prompt.shows("llmmon> ")
-    prompt.type("select modl from calls;\n")
-    assert "did you mean 'model'?" in prompt.shows("llmmon> ")
-    prompt.type("select 1 as\n")
-    prompt.shows("   ...> ")
-    prompt.type("\x03")
-    prompt.shows("llmmon> ")
-    prompt.type("select 41 + 1 as answer;\n")
-    assert "42" in prompt.shows("llmmon> ")
-    prompt.type("\x04")
-    assert prompt.ended() == 0
-    history = tmp_path / ".local" / "state" / "llmmon" / "sql_history"
-    assert "select 41 + 1 as answer;" in history.read_text()
-    assert history.stat().st_mode & 0o077 == 0
-
-
-def test_ctrl_c_ends_a_statement_and_not_the_prompt(prompt: Terminal) -> None:
-    prompt.shows("llmmon> ")
-    prompt.type("select count(*) from range(10000000) a, range(10000000) b where a.range * b.range % 7 = 3;\n")
-    prompt.shows("= 3;")
-    assert "interrupted" in prompt.shows("llmmon> ", again="\x03")
-    prompt.type("quit\n")
-    assert prompt.ended() == 0
+def _ends() -> str:
+    raise EOFError

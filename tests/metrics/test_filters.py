@@ -26,7 +26,7 @@ CALLS = columns_of(
         ("model='a b'", [2]),
         ('model="a b"', [2]),
         ("model=?pt-4o", [0]),
-        ("MODEL=gpt-4o or error", None),
+        ("MODEL=gpt-4o or error", [0, 1]),
         ("latency_ms>100", [1]),
         ("latency_ms >= 100", [0, 1]),
         ("latency_ms=null", [2]),

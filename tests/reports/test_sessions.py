@@ -209,4 +209,4 @@ def test_logs_without_sessions_say_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the unit is one of"):
         sessions(path, by=("session", "trace"))
     with pytest.raises(UsageError, match="unknown figure"):
-        sessions(path, sort="price")
+        sessions(path, sort="colour")

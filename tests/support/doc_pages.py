@@ -68,11 +68,15 @@ def click_commands() -> dict[str, Any]:
 
 
 def _commands(folder: str = "docs/commands/") -> str:
+    from llmmon.cli import GROUPS
+
+    commands, place = click_commands(), folder.removeprefix("./")
     rows = [
-        f"| [`{name}`]({folder.removeprefix('./')}{name}.md) | {command.help.split(chr(10))[0]} |"
-        for name, command in click_commands().items()
+        f"| {title * (name == names[0])} | [`{name}`]({place}{name}.md) | {commands[name].help.split(chr(10))[0]} |"
+        for title, names in GROUPS.items()
+        for name in names
     ]
-    return _table("command | purpose", rows)
+    return _table("group | command | purpose", rows)
 
 
 def _shared_options() -> str:

@@ -68,7 +68,7 @@ def test_the_summary_names_are_statistics() -> None:
 
 def test_an_unknown_metric_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="did you mean"):
-        statistic_called("latency_p95")
+        statistic_called("latncy_p95_m")
     with pytest.raises(UsageError, match="did you mean"):
         metric_called("latncy_ms")
 

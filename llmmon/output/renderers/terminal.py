@@ -256,3 +256,14 @@ def common_folder(places: Sequence[str]) -> str:
     first, last = min(places), max(places)
     same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[: first.rfind("/", 0, same) + 1]
+
+
+def markdown_text(text: str, width: int, *, colour: bool) -> str:
+    """A page of Markdown as it is read in a terminal."""
+    from rich.markdown import Markdown
+
+    system: Any = "auto" if colour else None
+    console = Console(file=io.StringIO(), width=width, force_terminal=colour, color_system=system)
+    console.print(Markdown(text, hyperlinks=False))
+    shown: Any = console.file
+    return "".join(f"{line.rstrip()}\n" for line in shown.getvalue().splitlines())
