@@ -63,6 +63,8 @@ LIBRARIES = {
     "fastapi": ("live.server",),
     "starlette": ("live.server",),
     "uvicorn": ("live.server",),
+    "opentelemetry": ("live.server.otlp",),
+    "google.protobuf": ("live.server.otlp",),
     "dask": ("ingest.dask",),
     "distributed": ("ingest.dask",),
     "httpx": ("http_client",),

@@ -123,7 +123,7 @@ def _studied(query: Query, fields: Sequence[str]) -> tuple[_Study, Read]:
             "LangSmith, and from messages with tool calls",
         )
     table = SessionTable(columns, "session", steps=found.scanned.steps)
-    if not table.tools.size:
+    if not (table.tool_sessions >= 0).any():
         raise UsageError("no tool call belongs to a session of these logs", hint="`llmmon sessions` lists these")
     return _Study(table, query), found
 
@@ -279,7 +279,7 @@ class _Study:
         order = np.argsort(self._loops.run, kind="stable")
         runs = self._loops.run[order]
         present, starts = np.unique(runs, return_index=True)
-        for run, start, end in zip(present, starts, [*starts[1:], len(order)], strict=True):
+        for run, start, end in zip(present, starts, [*starts, len(order)][1:], strict=True):
             if run < 0:
                 continue
             mine = order[start:end]

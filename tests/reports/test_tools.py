@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmmon.errors import InputError
+from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query
 from llmmon.reports.tools import ToolsReport, report_tools
 from tests.support import agent_logs
@@ -104,3 +104,17 @@ def test_logs_without_tools_say_what_is_read(tmp_path: Path) -> None:
     path.write_text('{"model": "gpt-4.1", "session": "s", "prompt_tokens": 5, "completion_tokens": 1}\n')
     with pytest.raises(InputError, match="no tool call in these logs"):
         tools(path)
+
+
+def test_tools_of_traces_without_a_call_say_so(tmp_path: Path) -> None:
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "find"}
+    listed = [{"key": key, "value": {"stringValue": value}} for key, value in tool.items()]
+    model = [{"key": "gen_ai.request.model", "value": {"stringValue": "m"}}]
+    spans = [
+        {"traceId": trace * 32, "spanId": trace * 16, "startTimeUnixNano": "1700000000000000000", "attributes": held}
+        for trace, held in (("a", listed), ("b", model))
+    ]
+    path = tmp_path / "spans.jsonl"
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}) + "\n")
+    with pytest.raises(UsageError, match="belongs to a session"):
+        report_tools(Query(logs=(str(path),), wall_us=0), by=("tool",))

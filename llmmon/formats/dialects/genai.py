@@ -159,6 +159,19 @@ _TOOLS: Final = {
     "error": ("error.type", "exception.type"),
 }
 _TOOL_KINDS: Final = ("TOOL", "tool", "execute_tool")
+_TEXT_SLOTS: Final = frozenset({"prompt:json", "output:json", "arguments", "result"})
+
+
+def _read_attributes() -> frozenset[str]:
+    slots = {**_CHOICES, **_TOOLS}
+    texts = {name for slot in _TEXT_SLOTS for name in slots[slot]}
+    named = {name for slot, names in slots.items() if slot not in _TEXT_SLOTS for name in names}
+    kinds = {"openinference.span.kind", "traceloop.span.kind", "ai.operationId", "exception.type", "exception.message"}
+    return (named - texts) | kinds | set(_SIGNS)
+
+
+# every attribute that is read of a span and that is no prompt, answer, argument or result of a tool
+READ_ATTRIBUTES: Final = _read_attributes()
 
 
 def tool_step(

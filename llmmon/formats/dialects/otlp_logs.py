@@ -67,6 +67,12 @@ _EVENTS: Final = {
     "codex.sse_event": _CODEX,
     "codex.api_request": _CODEX,
 }
+_KINDS_OF_EVENT: Final = frozenset({"event.name", "event.kind"})
+# every attribute that is read of the events of coding agents; none of them is a text of a user or a model
+READ_ATTRIBUTES: Final = _KINDS_OF_EVENT.union(
+    *((binding.path[0] for binding in bindings) for bindings in (_CLAUDE, _GEMINI, _CODEX))
+)
+EVENT_NAMES: Final = frozenset(_EVENTS) | {name.rpartition(".")[2] for name in _EVENTS}
 _SHORT: Final = {"claude-code": "claude_code.", "gemini-cli": "gemini_cli.", "qwen-code": "qwen-code."}
 
 

@@ -101,6 +101,7 @@ def _fastapi(service: Service) -> FastAPI:
     )
     for routes in (
         metric_routes.recording_router(service),
+        metric_routes.otlp_router(service),
         metric_routes.reading_router(service),
         alert_routes.router(service),
         alert_routes.silences_router(service),

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from llmmon.ingest.checkpoints import Checkpoint
-from llmmon.ingest.follow import Plans, read_new
+from llmmon.ingest.follow import Plans, Seen, read_new
 from llmmon.ingest.query import Query
 from llmmon.ingest.samples import sampled_columns
 from llmmon.live.rolling import LONGEST_US, Recent
@@ -79,6 +79,7 @@ class Follower:
         self._started_us = clock()
         self._checkpoints: tuple[Checkpoint, ...] = ()
         self._plans: Plans = {}
+        self._delivered = Seen()
         self._calls, self._sampled = Recent((), _MEASURES), Recent((), _MEASURES)
         self._kept: Kept | None = None
         self._seen: tuple[int, float] = (-1, 0.0)
@@ -104,6 +105,7 @@ class Follower:
             self._checkpoints,
             since_us=now_us - LONGEST_US if first else None,
             plans=self._plans,
+            seen=self._delivered,
         )
         for part in growth.results:
             self._calls.absorb(part.calls, now_us)

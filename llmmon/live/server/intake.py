@@ -7,10 +7,12 @@ not be left out; labels of one's own go under `tags`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -36,9 +38,12 @@ class RequestBodies:
         self._limits = limits
         self._in_flight = 0
 
-    async def receive(self, request: Request) -> tuple[bytes, bool]:
-        """The bytes of a JSON body, unpacked, and whether it has one object a line; raises `RefusedError`."""
-        lines = _is_lines(request)
+    async def receive(self, request: Request, *, protobuf: bool = False) -> tuple[bytes, bool]:
+        """The bytes of a JSON body, unpacked, and whether it has one object a line; raises `RefusedError`.
+
+        A body of `protobuf` may be empty.
+        """
+        lines = not protobuf and _is_lines(request)
         is_gzip = _is_gzip(request)
         announced = request.headers.get("content-length", "")
         if announced.isdigit() and int(announced) > self._limits.body:
@@ -46,7 +51,7 @@ class RequestBodies:
         data = await self._collect(request)
         if is_gzip:
             data = self._unpacked(data)
-        if not data.strip():
+        if not data.strip() and not protobuf:
             raise RefusedError(400, "the body is empty")
         return data, lines
 
@@ -184,11 +189,15 @@ class MetricRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc
 
 
 class Taken(msgspec.Struct):
-    """A body that was accepted: its lines, its items, and how many texts were left out of them."""
+    """A body that was accepted: its items, what names each (`b""`: nothing), how many texts were left out of them."""
 
-    data: bytes
     items: list[Any]
+    identities: list[bytes]
     texts_dropped: int = 0
+
+    def lines(self, new: Sequence[bool]) -> bytes:
+        """The lines of the items that are new."""
+        return _ENCODER.encode_lines(self.items if all(new) else list(compress(self.items, new)))
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -254,10 +263,37 @@ def type_called(name: str) -> Any:
 CALLS: Final = Shape.of(Call, _settle_call)
 SAMPLES: Final = Shape.of(MetricRequest, _settle_sample)
 _ENCODER: Final = msgspec.json.Encoder()
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
 
 
-def taken(body: bytes, shape: Shape, *, lines: bool, keep_text: bool = False) -> Taken:
-    """A body of one item, an array of them, or with `lines` one a line; raises `RefusedError` naming all faults."""
+def identity_of(item: Any, shape: Shape, *, by_id: bool = False) -> bytes:
+    """What a call with a `request_id` (with `by_id` this alone), or a sample with a time, is known by; else `b""`."""
+    if shape is SAMPLES:
+        return b"" if item.timestamp is None else _hashed(_SORTED.encode(item))
+    if item.request_id is None:
+        return b""
+    return _hashed(item.request_id.encode() if by_id else _undated(item))
+
+
+def _undated(item: Any) -> bytes:
+    """What an item holds but for its time, which may be that of its arrival."""
+    timestamp, item.timestamp = item.timestamp, None
+    found = _SORTED.encode(item)
+    item.timestamp = timestamp
+    return found
+
+
+def _hashed(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def taken(
+    body: bytes, shape: Shape, *, lines: bool, keep_text: bool = False, by_id: bool = False, key: str = ""
+) -> Taken:
+    """A body of one item, an array of them, or with `lines` one a line; raises `RefusedError` naming all faults.
+
+    `key` names the request: with it, items without an identity of their own have one by their place.
+    """
     try:
         found = shape.one.decode_lines(body) if lines else shape.whole.decode(body)
     except msgspec.ValidationError:
@@ -266,11 +302,16 @@ def taken(body: bytes, shape: Shape, *, lines: bool, keep_text: bool = False) ->
         raise RefusedError(400, f"the body is not JSON: {error}") from None
     items = found if isinstance(found, list) else [found]
     now = datetime.now(UTC)
+    timed = [getattr(item, "timestamp", None) is not None for item in items]
     faults = [(at, fault) for at, item in enumerate(items) if (fault := shape.settle(item, now)) is not None]
     if faults:
         raise _refused([_fault(text, at if isinstance(found, list) else None) for at, text in faults], len(items))
     dropped = 0 if keep_text or shape is SAMPLES else sum(map(_without_texts, items))
-    return Taken(_ENCODER.encode_lines(items), items, dropped)
+    named = [b"" if shape is SAMPLES and not stamp else identity_of(item, shape, by_id=by_id)
+             for item, stamp in zip(items, timed, strict=True)]  # fmt: skip
+    if key:
+        named = [one or _hashed(f"{at} {key} ".encode() + _undated(items[at])) for at, one in enumerate(named)]
+    return Taken(items, named, dropped)
 
 
 def _without_texts(call: Any) -> int:

@@ -29,12 +29,26 @@ class Journal:
         """Open or create it, readable only by its owner; raises `InputError`, `UsageError` where another writes it."""
         self.path = path
         self._turn_bytes = turn_bytes
+        self._file = self._day = -1
+        self.open()
+
+    def open(self) -> None:
+        """Open or create the file, unless it is open; raises as the constructor does."""
+        if self._file >= 0:
+            return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = self._open()
             self._day = _day_of(self._file)
         except OSError as error:
-            raise InputError(f"cannot write {path}: {reason_of(error)}", hint="name another with --log FILE") from None
+            why = f"cannot write {self.path}: {reason_of(error)}"
+            raise InputError(why, hint="name another with --log FILE") from None
+
+    def close(self) -> None:
+        """Close the file, and let others write it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _open(self) -> int:
         """Open and lock the file at the path; raises `OSError`, `UsageError`."""
@@ -59,7 +73,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+        self.close()
 
     @property
     def logs(self) -> tuple[str, str]:

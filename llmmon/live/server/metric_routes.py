@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import compress
 from typing import Annotated, Any, Final, Literal, cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from llmmon import __version__
 from llmmon.alerting.actions import accepted_incidents
 from llmmon.anomaly.incidents import Accepted
 from llmmon.anomaly.report import AnomalyReport, IncidentReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
-from llmmon.live.server.intake import CALLS, SAMPLES, Call, MetricRequest, Taken, taken
+from llmmon.live.server.intake import CALLS, SAMPLES, Call, MetricRequest, Shape, Taken, taken
 from llmmon.live.server.jobs import Done, compute_totals, find_incidents, write_page
+from llmmon.live.server.otlp import PROTOBUF, Signal, export_of, is_protobuf, partial_success, status_message
 from llmmon.live.server.replies import (
     POSTED,
     AnomalyRow,
@@ -24,6 +26,7 @@ from llmmon.live.server.replies import (
     Health,
     IncidentRow,
     MetricsRecorded,
+    OtlpReply,
     Readiness,
     RequestsRecorded,
     SeverityName,
@@ -31,8 +34,10 @@ from llmmon.live.server.replies import (
     described,
     reply,
     takes,
+    takes_otlp,
 )
 from llmmon.live.server.service import Service, clock
+from llmmon.live.server.settings import RefusedError
 from llmmon.metrics.definitions import ALIASES
 from llmmon.output.export.prometheus import FORMATS, Family, Moment, Point, families, sample_families
 from llmmon.output.report_page import empty_page
@@ -40,6 +45,10 @@ from llmmon.output.views.anomalies import incident_data
 from llmmon.reports.overview import ReportPlan
 from llmmon.text.times import HOUR_US, MINUTE_US, iso
 
+Key = Annotated[
+    str,
+    Header(max_length=200, description="names the request: sent again with the same key and body, it records nothing"),
+]
 _YEAR_MINUTES: Final = 366 * 1440
 _HOURS: Final = (24, 168, 366 * 24)  # windows in which incidents are looked for; the shortest that covers
 _PAGE_S: Final = 60
@@ -204,37 +213,78 @@ def recording_router(service: Service) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/v1/requests", responses=described(RequestsRecorded, *POSTED), openapi_extra=takes(Call))
-    async def record_requests(request: Request) -> Response:
+    async def record_requests(request: Request, idempotency_key: Key = "") -> Response:
         """Record calls: one, an array, or one a line (application/x-ndjson). All of them or none."""
-        found = await _take(service, request, CALLS)
-        service.recorded["requests"] += len(found.items)
-        return reply(RequestsRecorded(True, len(found.items), found.texts_dropped))
+        found, new = await _take(service, request, CALLS, idempotency_key)
+        service.recorded["requests"] += len(new)
+        return reply(RequestsRecorded(True, len(new), found.texts_dropped, len(found.items) - len(new)))
 
     @routes.post("/v1/metrics", responses=described(MetricsRecorded, *POSTED), openapi_extra=takes(MetricRequest))
-    async def record_metrics(request: Request) -> Response:
+    async def record_metrics(request: Request, idempotency_key: Key = "") -> Response:
         """Record metric samples: one, an array, or one a line. All of them or none."""
-        found = await _take(service, request, SAMPLES)
-        service.recorded["samples"] += len(found.items)
+        found, new = await _take(service, request, SAMPLES, idempotency_key)
+        service.recorded["samples"] += len(new)
         async with service.judging:
-            if len(found.items) <= _FEW_SAMPLES:
-                anomalies = _count_anomalies(service, found.items)
+            if len(new) <= _FEW_SAMPLES:
+                anomalies = _count_anomalies(service, new)
             else:
-                anomalies = await asyncio.to_thread(_count_anomalies, service, found.items)
-        return reply(MetricsRecorded(True, anomalies, await asyncio.to_thread(_alerts, service, found.items)))
+                anomalies = await asyncio.to_thread(_count_anomalies, service, new)
+        alerts = await asyncio.to_thread(_alerts, service, found.items)
+        return reply(MetricsRecorded(True, anomalies, alerts, len(found.items) - len(new)))
 
     return routes
 
 
-async def _take(service: Service, request: Request, shape: Any) -> Taken:
+async def _take(service: Service, request: Request, shape: Shape, key: str) -> tuple[Taken, list[Any]]:
+    """Record what is new of a body; what was sent, and what was new."""
     body, lines = await service.bodies.receive(request)
-    keep = service.plan.keep_text
-    if len(body) <= _FEW:
-        found = taken(body, shape, lines=lines, keep_text=keep)
-    else:
-        found = await asyncio.to_thread(taken, body, shape, lines=lines, keep_text=keep)
-    if found.items:
-        await service.writer.record(found.data)
-    return found
+    settled = partial(
+        taken, body, shape, lines=lines, keep_text=service.plan.keep_text, by_id=service.plan.query.dedup, key=key
+    )
+    found = settled() if len(body) <= _FEW else await asyncio.to_thread(settled)
+    with service.delivered.claim(found.identities) as claim:
+        if any(claim.new):
+            await service.writer.record(found.lines(claim.new))
+        await claim.settle_twins()
+    return found, list(compress(found.items, claim.new))
+
+
+def otlp_router(service: Service) -> APIRouter:
+    """Make the endpoints that OpenTelemetry exporters send to."""
+    routes = APIRouter()
+
+    @routes.post("/v1/traces", responses=described(OtlpReply, *POSTED), openapi_extra=takes_otlp("resourceSpans"))
+    async def record_traces(request: Request) -> Response:
+        """Record the calls and tool calls among spans (OTLP/HTTP, JSON or protobuf)."""
+        return await _take_export(service, request, "traces")
+
+    @routes.post("/v1/logs", responses=described(OtlpReply, *POSTED), openapi_extra=takes_otlp("resourceLogs"))
+    async def record_logs(request: Request) -> Response:
+        """Record the calls among log records, such as events of coding agents (OTLP/HTTP, JSON or protobuf)."""
+        return await _take_export(service, request, "logs")
+
+    return routes
+
+
+async def _take_export(service: Service, request: Request, signal: Signal) -> Response:
+    protobuf = is_protobuf(request.headers.get("content-type", ""))
+    media = PROTOBUF if protobuf else "application/json"
+    try:
+        body, _ = await service.bodies.receive(request, protobuf=protobuf)
+        reduced = partial(
+            export_of, body, signal, protobuf=protobuf, now_ns=clock() * 1000, keep_text=service.plan.keep_text
+        )
+        export = reduced() if len(body) <= _FEW else await asyncio.to_thread(reduced)
+        with service.delivered.claim(export.identities) as claim:
+            if line := export.line(claim.new):
+                await service.writer.record(line)
+            await claim.settle_twins()
+    except RefusedError as error:
+        if not protobuf:
+            raise
+        return Response(status_message(str(error)), error.status, headers=error.headers, media_type=media)
+    service.recorded[signal] += sum(claim.new)
+    return Response(partial_success(export, protobuf=protobuf), media_type=media)
 
 
 def _count_anomalies(service: Service, samples: Sequence[MetricRequest]) -> int:

@@ -14,22 +14,40 @@ from llmmon.live.server.settings import Error
 Severity = Literal["info", "warning", "error", "critical"]
 
 
-class MetricsRecorded(msgspec.Struct):
+class MetricsRecorded(msgspec.Struct, omit_defaults=True):
     """`recorded`: the samples are on the disk. `anomalies`: how many begin with one of them. `alerts`: how many fire
-    now on their metrics.
+    now on their metrics. `duplicates`: how many had been recorded before.
     """
 
     recorded: bool
     anomalies: int
     alerts: int
+    duplicates: int = 0
 
 
-class RequestsRecorded(msgspec.Struct):
-    """The calls are on the disk; `texts_dropped` texts were not recorded (`--keep-text`)."""
+class RequestsRecorded(msgspec.Struct, omit_defaults=True):
+    """The calls are on the disk; `texts_dropped` texts were not recorded (`--keep-text`), nor were `duplicates` calls
+    that had been recorded before.
+    """
 
     recorded: bool
     accepted: int
     texts_dropped: int
+    duplicates: int = 0
+
+
+class PartialSuccess(msgspec.Struct, omit_defaults=True):
+    """How many spans or log records were rejected, and why the first of them was."""
+
+    rejectedSpans: str = ""  # noqa: N815 - the names of OTLP
+    rejectedLogRecords: str = ""  # noqa: N815
+    errorMessage: str = ""  # noqa: N815
+
+
+class OtlpReply(msgspec.Struct, omit_defaults=True):
+    """The calls are on the disk; empty where none was rejected."""
+
+    partialSuccess: PartialSuccess | None = None  # noqa: N815 - the name of OTLP
 
 
 class Summary(msgspec.Struct):
@@ -211,6 +229,8 @@ _TYPES: Final[tuple[Any, ...]] = (
         Error,
         MetricsRecorded,
         RequestsRecorded,
+        PartialSuccess,
+        OtlpReply,
         Summary,
         DashboardData,
         AlertRow,
@@ -254,6 +274,14 @@ def takes(kind: Any, *, many: bool = True) -> dict[str, Any]:
     """The body of an endpoint: one or, as an array or one a line, many."""
     shapes = msgspec.json.schema_components([kind | list[kind] if many else kind], ref_template=REF)[0]
     content: Mapping[str, Any] = {"application/json": {"schema": shapes[0]}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def takes_otlp(key: str) -> dict[str, Any]:
+    """The body of an OTLP endpoint, as JSON or protobuf."""
+    schema = {"type": "object", "properties": {key: {"type": "array", "items": {"type": "object"}}}}
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    content = {"application/json": {"schema": schema}, "application/x-protobuf": binary}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -20,6 +20,7 @@ from llmmon.anomaly.detectors import CompositeAnomalyDetector, StatisticalAnomal
 from llmmon.errors import InputError, LlmmonError
 from llmmon.ingest.query import Query
 from llmmon.ingest.sources import expand
+from llmmon.live.server.delivered import DeliveredItems
 from llmmon.live.server.follower import Follower
 from llmmon.live.server.intake import RequestBodies
 from llmmon.live.server.jobs import Jobs
@@ -119,6 +120,7 @@ class Service:
     def __init__(self, plan: ServePlan, journal: Journal, say: Say) -> None:
         self.plan = plan
         self.say = say
+        self._journal = journal
         with StateFile(plan.state, replaced=say):
             pass  # created, migrated, or found to be unusable, before several parts open it
         logs = tuple(dict.fromkeys((*plan.query.logs, *journal.logs)))
@@ -133,9 +135,11 @@ class Service:
         self._reading = asyncio.Lock()
         self._begun = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
         self._running: contextlib.AsyncExitStack | None = None
         self.judging = asyncio.Lock()  # the detector takes one sample at a time
-        self.recorded = {"requests": 0, "samples": 0}
+        self.recorded = {"requests": 0, "samples": 0, "traces": 0, "logs": 0}
+        self.delivered = DeliveredItems()
 
     def _evaluated(self, check: CheckPlan) -> CheckPlan:
         """What is evaluated: calls that are posted arrive at once, only lines of other logs take time."""
@@ -200,19 +204,24 @@ class Service:
 
     async def start(self) -> None:
         """Run all parts, unless they run."""
-        if self._running is None:
-            self._running = contextlib.AsyncExitStack()
-            await self._running.enter_async_context(self.running())
+        async with self._starting:
+            if self._running is None:
+                self._journal.open()
+                running = contextlib.AsyncExitStack()
+                await running.enter_async_context(self.running())
+                self._running = running
 
     async def stop(self) -> None:
         """End all parts; everything that was accepted is on the disk then."""
         running, self._running = self._running, None
         if running is not None:
             await running.aclose()
+            self._journal.close()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run all parts; on leaving, everything that was accepted is on the disk."""
+        await asyncio.to_thread(self.delivered.recall, self.plan.journal, by_id=self.plan.query.dedup)
         writing = asyncio.create_task(self.writer.run())
         beside = [asyncio.create_task(self.evaluation.run()), asyncio.create_task(self._follow())]
         loop = asyncio.get_running_loop()
