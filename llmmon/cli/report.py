@@ -77,7 +77,7 @@ def _anomalies_command(arguments: list[str]) -> str:
         if name in _ONLY_OF_REPORT:
             if not value:
                 next(rest, None)
-        elif word not in ("--score", "-q", "--quiet"):
+        elif word not in ("--score", "-q", "--quiet", "--force"):
             kept.append("anomalies" if word == "report" and "anomalies" not in kept else word)
     return shlex.join(["llmmon", *kept])
 

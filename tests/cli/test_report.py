@@ -151,9 +151,12 @@ def test_failing_calls_are_listed_with_what_was_said_of_them(
 
 
 def test_the_command_to_go_on_reads_the_same_calls(write: Callable[..., Path], run: Run, tmp_path: Path) -> None:
-    assert run("report", SAMPLES, "--where", "model=gpt-4o", "--by", "user", "-o", "r.html").code == 0
+    (tmp_path / "r.html").touch()
+    more = ("--where", "model=gpt-4o", "--by", "user", "--force", "-o", "r.html")
+    assert run("report", SAMPLES, *more).code == 0
     commands = re.findall(r"<code>(llmmon anomalies [^<]+)</code>", (tmp_path / "r.html").read_text())
     assert commands
+    assert "--force" not in commands[0]
     for command in commands:
         words = shlex.split(unescape(command))
         assert run(*words[1:]).code == 0, command
