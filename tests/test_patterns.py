@@ -64,6 +64,7 @@ FROM_THE_START = {
     *("http_client._WORD", "alerting.rule_tests._RANGE", "formats.own_csv._MARKED", "formats.own_csv._FORMULA"),
     *("formats.csv_table._NAME", "formats.csv_table._MONEY", "formats.csv_table._COMMA", "formats.csv_table._NUMBER"),
     *("formats.durations._PARTS", "formats.durations._CLOCK", "quality.scorers.endings.CLOSING_TOKEN"),
+    "metrics.vocabulary._VALUE",
 }
 
 

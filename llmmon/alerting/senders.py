@@ -111,7 +111,7 @@ async def send_mail(mail: Mail, timeout_s: float) -> str:
 
 
 async def _in_thread(run: Callable[[], str], timeout_s: float, place: str) -> str:
-    """Run what blocks in a thread that nobody waits for when time is up; raises `DeliveryError`."""
+    """Run what blocks in a thread of its own, which is left alone when time is up; raises `DeliveryError`."""
     import asyncio
     import threading
 

@@ -191,10 +191,10 @@ def _describe(
     types: dict[int, str] = {}
     messages: dict[int, str] = {}
     failed = status == _ERROR
-    untold = failed & _lacks(logged["error_type"])
+    undescribed = failed & _lacks(logged["error_type"])
     if errors:
-        untold |= failed & _lacks(logged["error_message"])
-    for row in np.flatnonzero(untold).tolist():
+        undescribed |= failed & _lacks(logged["error_message"])
+    for row in np.flatnonzero(undescribed).tolist():
         known_type, known_message = (_name_at(logged[field], row) for field in ("error_type", "error_message"))
         kind, message = describe(next((column[row] for column in errors if column[row]), None))
         if message and not known_message:

@@ -149,8 +149,8 @@ def typed_decoders(plan: ReadPlan) -> list[tuple[str, TypedDecoder]]:
     """The decoders of a plan's first mappings, each with the dialect that it reads."""
     found = []
     for mapping in plan.mappings[: plan.typed]:
-        told = mapping.dialect == GENERIC and not plan.rule.weak and not plan.rule.halves
-        decoder = compile_decoder(mapping, plan.slots(mapping.dialect), CALL_SIGNS if told else frozenset())
+        evident = mapping.dialect == GENERIC and not plan.rule.weak and not plan.rule.halves
+        decoder = compile_decoder(mapping, plan.slots(mapping.dialect), CALL_SIGNS if evident else frozenset())
         if decoder is None:
             break
         found.append((mapping.dialect, decoder))

@@ -58,7 +58,7 @@ def keys_text(seen: Sequence[tuple[Path, str]]) -> str:
 
 
 def map_options(seen: Sequence[tuple[Path, str]]) -> list[str]:
-    """The `--map` options that the names of the keys suggest, as far as they can be told."""
+    """The `--map` options that the names of the keys suggest, as far as they say it."""
     options, taken = [], set[Path]()
     for field, kinds, words in _LIKELY:
         for path, kind in seen:

@@ -46,7 +46,7 @@ class Sorted(msgspec.Struct, frozen=True, eq=False):
 class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
     """Decodes lines of one mapping; `extract` turns decoded rows into a column a binding.
 
-    `texts_at` is where undecoded output and prompt texts lie, so that their presence can be told;
+    `texts_at` is where undecoded output and prompt texts lie, so that their presence is known;
     `opened_at` is where a text may hold a whole record (an envelope), which must be looked at.
     """
 
@@ -56,7 +56,7 @@ class TypedDecoder(msgspec.Struct, frozen=True, eq=False):
     opened_at: tuple[Binding, ...]
     by_slot: dict[str, list[Binding]]
     calls: Mask | None  # which rows pass what is required; None: all do
-    skipped: Mask | None  # which others are certainly no call; None: that cannot be told
+    skipped: Mask | None  # which others are certainly no call; None: that is not known
 
     def bound_to(self, slot: str) -> list[Binding]:
         """The bindings of a slot."""

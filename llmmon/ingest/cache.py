@@ -346,10 +346,10 @@ def _program() -> str:
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """`$XDG_CACHE_HOME/llmmon`, by default below `~/.cache`."""
+    """`$XDG_CACHE_HOME/llmmon/columns`, by default below `~/.cache`; what else is cached lies beside it."""
     named = environment.get("XDG_CACHE_HOME", "")
     home = Path(environment.get("HOME", "~")).expanduser()
-    return (Path(named) if named.startswith("/") else home / ".cache") / "llmmon"
+    return (Path(named) if named.startswith("/") else home / ".cache") / "llmmon" / "columns"
 
 
 class ColumnCache(msgspec.Struct, frozen=True):

@@ -318,7 +318,7 @@ def _request(loader: Loader, logs: Logs, times: TimeRange) -> ScanRequest:
 
 
 def _read_deferred(loader: Loader, logs: Logs, times: TimeRange) -> Read | None:
-    """Read all calls, then settle what can be told only then: where the log ends, and which rows are of one call.
+    """Read all calls, then settle what is known only then: where the log ends, and which rows are of one call.
 
     None where the plans turned out to be wrong.
     """

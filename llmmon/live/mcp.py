@@ -280,8 +280,8 @@ class Tools:
         return self._bounded(view, found.source, limit)
 
     def _bounded(self, view: View, source: SourceReport | None, limit: int) -> dict[str, Any]:
-        told = {} if source is None else source_data(source)
-        about = {name: told[name] for name in ("requests", "start", "end", "warnings") if told.get(name)}
+        known = {} if source is None else source_data(source)
+        about = {name: known[name] for name in ("requests", "start", "end", "warnings") if known.get(name)}
         return bounded({"source": about, "data": view.data}, _rows(limit), self._reach.most_chars)
 
 

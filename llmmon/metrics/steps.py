@@ -38,15 +38,15 @@ def tool_calls(steps: Columns) -> Columns:
     """Each tool call once, its parts (the request, the result) put together; in the order of time.
 
     Adds the numbers `failed` (1 or 0, NaN where there is no result), `hidden` (1 where it failed and was reported as
-    a success or not at all) and a `latency_ms` from the times of its parts. A tool call that only a message tells of is
+    a success or not at all) and a `latency_ms` from the times of its parts. A tool call that is only in a message is
     left out where the session has records of the tools themselves, for these are the same.
     """
     parts = steps.take(steps.number("step_kind") == TOOL)
     if not parts.size:
         return EMPTY
     joined = _joined(parts)
-    told = _told_only(joined)
-    joined = joined if not told.any() else joined.take(~told)
+    spoken = _only_in_messages(joined)
+    joined = joined if not spoken.any() else joined.take(~spoken)
     named = joined.name("tool").codes != MISSING_CODE
     joined = joined.take(np.lexsort((_positions(joined), joined.timestamp)))
     return joined if named.all() else joined.take(joined.name("tool").codes != MISSING_CODE)
@@ -134,8 +134,8 @@ def _texts(parts: Columns, runs: Runs, name: str) -> list[str | None]:
     return [next((t for t in listed[a:b] if t is not None), None) for a, b in pairwise(edges)]
 
 
-def _told_only(joined: Columns) -> BoolArray:
-    """Tool calls of which only a message tells, in sessions that have records of tools; shape (calls,)."""
+def _only_in_messages(joined: Columns) -> BoolArray:
+    """Tool calls that are only in messages, in sessions that have records of tools; shape (calls,)."""
     spoken: BoolArray = joined.number("spoken") == 1
     if not spoken.any() or spoken.all():
         return spoken & False

@@ -36,7 +36,7 @@ def plain_lines(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text without its middle where it is longer than `width` characters: both ends of a name tell it apart."""
+    """The text without its middle where it is longer than `width` characters: both ends of a name identify it."""
     if len(text) <= width:
         return text
     if width < 3:

@@ -206,7 +206,7 @@ def test_groups_are_as_asked_for(write: Callable[..., Path], reported: Callable[
     _, page = reported("a.jsonl", "--by", "tag.team")
     assert "By tag.team" in page
     assert "By model" not in page
-    assert reported("a.jsonl", "--by", "nope")[0].code == 2
+    assert reported("a.jsonl", "--by", "modle")[0].code == 2
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ def test_an_old_log_is_replayed_with_now_log(log: Path, run: Run) -> None:
         ["--sort", "nonsense"],
         ["--interval", "0s"],
         ["-f", "csv"],
-        ["--by", "no"],
+        ["--by", "modle"],
         ["--rejects", "r.txt"],
     ],
 )

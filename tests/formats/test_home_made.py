@@ -111,8 +111,8 @@ def test_a_request_line_and_its_response_line_are_one_call(run: Run) -> None:
     found = json.loads(run("requests", "-", "-f", "json", "--no-cache", stdin=text).stdout)
     rows = found["data"]["requests"]
     assert [(row["user"], row["latency_ms"], row["status"]) for row in rows] == [
-        ("a", 2000, "ok"),
         ("b", 1900, "error"),
+        ("a", 2000, "ok"),
     ]
     source = found["source"]
     assert source["lines"] == source["blank"] + source["used"] + source["skipped"] + source["rejected"]

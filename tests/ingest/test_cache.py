@@ -306,8 +306,8 @@ def test_packed_columns_are_the_same_again(rows: list[dict[str, Any]]) -> None:
 
 
 def test_the_folder_is_the_users(tmp_path: Path) -> None:
-    assert cache_folder({"XDG_CACHE_HOME": "/x", "HOME": "/h"}) == Path("/x/llmmon")
-    assert cache_folder({"XDG_CACHE_HOME": "relative", "HOME": "/h"}) == Path("/h/.cache/llmmon")
+    assert cache_folder({"XDG_CACHE_HOME": "/x", "HOME": "/h"}) == Path("/x/llmmon/columns")
+    assert cache_folder({"XDG_CACHE_HOME": "relative", "HOME": "/h"}) == Path("/h/.cache/llmmon/columns")
 
 
 def test_big_logs_are_kept_unless_it_is_not_wanted(run: Run, tmp_path: Path) -> None:
@@ -317,5 +317,15 @@ def test_big_logs_are_kept_unless_it_is_not_wanted(run: Run, tmp_path: Path) -> 
     assert not (tmp_path / ".cache").exists()
     first = run("summarize", "big.jsonl", "-f", "json")
     again = run("summarize", "big.jsonl", "-f", "json")
-    assert (tmp_path / ".cache" / "llmmon").is_dir()
+    assert (tmp_path / ".cache" / "llmmon" / "columns").is_dir()
     assert first.stdout == again.stdout
+
+
+def test_verdicts_that_were_paid_for_are_not_deleted_to_make_room_for_columns(tmp_path: Path) -> None:
+    folder = cache_folder({"XDG_CACHE_HOME": str(tmp_path)})
+    kept, columns = folder.parent / "verdicts" / "one", folder / "a" / "b"
+    for path in (kept, columns):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x" * 100)
+    ColumnCache(folder, most_bytes=0).shrink()
+    assert (kept.exists(), columns.exists()) == (True, False)

@@ -73,7 +73,7 @@ class Untranslated(msgspec.Struct, frozen=True):
 
 
 def rule_file(rules: Sequence[AlertRule]) -> tuple[str, list[Untranslated]]:
-    """A rule file (YAML) of the rules that the exported metrics can tell, and those that they cannot."""
+    """A rule file (YAML) of the rules that the exported metrics can express, and those that they cannot."""
     made: list[dict[str, Any]] = []
     left: list[Untranslated] = []
     for rule in rules:

@@ -53,5 +53,5 @@ def _what(page: Page) -> str:
 def _location(file: str) -> dict[str, Any]:
     from urllib.parse import quote
 
-    uri = quote(file if file != "-" else "stdin", safe="/")
+    uri = quote(file if file != "-" else "stdin", safe="/", errors="replace")  # names need not be UTF-8
     return {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}}

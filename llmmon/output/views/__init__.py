@@ -17,7 +17,7 @@ class Kind(StrEnum):
     NUMBER = "number"  # never cut
     FIXED = "fixed"  # times, ids: never cut
     PLACE = "place"  # file and line: only folders that all have in common are dropped
-    NAME = "name"  # cut in the middle, so that both ends tell it apart
+    NAME = "name"  # cut in the middle, as both ends identify it
     TEXT = "text"  # cut at its end
     WORD = "word"  # one of the words of the theme: never cut
 

@@ -188,7 +188,7 @@ class TestObjectives:
 
     def test_faults_are_listed(self) -> None:
         with pytest.raises(ConfigError) as caught:
-            rules_of(slos=[{"objective": 99.9, "good": "latency<3", "windows": "30d"}])
+            rules_of(slos=[{"objective": 99.9, "good": "latency_ms<", "windows": "30d"}])
         for fault in ("name: is missing", "objective: must be a share", "good:", "windows: unknown key"):
             assert fault in str(caught.value)
 

@@ -33,7 +33,7 @@ def test_each_condition_is_a_test(run: Run, log: str) -> None:
     failure = failing.find("failure")
     assert failing.get("name") == "error_rate>0.1"
     assert failure is not None
-    assert failure.get("message") == "error_rate is 0.25"
+    assert failure.get("message") == "error_rate is 25 %"
     assert passing.find("failure") is None
 
 
@@ -44,7 +44,7 @@ def test_each_failed_condition_is_a_finding(run: Run, log: str) -> None:
     (result,) = made["results"]
     assert made["tool"]["driver"]["name"] == "llmmon"
     assert result["ruleId"] == made["tool"]["driver"]["rules"][0]["id"] == "llmmon/summarize"
-    assert result["message"]["text"] == "error_rate>0.1: error_rate is 0.25"
+    assert result["message"]["text"] == "error_rate>0.1: error_rate is 25 %"
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "a.jsonl"
 
 

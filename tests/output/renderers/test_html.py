@@ -138,7 +138,7 @@ def test_ticks_of_values_are_round() -> None:
     assert ["0 %", "5 %", "10 %", "15 %", "20 %"] == labels(0, 0.17, "share")
     assert ["0", "1", "2", "3"] == labels(0, 3, "count")
     assert ["0", "1M", "2M", "3M"] == labels(0, 2.6e6, "count")
-    assert ["$0", "$0.1", "$0.2", "$0.3", "$0.4"] == labels(0, 0.4, "usd")
+    assert ["$0", "$0.10", "$0.20", "$0.30", "$0.40"] == labels(0, 0.4, "usd")
 
 
 def test_ticks_of_time_are_round_in_the_zone() -> None:
