@@ -35,13 +35,26 @@ _TOP_KEYS: Final = frozenset(
 )
 
 
+SCOPES: Final = ("read", "write", "admin")
+
+
+class TokenReference(msgspec.Struct, frozen=True):
+    """Where the tokens of some scopes are: `env:NAME` or `file:PATH`, with one token a line."""
+
+    token: str
+    scopes: tuple[str, ...] = ("admin",)
+
+
 class Serve(msgspec.Struct, frozen=True):
-    """The table `[serve]`: the log to write, where to listen, and a reference to the token."""
+    """The table `[serve]`: the log to write, where to listen, with which certificate, and who may ask what."""
 
     log: Path | None = None
     host: str = ""
     port: int | None = None
     token: str = ""
+    tokens: tuple[TokenReference, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -295,11 +308,38 @@ def _serve(read: TomlTable, folder: Path) -> Serve:
     port = read.whole("port")
     if port is not None and port >= 1 << 16:
         read.fault("port", "must be a number up to 65535")
-    log = read.text("log")
+    paths = {key: folder / Path(read.text(key)).expanduser() if read.text(key) else None for key in _SERVE_PATHS}
+    if paths["tls_key"] and not paths["tls_cert"]:
+        read.fault("tls_key", "needs tls_cert, the certificate that it belongs to")
+    return Serve(
+        host=read.text("host"),
+        port=port,
+        token=_token(read, folder),
+        tokens=tuple(_scoped_token(table, folder) for table in read.tables("tokens")),
+        **paths,
+    )
+
+
+_SERVE_PATHS: Final = ("log", "tls_cert", "tls_key")
+
+
+def _token(read: TomlTable, folder: Path) -> str:
+    """The reference to a token, with the path of its file seen from the configuration."""
     token = read.text("token", secret=True)
     if token.startswith("file:"):
-        token = f"file:{folder.absolute() / Path(token.removeprefix('file:')).expanduser()}"
-    return Serve(folder / log if log else None, read.text("host"), port, token)
+        return f"file:{folder.absolute() / Path(token.removeprefix('file:')).expanduser()}"
+    return token
+
+
+def _scoped_token(read: TomlTable, folder: Path) -> TokenReference:
+    read.only(TokenReference.__struct_fields__)
+    token, scopes = _token(read, folder), read.texts("scopes")
+    if not token.removeprefix("env:").removeprefix("file:") or not token.startswith(("env:", "file:")):
+        read.fault("token", "must be env:NAME or file:PATH of the token, not the token itself")
+    for scope in scopes:
+        if scope not in SCOPES:
+            read.fault("scopes", unknown("scope", scope, SCOPES))
+    return TokenReference(token, scopes or ("admin",))
 
 
 def _channels(read: TomlTable, folder: Path, tz: str) -> tuple[Channel, ...]:

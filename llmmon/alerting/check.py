@@ -6,6 +6,7 @@ A replay (`--now log`) and a run without a configuration do the same in memory a
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,7 +28,7 @@ from llmmon.alerting.alert import (
 from llmmon.alerting.dispatch import send_due
 from llmmon.alerting.evaluation import evaluate_minutes, evaluate_rule, streams_of
 from llmmon.alerting.evaluation.windows import KEEP, RuleEvaluation, judged_from
-from llmmon.alerting.history import Stream, statistic_of
+from llmmon.alerting.history import Stream, StreamsFold, statistic_of
 from llmmon.alerting.lateness import lateness, sentence, wait_for
 from llmmon.alerting.lifecycle import without_rules
 from llmmon.alerting.objectives import SloStatus
@@ -36,7 +37,7 @@ from llmmon.alerting.reading import HistoryUpdate, read_update, store
 from llmmon.alerting.rules import DEFAULT_RULES, LATE_US, AlertRule, with_labels
 from llmmon.alerting.state import HOUR, BusyError, StateFile, installation_of, sole_evaluator
 from llmmon.alerting.time_span import MOST_REPLAYED, bulk_of, replayed_minutes
-from llmmon.errors import EXIT_INPUT, EXIT_OK, UsageError
+from llmmon.errors import EXIT_INPUT, EXIT_OK, LlmmonError, UsageError
 from llmmon.ingest.query import Query
 from llmmon.ingest.report import SourceReport
 from llmmon.ingest.time_range import Now
@@ -175,13 +176,32 @@ class _Run:
         self.query, self.plan, self.state, self.live = query, plan, state, live
         self.identity = installation_of(state, plan.identity) if live else plan.identity
         labels = {**plan.labels, **({"instance": plan.name} if live and plan.name else {})}
-        self.rules = tuple(with_labels(rule, labels) for rule in all_rules(plan.rules, state))
         self.fault = ""  # why this run cannot be trusted
+        self.every_rule = tuple(with_labels(rule, labels) for rule in all_rules(plan.rules, state))
+        self.rules = tuple(rule for rule in self.every_rule if self._can_be_read(rule))
         self.replay = query.time.now is Now.LOG
         self.now_us = query.wall_us if isinstance(query.time.now, Now) else query.time.now
         self.keep = _furthest(streams_of(self.rules), *(slo.streams for slo in plan.slos))
         self.streams = list(self.keep)
         self.channels = {channel.name: channel for channel in plan.channels}
+
+    def _can_be_read(self, rule: AlertRule) -> bool:
+        """Whether what a rule rests on can be read; one that is broken is reported, and does not stop the others."""
+        try:
+            StreamsFold(list(streams_of([rule])))
+        except Exception as error:  # noqa: BLE001
+            self._note_broken(rule, error)
+            return False
+        return True
+
+    def _note_broken(self, rule: AlertRule, error: Exception) -> None:
+        why = str(error) if isinstance(error, LlmmonError) else f"internal error: {type(error).__name__}: {error}"
+        self._distrust(f"rule {rule.name!r} was not evaluated: {why}")
+
+    def _distrust(self, fault: str) -> None:
+        """Say why this run cannot be trusted."""
+        self.fault = f"{self.fault}; {fault}" if self.fault else fault
+        self.query.say(fault)
 
     def done(self) -> CheckReport:
         update = read_update(self.query, self.streams, self.state, self._since_us())
@@ -236,7 +256,9 @@ class _Run:
         store(self.state, update, self.streams, self.keep, (first, now_minute))
         self._remember_last_event(source)
         before = self.state.alerts()
-        kept, removed = without_rules(_not_after(before, self.now_us), [rule.name for rule in self.rules], self.now_us)
+        kept, removed = without_rules(
+            _not_after(before, self.now_us), [rule.name for rule in self.every_rule], self.now_us
+        )
         after, found = self._stepped(kept, ends)
         transitions = [*removed, *found]
         for transition in transitions:
@@ -259,7 +281,7 @@ class _Run:
         while at < len(ends):
             piece = ends[at : at + length]
             at += length
-            evaluations = [self._evaluation(rule, piece) for rule in self.rules]
+            evaluations = self._evaluations(piece)
             self._note_never(evaluations)
             alerts, more = evaluate_minutes(alerts, evaluations, configuration=self.identity, silences=silences)
             found += more
@@ -347,13 +369,12 @@ class _Run:
         """
         behind = age_text((evaluated - last) * MINUTE_US)
         if (int(self.state.fact(_LAST_EVENT) or 0)) > self.now_us + _CLOCK_SLACK * MINUTE_US:
-            self.fault = f"the clock is {behind} behind the last run and behind the log: nothing is evaluated"
+            self._distrust(f"the clock is {behind} behind the last run and behind the log: nothing is evaluated")
             begun = evaluated
         else:
             before = int(self.state.fact(_EVALUATED_BEFORE) or last)
             begun = before if before < last else last - HOUR
-            self.fault = f"the clock was {behind} ahead in the last run: its minutes are evaluated again"
-        self.query.say(self.fault)
+            self._distrust(f"the clock was {behind} ahead in the last run: its minutes are evaluated again")
         return begun
 
     def _remember_last_event(self, source: SourceReport) -> None:
@@ -366,6 +387,19 @@ class _Run:
             and (self.replay or source.end_us <= self.now_us + _FUTURE_US)
         ):
             self.state.set_fact(_LAST_EVENT, str(source.end_us))
+
+    def _evaluations(self, ends: IntArray) -> list[RuleEvaluation]:
+        """Evaluate every rule; one that fails is left out from then on, and its alerts stay as they are."""
+        found = []
+        for rule in self.rules:
+            try:
+                found.append(self._evaluation(rule, ends))
+            except Exception as error:
+                if isinstance(error, sqlite3.Error):
+                    raise
+                self._note_broken(rule, error)
+                self.rules = tuple(one for one in self.rules if one is not rule)
+        return found
 
     def _evaluation(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
         first, last = int(ends[0]), int(ends[-1])

@@ -148,8 +148,8 @@ class _ChannelDelivery:
         """Send the messages; failures become results and raise nothing."""
         try:
             messages = build(self.channel, self._environment).messages(self._notifications)
-        except LlmmonError as error:
-            self._fail(range(len(self._notifications)), error)
+        except Exception as error:  # noqa: BLE001 - no failure stops other channels
+            self._fail(range(len(self._notifications)), _as_ours(error))
             return
         for message in messages:
             for at in message.covers:
@@ -169,14 +169,8 @@ class _ChannelDelivery:
                 await asyncio.sleep(gap)
             try:
                 note = await self._sender.send(message.payload)
-            except (
-                LlmmonError,
-                ValueError,
-                TypeError,
-                LookupError,
-                OSError,
-            ) as found:  # no failure stops other channels
-                error = found if isinstance(found, LlmmonError) else DeliveryError(f"internal error: {found!r}")
+            except Exception as found:  # noqa: BLE001 - no failure stops other channels
+                error = _as_ours(found)
                 self._fail(message.covers, error, message.place)
                 if not isinstance(error, DeliveryError) or error.retryable:  # down or busy: the rest would fail too
                     self._fail(range(len(self._notifications)), error, message.place)
@@ -204,6 +198,10 @@ class _ChannelDelivery:
         return tuple(self._found[at] for at in sorted(self._found))
 
 
+def _as_ours(error: Exception) -> LlmmonError:
+    return error if isinstance(error, LlmmonError) else DeliveryError(f"internal error: {error!r}")
+
+
 def _failed(channel: Channel, index: int, error: LlmmonError, place: str) -> Delivery:
     return Delivery(
         channel=channel.name,
@@ -226,8 +224,8 @@ def _shown(channel: Channel, found: Sequence[Notification], environment: Mapping
     """The results of a dry run; the text of a message is in the result of its first notification."""
     try:
         messages = build(channel, environment, hidden=True).messages(found)
-    except LlmmonError as error:
-        return tuple(_failed(channel, at, error, "") for at in range(len(found)))
+    except Exception as error:  # noqa: BLE001 - no failure stops other channels
+        return tuple(_failed(channel, at, _as_ours(error), "") for at in range(len(found)))
     texts: dict[int, list[str]] = {}
     places: dict[int, str] = {}
     for message in messages:

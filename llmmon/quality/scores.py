@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ WEIGHTED: Final = {
 # Strengths up to this share of a flag's threshold are noise, and no defect to `overall`.
 _NOISE: Final = 0.8
 _ROWS_AT_ONCE: Final = 256
+_KEPT_ERRORS: Final = 100
 _SURE_WORDS: Final = 15
 _HISTORY: Final = 10_000
 
@@ -237,6 +239,7 @@ class QualityMonitor:
         self._overall: Overall = overall
         self._history: deque[QualityScore] = deque(maxlen=keep)
         self.scorers: list[Scorer] = []
+        self.scorer_errors: deque[Exception] = deque(maxlen=_KEPT_ERRORS)  # of own scorers, newest last
 
     @property
     def history(self) -> Sequence[QualityScore]:
@@ -250,9 +253,18 @@ class QualityMonitor:
         texts = Texts(outputs=[output], prompts=[prompt], expected=[expected], contexts=[context])
         score = score_texts(texts, self._lexicon, self._thresholds, self._overall).row(0)
         if self.scorers and output is not None:
-            score = _with_own(score, {_name_of(scorer): scorer(prompt, output) for scorer in self.scorers})
+            score = _with_own(score, {_name_of(scorer): self._own(scorer, prompt, output) for scorer in self.scorers})
         self._history.append(score)
         return score
+
+    def _own(self, scorer: Scorer, prompt: str | None, output: str) -> float | None:
+        """The score of a program's own scorer, None where it raises or gives no number."""
+        try:
+            found = scorer(prompt, output)
+            return None if found is None or math.isnan(value := float(found)) else value
+        except Exception as error:  # noqa: BLE001 - a broken scorer does not stop the others
+            self.scorer_errors.append(error)
+            return None
 
     def get_trend(self, window: int = 100) -> dict[str, float | None]:
         """Averages and extremes of the last `window` scores; empty without any, None where none was judged."""

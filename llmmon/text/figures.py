@@ -11,9 +11,9 @@ from typing import Any, Final
 from llmmon.text.patterns import lazy
 
 _CONTROL: Final = lazy(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
-    # C0, C1, invisible, bidirectional, halves of surrogate pairs, annotations, tags
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+    # C0, C1, invisible (fillers of Hangul, too), bidirectional, halves of surrogate pairs, annotations, tags
 )
 
 

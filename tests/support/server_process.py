@@ -15,13 +15,13 @@ import httpx
 
 from tests.conftest import clean_environment, llmmon_command
 
-_LISTENING = re.compile(r"listening on (http://\S+),")
+_LISTENING = re.compile(r"listening on (https?://\S+),")
 
 
 class Served:
     """A running server: its address, a client, its log and its end."""
 
-    def __init__(self, folder: Path, *args: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *args: str, env: dict[str, str] | None = None, verify: Any = True) -> None:
         self.folder = folder
         self.log = folder / "state.jsonl"
         self.process = subprocess.Popen(
@@ -37,7 +37,7 @@ class Served:
         self.url = self._address()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False, verify=verify)
 
     def _address(self) -> str:
         assert self.process.stderr is not None
@@ -74,9 +74,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(folder: Path, *args: str, env: dict[str, str] | None = None) -> Iterator[Served]:
+def served(folder: Path, *args: str, env: dict[str, str] | None = None, verify: Any = True) -> Iterator[Served]:
     """A server for as long as this lasts."""
-    server = Served(folder, *args, env=env)
+    server = Served(folder, *args, env=env, verify=verify)
     try:
         yield server
     finally:

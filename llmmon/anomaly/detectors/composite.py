@@ -15,10 +15,14 @@ from llmmon.anomaly.series import Series
 from llmmon.text.times import Clock, to_us, utc_now
 
 _KEPT: Final = 10_000  # anomalies remembered
+_KEPT_ERRORS: Final = 100
 
 
 class CompositeAnomalyDetector:
-    """Asks every detector it was given; remembers the last 10,000 anomalies."""
+    """Asks every detector it was given; remembers the last 10,000 anomalies.
+
+    A detector that raises does not stop the others; `detector_errors` keeps the last 100 exceptions, newest last.
+    """
 
     name: ClassVar[str] = "composite"
 
@@ -26,6 +30,7 @@ class CompositeAnomalyDetector:
         self._clock = clock
         self.detectors: list[Any] = []
         self.anomalies: deque[Anomaly] = deque(maxlen=_KEPT)
+        self.detector_errors: deque[Exception] = deque(maxlen=_KEPT_ERRORS)
         self._now: datetime | None = None
 
     def add_detector(self, detector: Any) -> None:
@@ -41,7 +46,12 @@ class CompositeAnomalyDetector:
         """Give one value to every detector; the anomalies that begin with it."""
         at = moment(to_us(timestamp or self._clock()))
         self._now = at if self._now is None else max(self._now, at)
-        new = [anomaly for detector in self.detectors for anomaly in _asked(detector, metric_name, value, at)]
+        new: list[Anomaly] = []
+        for detector in self.detectors:
+            try:
+                new += _asked(detector, metric_name, value, at)
+            except Exception as error:  # noqa: BLE001 - a broken detector does not stop the others
+                self.detector_errors.append(error)
         self.anomalies.extend(new)
         return new
 

@@ -21,19 +21,19 @@ from starlette.exceptions import HTTPException
 from llmmon import __version__
 from llmmon.config import load, state_home
 from llmmon.errors import UsageError, reason_of
-from llmmon.live.server import alert_routes, metric_routes
+from llmmon.live.server import alert_routes, health, metric_routes
 from llmmon.live.server.auth import LOOPBACK, AccessControl, App, Receive, Scope, Send
 from llmmon.live.server.connections import PatientProtocol
 from llmmon.live.server.journal import Journal
 from llmmon.live.server.replies import schemas
 from llmmon.live.server.service import Service, clock
-from llmmon.live.server.settings import Fault, RefusedError, ServePlan, error_body
+from llmmon.live.server.settings import Fault, RefusedError, ServePlan, Token, error_body
 
 
 def application(service: Service) -> App:
     """The service as an ASGI application, behind its gate."""
     plan = service.plan
-    return AccessControl(_fastapi(service), plan.host, plan.token, plan.limits.requests)
+    return AccessControl(_fastapi(service), plan.host, lambda: service.plan.tokens, plan.limits.requests)
 
 
 def create_app(
@@ -58,13 +58,13 @@ def create_app(
         state=kept,
         journal=Path(log) if log else found.serve.log or kept.with_suffix(".jsonl"),
         host="",
-        token=token,
+        tokens=(Token.of(token),) if token else (),
         keep_text=keep_text,
         environment=os.environ,
     )
     service = Service(plan, Journal(plan.journal), lambda text: logging.getLogger("llmmon").warning("%s", text))
     app = _fastapi(service)
-    app.add_middleware(AccessControl, host="", token=token, most=plan.limits.requests)
+    app.add_middleware(AccessControl, host="", tokens=lambda: service.plan.tokens, most=plan.limits.requests)
     app.add_middleware(_Started, service=service)
     return app
 
@@ -106,10 +106,10 @@ def _fastapi(service: Service) -> FastAPI:
         alert_routes.router(service),
         alert_routes.silences_router(service),
         alert_routes.rules_router(service),
-        metric_routes.health_router(service),
+        health.router(service),
     ):
         app.include_router(routes)
-    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(RefusedError, _refusing(service))
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failing(service))
@@ -138,8 +138,12 @@ def _json(status: int, body: bytes, headers: Any = None) -> Response:
     return Response(body, status, headers=headers, media_type="application/json")
 
 
-async def _refused(_: Request, error: Any) -> Response:
-    return _json(error.status, msgspec.json.encode(error.reply), error.headers)
+def _refusing(service: Service) -> Callable[[Request, Any], Awaitable[Response]]:
+    async def refused(_: Request, error: Any) -> Response:
+        service.refused[str(error.status)] += 1
+        return _json(error.status, msgspec.json.encode(error.reply), error.headers)
+
+    return refused
 
 
 async def _not_found(_: Request, error: Any) -> Response:
@@ -174,8 +178,12 @@ def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
     listening = _listening(plan)
     with listening, Journal(plan.journal) as journal:
         service = Service(plan, journal, say)
-        server = uvicorn.Server(_settings(application(service)))
-        said = address(*listening.getsockname()[:2])
+        settings = _settings(application(service))
+        settings.load()
+        if plan.certificate is not None:
+            settings.ssl = plan.certificate.context
+        server = uvicorn.Server(settings)
+        said = address(*listening.getsockname()[:2], encrypted=plan.certificate is not None)
         say(f"listening on {said}, recording into {plan.journal}, state in {plan.state}")
         signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
         signal.signal(signal.SIGHUP, _ended)  # until the service runs, and reloads
@@ -184,16 +192,17 @@ def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
 
 def check(plan: ServePlan) -> None:
     """Raises `UsageError` for what would let everyone in."""
-    if plan.host not in LOOPBACK and plan.token is None:
+    if plan.host not in LOOPBACK and not plan.tokens:
         raise UsageError(
             f"--host {plan.host}: without a token only this machine may ask",
             hint="--token env:NAME or file:PATH, or $LLMMON_TOKEN",
         )
 
 
-def address(host: str, port: int) -> str:
+def address(host: str, port: int, *, encrypted: bool = False) -> str:
     """As an address to open."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    named = f"[{host}]" if ":" in host else host
+    return f"http{'s' * encrypted}://{named}:{port}"
 
 
 def _ended(_number: int, _frame: Any) -> None:

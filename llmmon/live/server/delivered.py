@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import Final, Self
 
 import msgspec
 
-from llmmon.live.server.intake import CALLS, SAMPLES, Shape, identity_of
+from llmmon.live.server.intake import CALLS, SAMPLES, MetricRequest, Shape, identity_of
 from llmmon.live.server.otlp import Signal, export_of
 from llmmon.live.server.settings import RefusedError
 
 _MOST: Final = 200_000  # of items, the last that came
+_MOST_SAMPLES: Final = 50_000
 _LOOKED_BACK: Final = 16 << 20  # bytes of the log that are read when the service starts
 
 
@@ -81,20 +83,28 @@ class DeliveredItems:
         for one in identities:
             self.known.pop(one, None)
 
-    def recall(self, log: Path, *, by_id: bool) -> None:
-        """Take what the end of the log holds as recorded; lines that cannot be read are passed over."""
+    def recall(self, log: Path, *, by_id: bool) -> list[MetricRequest]:
+        """Take what the end of the log holds as recorded, and return the metric samples there.
+
+        Lines that cannot be read are passed over.
+        """
+        samples: deque[MetricRequest] = deque(maxlen=_MOST_SAMPLES)
         for line in _last_lines(log):
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError, RefusedError):
-                self.settle(_identities_in(line, by_id=by_id))
+                self.settle(filter(None, _identities_in(line, samples, by_id=by_id)))
+        return list(samples)
 
 
-def _identities_in(line: bytes, *, by_id: bool) -> list[bytes]:
+def _identities_in(line: bytes, samples: deque[MetricRequest], *, by_id: bool) -> list[bytes]:
     """The identities of what is on a line that the service wrote."""
     if line.startswith((b'{"resourceSpans"', b'{"resourceLogs"')):
         signal: Signal = "traces" if line.startswith(b'{"resourceSpans"') else "logs"
         return export_of(line, signal, protobuf=False, now_ns=1 << 63, keep_text=True).identities
     shape: Shape = SAMPLES if b'"value":' in line and b'"name":' in line[:20] else CALLS
-    return [identity_of(shape.one.decode(line), shape, by_id=by_id)]
+    item = shape.one.decode(line)
+    if shape is SAMPLES:
+        samples.append(item)
+    return [identity_of(item, shape, by_id=by_id)]
 
 
 def _last_lines(log: Path) -> Iterator[bytes]:

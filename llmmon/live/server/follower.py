@@ -41,7 +41,9 @@ class Counted(msgspec.Struct, frozen=True):
     """Everything counted since the start, as exported to Prometheus, and the last sample of each series."""
 
     tally: Tally
+    lines: int
     rejected: int
+    age_s: float  # since the last reading
     samples: tuple[Mapping[str, Any], ...]
 
 
@@ -84,7 +86,7 @@ class Follower:
         self._kept: Kept | None = None
         self._seen: tuple[int, float] = (-1, 0.0)
         self._tally = Tally()
-        self._rejected = 0
+        self._lines = self._rejected = 0
         self._samples: dict[Any, Mapping[str, Any]] = {}
         self.is_first = True
 
@@ -111,6 +113,7 @@ class Follower:
             self._calls.absorb(part.calls, now_us)
             self._sampled.absorb(part.sampled, now_us)
             self._count(part)
+        self._lines += growth.source.lines
         self._rejected += 0 if first else growth.source.rejected
         self._checkpoints = growth.checkpoints
         self._calls.forget(now_us)
@@ -129,7 +132,8 @@ class Follower:
     def counted(self) -> Counted:
         """What was counted so far."""
         with self._lock:
-            return Counted(self._tally, self._rejected, tuple(self._samples.values()))
+            age_s = time.monotonic() - self._seen[1] if self._seen[1] else 0.0
+            return Counted(self._tally, self._lines, self._rejected, age_s, tuple(self._samples.values()))
 
     def figures(self, minutes: int) -> dict[str, float | int | None]:
         """`FIGURES` of the last minutes, from the beginning of a bucket on (10 s; beyond 30 minutes 1, 3 hours 10 min).

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from itertools import compress
 from typing import Annotated, Any, Final, Literal, cast
@@ -16,6 +16,7 @@ from llmmon.alerting.actions import accepted_incidents
 from llmmon.anomaly.incidents import Accepted
 from llmmon.anomaly.report import AnomalyReport, IncidentReport
 from llmmon.live.server.follower import FIGURES, LONGEST_MINUTES, only
+from llmmon.live.server.health import own_families
 from llmmon.live.server.intake import CALLS, SAMPLES, Call, MetricRequest, Shape, Taken, taken
 from llmmon.live.server.jobs import Done, compute_totals, find_incidents, write_page
 from llmmon.live.server.otlp import PROTOBUF, Signal, export_of, is_protobuf, partial_success, status_message
@@ -23,11 +24,9 @@ from llmmon.live.server.replies import (
     POSTED,
     AnomalyRow,
     DashboardData,
-    Health,
     IncidentRow,
     MetricsRecorded,
     OtlpReply,
-    Readiness,
     RequestsRecorded,
     SeverityName,
     Summary,
@@ -39,11 +38,11 @@ from llmmon.live.server.replies import (
 from llmmon.live.server.service import Service, clock
 from llmmon.live.server.settings import RefusedError
 from llmmon.metrics.definitions import ALIASES
-from llmmon.output.export.prometheus import FORMATS, Family, Moment, Point, families, sample_families
+from llmmon.output.export.prometheus import FORMATS, Moment, families, sample_families
 from llmmon.output.report_page import empty_page
 from llmmon.output.views.anomalies import incident_data
 from llmmon.reports.overview import ReportPlan
-from llmmon.text.times import HOUR_US, MINUTE_US, iso
+from llmmon.text.times import HOUR_US, MINUTE_US, iso, to_us
 
 Key = Annotated[
     str,
@@ -78,9 +77,14 @@ def reading_router(service: Service) -> APIRouter:
 
     @routes.get("/v1/anomalies", responses=described(list[AnomalyRow], 422, 429, 503))
     async def get_anomalies(hours: Hours = 24) -> Response:
-        """The series that were out of the ordinary in the last hours, newest last; looked for at most once a minute."""
+        """What was out of the ordinary in the last hours, newest last: series of calls (looked for at most once a
+        minute), and metric samples.
+        """
+        since_us = clock() - hours * HOUR_US
         done = await _found(service, hours)
-        return reply([] if done.nothing else _anomalies(done.value.anomalies, clock() - hours * HOUR_US))
+        rows = _sampled_anomalies(service, since_us)
+        rows += [] if done.nothing else _anomalies(done.value.anomalies, since_us)
+        return reply(sorted(rows, key=lambda row: row.timestamp))
 
     @routes.get("/v1/incidents", responses=described(list[IncidentRow], 422, 429, 503))
     async def get_incidents(hours: Hours = 24) -> Response:
@@ -105,28 +109,6 @@ def reading_router(service: Service) -> APIRouter:
         return Response(empty_page(clock(), _PAGE_S) if done.nothing else done.value, media_type="text/html")
 
     return routes
-
-
-def health_router(service: Service) -> APIRouter:
-    """Make the endpoints of health checks."""
-    routes = APIRouter()
-
-    @routes.get("/health", responses=described(Health))
-    async def health() -> Response:
-        """The process answers."""
-        return reply(Health("healthy"))
-
-    @routes.get("/ready", responses={**described(Readiness), **_unready()})
-    async def ready() -> Response:
-        """The log can be written, the state can be reached, the rules are evaluated."""
-        troubles = await asyncio.to_thread(service.problems)
-        return reply(Readiness(not troubles, troubles), 503 if troubles else 200)
-
-    return routes
-
-
-def _unready() -> dict[int | str, dict[str, Any]]:
-    return {503: {**described(Readiness)[200], "description": "something does not work"}}
 
 
 async def _figures(service: Service, minutes: int) -> dict[str, Any]:
@@ -169,6 +151,22 @@ def _incidents(found: Sequence[IncidentReport], since_us: int) -> list[IncidentR
     return [IncidentRow(**{name: row[name] for name in IncidentRow.__struct_fields__}) for row in rows]
 
 
+def _sampled_anomalies(service: Service, since_us: int) -> list[AnomalyRow]:
+    """The anomalies that began with a posted sample."""
+    return [
+        AnomalyRow(
+            metric=one.metric_name,
+            value=one.value,
+            expected_range=[bound if math.isfinite(bound) else None for bound in one.expected_range],
+            severity=one.severity.value,
+            timestamp=iso(to_us(one.timestamp)) or "",
+            description=one.description,
+        )
+        for one in service.anomalies()
+        if to_us(one.timestamp) >= since_us
+    ]
+
+
 def _anomalies(found: Sequence[AnomalyReport], since_us: int) -> list[AnomalyRow]:
     return [
         AnomalyRow(
@@ -188,20 +186,10 @@ def _anomalies(found: Sequence[AnomalyReport], since_us: int) -> list[AnomalyRow
 
 def _exposed(service: Service, kind: str) -> str:
     counted = service.follower.counted()
+    own = own_families(service)
     shown = families(counted.tally, Moment(None, counted.rejected))
-    shown += sample_families(counted.samples, shown)
-    return FORMATS[kind]([*shown, *_own(service)])
-
-
-def _own(service: Service) -> list[Family]:
-    """Metrics of the service itself."""
-    waiting = Point((), service.writer.queued_bytes)
-    recorded = tuple(Point((("kind", kind),), count) for kind, count in service.recorded.items())
-    return [
-        Family("llmmon_recorded_total", "counter", "calls and samples that were taken", "", recorded),
-        Family("llmmon_queued_bytes", "gauge", "what waits to be written", "", (waiting,)),
-        Family("llmmon_alerts_firing", "gauge", "alerts that fire", "", (Point((), len(service.firing())),)),
-    ]
+    shown += sample_families(counted.samples, [*shown, *own])
+    return FORMATS[kind]([*shown, *own])
 
 
 _FEW: Final = 200_000  # bytes that are decoded without letting others go first
@@ -216,19 +204,15 @@ def recording_router(service: Service) -> APIRouter:
     async def record_requests(request: Request, idempotency_key: Key = "") -> Response:
         """Record calls: one, an array, or one a line (application/x-ndjson). All of them or none."""
         found, new = await _take(service, request, CALLS, idempotency_key)
-        service.recorded["requests"] += len(new)
+        service.count("requests", len(new), len(found.items) - len(new))
         return reply(RequestsRecorded(True, len(new), found.texts_dropped, len(found.items) - len(new)))
 
     @routes.post("/v1/metrics", responses=described(MetricsRecorded, *POSTED), openapi_extra=takes(MetricRequest))
     async def record_metrics(request: Request, idempotency_key: Key = "") -> Response:
         """Record metric samples: one, an array, or one a line. All of them or none."""
         found, new = await _take(service, request, SAMPLES, idempotency_key)
-        service.recorded["samples"] += len(new)
-        async with service.judging:
-            if len(new) <= _FEW_SAMPLES:
-                anomalies = _count_anomalies(service, new)
-            else:
-                anomalies = await asyncio.to_thread(_count_anomalies, service, new)
+        service.count("samples", len(new), len(found.items) - len(new))
+        anomalies = service.judge(new) if len(new) <= _FEW_SAMPLES else await asyncio.to_thread(service.judge, new)
         alerts = await asyncio.to_thread(_alerts, service, found.items)
         return reply(MetricsRecorded(True, anomalies, alerts, len(found.items) - len(new)))
 
@@ -283,19 +267,9 @@ async def _take_export(service: Service, request: Request, signal: Signal) -> Re
         if not protobuf:
             raise
         return Response(status_message(str(error)), error.status, headers=error.headers, media_type=media)
-    service.recorded[signal] += sum(claim.new)
+    service.count(signal, sum(claim.new), claim.duplicates)
+    service.refused["in an OTLP export"] += export.rejected
     return Response(partial_success(export, protobuf=protobuf), media_type=media)
-
-
-def _count_anomalies(service: Service, samples: Sequence[MetricRequest]) -> int:
-    """How many anomalies begin with one of the samples."""
-    return sum(len(service.detector.check(one.name, one.value, _moment(one.timestamp))) for one in samples)
-
-
-def _moment(stamp: datetime | float | None) -> datetime | None:
-    if isinstance(stamp, datetime) or stamp is None:
-        return stamp if stamp is None or stamp.tzinfo else stamp.replace(tzinfo=UTC)
-    return datetime.fromtimestamp(stamp, UTC)
 
 
 def _alerts(service: Service, samples: Sequence[MetricRequest]) -> int:

@@ -92,7 +92,9 @@ SeverityName = Literal["low", "medium", "high", "critical"]
 
 
 class AnomalyRow(msgspec.Struct):
-    """One series that was out of the ordinary, and its role (lead or symptom) in an incident."""
+    """One series that was out of the ordinary, and its role (lead or symptom) in an incident; a metric sample has
+    neither.
+    """
 
     metric: str
     value: float | None
@@ -100,8 +102,8 @@ class AnomalyRow(msgspec.Struct):
     severity: SeverityName
     timestamp: str
     description: str
-    incident_id: str
-    role: Literal["lead", "symptom"]
+    incident_id: str | None = None
+    role: Literal["lead", "symptom"] | None = None
 
 
 class IncidentRow(msgspec.Struct):

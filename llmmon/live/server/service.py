@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -16,13 +19,18 @@ from llmmon.alerting.alert import Alert, State
 from llmmon.alerting.check import CheckPlan, check
 from llmmon.alerting.rules import LATE_US
 from llmmon.alerting.state import BusyError, StateFile
-from llmmon.anomaly.detectors import CompositeAnomalyDetector, StatisticalAnomalyDetector, ThresholdAnomalyDetector
+from llmmon.anomaly.detectors import (
+    Anomaly,
+    CompositeAnomalyDetector,
+    StatisticalAnomalyDetector,
+    ThresholdAnomalyDetector,
+)
 from llmmon.errors import InputError, LlmmonError
 from llmmon.ingest.query import Query
 from llmmon.ingest.sources import expand
 from llmmon.live.server.delivered import DeliveredItems
 from llmmon.live.server.follower import Follower
-from llmmon.live.server.intake import RequestBodies
+from llmmon.live.server.intake import MetricRequest, RequestBodies
 from llmmon.live.server.jobs import Jobs
 from llmmon.live.server.journal import Journal, Writer
 from llmmon.live.server.settings import RefusedError, ServePlan
@@ -52,9 +60,13 @@ class EvaluationLoop:
         self._done_s = time.monotonic()
         self._now = asyncio.Event()
         self.fault: str | None = None  # why the last one failed
+        self.clock_fault = ""  # why the last one cannot be trusted
+        self.notifications: Counter[tuple[str, str]] = Counter()  # by channel and status
+        self.seconds = 0.0  # that the last one took
 
     def once(self) -> None:
         """Evaluate once, in this thread."""
+        begun_s = time.monotonic()
         try:
             report = check(msgspec.structs.replace(self._query, wall_us=self._clock()), self._plan)
         except BusyError:
@@ -63,10 +75,14 @@ class EvaluationLoop:
             self._note(str(error))
             return
         else:
+            self.clock_fault = report.fault
             for row in report.notifications:
+                failed = row.status == "queued" and row.reason
+                self.notifications[row.channel, "failed" if failed else row.status] += 1
                 if row.status == "queued" and row.reason:
                     self._say(f"alert {row.alert_id} to {row.channel}: {row.reason}")
         self._done_s = time.monotonic()
+        self.seconds = self._done_s - begun_s
         self._note(None)
 
     def _note(self, fault: str | None) -> None:
@@ -97,7 +113,12 @@ class EvaluationLoop:
         late_s = time.monotonic() - self._done_s
         if late_s > max(_STUCK_S, 3 * self._every_s):
             return self.fault or f"the rules were last evaluated {late_s:.0f} s ago"
-        return None
+        return self.clock_fault or None
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last evaluation."""
+        return time.monotonic() - self._done_s
 
     def shutdown(self) -> None:
         """Wait for the evaluation that is running."""
@@ -105,6 +126,7 @@ class EvaluationLoop:
 
 
 _POLL_S: Final = 5.0
+_RENEW_S: Final = 10.0  # how often the files of the certificate are looked at
 _PATIENCE_S: Final = 20.0  # how long a request waits for the first reading
 Say = Callable[[str], None]
 
@@ -131,14 +153,18 @@ class Service:
         self.follower = Follower(self.query.quiet(), clock)
         self.evaluation = EvaluationLoop(self.query, self._evaluated(plan.check), plan.every_s, clock, say)
         self.jobs = Jobs(msgspec.structs.replace(self.query.quiet(), jobs=None, cache=plan.query.cache), self.there)
-        self.detector = _detector()
+        self._detector = _detector()
         self._reading = asyncio.Lock()
         self._begun = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._running: contextlib.AsyncExitStack | None = None
-        self.judging = asyncio.Lock()  # the detector takes one sample at a time
-        self.recorded = {"requests": 0, "samples": 0, "traces": 0, "logs": 0}
+        self._judging = threading.Lock()  # the detector takes one sample at a time
+        self.recorded = dict.fromkeys(("requests", "samples", "traces", "logs"), 0)
+        self.duplicates = dict(self.recorded)
+        self.refused: Counter[str] = Counter()  # by status
+        self.started_us = clock()
+        self._reading_fault: str | None = None
         self.delivered = DeliveredItems()
 
     def _evaluated(self, check: CheckPlan) -> CheckPlan:
@@ -149,19 +175,41 @@ class Service:
         )
 
     async def reload(self) -> None:
-        """Read the configuration again; one that is faulty is reported, and the one before remains in force."""
+        """Read the configuration and tokens again, and the certificate where it changed.
+
+        What is faulty is reported, and what was before remains in force.
+        """
+        if self.plan.certificate is not None:
+            await asyncio.to_thread(self.plan.certificate.renew, self.say)
         if self.plan.reload is None:
             return
         try:
-            check = await asyncio.to_thread(self.plan.reload)
+            found = await asyncio.to_thread(self.plan.reload)
         except (LlmmonError, OSError) as error:
             faults = " ".join(str(error).split())
             self.say(f"the configuration was not reloaded, the one before remains in force: {faults}")
             return
-        self.plan = msgspec.structs.replace(self.plan, check=check)
+        check = found.check
+        tokens = found.tokens if found.tokens or not self.plan.tokens else self.plan.tokens
+        self.plan = msgspec.structs.replace(self.plan, check=check, tokens=tokens)
         self.evaluation.replace(self._evaluated(check))
         rules = f"{len(check.rules)} rule{'s' * (len(check.rules) != 1)}"
         self.say(f"configuration reloaded: {rules}, {len(check.channels)} channel{'s' * (len(check.channels) != 1)}")
+
+    def count(self, kind: str, new: int, duplicates: int) -> None:
+        """Count items of one kind that were recorded, and those that had been recorded before."""
+        self.recorded[kind] += new
+        self.duplicates[kind] += duplicates
+
+    def judge(self, samples: Iterable[MetricRequest]) -> int:
+        """Give samples to the detector; how many anomalies begin with one of them."""
+        with self._judging:
+            return sum(len(self._detector.check(one.name, one.value, _moment(one.timestamp))) for one in samples)
+
+    def anomalies(self) -> list[Anomaly]:
+        """The last anomalies of samples."""
+        with self._judging:
+            return list(self._detector.anomalies)
 
     def firing(self) -> list[Alert]:
         """The alerts that fire."""
@@ -194,7 +242,7 @@ class Service:
 
     def problems(self) -> list[str]:
         """What does not work now."""
-        found = [self.writer.fault, self.evaluation.problem()]
+        found = [self.writer.fault, self.evaluation.problem(), self._reading_fault]
         try:
             with self.state() as state:
                 state.fact("evaluated_minute")
@@ -221,9 +269,11 @@ class Service:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run all parts; on leaving, everything that was accepted is on the disk."""
-        await asyncio.to_thread(self.delivered.recall, self.plan.journal, by_id=self.plan.query.dedup)
+        by_id = self.plan.query.dedup
+        samples = await asyncio.to_thread(self.delivered.recall, self.plan.journal, by_id=by_id)
+        await asyncio.to_thread(self.judge, samples)
         writing = asyncio.create_task(self.writer.run())
-        beside = [asyncio.create_task(self.evaluation.run()), asyncio.create_task(self._follow())]
+        beside = [asyncio.create_task(part) for part in (self.evaluation.run(), self._follow(), self._renew())]
         loop = asyncio.get_running_loop()
         if self.plan.reload is not None:
             loop.add_signal_handler(signal.SIGHUP, self._hung_up)
@@ -240,6 +290,12 @@ class Service:
             self.writer.shutdown()
             self.evaluation.shutdown()
 
+    async def _renew(self) -> None:
+        """Load the certificate again when its files change."""
+        while self.plan.certificate is not None:
+            await asyncio.sleep(_RENEW_S)
+            await asyncio.to_thread(self.plan.certificate.renew, self.say)
+
     def _hung_up(self) -> None:
         self._reloading = asyncio.create_task(self.reload())  # kept, so that it is not collected
 
@@ -249,9 +305,19 @@ class Service:
             try:
                 await self._refresh()
                 self._begun.set()
+                self._reading_fault = None
             except Exception as error:  # noqa: BLE001 - the next reading may succeed
-                self.say(f"the logs were not read: {error}")
+                fault = f"the logs were not read: {error}"
+                if fault != self._reading_fault:
+                    self.say(fault)
+                self._reading_fault = fault
             await asyncio.sleep(_POLL_S)
+
+
+def _moment(stamp: datetime | float | None) -> datetime | None:
+    if isinstance(stamp, datetime) or stamp is None:
+        return stamp if stamp is None or stamp.tzinfo else stamp.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(stamp, UTC)
 
 
 def _detector() -> Any:

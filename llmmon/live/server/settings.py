@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,6 +11,7 @@ import msgspec
 
 from llmmon.alerting.check import CheckPlan
 from llmmon.ingest.query import Query
+from llmmon.live.server.certificate import Certificate
 
 
 class Fault(msgspec.Struct, omit_defaults=True):
@@ -58,8 +60,31 @@ class Limits(msgspec.Struct, frozen=True):
     requests: int = 1000  # at a time, health checks not counted
 
 
+class Token(msgspec.Struct, frozen=True):
+    """A token that is accepted, as its SHA-256, and what it allows; `admin` allows everything."""
+
+    digest: bytes
+    scopes: frozenset[str] = frozenset({"admin"})
+
+    @classmethod
+    def of(cls, secret: str, scopes: Iterable[str] = ("admin",)) -> Token:
+        """The token of a secret."""
+        return cls(hashlib.sha256(secret.encode()).digest(), frozenset(scopes))
+
+    def allows(self, scope: str) -> bool:
+        """Whether it allows what needs this scope."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """What is read again on SIGHUP."""
+
+    check: CheckPlan
+    tokens: tuple[Token, ...] = ()
+
+
 class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `serve` does; `query.logs` are followed beside the log that is written, `token` None asks for none."""
+    """What `serve` does; `query.logs` are followed beside the log that is written; without `tokens` none is needed."""
 
     query: Query
     check: CheckPlan = CheckPlan()
@@ -67,9 +92,10 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     journal: Path
     host: str = "127.0.0.1"
     port: int = 8080
-    token: str | None = None
+    tokens: tuple[Token, ...] = ()
+    certificate: Certificate | None = None  # without one, HTTP is not encrypted
     keep_text: bool = False
     every_s: float = 15.0
     limits: Limits = Limits()
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
-    reload: Callable[[], CheckPlan] | None = None  # reads the configuration again on SIGHUP; raises `LlmmonError`
+    reload: Callable[[], Reloaded] | None = None  # reads the configuration again on SIGHUP; raises `LlmmonError`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -201,16 +201,19 @@ def _rates(found: Tally, metric: str, minutes: float | None) -> list[Point]:
 def sample_families(samples: Sequence[Mapping[str, Any]], taken: Sequence[Family]) -> list[Family]:
     """The last value of each metric sample (name, value, tags), as gauges beside the families that are there.
 
-    Tags that name a single request are left out: they would make a series of each sample.
+    Tags that name a single request are left out: they would make a series of each sample. Names that are equal once
+    signs are replaced are told apart by the label `name`, tags by a number.
     """
     reserved = {name for family in taken for name in _names_of(family)}
+    sources: dict[str, set[str]] = {}
+    for sample in samples:
+        sources.setdefault(_metric_name(str(sample["name"]), reserved), set()).add(str(sample["name"]))
     found: dict[str, dict[Pairs, float]] = {}
     for sample in samples:
-        name = re.sub(r"[^a-zA-Z0-9_:]", "_", str(sample["name"]))
-        name = f"_{name}" if name[:1].isdigit() or not name else name
-        labels = {_label(str(key)): shown(str(value)) for key, value in sample["tags"].items() if key != "request_id"}
-        name = f"sample_{name}" if name in reserved else name
-        found.setdefault(name, {})[tuple(sorted(labels.items()))] = float(sample["value"])
+        source = str(sample["name"])
+        name = _metric_name(source, reserved)
+        told_apart = {"name": source} if len(sources[name]) > 1 and source != name else {}
+        found.setdefault(name, {})[_sample_labels(sample["tags"], told_apart)] = float(sample["value"])
     return [
         Family(
             name, "gauge", "last sample", "", tuple(Point(labels, value) for labels, value in sorted(points.items()))
@@ -219,9 +222,37 @@ def sample_families(samples: Sequence[Mapping[str, Any]], taken: Sequence[Family
     ]
 
 
+def _metric_name(name: str, reserved: Collection[str]) -> str:
+    """A name of the allowed signs that no family has."""
+    name = re.sub(r"[^a-zA-Z0-9_:]", "_", name)
+    name = f"_{name}" if name[:1].isdigit() or not name else name
+    while name in reserved:
+        name = f"sample_{name}"
+    return name
+
+
+def _sample_labels(tags: Mapping[Any, Any], more: Mapping[str, str]) -> Pairs:
+    """The labels of a sample, each name once: tags whose name needs no change keep it, others get a number."""
+    labels = dict(more)
+    texts = {str(tag): shown(str(value)) for tag, value in tags.items() if tag != "request_id"}
+    for tag in sorted(texts, key=lambda tag: (_label(tag) != tag, tag)):
+        stem = name = _label(tag)
+        number = 1
+        while name in labels:
+            number += 1
+            name = f"{stem}_{number}"
+        labels[name] = texts[tag]
+    return tuple(sorted(labels.items()))
+
+
 def _names_of(family: Family) -> tuple[str, ...]:
-    stem = family.name.removesuffix("_total")
+    stem = _stem_of(family)
     return (stem, *(stem + suffix for suffix in ("_total", "_created", "_bucket", "_sum", "_count", "_info")))
+
+
+def _stem_of(family: Family) -> str:
+    """The name of a family in OpenMetrics: that of a counter goes without `_total`."""
+    return family.name.removesuffix("_total") if family.kind == "counter" else family.name
 
 
 def _label(name: str) -> str:
@@ -246,7 +277,7 @@ def openmetrics(families: Iterable[Family]) -> str:
     """OpenMetrics 1.0: counters are named without `_total`, units are said, the end is marked."""
     lines: list[str] = []
     for family in families:
-        name = family.name.removesuffix("_total")
+        name = _stem_of(family)
         lines.append(f"# TYPE {name} {family.kind}")
         if family.unit:
             lines.append(f"# UNIT {name} {family.unit}")

@@ -17,7 +17,7 @@ from llmmon.ingest.query import Query
 from llmmon.live.server.app import application
 from llmmon.live.server.journal import Journal
 from llmmon.live.server.service import Service
-from llmmon.live.server.settings import Limits, ServePlan
+from llmmon.live.server.settings import Limits, ServePlan, Token
 from tests.conftest import Run, clean_environment, llmmon_command
 
 CALL = {"model": "m", "latency_ms": 1.0}
@@ -71,7 +71,45 @@ def test_a_token_is_asked_for(tmp_path: Path, given: str, status: int) -> None:
         one = await client.get("/v1/metrics/summary", headers=headers)
         return [one.status_code, (await client.get("/health")).status_code, (await client.get("/ready")).status_code]
 
-    assert asked(tmp_path, ask, token="hunter2") == [status, 200, 200]  # noqa: S106 - made up
+    assert asked(tmp_path, ask, tokens=(Token.of("hunter2"),)) == [status, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("token", "statuses"),
+    [("reads", [200, 403, 403, 403]), ("writes", [403, 200, 200, 403]), ("rules", [200, 200, 200, 200])],
+)
+def test_a_token_allows_what_its_scope_says(tmp_path: Path, token: str, statuses: list[int]) -> None:
+    async def ask(client: httpx.AsyncClient, service: Service) -> list[httpx.Response]:
+        client.headers["authorization"] = f"Bearer {token}"
+        return [
+            await client.get("/v1/metrics/summary"),
+            await client.post("/v1/requests", json=CALL),
+            await client.post("/v1/traces", json={}),
+            await client.post("/v1/silences", json={"matchers": {"rule": "High Latency"}}),
+        ]
+
+    tokens = (Token.of("reads", ["read"]), Token.of("writes", ["write"]), Token.of("rules"))
+    replies = asked(tmp_path, ask, tokens=tokens)
+    assert [reply.status_code for reply in replies] == statuses
+    refused = [reply for reply in replies if reply.status_code == 403]
+    assert all("insufficient_scope" in reply.headers["www-authenticate"] for reply in refused)
+    assert all(token not in reply.text for reply in replies)
+
+
+def test_tokens_come_from_options_files_of_several_lines_and_the_environment(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "two").write_text("old\nnew\n\n")
+    shown = run("serve", "--dry-run", "--token", "write=file:two", "--token", "env:T", env={"T": "x\n"})
+    assert "one of 3 tokens required (admin; write)" in shown.stdout
+    shown = run("serve", "--dry-run", env={"LLMMON_READ_TOKEN": "a\n", "LLMMON_WRITE_TOKEN": "b"})
+    assert "one of 2 tokens required (read; write)" in shown.stdout
+    (tmp_path / "llmmon.toml").write_text('[[serve.tokens]]\ntoken = "file:two"\nscopes = ["read", "write"]\n')
+    assert "one of 2 tokens required (read, write)" in run("serve", "--dry-run").stdout
+    for wrong in ("sudo=env:T", "=env:T", "read=hunter2", "env:"):
+        refused = run("serve", "--dry-run", "--token", wrong, env={"T": "x"})
+        assert (refused.code, "hunter2" in refused.stderr) == (2, False)
+    (tmp_path / "llmmon.toml").write_text('[[serve.tokens]]\ntoken = "hunter2"\nscopes = ["reads"]\n')
+    refused = run("serve", "--dry-run")
+    assert (refused.code, "hunter2" in refused.stderr, "did you mean read" in refused.stderr) == (4, False, True)
 
 
 def test_too_much_at_once_is_429_and_nothing_of_it_is_recorded(tmp_path: Path) -> None:
