@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from llmmon.alerting.objectives import Slo
 
 
+Result = TypeVar("Result")
 FIRST_LOOK: Final = 1440  # minutes that a first run evaluates at most
 _KEPT_US: Final = 90 * DAY_US  # episodes and delivered messages
 _EVALUATED: Final = "evaluated_minute"
@@ -177,26 +178,25 @@ class _Run:
         self.identity = installation_of(state, plan.identity) if live else plan.identity
         labels = {**plan.labels, **({"instance": plan.name} if live and plan.name else {})}
         self.fault = ""  # why this run cannot be trusted
-        self.every_rule = tuple(with_labels(rule, labels) for rule in all_rules(plan.rules, state))
-        self.rules = tuple(rule for rule in self.every_rule if self._can_be_read(rule))
+        rules = [with_labels(rule, labels) for rule in all_rules(plan.rules, state)]
+        self.names = [rule.name for rule in rules]
+        self.rules = [rule for rule in rules if self._unbroken(rule, lambda one: StreamsFold(list(streams_of([one]))))]
         self.replay = query.time.now is Now.LOG
         self.now_us = query.wall_us if isinstance(query.time.now, Now) else query.time.now
         self.keep = _furthest(streams_of(self.rules), *(slo.streams for slo in plan.slos))
         self.streams = list(self.keep)
         self.channels = {channel.name: channel for channel in plan.channels}
 
-    def _can_be_read(self, rule: AlertRule) -> bool:
-        """Whether what a rule rests on can be read; one that is broken is reported, and does not stop the others."""
+    def _unbroken(self, rule: AlertRule, work: Callable[[AlertRule], Result]) -> Result | None:
+        """The result of some work for a rule; None where it fails, which is reported and does not stop the others."""
         try:
-            StreamsFold(list(streams_of([rule])))
+            return work(rule)
+        except sqlite3.Error:
+            raise
         except Exception as error:  # noqa: BLE001
-            self._note_broken(rule, error)
-            return False
-        return True
-
-    def _note_broken(self, rule: AlertRule, error: Exception) -> None:
-        why = str(error) if isinstance(error, LlmmonError) else f"internal error: {type(error).__name__}: {error}"
-        self._distrust(f"rule {rule.name!r} was not evaluated: {why}")
+            why = str(error) if isinstance(error, LlmmonError) else f"internal error: {type(error).__name__}: {error}"
+            self._distrust(f"rule {rule.name!r} was not evaluated: {why}")
+            return None
 
     def _distrust(self, fault: str) -> None:
         """Say why this run cannot be trusted."""
@@ -216,6 +216,7 @@ class _Run:
             one.alert.alert_id: (one.alert, rules[one.alert.rule])
             for one in report.transitions
             if one.notification is NotificationEvent.TRIGGER and one.event is not Event.REPEATED
+            if one.alert.rule in rules
         }
         if not new:
             return report
@@ -256,9 +257,7 @@ class _Run:
         store(self.state, update, self.streams, self.keep, (first, now_minute))
         self._remember_last_event(source)
         before = self.state.alerts()
-        kept, removed = without_rules(
-            _not_after(before, self.now_us), [rule.name for rule in self.every_rule], self.now_us
-        )
+        kept, removed = without_rules(_not_after(before, self.now_us), self.names, self.now_us)
         after, found = self._stepped(kept, ends)
         transitions = [*removed, *found]
         for transition in transitions:
@@ -390,16 +389,9 @@ class _Run:
 
     def _evaluations(self, ends: IntArray) -> list[RuleEvaluation]:
         """Evaluate every rule; one that fails is left out from then on, and its alerts stay as they are."""
-        found = []
-        for rule in self.rules:
-            try:
-                found.append(self._evaluation(rule, ends))
-            except Exception as error:
-                if isinstance(error, sqlite3.Error):
-                    raise
-                self._note_broken(rule, error)
-                self.rules = tuple(one for one in self.rules if one is not rule)
-        return found
+        found = [self._unbroken(rule, lambda one: self._evaluation(one, ends)) for rule in self.rules]
+        self.rules = [rule for rule, one in zip(self.rules, found, strict=True) if one is not None]
+        return [one for one in found if one is not None]
 
     def _evaluation(self, rule: AlertRule, ends: IntArray, *, everywhere: bool = False) -> RuleEvaluation:
         first, last = int(ends[0]), int(ends[-1])

@@ -109,7 +109,8 @@ def _reloaded(config: "Config", kept: Path, output: "Output", given: Sequence[st
 
     found = load(str(config.path) if config.path else None, os.environ, Path.cwd())
     changed = [key for key in _AT_START if getattr(found, key) != getattr(config, key)]
-    changed += [f"serve.{key}" for key in _SERVE_AT_START if getattr(found.serve, key) != getattr(config.serve, key)]
+    if any(getattr(found.serve, key) != getattr(config.serve, key) for key in _SERVE_AT_START):
+        changed.append("serve")
     if changed:
         output.say(
             f"{', '.join(changed)} changed in {found.path}: restart to apply {'it' if len(changed) == 1 else 'them'}"

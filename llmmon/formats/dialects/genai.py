@@ -167,7 +167,7 @@ def _read_attributes() -> frozenset[str]:
     texts = {name for slot in _TEXT_SLOTS for name in slots[slot]}
     named = {name for slot, names in slots.items() if slot not in _TEXT_SLOTS for name in names}
     kinds = {"openinference.span.kind", "traceloop.span.kind", "ai.operationId", "exception.type", "exception.message"}
-    return (named - texts) | kinds | set(_SIGNS)
+    return frozenset((named - texts) | kinds | set(_SIGNS))
 
 
 # every attribute that is read of a span and that is no prompt, answer, argument or result of a tool

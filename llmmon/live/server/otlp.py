@@ -35,7 +35,12 @@ _NOT_OF_RESOURCES: Final = ("process.",)  # command lines hold what is secret
 _LONGEST_KEY, _LONGEST_LABEL, _LONGEST_ID = 200, 1000, 64
 _LONGEST_MESSAGE: Final = 10_000
 _MOST_VALUES: Final = 16  # of an array, such as finish reasons
-_SCALARS: Final = {"stringValue": str, "boolValue": bool, "intValue": (int, str), "doubleValue": (int, float, str)}
+_SCALARS: Final[dict[str, Any]] = {
+    "stringValue": str,
+    "boolValue": bool,
+    "intValue": (int, str),
+    "doubleValue": (int, float, str),
+}
 _AHEAD_NS: Final = 3600 * 10**9
 _EVENTS_OF_SPANS: Final = frozenset({"exception", "First Token Stream Event"})
 

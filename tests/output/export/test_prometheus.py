@@ -183,6 +183,28 @@ def test_metric_samples_are_gauges_under_names_that_are_free(
     assert value(found, "_0") == math.inf
 
 
+NAMES = st.sampled_from(
+    ["a.b", "a_b", "a-b", "a_b_total", "sample_a_b", "llm_tokens_total", "llm_tokens", "", "é", "1"]
+)
+TAGS = st.dictionaries(st.sampled_from(["x.y", "x_y", "x-y", "x_y_2", "le", "tag_le", "name", "_name", ""]), NAMES)
+
+
+@given(st.lists(st.tuples(NAMES, TAGS)))
+def test_names_that_are_equal_once_written_are_told_apart(wanted: list[tuple[str, dict[str, str]]]) -> None:
+    taken = families(tally_of([call(1)]), Moment())
+    samples = [{"name": name, "value": n, "tags": tags} for n, (name, tags) in enumerate(wanted)]
+    made = sample_families(samples, taken)
+    last = {(name, frozenset(tags.items())): n for n, (name, tags) in enumerate(wanted)}
+    for render, reader in READERS:
+        found = [one for family in reader(render([*taken, *made])) for one in family.samples]
+        series = [(one.name, frozenset(one.labels.items())) for one in found]
+        assert len(series) == len(set(series))
+    # tags whose names differ only in signs that cannot be written may be one series, names of metrics never are
+    kept = {point.value for family in made for point in family.points}
+    newest = {max(n for (other, _), n in last.items() if other == name) for name, _ in last}
+    assert newest <= kept
+
+
 def test_the_tables_names_are_well_formed() -> None:
     for metric in METRICS.values():
         if metric.prometheus:
@@ -194,6 +216,15 @@ def test_the_tables_names_are_well_formed() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
 def test_promtool_finds_nothing_wrong() -> None:
     calls = [call(n, text, cost_usd=0.1, time_to_first_token_ms=3.0) for n, text in enumerate(["a", "b", *HOSTILE])]
-    text = prometheus(families(tally_of(calls), Moment(5.0, 0)))
+    taken = families(tally_of(calls), Moment(5.0, 0))
+    names = [
+        ("pool.size", {}),
+        ("pool_size", {}),
+        ("pool-size", {"x.y": 1, "x_y": 2}),
+        ("queue depth", {}),
+        ("llm_error_rate", {}),
+    ]
+    samples = [{"name": name, "value": 1.0, "tags": tags} for name, tags in names]
+    text = prometheus([*taken, *sample_families(samples, taken)])
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
