@@ -59,7 +59,10 @@ def test_an_accepted_record_survives_a_kill(tmp_path: Path) -> None:
         with under_load(Served(tmp_path), accepted) as server:
             time.sleep(random.random() / 20)  # noqa: S311 - at any moment
             assert server.end(signal.SIGKILL) == -signal.SIGKILL
-    kept = [json.loads(line)["request_id"] for line in (tmp_path / "state.jsonl").read_text().splitlines()]
+    lines = (tmp_path / "state.jsonl").read_text().splitlines()
+    whole = [line for line in lines if line.endswith("}")]
+    assert len(lines) - len(whole) <= 3  # a write that a kill cuts off was not accepted
+    kept = [json.loads(line)["request_id"] for line in whole]
     assert set(accepted) <= set(kept)
     assert len(kept) == len(set(kept))
 
