@@ -132,6 +132,7 @@ def _keys_of_tables(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
             "rules": [{"name": "a", "metric": "latency_ms", "threshold": 1}],
             "slos": [{"name": "b", "objective": 0.9}],
             "budgets": [{"name": "c", "amount_usd": 1}],
+            "serve": {"tokens": [{"token": "env:TOKEN"}]},
             "tests": [{"name": "d", "series": [{"metric": "latency_ms", "values": "1"}], "expect": [expectation]}],
         },
         None,
