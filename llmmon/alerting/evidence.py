@@ -167,10 +167,17 @@ def with_evidence(query: Query, alerts: Mapping[str, tuple[Alert, AlertRule]], c
         worst = _worst(concat([fold.worst[at] for fold in folds]), subjects[name])
         found[name] = msgspec.structs.replace(
             found[name],
-            top_errors=tuple(TopError(kind, text, calls) for (kind, text), calls in failures.most_common(MOST_ERRORS)),
+            top_errors=_top_errors(failures),
             examples=_examples(worst, scanned),
         )
     return found
+
+
+def _top_errors(failures: Counter[tuple[str, str]]) -> tuple[TopError, ...]:
+    """The most frequent errors; providers repeat the key that they refuse, which must not be sent on."""
+    from llmmon.quality.redaction import redact_keys
+
+    return tuple(TopError(kind, redact_keys(text), calls) for (kind, text), calls in failures.most_common(MOST_ERRORS))
 
 
 def _read(query: Query, subjects: Sequence[Subject]) -> tuple[list[_Fold], Scanned[Any]]:

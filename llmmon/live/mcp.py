@@ -282,7 +282,25 @@ class Tools:
     def _bounded(self, view: View, source: SourceReport | None, limit: int) -> dict[str, Any]:
         known = {} if source is None else source_data(source)
         about = {name: known[name] for name in ("requests", "start", "end", "warnings") if known.get(name)}
-        return bounded({"source": about, "data": view.data}, _rows(limit), self._reach.most_chars)
+        answer = bounded({"source": about, "data": view.data}, _rows(limit), self._reach.most_chars)
+        return dict(_without_keys(answer))
+
+
+_MESSAGES: Final = frozenset({"error_message", "message"})
+
+
+def _without_keys(value: Any) -> Any:
+    """An answer without the credentials that texts of errors repeat."""
+    from llmmon.quality.redaction import redact_keys
+
+    if isinstance(value, list):
+        return [_without_keys(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: redact_keys(one) if key in _MESSAGES and isinstance(one, str) else _without_keys(one)
+        for key, one in value.items()
+    }
 
 
 TOOLS: Final = ("logs", "summarize", "requests", "anomalies", "cost", "compare", "sessions", "rules")

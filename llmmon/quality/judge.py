@@ -18,9 +18,7 @@ import orjson
 
 from llmmon.errors import UsageError
 from llmmon.metrics.columns import Columns
-from llmmon.quality.scorers.flags import TextSpan
-from llmmon.quality.scorers.personal_data import find_personal_data
-from llmmon.quality.scorers.secrets import find_secrets
+from llmmon.quality.redaction import redact
 from llmmon.quality.scorers.texts import both_ends
 
 # Sends a prompt to a model and returns the text of its answer.
@@ -98,22 +96,6 @@ def judge_prompt(prompt: str | None, output: str, criteria: Sequence[str] = DEFA
 
 def _quoted(text: str) -> str:
     return json.dumps(both_ends(redact(text), _HEAD, _TAIL), ensure_ascii=False)
-
-
-def redact(text: str) -> str:
-    """The text with every secret and all personal data, weak signs too, replaced by `[redacted kind]`."""
-    for kind, find in (("secret", find_secrets), ("personal data", find_personal_data)):
-        text = _replace(text, find(text).spans, f"[redacted {kind}]")
-    return text
-
-
-def _replace(text: str, spans: Sequence[TextSpan], by: str) -> str:
-    parts, at = [], 0
-    for start, end in sorted(spans):
-        if start >= at:
-            parts += [text[at:start], by]
-        at = max(at, end)
-    return "".join((*parts, text[at:]))
 
 
 def parse_verdict(answer: str, criteria: Sequence[str] = DEFAULT_CRITERIA) -> Verdict:

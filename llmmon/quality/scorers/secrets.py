@@ -269,7 +269,7 @@ def randomness(value: str, *, named: bool = False, chosen: bool = False) -> floa
     digits = sum(c.isdigit() for c in value)
     letters = sum(c.isalpha() for c in value)
     signs = len(value) - digits - letters
-    if chosen and not digits and letters and len(value) >= 10 and not _spoken(value):
+    if chosen and not digits and letters and len(value) >= 10 and not is_spoken(value):
         switches = sum(a.islower() != b.islower() for a, b in pairwise(value))
         return 0.6 if switches >= 4 and entropy(value) >= 3.0 else 0.0
     if (
@@ -285,7 +285,7 @@ def randomness(value: str, *, named: bool = False, chosen: bool = False) -> floa
         if not named and UUID.fullmatch(value):
             return 0.0
         return 0.8 if measure >= 2.8 and digits >= 3 else 0.0
-    if not chosen and _spoken(value):
+    if not chosen and is_spoken(value):
         return 0.0
     if len(value) < 10:
         return 0.6 if signs and measure >= 2.75 and value.lower() != value else 0.0
@@ -294,7 +294,7 @@ def randomness(value: str, *, named: bool = False, chosen: bool = False) -> floa
 
 def _words_only(value: str) -> bool:
     """Whether what follows the prefix of a key is words: a name in a program that happens to begin so."""
-    return not any(c.isdigit() for c in value[3:]) and _spoken(value)
+    return not any(c.isdigit() for c in value[3:]) and is_spoken(value)
 
 
 def _is_place(value: str) -> bool:
@@ -302,7 +302,7 @@ def _is_place(value: str) -> bool:
     return "." in value and value.rsplit(".", 1)[1].split(":")[0].lower() in _ENDINGS
 
 
-def _spoken(value: str) -> bool:
+def is_spoken(value: str) -> bool:
     """Whether most of a value is words that can be pronounced, as in names of hosts, files and variables."""
     runs = [run for run in LETTERS.findall(value) if VOWEL.search(run) and not HARD.search(run)]
     return sum(map(len, runs)) > 0.55 * len(value)
