@@ -126,6 +126,12 @@ class Output(msgspec.Struct, frozen=True):
         shown = self.format if rows_as in _OF_ROWS and self.format not in _OF_ROWS else "table"
         return Output(shown, None, self.quiet).finish(command, view, source, codes, found)
 
+    def finish_lines(self, lines: Iterable[bytes], source: SourceReport, codes: set[int]) -> int:
+        """Write lines that are complete as they are, and the accounting beside them; the exit code."""
+        self._write_pieces(line + b"\n" for line in lines)
+        self.say(accounting(source))
+        return first_exit_code(codes)
+
     def _say_found(self, command: str, found: Found) -> None:
         """Say which conditions of `--fail-on` hold; findings on rules are the result of their commands."""
         for check in () if isinstance(found, bool) or command.startswith("rules") else found:

@@ -1,6 +1,7 @@
 """`llmmon score`."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,9 @@ from llmmon.cli.options import fields_of, limit_of, with_logs
 if TYPE_CHECKING:
     from llmmon.cli.output import Output
     from llmmon.config import Config
-    from llmmon.ingest.query import Query
+    from llmmon.ingest.query import Query, Read
+    from llmmon.quality.platforms import Platform
+    from llmmon.quality.report import ScoreReport
     from llmmon.quality.scoring import JudgeOptions
 
 
@@ -30,6 +33,11 @@ Show = Annotated[
     str | None, typer.Option(help="Show one answer: every sign, its strength and place.", metavar="ID|FILE:LINE")
 ]
 Share = Annotated[str, typer.Option("--sample", help="Score only about this share of the answers.", metavar="PERCENT")]
+Send = Annotated[
+    str | None,
+    typer.Option(help="Send scores and flags (no texts) to langfuse, langsmith or phoenix.", metavar="PLATFORM"),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what --send would send, one request a line.")]
 Asked = Annotated[
     bool, typer.Option("--judge", help="Also ask an LLM judge: SENDS texts, with secrets removed, to --judge-url.")
 ]
@@ -64,6 +72,8 @@ def score(
     show: Show = None,
     sample: Share = "100%",
     fail_on: FailOn = None,
+    send: Send = None,
+    dry_run: DryRun = False,
     judge: Asked = False,
     judge_url: Url = None,
     judge_model: Model = None,
@@ -79,13 +89,13 @@ def score(
 
     Example: llmmon score sample_logs/prompts.jsonl -o scored.jsonl
     """
-    from llmmon.errors import EXIT_DELIVERY
-    from llmmon.metrics.filters import checks_of
-    from llmmon.output.views.scores import view_answer, view_scores
+    from llmmon.output.views.scores import view_answer
+    from llmmon.quality.platforms import IDS, Outbox
     from llmmon.quality.scoring import Asked, check_flags, checked_thresholds, score_calls, share_of
     from llmmon.text.times import width_us
 
     check_flags(fail_on or ())
+    platform = _platform(send, dry_run=dry_run)
     limits = (judge_sample, judge_max_calls, judge_max_usd, judge_concurrency)
     thresholds = checked_thresholds(config.score_thresholds, config.path, config.score_assumed_rate)
     report, found = score_calls(
@@ -100,17 +110,49 @@ def score(
             every_us=width_us(every) if every else 0,
             share=share_of(sample),
             assumed=config.score_assumed_rate,
+            ids=IDS if platform else (),
         ),
         judging=_judge_options(query, judge_url, judge_model, judge_criteria, limits) if judge else None,
     )
     if show:
         return output.finish("score", view_answer(report, show, thresholds), found.source, {found.exit_code})
+    if platform is not None and dry_run:
+        return output.finish_lines(Outbox(platform, report.rows).bodies(), found.source, {found.exit_code})
+    return _finish(output, report, found, fail_on or (), platform)
+
+
+def _finish(
+    output: "Output", report: "ScoreReport", found: "Read", fail_on: Sequence[str], platform: "Platform | None"
+) -> int:
+    """Send what is to be sent, show the report, check the conditions."""
+    from llmmon.errors import EXIT_DELIVERY
+    from llmmon.metrics.filters import checks_of
+    from llmmon.output.views.scores import view_scores
+    from llmmon.quality.platforms import send
+
     figures = {**report.summary, "judge_overall_avg": (report.judge or {}).get("overall_avg")}
     figures |= {f"{name}_rate": rate.rate for name, rate in report.rates.items()}
-    failed = checks_of(fail_on or (), {**figures, "flag": {name for name, count in report.flags.items() if count}}, {})
+    failed = checks_of(fail_on, {**figures, "flag": {name for name, count in report.flags.items() if count}}, {})
     silent = report.judge is not None and report.judge["failed"] > 0 and not report.judge["scored"]
-    codes = {found.exit_code, EXIT_DELIVERY} if silent else {found.exit_code}
-    return output.finish_rows("score", view_scores(report), found.source, codes, failed)
+    sent = send(platform, report.rows, os.environ) if platform is not None else None
+    undelivered = silent or (sent is not None and bool(sent.error or sent.refused))
+    codes = {found.exit_code, EXIT_DELIVERY} if undelivered else {found.exit_code}
+    return output.finish_rows("score", view_scores(report, sent), found.source, codes, failed)
+
+
+def _platform(name: str | None, *, dry_run: bool) -> "Platform | None":
+    """The platform to send to, its address and keys looked up first; raises `UsageError`."""
+    from llmmon.errors import UsageError
+    from llmmon.quality.platforms import platform_of
+
+    if name is None:
+        if dry_run:
+            raise UsageError("--dry-run shows what --send would send", hint="--send langfuse --dry-run")
+        return None
+    found = platform_of(name)
+    if not dry_run:
+        found.address(os.environ)
+    return found
 
 
 def _judge_options(

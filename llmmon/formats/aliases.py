@@ -126,6 +126,7 @@ _ALIASES: Final[dict[str, str]] = {
     "finish_reason": "finishreason stopreason finishreasons completionreason",
     "request_id": "requestid id callid reqid responseid runid uuid messageid",
     "trace": "traceid correlationid trace",
+    "span": "spanid span",
     "session": "sessionid conversationid threadid chatid session",
     "user": "userid user enduser customerid tenantid username useremail accountid",
     "feature": "feature step stage usecase phase agent task caller endpoint node source app appname",

@@ -146,6 +146,7 @@ FIELDS: Final[dict[str, Field]] = {
         _name("user", "who asked"),
         _name("session", "conversation"),
         _name("trace", "trace the call belongs to"),
+        _name("span", "span of the trace that is the call"),
         _name("subagent", "sub-agent of the session that made the call"),
         _name("parent_session", "session whose sub-agent this session is"),
         _name("folder", "folder of the project that an agent works in"),

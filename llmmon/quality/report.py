@@ -74,6 +74,7 @@ def _rows(part: Scored, first: int, place: Place) -> list[dict[str, Any]]:
         "file": [file for file, _ in places],
         "line": [line for _, line in places],
         "request_id": calls.name("request_id").texts(),
+        **{name: calls.names[name].texts() for name in ("trace", "span") if name in calls.names},
         "timestamp": [iso(None if us == MISSING_TIME else us) for us in calls.timestamp.tolist()],
         "model": calls.name("model").texts(),
         "user": calls.name("user").texts(),

@@ -222,7 +222,8 @@ class Asked(msgspec.Struct, frozen=True):
     """What is asked of the scored calls.
 
     `limit` worst answers (0: all with a flag), with their texts where `show_text`; `only`: the answer with this id or
-    at this FILE:LINE; rates by the fields `by` and, from `every_us`, by time; of about the `share` of the calls.
+    at this FILE:LINE; rates by the fields `by` and, from `every_us`, by time; of about the `share` of the calls; with
+    the fields `ids` in each row.
     """
 
     overall: str = "defects"
@@ -233,6 +234,7 @@ class Asked(msgspec.Struct, frozen=True):
     every_us: int = 0
     share: float = 1.0
     assumed: float = ASSUMED_RATE
+    ids: tuple[str, ...] = ()
 
 
 ASKED: Final = Asked()
@@ -254,9 +256,9 @@ def score_calls(
     grouping = Grouping(asked.by, asked.every_us, query.tz) if asked.by or asked.every_us else None
     with rereadable(query) as again:
         lexicon = Lexicon.of(corpus_of(again.query, share=asked.share))
-        method = Method(lexicon, thresholds, chosen, asked.by)
+        method = Method(lexicon, thresholds, chosen, (*asked.by, *asked.ids))
         second = msgspec.structs.replace(again.query, say=say_nothing, rejects=query.rejects)
-        fields = SCORED_BY | _SHOWN | frozenset(asked.by)
+        fields = SCORED_BY | _SHOWN | frozenset((*asked.by, *asked.ids))
         found = again.named(read(second, fields, lambda: _fold(method, asked, judging), _WORK))
     blocks = [block for part in found.results for block in part.blocks]
     scored = join(blocks).in_log_order() if blocks else _nothing(method)

@@ -58,7 +58,7 @@ def _row(span: Object, attributes: dict[str, Any], shared: dict[str, Any]) -> Ro
     row["start:ns"] = whole(span.get("startTimeUnixNano"))
     row["end:ns"] = whole(span.get("endTimeUnixNano"))
     row["trace"] = span.get("traceId")
-    row["request_id@9"] = span.get("spanId")
+    row["span"] = row["request_id@9"] = span.get("spanId")
     for event in objects_of(span.get("events")):
         add_event(row, event.get("name"), whole(event.get("timeUnixNano")), attributes_of(event.get("attributes")))
     status = span.get("status")

@@ -93,7 +93,8 @@ def _rows(found: Object) -> Iterator[Row]:
                 row = _row(_event(record, attributes, shared), attributes)
                 if row is not None:
                     moment = whole(record.get("timeUnixNano")) or whole(record.get("observedTimeUnixNano"))
-                    yield row | {"end:ns": moment, "trace": record.get("traceId"), "tags": (attributes, shared)}
+                    ids = {"trace": record.get("traceId"), "span": record.get("spanId")}
+                    yield row | ids | {"end:ns": moment, "tags": (attributes, shared)}
 
 
 def _event(record: Object, attributes: Object, shared: Object) -> str:

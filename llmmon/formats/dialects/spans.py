@@ -100,6 +100,7 @@ def placed(trace: Any, span: Any, parent: Any) -> Row:
     """Where a span stands: its trace, its id, and the keys that tell whether it is around another."""
     return {
         "trace": trace,
+        "span": span,
         "request_id@9": span,
         CALL_KEY: f"{trace}:{span}" if span else None,
         CALL_PARENT: f"{trace}:{parent}" if parent else None,

@@ -9,6 +9,7 @@ import msgspec
 
 from llmmon.errors import InputError
 from llmmon.output.views import Column, Table, View
+from llmmon.quality.platforms import Sent
 from llmmon.quality.rates import FlagRate
 from llmmon.quality.report import ScoreReport, WorstRow
 from llmmon.quality.scorers.flags import DEFAULT_THRESHOLDS, DIMENSIONS, FLAGS
@@ -17,17 +18,17 @@ from llmmon.text.figures import MISSING, count, counted, money_text, percent, sc
 _LONGEST_TEXT: Final = 200
 
 
-def view_scores(report: ScoreReport) -> View:
-    """Averages, flags with counts, the worst rows; their texts below where they were asked for."""
+def view_scores(report: ScoreReport, sent: Sent | None = None) -> View:
+    """Averages, flags with counts, the worst rows, what was sent; their texts below where they were asked for."""
     return View(
-        data=_data(report),
+        data=_data(report) | ({"sent": msgspec.to_builtins(sent)} if sent is not None else {}),
         rows=report.rows,
         title=f"quality of {_answers(report)}",
         headline=_headline(report),
         tables=tuple(
             table for table in (_flags(report), _groups(report), _judged(report), _worst(report)) if table.rows
         ),
-        notes=(*_unscored(report), *(note for worst in report.worst for note in _texts(worst))),
+        notes=(*_sent(sent), *_unscored(report), *(note for worst in report.worst for note in _texts(worst))),
     )
 
 
@@ -43,6 +44,16 @@ def _data(report: ScoreReport) -> dict[str, Any]:
         **groups,
         **judge,
     }
+
+
+def _sent(sent: Sent | None) -> list[str]:
+    if sent is None:
+        return []
+    to = f"sent {counted(sent.scores, 'score')} of {counted(sent.answers, 'answer')} to {sent.host}"
+    unknown = f"; {counted(sent.unknown, 'answer')} without an id of {sent.platform}" if sent.unknown else ""
+    refused = f"; {sent.refused:,} refused" if sent.refused else ""
+    failed = [f"not all were sent: {sent.error}; the same command sends them again, none twice"] if sent.error else []
+    return [f"{to}{unknown}{refused}", *failed]
 
 
 def _unscored(report: ScoreReport) -> list[str]:
