@@ -13,7 +13,6 @@ from typing import Final
 from llmmon.quality.scorers.flags import TextSpan
 from llmmon.quality.scorers.personal_data import CARD, find_personal_data, luhn
 from llmmon.quality.scorers.secrets import (
-    ASSIGNED,
     CONNECTION,
     PROVIDER_KEYS,
     WEBHOOK,
@@ -33,7 +32,13 @@ LOGIN: Final = re.compile(r"://[^\s/@\"'<>]{0,80}?:([^\s@/\"'<>]{2,200})@[\w.-]"
 HEADER: Final = re.compile(r"(?i)\b(?:bearer|basic|token|apikey|api-key)\s{1,3}([\w.~+/=-]{12,2000})")
 NAMES: Final = re.compile(
     r"(?i)passw(?:or)?d|passwort|kennwort|passphrase|pwd|contraseña|mot de passe|senha"
-    r"|пароль|密码|密碼|パスワード|비밀번호|secret|token|api[_ -]?key|access[_ -]?key|account[_ -]?key|private[_ -]?key|auth|credential|signature"
+    r"|пароль|密码|密碼|パスワード|비밀번호|secret|token|api[_ -]?key|access[_ -]?key|account[_ -]?key"
+    r"|private[_ -]?key|auth|credential|signature"
+)
+# what is assigned to such a name, shorter than what a flag would be raised for
+GIVEN: Final = re.compile(
+    r"[\w.-]{0,24}[\"'\]*`]{0,4}\s{0,4}(?:=>|:=|\?=|==?|:|\bis\b|,|(?=\s{0,2}[\"'`]))\s{0,4}[*`]{0,2}[\"'`]?"
+    r"([^\s\"'`,;<>(){}\[\]]{4,200})"
 )
 _LONGEST_BLOCK: Final = 40_000  # characters; 16,384-bit RSA keys have 12,600
 _LEAST_LINE: Final = 16  # characters of a line of a key, but for its last
@@ -57,7 +62,7 @@ def _keys(text: str) -> list[TextSpan]:
     found += [match.span() for pattern in (PROVIDER_KEYS, WEBHOOK, DISCORD) for match in pattern.finditer(text)]
     found += [match.span(1) for pattern in (LOGIN, CONNECTION, HEADER) for match in pattern.finditer(text)]
     for named in NAMES.finditer(text):
-        assigned = ASSIGNED.match(text, named.end())
+        assigned = GIVEN.match(text, named.end())
         if assigned and _is_value(assigned[1]):
             found.append(assigned.span(1))
     return found
@@ -99,7 +104,8 @@ def _end_of_key(text: str, start: int) -> int:
     at = start
     for piece in PIECE.finditer(text, start, start + _LONGEST_BLOCK):
         size = len(piece[0])
-        is_header = piece.start() - start < 400 and text[piece.end() : piece.end() + 1] in (":", ",")
+        after = text[piece.end() : piece.end() + 1]
+        is_header = piece.start() - start < 400 and (after in (":", ",") or piece[0].isupper())
         if size < _LEAST_LINE and not is_header and not _is_value(piece[0]) and size > 2:
             break
         at = piece.end()
