@@ -15,6 +15,7 @@ import numpy as np
 
 from llmmon.alerting.rules import MOST_AVERAGED, MOST_GROUPS, AlertRule
 from llmmon.anomaly.panel import LEVELS, METRICS_READ, levels_of_successes
+from llmmon.errors import UsageError
 from llmmon.ingest.samples import SAMPLED, sampled_columns
 from llmmon.metrics.aggregates import (
     Aggregates,
@@ -31,6 +32,7 @@ from llmmon.metrics.aggregation import Measures, aggregate
 from llmmon.metrics.columns import Columns, IntArray
 from llmmon.metrics.definitions import (
     METRICS,
+    SESSION_METRICS,
     STATISTICS,
     MetricKind,
     Statistic,
@@ -95,10 +97,16 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 def statistic_of(rule: AlertRule) -> Statistic:
-    """The statistic that a rule compares; raises `UsageError` for names that do not exist."""
-    if not rule.aggregation:
-        return statistic_called(rule.metric_name)
-    return STATISTICS[statistic_name(metric_called(rule.metric_name), rule.aggregation)]
+    """The statistic that a rule compares; raises `UsageError` for names that do not exist, and metrics of sessions."""
+    if rule.aggregation:
+        found = STATISTICS[statistic_name(metric_called(rule.metric_name), rule.aggregation)]
+    else:
+        found = statistic_called(rule.metric_name)
+    if found.metric.name in SESSION_METRICS:
+        raise UsageError(
+            f"{rule.metric_name} is known at the end of a session; in a rule, sum cost_usd or requests by session"
+        )
+    return found
 
 
 def stream_of(rule: AlertRule) -> Stream:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from llmmon.errors import InputError, reason_of
+from llmmon.errors import InputError, UsageError, reason_of
 from llmmon.formats.accounting import MOST_REJECTS_SHOWN
 from llmmon.formats.csv_table import RecordSplitter
 from llmmon.formats.detection import ReadPlan
@@ -31,6 +31,7 @@ from llmmon.ingest.sources import expand, open_source
 from llmmon.ingest.spans import HEAD_BYTES, Source, Stream, blocks
 from llmmon.ingest.time_range import TimeIndex
 from llmmon.metrics.columns import Columns, concat, in_log_order
+from llmmon.metrics.definitions import SESSION_METRICS
 
 _BACK_BYTES: Final = 64 << 10
 _MOST_SEEN: Final = 100_000
@@ -168,6 +169,11 @@ def read_new(
     are read and which calls of repeating dialects came, `paths` is what the logs stand for. Absent ones are no failure.
     """
     fields |= query.derive.fields if query.derive is not None else frozenset()
+    if ended := sorted(fields & SESSION_METRICS):
+        raise UsageError(
+            f"{ended[0]} is known only when a whole log is read, not as it grows",
+            hint="`llmmon sessions --fail-on`, or cost_usd by session",
+        )
     plans = {} if plans is None else plans
     for attempt in range(_TRIES):
         reading = _Reading(query, fields, make_fold, since_us, plans, seen or Seen())

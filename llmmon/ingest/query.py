@@ -34,6 +34,7 @@ from llmmon.ingest.spans import SPAN_BYTES, Source, Stream
 from llmmon.ingest.time_range import TimeRange, TimeRequest
 from llmmon.metrics.aggregation import ColumnsFold, TrailingFold
 from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order
+from llmmon.metrics.definitions import SESSION_METRICS
 from llmmon.metrics.filters import Filter
 from llmmon.metrics.record import TAG_PREFIX
 from llmmon.pricing.cost_modes import CostMode, pricing, pricing_fields
@@ -124,7 +125,8 @@ class Loader:
             fields, weight = fields | query.derive.fields, max(weight, query.derive.weight)
         self.query = query
         self.wanted = wanted_of(query, fields)
-        self.deferred = query.dedup
+        self.sessions = bool(self.wanted.fields & SESSION_METRICS)  # what a session comes to is known at its end
+        self.deferred = query.dedup or self.sessions
         self._make_fold = make_fold
         self._add = _adding(query, fields)
         self._early = query.derive.added if query.derive is not None and query.derive.early else None
@@ -167,7 +169,11 @@ class Loader:
         single = without_repeats(unseen(calls), any_dialect=self.query.dedup)
         priced = single if self._add is None or not single.size else self._add(single)
         where = self.query.where
+        if where is not None and where.fields & SESSION_METRICS:
+            priced = _with_session_values(priced)
         chosen = priced if where is None or not priced.size else priced.take(where.mask(priced))
+        if self.sessions and chosen.size:
+            chosen = _with_session_values(chosen)
         fold = self._make_fold()
         if chosen.size:
             fold.add(chosen, [])
@@ -177,6 +183,12 @@ class Loader:
             "duplicates": calls.size - single.size,
         }
         return Settled([fold.result()], counts, single)
+
+
+def _with_session_values(columns: Columns) -> Columns:
+    from llmmon.metrics.sessions import with_session_values  # few commands ask for them
+
+    return with_session_values(columns)
 
 
 class Settled(msgspec.Struct, frozen=True):

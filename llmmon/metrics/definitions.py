@@ -100,6 +100,9 @@ class Metric(msgspec.Struct, frozen=True):
     prometheus: str = ""
 
 
+SESSION_METRICS: Final = frozenset(
+    {"session_cost_usd", "session_calls", "session_duration_ms", "session_context_tokens"}
+)
 QUANTILES: Final = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
@@ -160,6 +163,12 @@ def _metric(
         short=short,
         prometheus=prometheus,
     )
+
+
+def _session(name: str, text: str, unit: str, scale: int, needs: Sequence[str]) -> Metric:
+    """A metric of sessions: a number of each session's last call, made when all calls are read."""
+    needed = (name, "session", "trace", "timestamp", *needs)
+    return _metric(name, help=text, unit=unit, kind=MetricKind.GAUGE, better=Direction.LOWER, scale=scale, needs=needed)
 
 
 _COST: Final = ("cost_usd", "cost_logged_usd", "cost_calculated_usd", "unpriced")
@@ -346,6 +355,16 @@ METRICS: Final[dict[str, Metric]] = {
             short="quality",
             prometheus="llm_quality_score",
         ),
+        _session("session_cost_usd", "cost of a session", "usd", NANO_DOLLARS, _COST),
+        _session("session_calls", "calls of a session", "", 1, ()),
+        _session(
+            "session_duration_ms",
+            "start of a session's first call to the end of its last",
+            "ms",
+            MICROSECONDS,
+            ("latency_ms",),
+        ),
+        _session("session_context_tokens", "largest prompt of a session", "tokens", 1, ("prompt_tokens",)),
     )
 }
 
@@ -474,5 +493,6 @@ _USUAL: Final = {MetricKind.EVENT: "rate", MetricKind.AMOUNT: "sum", MetricKind.
 
 
 def needed_fields(statistics: Sequence[str]) -> frozenset[str]:
-    """The fields of a call that these statistics need."""
-    return frozenset(name for s in statistics for name in STATISTICS[s].metric.needs if name in FIELDS)
+    """The fields of a call that these statistics need, and the metrics of sessions among them."""
+    needed = frozenset(name for s in statistics for name in STATISTICS[s].metric.needs)
+    return needed & (FIELDS.keys() | SESSION_METRICS)

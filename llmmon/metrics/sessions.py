@@ -7,7 +7,7 @@ threads: a thread is where one turn's context follows from the one before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -17,8 +17,6 @@ from llmmon.metrics.columns import MISSING_CODE, BoolArray, CodeArray, Columns, 
 
 SESSION: Final = ("session", "trace")  # the names that tell a call's session, the first that it has
 PLACED_BY: Final = frozenset({*SESSION, "subagent", "timestamp", "latency_ms"})
-# what a session comes to, as a number of its last call; the other calls have none
-SESSION_METRICS: Final = ("session_cost_usd", "session_calls", "session_duration_ms", "session_context_tokens")
 
 
 class Runs(msgspec.Struct, frozen=True, eq=False):
@@ -174,8 +172,8 @@ def durations_of(columns: Columns, runs: Runs) -> FloatArray:
     return lasted
 
 
-def session_values(columns: Columns) -> Mapping[str, FloatArray]:
-    """`SESSION_METRICS` in stored units: what each session comes to, as a number of its last call; shape (calls,)."""
+def with_session_values(columns: Columns) -> Columns:
+    """The calls with the metrics of sessions (stored units), as numbers of each session's last call."""
     sessions = sessions_of(columns)
     found = {
         "session_cost_usd": sessions.total(columns.number("cost_usd")),
@@ -186,7 +184,7 @@ def session_values(columns: Columns) -> Mapping[str, FloatArray]:
     placed = {name: np.full(columns.size, np.nan) for name in found}
     for name, values in found.items():
         placed[name][sessions.last] = values
-    return placed
+    return columns.with_numbers(**placed)
 
 
 def sessions_at(steps: Columns, columns: Columns, runs: Runs) -> IntArray:

@@ -13,8 +13,10 @@ import pytest
 
 from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query
+from llmmon.metrics.filters import parse
 from llmmon.reports.session_timeline import session_timeline
 from llmmon.reports.sessions import SessionsReport, report_sessions
+from llmmon.reports.summary import summarize
 from tests.support import agent_logs
 
 NOW = 1_785_000_000_000_000
@@ -210,3 +212,27 @@ def test_logs_without_sessions_say_so(tmp_path: Path) -> None:
         sessions(path, by=("session", "trace"))
     with pytest.raises(UsageError, match="unknown figure"):
         sessions(path, sort="colour")
+
+
+@pytest.mark.parametrize("name", ["claude_code", "home_made", "otlp"])
+def test_what_a_session_comes_to_is_a_metric(name: str, tmp_path: Path) -> None:
+    folder = agent_logs.write(tmp_path, name, MADE)
+    report, query = sessions(folder), Query(logs=(str(folder),), wall_us=NOW)
+    for metric, at in (("cost", "_usd"), ("duration", "_ms"), ("context", "_tokens"), ("calls", "")):
+        spread = report.spreads[f"session_{metric}{at}"]
+        named = f"session_{metric}_p95{at}" if at in ("_usd", "_ms") else f"session_{metric}{at}_p95"
+        summary, _ = summarize(query, by=("model",), every_us=None, series_by=(), sort=named, limit=20)
+        assert summary.totals[named] == pytest.approx(spread.p95, rel=1e-6)
+
+
+def test_the_metrics_of_sessions_are_those_of_the_calls_that_are_kept(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", agent("a", 4, 1.0, user="ada") + agent("b", 2, 1.0, user="bob"))
+    query = Query(logs=(str(path),), wall_us=NOW, where=parse("user=ada"))
+    summary, _ = summarize(query, by=("user",), every_us=None, series_by=(), sort="session_calls_max", limit=20)
+    assert summary.totals["session_calls_max"] == 4
+    assert summary.totals["request_count"] == 4
+
+
+def test_a_rule_on_what_a_session_comes_to_says_what_to_do() -> None:
+    with pytest.raises(UsageError, match="sum cost_usd or requests by session"):
+        statistic_of(AlertRule(name="dear", metric_name="session_cost_usd", aggregation="max", threshold=1))
