@@ -11,6 +11,8 @@ import duckdb
 import numpy as np
 import pytest
 
+from llmmon.alerting.history import statistic_of
+from llmmon.alerting.rules import AlertRule
 from llmmon.errors import InputError, UsageError
 from llmmon.ingest.query import Query
 from llmmon.metrics.filters import parse
