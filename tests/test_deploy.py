@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -84,6 +85,14 @@ def test_the_image_runs_the_service_as_nobody_in_particular(run: Run) -> None:
     assert "0.0.0.0:8080" in shown.stdout
     for source in re.findall(r"^COPY (?!--)(.*) \S+$", text, re.MULTILINE):
         assert all((ROOT / name).exists() for name in source.split())
+
+
+def test_the_image_is_built_from_all_that_the_wheel_is_made_of() -> None:
+    made = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = made["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["force-include"], made["project"]["readme"], "pyproject.toml", "LICENSE"}
+    copied = re.findall(r"^COPY (?!--)(.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert needed <= {name for names in copied for name in names.split()}
 
 
 def test_compose_scrapes_the_service_with_its_token() -> None:

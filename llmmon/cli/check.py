@@ -107,6 +107,8 @@ def _shown(report: "CheckReport", query: "Query", output: "Output", codes: set[i
         from llmmon.text.figures import counted
 
         output.say(f"{counted(report.minutes, 'minute')} evaluated, nothing changed")
+        for warning in report.source.warnings:
+            output.say(f"warning: {warning}")
         for standing in report.slos:
             output.say(standing.sentence)
         return first_exit_code(codes)

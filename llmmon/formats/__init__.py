@@ -93,6 +93,7 @@ _TABLE: Final[dict[str, tuple[str, str]]] = {
         "traceId startTime type level, trace_id start_time type level",
     ),
     "langfuse_trace": ("langfuse.LANGFUSE_TRACE", "observations sessionId timestamp, observations userId timestamp"),
+    "open_webui": ("open_webui.OPEN_WEBUI", "chat user_id title, chat user_id updated_at"),
     "phoenix": ("spans.PHOENIX", "context span_kind status_code attributes"),
     "phoenix_dataframe": ("spans.PHOENIX_FRAME", "context.span_id span_kind start_time"),
     "otel_console": ("spans.OTEL_CONSOLE", "context status attributes start_time"),

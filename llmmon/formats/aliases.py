@@ -138,7 +138,10 @@ _ALIASES: Final[dict[str, str]] = {
     "quality_score": "qualityscore quality score rating",
     "done": "done",
     "role": "role author.role message.role",
-    "grouped": "nrequests numrequests requestcount nummodelrequests requests ncalls numcalls callcount calls",
+    "grouped": (
+        "nrequests numrequests requestcount requestscount nummodelrequests numberofrequests totalrequests apirequests "
+        "requests ncalls numcalls callcount totalcalls calls countobservations counttraces uncachedinputtokens"
+    ),
     "prompt": "prompt messages input request query question usermessage promptpreview inputtext prompttext",
     "output": (
         "output response completion content answer text result responsepreview outputtext responsetext reply "

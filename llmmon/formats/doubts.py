@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from llmmon.formats.mapping import Binding
-from llmmon.metrics.columns import MISSING_CODE, BoolArray, Columns
+from llmmon.metrics.columns import MISSING_CODE, BoolArray, Columns, IntArray
+from llmmon.text.times import DAY_US
 
 Doubts = dict[str, int]  # what was counted, by the names below
 
@@ -30,6 +31,7 @@ def doubts_of(columns: Columns, *, home_made: bool) -> Doubts:
     if home_made:
         undated = columns.size - int(np.count_nonzero(columns.dated))
         found = {"calls": columns.size, "bare": int(np.count_nonzero(_bare(columns))), "undated": undated}
+        found["daily"] = columns.size if _are_daily(columns.timestamp[columns.dated]) else 0
     latency, tokens = columns.numbers.get("latency_ms"), columns.numbers.get("completion_tokens")
     if latency is not None:
         found["long"] = int(np.count_nonzero(latency > _LONGEST_US))
@@ -40,6 +42,11 @@ def doubts_of(columns: Columns, *, home_made: bool) -> Doubts:
         found["fast"] = int(np.count_nonzero(speed > _FASTEST))
         found["slow"] = int(np.count_nonzero(speed < _SLOWEST))
     return found
+
+
+def _are_daily(timestamps: IntArray) -> bool:
+    """Whether all calls are at midnight, on several days: dates without a time, so sums of days maybe."""
+    return len(timestamps) > 1 and bool((timestamps % DAY_US == 0).all() and timestamps.min() != timestamps.max())
 
 
 def _bare(columns: Columns) -> BoolArray:
@@ -113,7 +120,14 @@ def _counted(counts: Mapping[str, int]) -> Iterator[str]:
     if (count := counts.get("passed", 0)) > calls:  # fewer are the lines with which the calls begin
         yield f"{count:,} line{_s(count)} that name a model but no result were not counted as calls; {_NEXT}"
     if count := counts.get("grouped", 0):
-        yield f"{count:,} line{_s(count)} that sum up several calls each (by a number of requests) were not counted"
+        yield f"{count:,} line{_s(count)} that sum up several calls each were not counted"
+    if counts.get("daily", 0) > _SHARE * calls:
+        yield f"{_calls(counts['daily'])} with a date and no time: a line that sums up a day is no call; {_NEXT}"
+    if (count := counts.get("lone", 0)) > _SHARE * calls:
+        yield (
+            f"{_calls(count)} of {calls:,} with a model and nothing that came of it: these may be no LLM calls, "
+            f"or their fields have other names; {_NEXT}"
+        )
     if count := counts.get("long", 0):
         yield f"{_calls(count)} longer than 1 hour: the unit of the latency may be wrong (--map latency_ms=PATH:UNIT)"
     if timed and counts.get("fast", 0) > _SHARE * timed:

@@ -174,15 +174,41 @@ def _several(text: str) -> _Several | None:
 
 
 def text_object(text: str) -> dict[str, Any]:
-    """The object at the end of a line of text, stamped with the line's time if it has none of its own."""
+    """The object or the `key=value` pairs at the end of a line, with the line's time if they have none of their own.
+
+    Raises `UnreadableError` where the line has neither.
+    """
     prefix, brace, _ = text.partition("{")
     found = None
     if brace and text.endswith("}") and '":' not in prefix:
         found = _inside(text[len(prefix) :])
     if not isinstance(found, dict):
+        found = _pairs(text)
+    if not isinstance(found, dict):
         raise UnreadableError(_PYTHON if text[len(prefix) :].startswith("{'") else "not JSON")
     stamp = _STAMP.search(prefix[:80])
     return found if stamp is None else stamped(found, stamp[0])
+
+
+_PAIR: Final = lazy(r'(?<![^\s,;|\[(])([A-Za-z_][\w.@/-]{0,79})=("(?:[^"\\]|\\.)*+"|[^\s",;]*+)')
+_LEAST_PAIRS: Final = 3
+_NUMBER: Final = lazy(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?")
+_WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None, "nil": None, "None": None, "": None}
+
+
+def _pairs(text: str) -> dict[str, Any] | None:
+    """The pairs of a line of logfmt, `model=gpt-4o latency_ms=1200 msg="done"`, with a message before them or none."""
+    found = {key: _value(value) for key, value in _PAIR.findall(text)}
+    return found if len(found) >= _LEAST_PAIRS else None
+
+
+def _value(text: str) -> Any:
+    if text.startswith('"'):
+        inner = _inside(text)
+        return inner if isinstance(inner, str) else text[1:-1]
+    if _NUMBER.fullmatch(text):
+        return orjson.loads(text)
+    return _WORDS.get(text, text)
 
 
 _STAMP: Final = lazy(

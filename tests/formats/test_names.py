@@ -116,6 +116,32 @@ def test_rows_that_sum_up_many_calls_are_the_reason_why_none_is_found(run: Run) 
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        {"model": "m", "uncached_input_tokens": 1500, "output_tokens": 500, "cache_read_input_tokens": 200},
+        {"model": "m", "countObservations": 20, "inputUsage": 1000, "outputUsage": 200, "totalCost": 0.5},
+        {"model": "m", "total_requests": 5, "prompt_tokens": 100, "completion_tokens": 50},
+    ],
+)
+def test_buckets_of_usage_reports_are_no_calls(run: Run, row: dict[str, Any]) -> None:
+    done = run("summarize", "-", stdin=lines({**AT, **row}).decode())
+    assert (done.code, "sum up several calls each" in done.stderr) == (3, True)
+
+
+def test_lines_with_a_date_and_no_time_are_said_as_they_may_sum_up_a_day(run: Run) -> None:
+    rows = [{"date": f"2026-03-0{day}", "model": "m", "prompt_tokens": 9000} for day in (1, 2, 3)]
+    assert "a line that sums up a day is no call" in run("summarize", "-", stdin=lines(*rows).decode()).stderr
+    rows[1]["date"] = "2026-03-02T10:00:00Z"
+    assert "sums up a day" not in run("summarize", "-", stdin=lines(*rows).decode()).stderr
+
+
+def test_lines_that_name_a_model_and_nothing_else_are_counted_and_said(run: Run) -> None:
+    done = run("summarize", "-", "-f", "json", stdin=lines({**AT, "model": "m"}, {**AT, "model": "n"}).decode())
+    assert done.json["data"]["totals"]["request_count"] == 2
+    assert "2 calls of 2 with a model and nothing that came of it" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("row", "cost"),
     [
         ({"spend": 0, "metadata": {"cost_breakdown": {"total_cost": 0.25}}}, 0.25),
