@@ -60,7 +60,11 @@ def cost(
 
     Shows how certain the total is, and why logged and recalculated costs disagree.
 
-    Example: llmmon cost sample_logs/ --as gpt-4o-mini
+    Examples:
+      llmmon cost sample_logs/
+      llmmon cost sample_logs/ --every week --by user
+      llmmon cost sample_logs/ --as gpt-4o-mini
+      llmmon cost sample_logs/ --forecast month --budget 100
     """
     import msgspec
 

@@ -70,9 +70,12 @@ StateOption = Annotated[
 
 READING: Final = (
     Shared("window", _option("Only the last minutes (60), or a duration such as 2h.", metavar="W")),
-    Shared("since", _option("From this time on: ISO, 2h or 3d ago, today, yesterday.", metavar="TIME")),
-    Shared("until", _option("Up to this time, in the same forms.", metavar="TIME")),
-    Shared("now", _option("What now means: log (just after the last event), wall, or a time.", metavar="TIME")),
+    Shared("since", _option("Start of the time range: a time, 2h or 3d (ago), today, yesterday.", metavar="TIME")),
+    Shared("until", _option("End of the time range, in the same forms.", metavar="TIME")),
+    Shared(
+        "now",
+        _option("What 2h and --window count back from: log (its end), wall (the clock), or a time.", metavar="TIME"),
+    ),
     Shared("tz", _option("Time zone of days and of output. Default: UTC.", "--tz", metavar="ZONE")),
     Shared("naive_tz", _option("Time zone of timestamps without one. Default: UTC.", "--naive-tz", metavar="ZONE")),
     Shared("where", _option("Only calls such as 'model=gpt-4o* and latency_ms>2000'.", kind=_MANY, metavar="COND")),
@@ -91,7 +94,7 @@ WRITING: Final = (
     Shared("format", _option("table, json, jsonl, csv, markdown, junit or sarif.", "--format", "-f", metavar="FORMAT")),
     Shared("output_file", _option("Write to this file; its ending sets the format.", "-o", "--output", metavar="FILE")),
     Shared("force", _option("Replace a file that is an input or holds something else.", "--force", kind=bool), False),
-    Shared("quiet", _option("No progress or notes on stderr.", "--quiet", "-q", kind=bool), False),
+    Shared("quiet", _option("Suppress progress and notes on stderr.", "--quiet", "-q", kind=bool), False),
 )
 
 

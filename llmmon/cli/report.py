@@ -39,7 +39,9 @@ def report(
 ) -> int:
     """Write a self-contained HTML page with charts and incidents.
 
-    Example: llmmon report sample_logs/ -o report.html
+    Examples:
+      llmmon report sample_logs/ -o report.html
+      llmmon report sample_logs/ --since 2026-03-09 -o monday.html
     """
     from llmmon import __version__
     from llmmon.ingest.reread import rereadable

@@ -87,7 +87,10 @@ def score(
 
     Flags include refused, cut off, looping, leaking, off-topic and broken. With -o, all rows are written.
 
-    Example: llmmon score sample_logs/prompts.jsonl -o scored.jsonl
+    Examples:
+      llmmon score sample_logs/prompts.jsonl
+      llmmon score sample_logs/prompts.jsonl --by model -o scored.jsonl
+      llmmon score sample_logs/prompts.jsonl --fail-on 'refusal_rate>10%'
     """
     from llmmon.output.views.scores import view_answer
     from llmmon.quality.platforms import IDS, Outbox

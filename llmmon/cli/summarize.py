@@ -33,7 +33,10 @@ def summarize(
 ) -> int:
     """Show totals, a table by model, errors, and a time series.
 
-    Example: llmmon summarize sample_logs/ --by user --every 1d
+    Examples:
+      llmmon summarize sample_logs/
+      llmmon summarize sample_logs/ --by user --sort cost
+      llmmon summarize sample_logs/ --every day --where 'model=gpt-4o*'
     """
     from llmmon.metrics.filters import checks_of
     from llmmon.output.views.summary import view_summary
