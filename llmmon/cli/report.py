@@ -85,7 +85,6 @@ def _anomalies_command(arguments: list[str]) -> str:
 
 
 def _write(overview: "Overview", output: "Output") -> None:
-    from llmmon.cli.output import accounting
     from llmmon.output.report_page import report_page
     from llmmon.text.figures import size
 
@@ -93,7 +92,7 @@ def _write(overview: "Overview", output: "Output") -> None:
     output.write(page)
     if output.file is not None:
         output.say(f"wrote {output.file} ({size(len(page.encode()))})")
-    output.say(accounting(overview.source))
+    output.account(overview.source, set())
 
 
 def _thresholds(config: "Config") -> "Mapping[str, float]":

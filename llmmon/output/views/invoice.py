@@ -9,7 +9,7 @@ import msgspec
 
 from llmmon.output.views import Column, Table, View
 from llmmon.reports.invoice import CellRow, Gap, InvoiceReport
-from llmmon.text.figures import count, money_text, percent
+from llmmon.text.figures import count, many, money_text, percent
 from llmmon.text.times import DAY_US, iso, local
 
 _MOST_ROWS: Final = 62
@@ -44,7 +44,7 @@ def _headline(report: InvoiceReport) -> tuple[tuple[str, str], ...]:
     if total.invoice_calls is not None:
         pairs.append(("calls", f"{count(total.invoice_calls)} on the invoice, {count(total.log_calls)} in the log"))
     if report.outside_calls:
-        pairs.append(("not compared", f"{count(report.outside_calls)} calls, {money_text(report.outside_usd)}"))
+        pairs.append(("not compared", f"{many(report.outside_calls, 'call')}, {money_text(report.outside_usd)}"))
     return tuple(pairs)
 
 
