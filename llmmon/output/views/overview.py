@@ -402,7 +402,7 @@ def _quality(overview: Overview) -> Iterator[Section]:
             for name in ("overall", *DIMENSIONS)
             if (value := scored.summary.get(f"{name}_avg")) is not None
         ]
-        words.append(f"{counted(answers, 'answer')} scored from their texts: {', '.join(figures)}.")
+        words.append(f"{many(answers, 'answer')} scored from their texts: {', '.join(figures)}.")
         tables += [grids.flags(scored.flags, answers)] if scored.flags else []
         tables += [grids.worst_answers(scored.worst)] if scored.worst else []
     if words or tables:
