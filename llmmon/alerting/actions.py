@@ -296,12 +296,15 @@ def _changed(
 
 
 def _called(known: Mapping[str, Alert], text: str) -> Alert:
+    """The alert with this id, the beginning of one, or the name of its rule; raises `UsageError`."""
     found = [alert for name, alert in known.items() if name.startswith(text)]
+    found = found or [alert for alert in known.values() if text in (alert.rule, alert.title)]
     open_ones = [alert for alert in found if not alert.resolved]
     if len(found) == 1 or len(open_ones) == 1:
         return (open_ones or found)[0]
     if found:
-        raise UsageError(f"{text!r} is a prefix of {len(found)} alert ids", hint="give more characters")
+        several = ", ".join(alert.alert_id for alert in open_ones or found)
+        raise UsageError(f"{text!r} may be {len(open_ones or found)} alerts: {several}", hint="give more characters")
     open_ids = [name for name, alert in known.items() if not alert.resolved]
     raise UsageError(unknown("alert", text, open_ids) if open_ids else f"no alert {text!r}: none is open")
 

@@ -124,7 +124,7 @@ def prove(
     from llmmon.cli.options import load_config
     from llmmon.cli.output import Output
     from llmmon.ingest.report import SourceReport
-    from llmmon.output.views.rules import view_tests
+    from llmmon.output.views.rules import checks_of_tests, view_tests
 
     output = Output.of(output_format, output_file, quiet=quiet)
     found = load_config(str(file) if file is not None else config, output)
@@ -133,8 +133,8 @@ def prove(
         raise ConfigError(f"nothing to test: {where}", hint="`llmmon rules test` in the README shows one")
     how = found.query((), time.time_ns() // 1000)
     results = run_tests(found.tests, active_rules(found, output), how, found.path.parent if found.path else Path())
-    failed = any(not result.passed for result in results)
-    raise typer.Exit(output.finish("rules test", view_tests(results), SourceReport(), set(), found=failed))
+    checks = checks_of_tests(results)
+    raise typer.Exit(output.finish("rules test", view_tests(results), SourceReport(), set(), found=checks))
 
 
 def _backtest(

@@ -279,6 +279,21 @@ def test_alerts_are_listed_acknowledged_and_resolved(service: Service, run: Run)
     assert 2 == run("alerts", "ack", "zzz").code
 
 
+def test_an_alert_can_be_named_by_its_rule_where_one_is_open(service: Service, run: Run) -> None:
+    service.write(0, 9, latency_ms=9000)
+    service.check(9)
+    (alert,) = run("alerts", "list", "-f", "json").json["data"]["alerts"]
+    assert alert["alert_id"] in run("alerts", "ack", alert["rule"]).stdout
+    for minute in range(9, 20):
+        service.write(minute, minute + 1, latency_ms=9000)
+        service.write(minute, minute + 1, latency_ms=9000, model="b")
+    service.check(20)
+    listed = run("alerts", "list", "-f", "json").json["data"]["alerts"]
+    refused = run("alerts", "resolve", alert["rule"])
+    assert (refused.code, len(listed)) == (2, 2)
+    assert all(each["alert_id"] in refused.stderr for each in listed)
+
+
 def test_a_silence_keeps_quiet_until_it_ends(run: Run, tmp_path: Path) -> None:
     service = Service(tmp_path, run)
     service.write(0, 9, latency_ms=9000)

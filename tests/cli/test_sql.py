@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import select
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from llmmon.cli.sql import _inputs
-from tests.conftest import Run, clean_environment
+from tests.conftest import Run, clean_environment, llmmon_command
 
 CALLS = [{"model": model, "latency_ms": 5, "prompt_tokens": 3} for model in ("a", "a", "b")]
 BY_MODEL = "select model, count(*) as calls from calls group by all order by all"
@@ -117,3 +123,45 @@ def test_the_end_of_input_leaves_the_prompt_after_what_was_typed(monkeypatch: py
 
 def _ends() -> str:
     raise EOFError
+
+
+def test_ctrl_c_stops_a_query_and_not_the_prompt(log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a real terminal: a query that would take for ever is interrupted, the next one answers, Ctrl-D ends with 0."""
+    monkeypatch.chdir(tmp_path)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        environment = clean_environment(tmp_path, {"TERM": "dumb", "COLUMNS": "80"})
+        os.execve(sys.executable, llmmon_command("sql", log), environment)  # noqa: S606 - takes this process's place
+    shown, alive = "", True
+
+    def wait(text: str) -> None:
+        nonlocal shown
+        until = time.monotonic() + 120
+        while text not in shown:
+            assert time.monotonic() < until, f"{text!r} did not come: {shown[-500:]!r}"
+            if select.select([terminal], [], [], 1)[0]:
+                shown += os.read(terminal, 1 << 16).decode(errors="replace")
+        shown = shown.partition(text)[2]
+
+    try:
+        wait("llmmon> ")
+        os.write(terminal, b"select count(*) from range(10000000) a, range(10000000) b where a.range % 7 = 3;\n")
+        wait("= 3;")
+        time.sleep(0.5)
+        os.write(terminal, b"\x03")
+        wait("llmmon> ")
+        os.write(terminal, b"select 41 + 1 as answer;\n")
+        wait("42")
+        wait("llmmon> ")
+        os.write(terminal, b"\x04")
+        with contextlib.suppress(OSError):  # the terminal is gone when the process is
+            while os.read(terminal, 1 << 16):
+                pass
+        alive = False
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        if alive:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(terminal)

@@ -10,6 +10,7 @@ from llmmon.alerting.rule_config import rule_toml
 from llmmon.alerting.rule_tests import Compared, ExpectedAlert, OpenAlert, RuleTestResult
 from llmmon.alerting.rules import AlertRule, Change, number_text
 from llmmon.alerting.suggest import Outcome, Point, Suggestion, SuggestReport
+from llmmon.metrics.filters import Check
 from llmmon.output.views import Column, Table, View
 from llmmon.text.figures import counted
 from llmmon.text.times import MINUTE_US, duration_text, iso, local
@@ -36,6 +37,18 @@ def view_tests(results: Sequence[RuleTestResult]) -> View:
         title=f"{counted(len(results), 'test')}: {len(results) - len(failed)} passed, {len(failed)} failed",
         tables=tuple(_difference(result, time) for result in failed for time in result.times if not time.passed),
     )
+
+
+def checks_of_tests(results: Sequence[RuleTestResult]) -> list[Check]:
+    """Each test as a check; what failed says which alerts were expected and which there were, by time."""
+    return [Check(result.name, not result.passed, "; ".join(_said(result))) for result in results]
+
+
+def _said(result: RuleTestResult) -> Iterator[str]:
+    for time in result.times:
+        wrong = [pair for pair in time.pairs if not time.passed and not _same(pair)]
+        for wanted, got in wrong or ([] if time.passed else [(None, None)]):
+            yield f"at {duration_text(time.at_us)}: expected {_expected(wanted)}, got {_got(got)}"
 
 
 def _difference(result: RuleTestResult, time: Compared) -> Table:

@@ -55,6 +55,23 @@ def test_the_ending_of_a_file_picks_the_format(run: Run, log: str, tmp_path: Pat
     assert (tmp_path / "found.xml").read_text().startswith("<?xml")
 
 
+RULE_WITH_A_TEST = """
+[[rules]]
+name = "slow"
+metric = "latency_p95_ms"
+threshold = 5000
+
+[[tests]]
+name = "slow answers alert"
+[[tests.series]]
+metric = "latency_ms"
+values = "800x9 9000x20"
+[[tests.expect]]
+at = "25m"
+alerts = [{ rule = "slow", state = "STATE" }]
+"""
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -63,12 +80,16 @@ def test_the_ending_of_a_file_picks_the_format(run: Run, log: str, tmp_path: Pat
         ("cost", "sample_logs/", "--fail-on", "certain_share<2"),
         ("anomalies", "sample_logs/", "--fail-on", "severity>=high"),
         ("rules", "check", "--config", "sample_logs/llmmon.toml"),
+        ("rules", "test", "passing.toml"),
+        ("rules", "test", "failing.toml"),
     ],
 )
 def test_every_command_that_can_fail_has_both(run: Run, tmp_path: Path, args: tuple[str, ...]) -> None:
     (tmp_path / "sample_logs").symlink_to(
         next(p for p in Path(__file__).parents if (p / "pyproject.toml").is_file()) / "sample_logs"
     )
+    for name, state in (("passing", "firing"), ("failing", "pending")):
+        (tmp_path / f"{name}.toml").write_text(RULE_WITH_A_TEST.replace("STATE", state))
     junit, sarif = run(*args, "-f", "junit"), run(*args, "-f", "sarif")
     assert junit.code == sarif.code in (0, 1), junit.stderr
     suites = ET.fromstring(junit.stdout)  # noqa: S314 - our own text
