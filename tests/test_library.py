@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -286,6 +287,28 @@ def test_threads_and_processes_share_a_file_that_every_command_reads(tmp_path: P
     totals = run("summarize", ".", "-f", "json").json["data"]["totals"]
     assert (totals["request_count"], totals["prompt_tokens"]) == (1000, 10_000)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_spoils_no_line_but_the_one_it_refused(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    free = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with JsonLinesWriter(path) as writer:
+        writer.record({"model": "kept"})
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, free[1]))
+            for _ in range(2):
+                with pytest.raises(OSError, match=r"calls\.jsonl|File too large"):
+                    writer.record({"model": "refused"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, free)
+        writer.record({"model": "kept"})
+    with path.open("a") as torn:
+        torn.write('{"model": "ref')
+    with JsonLinesWriter(path) as writer:
+        writer.record({"model": "kept"})
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if line.endswith("}")] == ['{"model":"kept"}'] * 3
+    assert len(lines) == 5
 
 
 def test_log_records_and_events_with_a_call_are_written(tmp_path: Path) -> None:

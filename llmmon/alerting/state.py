@@ -108,8 +108,10 @@ _MIGRATIONS: Final = (
 class StateFile:
     """An open state file; use as a context manager. Raises `InputError` where it cannot be opened or written."""
 
-    def __init__(self, path: Path | None, *, replaced: Callable[[str], None] | None = None) -> None:
-        """Open or create it (None: in memory).
+    def __init__(
+        self, path: Path | None, *, replaced: Callable[[str], None] | None = None, wait_s: float = _WRITE_WAIT_S
+    ) -> None:
+        """Open or create it (None: in memory); wait so long for a transaction of another process.
 
         A corrupt state file is an error; with `replaced` it is renamed, reported through that, and begun anew. A file
         that is no state file is never touched.
@@ -118,6 +120,7 @@ class StateFile:
         try:
             self._db = sqlite3.connect(":memory:", isolation_level=None) if path is None else _opened(path, replaced)
             _migrate(self._db)
+            self._db.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
         except (OSError, sqlite3.OperationalError) as error:
             raise InputError(f"state file {path}: {error}", hint="name another with --state FILE") from None
         self.outbox = Outbox(self._db)

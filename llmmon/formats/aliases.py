@@ -45,7 +45,7 @@ _ALIASES: Final[dict[str, str]] = {
         "timetofirstchunk timetofirstchunkms timetofirsttokens"
     ),
     "model": (
-        "model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel "
+        "model modelname modelid modelused selectedmodel responsemodel deployment engine llm llmmodel llmmodelname "
         "genairesponsemodel aimodelid aimodel"
     ),
     "model_requested": "modelrequested requestedmodel requestmodel genairequestmodel",
@@ -54,13 +54,13 @@ _ALIASES: Final[dict[str, str]] = {
     "prompt_tokens": (
         "prompttokens inputtokens tokensin tokensinput inputtokencount prompttokencount numinputtokens numprompttokens "
         "nprompttokens contexttokens inputlength promptevalcount prompttokenscount inputtokenscount "
-        f"inputtoken llmtokencountprompt {_in_counts('input prompt in')} prompt input"
+        f"inputtoken requesttokens llmtokencountprompt {_in_counts('input prompt in')} prompt input"
     ),
     "completion_tokens": (
         "completiontokens outputtokens tokensout tokensoutput outputtokencount completiontokencount generatedtokens "
         "numoutputtokens numcompletiontokens outputlength evalcount completiontokenscount outputtokenscount "
         "candidatestokencount candidatetokencount numgeneratedtokens generatedtokencount "
-        f"outputtoken llmtokencountcompletion {_in_counts('output completion out')} completion output"
+        f"outputtoken responsetokens llmtokencountcompletion {_in_counts('output completion out')} completion output"
     ),
     "total_tokens": (
         "totaltokens tokensused tokens tokencount totaltokencount totaltokenscount usagetotal "
@@ -78,7 +78,10 @@ _ALIASES: Final[dict[str, str]] = {
         "inputcachewritetokens inputcachewrite inputcachecreation inputcachecreationtokens cachecreationtokencount "
         "cachewritetokencount cachewriteinputtokencount cachecreationinputtokencount cache.write"
     ),
-    "cache_write_1h_tokens": "cachewrite1htokens cachecreation1htokens",
+    "cache_write_1h_tokens": (
+        "cachewrite1htokens cachecreation1htokens cachewritetokens1h ephemeral1hinputtokens "
+        "cachecreation.ephemeral1hinputtokens"
+    ),
     "reasoning_tokens": (
         "reasoningtokens reasoningoutputtokens thinkingtokens thoughtstokencount tokensreasoning outputreasoningtokens "
         "outputreasoning reasoningtokencount thinkingtokencount completionreasoningtokens thoughttokens "
@@ -157,7 +160,7 @@ CONTAINERS: Final = frozenset(
         "usage tokenusage tokens metrics metadata extra response request data payload properties result timing "
         "timings cost prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails meta "
         "attributes tokencount tokencounts stats costs llmusage servertooluse billedunits usageinfo inputtokendetails "
-        "outputtokendetails event"
+        "outputtokendetails cachecreation event"
     ).split()
 )
 # aliases whose own value decides: a count if it is a number, text if it is not

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from llmmon.formats import DIALECTS, claimant
+from llmmon.formats import DIALECTS, claimant, replier
 from llmmon.formats.dialect import Dialect, Object
 from llmmon.formats.dialects.bodies import BODY_KEYS
 from llmmon.formats.home_made import holds, is_extended
@@ -84,13 +84,14 @@ def _listed(found: Object) -> list[Object] | None:
 
 
 def _text_decoded(found: Object) -> list[Object] | None:
-    """The object with the call that stands as JSON in one of its texts."""
+    """The object with the call, or the request and the response, that stand as JSON in its texts."""
+    opened: Object = {}
     for key, value in found.items():
-        if type(value) is str and value.startswith("{") and key not in BODY_KEYS:
+        if type(value) is str and value.startswith("{"):
             inner = embedded(value)
-            if isinstance(inner, dict) and holds(inner):
-                return [{**found, key: inner}]
-    return None
+            if isinstance(inner, dict) and holds(inner) and not (key in BODY_KEYS and replier(inner)):
+                opened[key] = inner
+    return [{**found, **opened}] if opened else None
 
 
 def _event_in(found: Object) -> list[Object] | None:

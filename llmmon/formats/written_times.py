@@ -25,7 +25,7 @@ _ZONE_NAME: Final = r"(?P<z>(?:utc|gmt)\s?[+-]\d\d?(?::?\d\d)?|[+-]\d\d(?::?\d\d
 _ZONE: Final = rf"(?:\s*{_ZONE_NAME})?"
 # beside an offset: a zone's name, once more as Go has it, Go's clock, a name in brackets
 _AFTER: Final = r"(?:\s+[a-z]{2,5}|\s+[+-]\d{2,4})?(?:\s+m=[+-][\d.]+)?(?:\s*[(\[](?P<named>[^)\]]*)[)\]])?"
-_AT: Final = r"(?:t|\s*,\s*|\s+at\s+|\s+)"
+_AT: Final = r"(?:t|\s*,\s*|\s+at\s+|\s+@\s+|\s+)"  # Kibana has `@`
 _Y: Final = r"(?P<y>\d{4})"
 _LAYOUTS: Final = (
     rf"{_Y}[-/.](?P<m>\d\d?)[-/.](?P<d>\d\d?)(?:{_AT}{_CLOCK}{_ZONE}{_AFTER})?",  # ISO, Go, slashes

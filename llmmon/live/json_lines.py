@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import stat
 import threading
 from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
@@ -24,12 +25,14 @@ from llmmon.text.times import utc_now
 
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
 _ENCODER: Final = msgspec.json.Encoder()
+_RECORDED: Final = tuple(field.name for field in dataclasses.fields(RequestMetrics))
 
 
 class JsonLinesWriter:
     """Appends calls to a file; use as a context manager, or `close` it. Raises `OSError`.
 
-    After a fork or a rotation (the file was renamed or removed) it goes on with the file at the path.
+    After a fork or a rotation (the file was renamed or removed) it goes on with the file at the path. What a full disk
+    cut off stays a line of its own.
     """
 
     def __init__(self, path: str | Path, *, durable: bool = False) -> None:
@@ -37,7 +40,7 @@ class JsonLinesWriter:
         self.path = Path(path)
         self._durable = durable
         self._lock = threading.Lock()
-        self._file = os.open(self.path, _FLAGS, 0o600)
+        self._file, self._is_cut = _opened(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +58,7 @@ class JsonLinesWriter:
 
     def record_request(self, metrics: RequestMetrics) -> None:
         """Append one call."""
-        found = {name: value for name, value in dataclasses.asdict(metrics).items() if value not in (None, "")}
+        found = {name: value for name in _RECORDED if (value := getattr(metrics, name)) not in (None, "")}
         found["timestamp"] = _utc(metrics.timestamp)
         self.record(found)
 
@@ -66,10 +69,12 @@ class JsonLinesWriter:
     def _append(self, line: bytes) -> None:
         with self._lock:
             self._follow()
-            written = os.write(self._file, line)
-            if written < len(line):  # a full disk: what was cut off is a line of its own
-                os.write(self._file, b"\n")
-                raise OSError(f"{self.path}: only {written} of {len(line)} bytes could be written")
+            given = b"\n" + line if self._is_cut else line
+            written = os.write(self._file, given)
+            if written < len(given):  # a full disk: the next line begins anew
+                self._is_cut = True
+                raise OSError(f"{self.path}: only {written} of {len(given)} bytes could be written")
+            self._is_cut = False
             if self._durable:
                 os.fsync(self._file)
 
@@ -82,9 +87,23 @@ class JsonLinesWriter:
                 return
         except FileNotFoundError:
             pass
-        file = os.open(self.path, _FLAGS, 0o600)
+        file, self._is_cut = _opened(self.path)
         os.close(self._file)
         self._file = file
+
+
+def _opened(path: Path) -> tuple[int, bool]:
+    """A descriptor to append to the file, and whether its last line was cut off (a full disk, a power cut)."""
+    file = os.open(path, _FLAGS, 0o600)
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        return file, False
+    try:
+        with path.open("rb") as there:
+            there.seek(-1, os.SEEK_END)
+            return file, there.read() != b"\n"
+    except OSError:  # it may be appended to, not read
+        return file, False
 
 
 def _utc(moment: datetime) -> str:

@@ -237,8 +237,8 @@ def _with_cache(found: dict[str, Any]) -> None:
 def _first(reply: Any, paths: tuple[str, ...]) -> Any:
     for path in paths:
         value = reply
-        for name in path.split("."):
-            value = _step(value, name)
+        for step in _steps(path):
+            value = _step(value, *step)
             if value is None:
                 break
         if value is not None:
@@ -246,10 +246,19 @@ def _first(reply: Any, paths: tuple[str, ...]) -> Any:
     return None
 
 
-def _step(value: Any, name: str) -> Any:
+@functools.cache
+def _steps(path: str) -> tuple[tuple[str, str, int], ...]:
+    """Each part of a path, also in camel case, and as an index (-1: it is none)."""
+    found = []
+    for name in path.split("."):
+        head, *words = name.split("_")
+        found.append((name, head + "".join(word.title() for word in words), int(name) if name.isdigit() else -1))
+    return tuple(found)
+
+
+def _step(value: Any, name: str, camel: str, index: int) -> Any:
+    if index >= 0:
+        return value[index] if isinstance(value, (list, tuple)) and len(value) > index else None
     if isinstance(value, Mapping):
-        camel = name.split("_")[0] + "".join(word.title() for word in name.split("_")[1:])
         return value.get(name, value.get(camel))
-    if name.isdigit():
-        return value[int(name)] if isinstance(value, (list, tuple)) and len(value) > int(name) else None
     return getattr(value, name, None)

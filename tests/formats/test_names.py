@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -180,3 +181,38 @@ def test_a_span_of_the_ai_sdk_alone_is_a_call_and_the_one_around_it_is_none() ->
     ]
     (call,) = calls_in(lines({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
     assert {**CACHED, "model": "m", "latency_ms": 1200.0}.items() <= call.items()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("request_body", "response_body"), ("requestBody", "responseBody"), ("request", "response")]
+)
+@pytest.mark.parametrize("kind", [{}, {"object": "chat.completion"}])
+def test_request_and_response_as_texts_are_read_both(run: Run, asked: str, answered: str, kind: dict[str, Any]) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    bodies = {asked: {"model": "gpt-4o", "messages": []}, answered: {**kind, "id": "c", "model": "m", "usage": usage}}
+    rows = lines({**AT, "status": 200, "duration_ms": 9, **{key: json.dumps(body) for key, body in bodies.items()}})
+    totals = run("summarize", "-", "-f", "json", stdin=rows.decode()).json["data"]["totals"]
+    assert (totals["request_count"], totals["prompt_tokens"], totals["latency_p50_ms"]) == (1, 100, 9)
+
+
+def test_the_last_chunk_of_groq_has_its_usage_in_its_own_object(run: Run) -> None:
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1773479820, "model": "llama3", "choices": []}
+    usage = {"x_groq": {"id": "r", "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}}}
+    totals = run("summarize", "-", "-f", "json", stdin=lines(chunk, chunk | usage).decode()).json["data"]["totals"]
+    assert (totals["request_count"], totals["prompt_tokens"], totals["completion_tokens"]) == (1, 100, 10)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_cache_writes_of_an_hour_have_their_price_in_home_made_logs_too(run: Run, inside: bool) -> None:
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "cache_read_input_tokens": 500,
+        "cache_creation_input_tokens": 3000,
+        "cache_creation": {"ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 2000},
+    }
+    row = {**AT, "model": "claude-sonnet-4-5", **({"usage": usage} if inside else usage)}
+    totals = run("summarize", "-", "-f", "json", stdin=lines(row).decode()).json["data"]["totals"]
+    assert totals["prompt_tokens"] == 3600
+    by_hand = 100 * 3e-6 + 500 * 0.3e-6 + 1000 * 3.75e-6 + 2000 * 6e-6 + 10 * 15e-6
+    assert totals["cost_total_usd"] == pytest.approx(by_hand, rel=1e-9)

@@ -73,7 +73,15 @@ OPENAI_CHUNK: Final = Dialect(
     name="openai_chunk",
     title="OpenAI chat completion chunks",
     marks=marks("object=chat.completion.chunk"),
-    bindings=(*_COMMON, *bind(output="choices.0.delta.content:filled")),
+    bindings=(
+        *_COMMON,
+        *bind(
+            prompt_tokens="x_groq.usage.prompt_tokens",
+            completion_tokens="x_groq.usage.completion_tokens",
+            total_tokens="x_groq.usage.total_tokens",
+            output="choices.0.delta.content:filled",
+        ),
+    ),
     repeats=True,
     lacks="a call is many lines; tokens only where the stream was asked to include usage, no latency",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar
 
@@ -28,7 +27,7 @@ from llmmon.alerting.actions import (
 from llmmon.alerting.alert import Alert, Silence, State
 from llmmon.alerting.rules import AlertRule
 from llmmon.alerting.state import BusyError, StateFile
-from llmmon.errors import UsageError
+from llmmon.errors import InputError, UsageError
 from llmmon.live.server.replies import (
     POSTED,
     Accepted,
@@ -199,10 +198,8 @@ async def _with_state(service: Service, work: Callable[[StateFile], Result]) -> 
         try:
             with service.state() as state:
                 return work(state)
-        except BusyError as error:
+        except (BusyError, InputError) as error:
             raise RefusedError(503, str(error), retry_after="5") from None
-        except sqlite3.OperationalError as error:
-            raise RefusedError(503, f"state file {service.plan.state}: {error}", retry_after="5") from None
 
     return await asyncio.to_thread(run)
 

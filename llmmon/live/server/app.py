@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from llmmon import __version__
 from llmmon.config import load, state_home
-from llmmon.errors import UsageError, reason_of
+from llmmon.errors import InputError, UsageError, reason_of
 from llmmon.live.server import alert_routes, health, metric_routes
 from llmmon.live.server.auth import LOOPBACK, AccessControl, App, Receive, Scope, Send
 from llmmon.live.server.connections import PatientProtocol
@@ -156,11 +156,12 @@ async def _invalid(_: Request, error: Any) -> Response:
 
 
 def _failing(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """A handler of errors that nothing else handles: a state that others hold is 503, all else is said and 500."""
+    """A handler of errors that nothing else handles: what cannot be read now is 503; all else is reported, and 500."""
 
     async def failed(request: Request, error: Exception) -> Response:
-        if isinstance(error, sqlite3.OperationalError):
-            return _json(503, error_body(f"state file {service.plan.state}: {error}"), {"retry-after": "5"})
+        if isinstance(error, (InputError, sqlite3.OperationalError)):
+            place = "" if isinstance(error, InputError) else f"state file {service.plan.state}: "
+            return _json(503, error_body(f"{place}{error}"), {"retry-after": "5"})
         service.say(f"internal error: {request.method} {request.url.path}: {type(error).__name__}: {error}")
         return _json(500, error_body("internal error"))
 

@@ -127,6 +127,7 @@ class EvaluationLoop:
 
 _POLL_S: Final = 5.0
 _RENEW_S: Final = 10.0  # how often the files of the certificate are looked at
+STATE_WAIT_S: Final = 5.0  # how long a request waits for a transaction of another process
 _PATIENCE_S: Final = 20.0  # how long a request waits for the first reading
 Say = Callable[[str], None]
 
@@ -223,7 +224,7 @@ class Service:
     def state(self) -> StateFile:
         """The state, opened; raises `RefusedError` where that is not possible."""
         try:
-            return StateFile(self.plan.state)
+            return StateFile(self.plan.state, wait_s=STATE_WAIT_S)
         except InputError as error:
             raise RefusedError(503, str(error), retry_after="5") from None
 

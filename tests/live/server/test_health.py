@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 
 from llmmon import __version__
+from llmmon.alerting.state import StateFile
+from llmmon.live.server import service as service_module
 from tests.support.mounted_service import Mounted, mounted
 
 CALL = {"model": "gpt-4o", "latency_ms": 200.0, "prompt_tokens": 10, "completion_tokens": 5}
@@ -88,3 +92,35 @@ def test_anomalies_of_samples_are_listed_also_after_a_restart(tmp_path: Path) ->
     assert [(one["metric"], one["value"]) for one in first] == [("queue_length", 500)]
     assert first[0]["incident_id"] is None
     assert again == first
+
+
+def test_a_state_that_another_process_holds_is_503_and_records_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "STATE_WAIT_S", 0.05)
+    rule = {"name": "r", "metric_name": "latency_p95_ms", "condition": "gt", "threshold": 1, "severity": "warning"}
+    silence = {"matchers": {"rule": "High Latency"}, "duration": "2h"}
+    with mounted(tmp_path) as server:
+        other = sqlite3.connect(tmp_path / "state.db", isolation_level=None, timeout=60)
+        other.execute("BEGIN EXCLUSIVE")
+        replies = [server.post("/v1/rules", rule), server.post("/v1/silences", silence)]
+        assert server.post("/v1/requests", CALL).status_code == 200
+        other.execute("ROLLBACK")
+        other.close()
+        assert server.post("/v1/silences", silence).status_code == 200
+    for reply in replies:
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+        assert reply.json()["error"].endswith("state.db: database is locked")
+
+
+def test_an_internal_error_has_the_shape_of_all_errors_and_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: StateFile) -> None:
+        raise RuntimeError("broken on purpose")
+
+    with mounted(tmp_path) as server:
+        monkeypatch.setattr(StateFile, "silences", broken)
+        reply = TestClient(server.client.app, "http://127.0.0.1", raise_server_exceptions=False).get("/v1/silences")
+    assert (reply.status_code, reply.json()) == (500, {"error": "internal error"})
+    assert "internal error: GET /v1/silences: RuntimeError: broken on purpose" in caplog.text

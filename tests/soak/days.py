@@ -1,22 +1,17 @@
 """Days of incidents in minutes: `check` runs by cron beside outages of channels, kills, missed runs and rotations.
 
-    python -m tests.soak [--days 30] [--seed 1]
-
 Every figure is compared with a model that is slow to use and easy to believe: an alert fires for each run of bad
 minutes, and each channel gets it once, resolved once, in order. A run that is killed may repeat what it was sending,
-never more. The state and the memory stay bounded. Faults are printed, and the exit code is 1.
+never more. The state and the memory stay bounded.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import resource
 import signal
 import sqlite3
-import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +21,6 @@ import msgspec
 
 from llmmon.alerting.state import StateFile
 from llmmon.text.times import MINUTE_US, iso, moment_us
-from tests.support.command_server import load_everything
 from tests.support.killed_checks import in_a_process, killing, run_check
 
 START_US: Final = moment_us("2026-01-01T00:00:00Z", 0, "UTC")
@@ -251,20 +245,3 @@ def soaked(folder: Path, days: int, seed: int) -> tuple[str, list[str]]:
         f" {repeats} repeated after kills; state {size / 1e6:.1f} MB, memory {memory_kib / 1024:.0f} MB"
     )
     return text, faults
-
-
-def main() -> None:
-    """Soak in a temporary folder."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    options.add_argument("--days", type=int, default=30)
-    options.add_argument("--seed", type=int, default=1)
-    given = options.parse_args()
-    load_everything()  # so that the forked runs need not
-    with tempfile.TemporaryDirectory() as folder:
-        text, faults = soaked(Path(folder), given.days, given.seed)
-    sys.stdout.write("\n".join([text, *faults[:40], f"{len(faults)} faults"]) + "\n")
-    sys.exit(bool(faults))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Long runs with faults on purpose, compared with counts of their own."""
