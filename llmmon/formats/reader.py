@@ -157,18 +157,6 @@ def typed_decoders(plan: ReadPlan) -> list[tuple[str, TypedDecoder]]:
     return found
 
 
-def fits(plan: ReadPlan, decoders: Sequence[tuple[str, TypedDecoder]], head: bytes) -> bool:
-    """Whether the lines of a head are all certainly of the dialect of a plan, so that it serves another file, too."""
-    if not decoders or decoders[0][0] == GENERIC or plan.extra or len(plan.dialects) > 1:
-        return False
-    typed = decoders[0][1]
-    found = decoded_at_once(typed, head)
-    if found is None:
-        return False
-    sorted_rows = typed.sort(found[0])
-    return sorted_rows is None or bool((sorted_rows.calls | sorted_rows.skipped).all())
-
-
 def uniform_reader(
     plan: ReadPlan, interners: Interners, decoders: Sequence[tuple[str, TypedDecoder]] | None = None
 ) -> UniformReader | None:
@@ -238,12 +226,6 @@ class SpanReader:
         self._bytes_before += size
         self._bytes_in_block += size
         return self._block() if self._bytes_in_block >= BLOCK_BYTES else None
-
-    def go_on(self, first: int) -> None:
-        """Read another span into the same block; its lines are numbered from `first` on, and accounted for anew."""
-        self.accounting = Accounting()
-        self._bytes_before = 0
-        self._first = first
 
     def _pass_over(self, line: LongLine) -> None:
         reason = f"line longer than {LONGEST_LINE >> 20} MB"

@@ -33,7 +33,7 @@ class _Peekable(Protocol):
 
 def packing_of(beginning: bytes) -> str:
     """ "gzip", "zstd", "parquet", "utf-16-le" and the like for content that must be unpacked, "" for all other."""
-    for magic, name in _COMPRESSED.items():
+    for magic, name in _COMPRESSED.items() if beginning[:1] != b"{" else ():
         if beginning.startswith(magic) and (name != "bz2" or beginning[4:10] in _BZ2_BLOCKS):
             return name
     return _encoding_of(beginning)
@@ -44,6 +44,8 @@ _BZ2_BLOCKS: Final = (b"1AY&SY", b"\x17rE8P\x90")  # the second is that of an em
 
 def _encoding_of(beginning: bytes) -> str:
     """The encoding by its mark or, without one, by where the zero bytes stand; "" for UTF-8 and its like."""
+    if beginning[:1] not in _FIRST_OF_MARKS and b"\0" not in beginning[:16]:
+        return ""
     for mark, encoding in _MARKS.items():
         if beginning.startswith(mark):
             return encoding
@@ -58,6 +60,7 @@ def _encoding_of(beginning: bytes) -> str:
     return ""
 
 
+_FIRST_OF_MARKS: Final = frozenset(mark[:1] for mark in _MARKS)
 _ZEROS: Final = {  # of four bytes of ASCII, which are zero
     "utf-32-le": (0, 1, 1, 1),
     "utf-32-be": (1, 1, 1, 0),
@@ -208,6 +211,8 @@ def _foreign(beginning: bytes) -> str:
         return f"a DuckDB database; {_EXPORT}: duckdb '{{name}}' -c \"COPY TABLE TO 'calls.jsonl'\""
     if beginning.startswith(b"PK\x03\x04") and (b"[Content_Types].xml" in beginning or b"xl/" in beginning):
         return _WORKBOOK
+    if beginning[:1] in (b"{", b"["):
+        return ""
     return next((said for magic, said in _FOREIGN.items() if beginning.startswith(magic)), "")
 
 

@@ -10,7 +10,8 @@ import msgspec
 
 from llmmon.errors import reason_of
 from llmmon.formats.detection import ReadPlan, Wanted, plan_for, refitted
-from llmmon.formats.reader import fits, typed_decoders
+from llmmon.formats.reader import typed_decoders
+from llmmon.formats.small_files import which_fit
 from llmmon.formats.typed import TypedDecoder
 from llmmon.ingest.spans import Source, Stream, head, samples_of
 
@@ -26,31 +27,75 @@ def open_plans(
     sources: Sequence[Source], wanted: Wanted
 ) -> tuple[tuple[Source, ...], tuple[ReadPlan, ...], dict[int, Stream], list[tuple[str, str]]]:
     """The readable sources with their plans; what is read once only comes as an open stream."""
-    readable: list[Source] = []
-    plans: list[ReadPlan] = []
-    failed: list[tuple[str, str]] = []
+    plans: dict[int, ReadPlan] = {}
+    failed: dict[int, tuple[str, str]] = {}
     streams: dict[int, Stream] = {}
-    known: list[tuple[ReadPlan, list[tuple[str, TypedDecoder]]]] = []
-    for source in sources:
+    known = _KnownPlans(wanted)
+    for number, source in enumerate(sources):
         try:
             if source.seekable:
-                beginning = head(source)
-                plan = next((plan for plan, decoders in known if fits(plan, decoders, beginning)), None)
-                if plan is None:
-                    plan = plan_for(beginning, wanted, samples_of(source))
-                    known = [(plan, typed_decoders(plan)), *known][:_MOST_PLANS]
+                known.wait(number, source, head(source))
             else:
-                streams[len(readable)] = stream = Stream(source)
-                plan = plan_for(stream.peek(), wanted)
+                streams[number] = stream = Stream(source)
+                plans[number] = plan_for(stream.peek(), wanted)
         except (OSError, EOFError, zlib.error) as error:
-            failed.append((source.path, reason_of(error)))
-            continue
-        readable.append(source)
-        plans.append(plan)
-    return tuple(readable), tuple(plans), streams, failed
+            failed[number] = (source.path, reason_of(error))
+        if known.is_full:
+            known.settle(plans, failed)
+    known.settle(plans, failed)
+    readable = sorted(plans)
+    return (
+        tuple(sources[number] for number in readable),
+        tuple(plans[number] for number in readable),
+        {at: streams[number] for at, number in enumerate(readable) if number in streams},
+        [failed[number] for number in sorted(failed)],
+    )
+
+
+class _KnownPlans:
+    """Plans that were made, tried on what comes next: on small files many at a time."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._known: list[tuple[ReadPlan, list[tuple[str, TypedDecoder]]]] = []
+        self._waiting: list[tuple[int, Source, bytes]] = []
+        self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough waits to be looked at together."""
+        return self._bytes >= _TOGETHER_BYTES or len(self._waiting) >= _MOST_TOGETHER
+
+    def wait(self, number: int, source: Source, beginning: bytes) -> None:
+        """Put a source behind those that wait for a plan."""
+        self._waiting.append((number, source, beginning))
+        self._bytes += len(beginning)
+
+    def settle(self, plans: dict[int, ReadPlan], failed: dict[int, tuple[str, str]]) -> None:
+        """Find a known plan or make a new one for all that wait."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        for plan, decoders in self._known:
+            fit = which_fit(plan, decoders, [beginning for _, _, beginning in waiting])
+            plans |= {number: plan for (number, _, _), fitting in zip(waiting, fit, strict=True) if fitting}
+            waiting = [each for each, fitting in zip(waiting, fit, strict=True) if not fitting]
+        while waiting:
+            (number, source, beginning), *waiting = waiting
+            try:
+                plan = plan_for(beginning, self._wanted, samples_of(source))
+            except (OSError, EOFError, zlib.error) as error:
+                failed[number] = (source.path, reason_of(error))
+                continue
+            plans[number] = plan
+            decoders = typed_decoders(plan)
+            self._known = [(plan, decoders), *self._known][:_MOST_PLANS]
+            fit = which_fit(plan, decoders, [beginning for _, _, beginning in waiting])
+            plans |= {number: plan for (number, _, _), fitting in zip(waiting, fit, strict=True) if fitting}
+            waiting = [each for each, fitting in zip(waiting, fit, strict=True) if not fitting]
 
 
 _MOST_PLANS: Final = 4  # that are tried on the next source
+_TOGETHER_BYTES: Final = 512 << 10  # of heads that are looked at at a time
+_MOST_TOGETHER: Final = 32  # of them: each of another kind is tried with the plans of those before
 
 
 def plan_of(source: Source, wanted: Wanted, met: Sequence[bytes] = ()) -> ReadPlan:

@@ -22,6 +22,7 @@ from llmmon.formats.doubts import add_doubts, warnings_of
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.mapping import CALL_KEYS, COMPLETENESS, JOIN_KEY
 from llmmon.formats.reader import Block, SpanReader, typed_decoders, uniform_reader
+from llmmon.formats.small_files import SMALL_BYTES, TOGETHER_BYTES, BatchReader
 from llmmon.formats.tabular.reader import UniformReader
 from llmmon.formats.typed import TypedDecoder
 from llmmon.ingest import dask, parallel
@@ -30,7 +31,7 @@ from llmmon.ingest.plans import Unlike
 from llmmon.ingest.rejects import Kept, RejectsFile
 from llmmon.ingest.report import RejectedLine, SourceReport
 from llmmon.ingest.selection import Selection, Tally
-from llmmon.ingest.spans import CHUNK_BYTES, SPAN_BYTES, Source, Span, SpanBytes, Stream, line_at, spans_of
+from llmmon.ingest.spans import CHUNK_BYTES, SPAN_BYTES, Source, Span, SpanBytes, Stream, line_at, spans_of, whole_of
 from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order, without_impossible_times
 from llmmon.metrics.record import HASH_TAGS, TAG_PREFIX, TEXTS
 
@@ -112,8 +113,9 @@ class SpanWorker:
         self._plan: ReadPlan | None = None  # of the last source, and what is made of it
         self._typed: list[tuple[str, TypedDecoder]] = []
         self._uniform: UniformReader | None = None
-        self._batch: SpanReader | None = None  # reads span after span into one block, and has some of it
+        self._batch: BatchReader | None = None  # reads span after span into one block, and has some of it
         self._last: SpanResult | None = None  # of those spans
+        self._waiting: list[tuple[Span, SpanResult, bytes]] = []  # small files that are read together
         self._caches = caches
 
     def read(self, span: Span) -> SpanResult:
@@ -131,6 +133,7 @@ class SpanWorker:
 
     def finish(self) -> None:
         """Give the fold the block that several spans share."""
+        self._read_waiting()
         if self._batch is not None and self._last is not None:
             self._take(self._batch.flush(), None, self._last.tally, None)
         self._batch = None
@@ -166,6 +169,11 @@ class SpanWorker:
         seal = Seal(span.start)
         reader = self._reader(span, batched=cache is None and self._rejects is None)
         result = SpanResult(reader.accounting, Tally(), start=span.start)
+        if reader is self._batch and (content := self._small(span)) is not None:
+            self._waiting.append((span, result, content))
+            if sum(len(each) for _, _, each in self._waiting) >= TOGETHER_BYTES:
+                self._read_waiting()
+            return result
         kept_from = self._rejects.start() if self._rejects is not None else 0
         fed = 0
         try:
@@ -197,6 +205,28 @@ class SpanWorker:
             result.sealed = recorder.folder, seal
         return result
 
+    def _small(self, span: Span) -> bytes | None:
+        """The content of a small file, None where a span is to be read by itself."""
+        source, layout = self._request.sources[span.source], self._request.plans[span.source].layout
+        whole = span.start == 0 and span.end in (None, source.size) and span.source not in self._request.streams
+        return whole_of(source) if whole and source.size <= SMALL_BYTES and layout.kind == "lines" else None
+
+    def _read_waiting(self) -> None:
+        """Read small files all at once, or one after another where a line of them needs a look of its own."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting or self._batch is None:
+            return
+        firsts = [span.number << POSITION_BITS for span, _, _ in waiting]
+        accounts = self._batch.read_files([content for _, _, content in waiting], firsts)
+        for at, (_, result, content) in enumerate(waiting):
+            if accounts is None:
+                self._batch.go_on(firsts[at])
+            result.accounting = self._batch.accounting if accounts is None else accounts[at]
+            if block := self._batch.feed(content if accounts is None else b""):
+                self._take(block, None, result.tally, None)
+            del result.accounting.rejects[MOST_REJECTS_SHOWN:]
+            self._last = result
+
     def _reader(self, span: Span, *, batched: bool) -> SpanReader:
         """The reader for a span: that of the spans before, where lines of many small files may share a block."""
         plan = self._request.plans[span.source]
@@ -206,7 +236,7 @@ class SpanWorker:
         if not (batched and self._typed and self._typed[0][0] != GENERIC and plan.splittable and not plan.steps):
             return SpanReader(plan, self._interners, self._uniform, self._typed)
         if self._batch is None:
-            self._batch = SpanReader(plan, self._interners, self._uniform, self._typed)
+            self._batch = BatchReader(plan, self._interners, self._uniform, self._typed)
         self._batch.go_on(span.number << POSITION_BITS)
         return self._batch
 

@@ -45,6 +45,8 @@ class Span(msgspec.Struct, frozen=True):
 
 def head(source: Source, size: int = HEAD_BYTES) -> bytes:
     """The first whole lines of a source, unpacked; raises `OSError`. Not for stdin."""
+    if (plain := _plain_head(source, size)) is not None:
+        return plain
     taken = bytearray()
     try:
         for block in blocks(source):
@@ -58,6 +60,25 @@ def head(source: Source, size: int = HEAD_BYTES) -> bytes:
         return bytes(taken)
     cut = taken.rfind(b"\n", 0, size) + 1
     return bytes(taken[: cut or size])
+
+
+def _plain_head(source: Source, size: int) -> bytes | None:
+    """The same of a file that is plain JSON at first sight, which most are; None for others."""
+    if not source.splittable or remote.is_url(source.path):
+        return None
+    taken = _bytes_at(source.path, 0, size)
+    if taken[:1] != b"{" or b"\0" in taken[:512]:
+        return None
+    return taken if len(taken) < size else taken[: taken.rfind(b"\n") + 1 or size]
+
+
+def _bytes_at(path: str, start: int, end: int) -> bytes:
+    """The bytes [start, end) of a file, fewer where there are not so many; raises `OSError`."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(file, end - start, start)
+    finally:
+        os.close(file)
 
 
 def samples_of(source: Source) -> list[bytes]:
@@ -102,9 +123,18 @@ def stored_bytes(source: Source, start: int, end: int) -> bytes:
     """The bytes [start, end) as they are stored, fewer where there are not so many; raises `OSError`."""
     if remote.is_url(source.path):
         return remote.read_range(source.path, start, min(end, source.size))
-    with Path(source.path).open("rb") as file:
-        file.seek(start)
-        return file.read(end - start)
+    return _bytes_at(source.path, start, end)
+
+
+def whole_of(source: Source) -> bytes | None:
+    """All of a plain file on this machine; None for others, and where it is not as long as it was, or unreadable."""
+    if not source.splittable or remote.is_url(source.path):
+        return None
+    try:
+        content = _bytes_at(source.path, 0, source.size)
+    except OSError:
+        return None
+    return content if len(content) == source.size else None
 
 
 class Stream:
