@@ -10,12 +10,9 @@ import numpy as np
 from llmmon.formats.accounting import Accounting
 from llmmon.formats.detection import ReadPlan
 from llmmon.formats.home_made import GENERIC
-from llmmon.formats.reader import BLOCK_BYTES, ROWS_BYTES, Block, SpanReader
+from llmmon.formats.reader import BLOCK_BYTES, Block, SpanReader
 from llmmon.formats.typed import TypedDecoder, decoded_at_once
 from llmmon.metrics.columns import BoolArray, IntArray
-
-SMALL_BYTES = ROWS_BYTES // 2  # of a file that is read together with others
-TOGETHER_BYTES = ROWS_BYTES
 
 
 def which_fit(plan: ReadPlan, decoders: Sequence[tuple[str, TypedDecoder]], heads: Sequence[bytes]) -> list[bool]:

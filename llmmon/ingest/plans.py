@@ -11,7 +11,6 @@ import msgspec
 from llmmon.errors import reason_of
 from llmmon.formats.detection import ReadPlan, Wanted, plan_for, refitted
 from llmmon.formats.reader import typed_decoders
-from llmmon.formats.small_files import which_fit
 from llmmon.formats.typed import TypedDecoder
 from llmmon.ingest.spans import Source, Stream, head, samples_of
 
@@ -52,13 +51,16 @@ def open_plans(
     )
 
 
+_Waiting = tuple[int, Source, bytes]  # a source by its number, with its beginning
+
+
 class _KnownPlans:
     """Plans that were made, tried on what comes next: on small files many at a time."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._known: list[tuple[ReadPlan, list[tuple[str, TypedDecoder]]]] = []
-        self._waiting: list[tuple[int, Source, bytes]] = []
+        self._waiting: list[_Waiting] = []
         self._bytes = 0
 
     @property
@@ -75,9 +77,7 @@ class _KnownPlans:
         """Find a known plan or make a new one for all that wait."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         for plan, decoders in self._known:
-            fit = which_fit(plan, decoders, [beginning for _, _, beginning in waiting])
-            plans |= {number: plan for (number, _, _), fitting in zip(waiting, fit, strict=True) if fitting}
-            waiting = [each for each, fitting in zip(waiting, fit, strict=True) if not fitting]
+            waiting = _without_fitting(waiting, plan, decoders, plans)
         while waiting:
             (number, source, beginning), *waiting = waiting
             try:
@@ -88,9 +88,20 @@ class _KnownPlans:
             plans[number] = plan
             decoders = typed_decoders(plan)
             self._known = [(plan, decoders), *self._known][:_MOST_PLANS]
-            fit = which_fit(plan, decoders, [beginning for _, _, beginning in waiting])
-            plans |= {number: plan for (number, _, _), fitting in zip(waiting, fit, strict=True) if fitting}
-            waiting = [each for each, fitting in zip(waiting, fit, strict=True) if not fitting]
+            waiting = _without_fitting(waiting, plan, decoders, plans)
+
+
+def _without_fitting(
+    waiting: list[_Waiting], plan: ReadPlan, decoders: list[tuple[str, TypedDecoder]], plans: dict[int, ReadPlan]
+) -> list[_Waiting]:
+    """What still waits once a plan is that of all sources that it fits."""
+    if not waiting:
+        return waiting
+    from llmmon.formats.small_files import which_fit  # few logs are many files
+
+    fit = which_fit(plan, decoders, [beginning for _, _, beginning in waiting])
+    plans |= {number: plan for (number, _, _), fitting in zip(waiting, fit, strict=True) if fitting}
+    return [each for each, fitting in zip(waiting, fit, strict=True) if not fitting]
 
 
 _MOST_PLANS: Final = 4  # that are tried on the next source

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -21,8 +21,7 @@ from llmmon.formats.detection import ReadPlan
 from llmmon.formats.doubts import add_doubts, warnings_of
 from llmmon.formats.home_made import GENERIC
 from llmmon.formats.mapping import CALL_KEYS, COMPLETENESS, JOIN_KEY
-from llmmon.formats.reader import Block, SpanReader, typed_decoders, uniform_reader
-from llmmon.formats.small_files import SMALL_BYTES, TOGETHER_BYTES, BatchReader
+from llmmon.formats.reader import ROWS_BYTES, Block, SpanReader, typed_decoders, uniform_reader
 from llmmon.formats.tabular.reader import UniformReader
 from llmmon.formats.typed import TypedDecoder
 from llmmon.ingest import dask, parallel
@@ -34,6 +33,9 @@ from llmmon.ingest.selection import Selection, Tally
 from llmmon.ingest.spans import CHUNK_BYTES, SPAN_BYTES, Source, Span, SpanBytes, Stream, line_at, spans_of, whole_of
 from llmmon.metrics.columns import EMPTY, Columns, concat, in_log_order, without_impossible_times
 from llmmon.metrics.record import HASH_TAGS, TAG_PREFIX, TEXTS
+
+if TYPE_CHECKING:
+    from llmmon.formats.small_files import BatchReader
 
 Result = TypeVar("Result", covariant=True)
 LEAST_TO_SHARE = 24 << 20  # bytes below which a second process costs more than it saves
@@ -171,7 +173,7 @@ class SpanWorker:
         result = SpanResult(reader.accounting, Tally(), start=span.start)
         if reader is self._batch and (content := self._small(span)) is not None:
             self._waiting.append((span, result, content))
-            if sum(len(each) for _, _, each in self._waiting) >= TOGETHER_BYTES:
+            if sum(len(each) for _, _, each in self._waiting) >= ROWS_BYTES:
                 self._read_waiting()
             return result
         kept_from = self._rejects.start() if self._rejects is not None else 0
@@ -209,7 +211,7 @@ class SpanWorker:
         """The content of a small file, None where a span is to be read by itself."""
         source, layout = self._request.sources[span.source], self._request.plans[span.source].layout
         whole = span.start == 0 and span.end in (None, source.size) and span.source not in self._request.streams
-        return whole_of(source) if whole and source.size <= SMALL_BYTES and layout.kind == "lines" else None
+        return whole_of(source) if whole and source.size <= ROWS_BYTES // 2 and layout.kind == "lines" else None
 
     def _read_waiting(self) -> None:
         """Read small files all at once, or one after another where a line of them needs a look of its own."""
@@ -236,6 +238,8 @@ class SpanWorker:
         if not (batched and self._typed and self._typed[0][0] != GENERIC and plan.splittable and not plan.steps):
             return SpanReader(plan, self._interners, self._uniform, self._typed)
         if self._batch is None:
+            from llmmon.formats.small_files import BatchReader  # few logs are many files
+
             self._batch = BatchReader(plan, self._interners, self._uniform, self._typed)
         self._batch.go_on(span.number << POSITION_BITS)
         return self._batch

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from llmmon.formats.canonical import Interners
+from llmmon.formats.detection import Wanted, plan_for
+from llmmon.formats.reader import typed_decoders
+from llmmon.formats.small_files import BatchReader, which_fit
 from tests.conftest import Run
 
 FILES = 12
@@ -73,3 +78,62 @@ def test_one_file_or_all_of_them_give_the_same_calls(run: Run, tmp_path: Path) -
     (tmp_path / "whole" / "all.jsonl").write_text("".join(texts))
     many, one = (json.loads(run("summarize", folder, "-f", "json").stdout) for folder in ("logs", "whole"))
     assert many["data"] == one["data"]
+
+
+ODD: Final[dict[str, Callable[[str], str]]] = {
+    "without-a-last-newline": lambda text: text.rstrip("\n"),
+    "with-returns": lambda text: text.replace("\n", "\r\n"),
+    "with-blank-lines": lambda text: text.replace("\n", "\n\n"),
+    "indented": lambda text: " " + text,
+    "empty": lambda text: text[:0],
+    "cut": lambda text: text[:-40] + "\n",
+    "two-on-a-line": lambda text: text.replace("}\n{", "}{", 1),
+    "without-calls": lambda text: text.splitlines()[0] + "\n",
+}
+
+
+def test_odd_files_among_others_are_accounted_for_as_if_each_were_alone(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for file in range(FILES):
+        write(folder, file)
+    for number, (name, change) in enumerate(ODD.items()):
+        write(folder, FILES + number)
+        path = folder / f"{FILES + number:02}.jsonl"
+        path.write_bytes(change(path.read_text()).encode())
+        path.rename(folder / f"{number:02}-{name}.jsonl")
+    counts = ("lines", "blank", "used", "skipped", "rejected")
+    together = json.loads(run("summarize", "logs", "-f", "json").stdout)["source"]
+    alone = dict.fromkeys(counts, 0)
+    for path in sorted(folder.iterdir()):
+        source = json.loads(run("summarize", str(path), "-f", "json").stdout or "{}").get("source", {})
+        for name in counts:
+            alone[name] += source.get(name, 0)
+    without_calls = 1  # the one line of a file that is no log by itself
+    alone["lines"] += without_calls
+    alone["skipped"] += without_calls
+    assert {name: together[name] for name in counts} == alone
+    assert together["lines"] == sum(together[name] for name in counts[1:])
+
+
+def test_files_are_decoded_together_where_all_their_lines_are_of_one_kind(tmp_path: Path) -> None:
+    for file in range(FILES):
+        write(tmp_path, file)
+    contents = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    plan = plan_for(contents[0], Wanted(frozenset({"timestamp", "model", "prompt_tokens"})))
+    assert which_fit(plan, typed_decoders(plan), contents) == [True] * FILES
+    assert which_fit(plan, typed_decoders(plan), [*contents, b'{"a": 1}\n', b""]) == [*[True] * FILES, False, False]
+    firsts = [1000 * file for file in range(FILES)]
+    together, alone = BatchReader(plan, Interners()), BatchReader(plan, Interners())
+    accounts = together.read_files(contents, firsts)
+    for first, content, account in zip(firsts, contents, accounts or [], strict=True):
+        alone.go_on(first)
+        assert alone.feed(content) is None
+        assert alone.accounting == account
+    one, other = together.flush().columns, alone.flush().columns
+    assert one.size == other.size == FILES * 3
+    assert one.positions is not None
+    assert other.positions is not None
+    assert one.positions.tolist() == other.positions.tolist()
+    assert one.timestamp.tolist() == other.timestamp.tolist()
+    assert BatchReader(plan, Interners()).read_files([*contents, b'{"a": 1}\n'], [*firsts, 99_000]) is None
