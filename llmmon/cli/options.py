@@ -132,7 +132,7 @@ def with_logs(
     @functools.wraps(command)
     def run(**given: Any) -> None:
         options = ReadingOptions(**{name: (given | absent)[name] for name in ReadingOptions._fields})
-        output = _output(given | absent)
+        output = _with_tags(_output(given | absent), given.get("by"))
         config = load_config(options.config, output)
         if "limit" in given:
             given["limit"] = output.limit(given["limit"], tables_show, rows_apart=rows_apart)
@@ -268,6 +268,19 @@ def _output(given: dict[str, Any]) -> "Output":
 
     private = bool(given.get("keep_text") or given.get("show_text"))
     return Output.of(given["format"], given["output_file"], quiet=given["quiet"], private=private)
+
+
+def _with_tags(output: "Output", by: list[str] | None) -> "Output":
+    """The output that says so where no call has a tag of `--by`."""
+    if not by:
+        return output
+    import msgspec
+
+    from llmmon.metrics.record import FIELDS, TAG_PREFIX
+
+    names = [name.strip() for name in names_of(by)]
+    tags = (name if name.startswith(TAG_PREFIX) else f"{TAG_PREFIX}{name}" for name in names if name not in FIELDS)
+    return msgspec.structs.replace(output, tags=tuple(tags))
 
 
 def _dialect(name: str | None) -> str | None:

@@ -46,6 +46,7 @@ class Output(msgspec.Struct, frozen=True):
     file: Path | None
     quiet: bool
     private: bool = False  # it holds texts of calls, so that a new file is for its owner only
+    tags: tuple[str, ...] = ()  # that `--by` names
 
     @classmethod
     def of(cls, name: str | None, file: str | None, *, quiet: bool, private: bool = False) -> "Output":
@@ -97,10 +98,14 @@ class Output(msgspec.Struct, frozen=True):
         checks = () if isinstance(found, bool) else tuple(found)
         if source.why_empty is not None and self.format in {"table", "markdown"}:
             view = View(data=view.data, rows=view.rows, lines=(source.why_empty[0], f"try: {source.why_empty[1]}"))
+        if self.format == "table" and self.file is None:
+            view = msgspec.structs.replace(view, tables=tuple(table.on_screen() for table in view.tables))
         page = Page(command, view, source, self._width(), self.colour(), checks=checks)
         rendered = renderer(self.format)(page)
         self.write(rendered.text)
         self._say_more(view)
+        for tag in _tags_of_none(self.tags, view):
+            self.say(f"no call has a tag {tag.removeprefix('tag.')!r}, nor is there a field of that name")
         if rendered.hidden:
             self.say(rendered.hidden)
         if self.format not in {"table", "markdown"} or self.file is not None:
@@ -205,6 +210,24 @@ class Output(msgspec.Struct, frozen=True):
     def colour(self) -> bool:
         """Whether what is shown may be coloured."""
         return self.file is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _tags_of_none(tags: Sequence[str], view: View) -> list[str]:
+    """Those tags of `--by` that no group has a value of."""
+    return [tag for tag in tags if not any(_values_of(tag, view.data))]
+
+
+def _values_of(tag: str, found: Any) -> Iterator[Any]:
+    """What a report has for a tag, wherever it names groups."""
+    if isinstance(found, Mapping):
+        yield found.get(tag)
+        if found.get("field") == tag:
+            yield found.get("value")
+        found = found.values()
+    elif not isinstance(found, list | tuple):
+        return
+    for inner in found:
+        yield from _values_of(tag, inner)
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

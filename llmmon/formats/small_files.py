@@ -53,11 +53,12 @@ class BatchReader(SpanReader):
             return super().feed(chunk)
         return self._block() if self._bytes_in_block >= BLOCK_BYTES else None
 
-    def go_on(self, first: int) -> None:
+    def go_on(self, first: int) -> Accounting:
         """Read another span into the same block; its lines are numbered from `first` on, and accounted for anew."""
         self.accounting = Accounting()
         self._bytes_before = 0
         self._first = first
+        return self.accounting
 
     def read_files(self, contents: Sequence[bytes], firsts: Sequence[int]) -> list[Accounting] | None:
         """Read whole files at once, their lines numbered from each of `firsts` on, and account for each.

@@ -210,8 +210,8 @@ class SpanWorker:
     def _small(self, span: Span) -> bytes | None:
         """The content of a small file, None where a span is to be read by itself."""
         source, layout = self._request.sources[span.source], self._request.plans[span.source].layout
-        whole = span.start == 0 and span.end in (None, source.size) and span.source not in self._request.streams
-        return whole_of(source) if whole and source.size <= ROWS_BYTES // 2 and layout.kind == "lines" else None
+        is_whole = span.start == 0 and span.end in (None, source.size) and layout.kind == "lines"
+        return whole_of(source) if is_whole and source.size <= ROWS_BYTES // 2 else None
 
     def _read_waiting(self) -> None:
         """Read small files all at once, or one after another where a line of them needs a look of its own."""
@@ -221,9 +221,7 @@ class SpanWorker:
         firsts = [span.number << POSITION_BITS for span, _, _ in waiting]
         accounts = self._batch.read_files([content for _, _, content in waiting], firsts)
         for at, (_, result, content) in enumerate(waiting):
-            if accounts is None:
-                self._batch.go_on(firsts[at])
-            result.accounting = self._batch.accounting if accounts is None else accounts[at]
+            result.accounting = self._batch.go_on(firsts[at]) if accounts is None else accounts[at]
             if block := self._batch.feed(content if accounts is None else b""):
                 self._take(block, None, result.tally, None)
             del result.accounting.rejects[MOST_REJECTS_SHOWN:]

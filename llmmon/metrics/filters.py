@@ -55,6 +55,12 @@ def checks_of(
     return tuple(_check(condition, figures, scales) for condition in conditions)
 
 
+def statistics_in(conditions: Sequence[str]) -> tuple[str, ...]:
+    """The statistics that conditions of `--fail-on` name, so that they are computed."""
+    names = (form[1] for form in map(_FORM.match, conditions) if form is not None)
+    return tuple(one for name in names for one in meant_statistics(name)[:1])
+
+
 def _check(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> Check:
     form = _FORM.match(condition)
     if form is None:

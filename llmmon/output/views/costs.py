@@ -118,8 +118,7 @@ def _groups(report: CostReport) -> Table:
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]], left: frozenset[int]) -> Table:
     columns = tuple(Column(head, right=i not in left) for i, head in enumerate(heads))
-    more = len(rows) - _MOST_ROWS
-    return Table(title, columns, tuple(rows[:_MOST_ROWS]), f"and {more:,} more" if more > 0 else "")
+    return Table(title, columns, tuple(rows), most=_MOST_ROWS)
 
 
 def _uncertain(report: CostReport) -> Table:

@@ -75,11 +75,9 @@ def _groups(found: Forecast, by: tuple[str, ...]) -> Table:
     columns = (Column("/".join(by), right=False), Column("spent"), Column("expected"), Column("interval", rank=1))
     rows = [
         (key_text(row.key), money_text(row.spent_usd), money_text(row.expected_usd), _short(row))
-        for row in found.groups[:_MOST_ROWS]
+        for row in found.groups
     ]
-    more = len(found.groups) - len(rows)
-    note = f"and {more:,} more (all with -f csv)" if more > 0 else ""
-    return Table("by " + ", ".join(by), columns, tuple(rows), note)
+    return Table("by " + ", ".join(by), columns, tuple(rows), most=_MOST_ROWS)
 
 
 def _short(row: ForecastRow) -> str:

@@ -84,10 +84,9 @@ def _table(report: InvoiceReport, rows: tuple[CellRow, ...], title: str, name: A
             *(name(row, report), money_text(row.invoice_usd), money_text(row.log_usd), _signed(row.gap_usd)),
             *(count(row.invoice_calls), count(row.log_calls), _because(row.classes)),
         )
-        for row in rows[:_MOST_ROWS]
+        for row in rows
     ]
-    more = len(rows) - len(shown)
-    return Table(f"by {title}", columns, tuple(shown), f"and {more:,} more (all with -f csv)" if more else "")
+    return Table(f"by {title}", columns, tuple(shown), most=_MOST_ROWS)
 
 
 def _because(classes: Mapping[Gap, float]) -> str:

@@ -103,7 +103,7 @@ def _scopes(report: LimitsReport, tz: str) -> Table:
 
 
 def _users(report: LimitsReport) -> Table:
-    shown = sorted(report.users, key=lambda user: -user.share)[:_MOST_USERS]
+    shown = sorted(report.users, key=lambda user: -user.share)
     heads = (_scope(report.by), "of", "field", "name")
     return Table(
         "who used it in the fullest minutes",
@@ -112,4 +112,5 @@ def _users(report: LimitsReport) -> Table:
             (key_text(one.key), _short(one.what), one.field, one.name or "(none)", percent(one.share), count(one.calls))
             for one in shown
         ),
+        most=_MOST_USERS,
     )
