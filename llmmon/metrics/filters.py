@@ -55,6 +55,12 @@ def checks_of(
     return tuple(_check(condition, figures, scales) for condition in conditions)
 
 
+def figure_in(condition: str) -> str | None:
+    """The figure that a condition compares with a limit, None if it is of another form."""
+    form = _FORM.match(condition)
+    return form[1] if form else None
+
+
 def _check(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> Check:
     form = _FORM.match(condition)
     if form is None:
