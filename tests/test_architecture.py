@@ -280,7 +280,7 @@ LOG_LINE = '{"timestamp": "2026-03-02T10:00:00Z", "model": "m", "latency_ms": 1,
 # not load. A little above what is loaded today, so that growth is felt; raise a ceiling only with a reason.
 # Dialects are loaded only for logs that can be of them.
 CEILINGS = {
-    "--help": 171,
+    "--help": 172,
     "summarize LOG": 414,
     "summarize LOG -f json": 360,
     "requests LOG -f json": 356,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -54,7 +55,7 @@ def test_every_command_says_in_its_help_what_it_does_and_gives_an_example() -> N
     for name, command in click_commands().items():
         first, *_ = command.help.split("\n")
         assert first.endswith("."), name
-        assert f"Example: llmmon {name}" in command.help, name
+        assert f"\n  llmmon {name}" in inspect.cleandoc(command.help).partition("\nExamples:")[2], name
 
 
 def test_both_setup_lines_are_in_readme_as_ci_runs_them() -> None:

@@ -44,7 +44,7 @@ from llmmon.ingest.time_range import Now
 from llmmon.metrics.aggregates import Aggregates
 from llmmon.metrics.columns import IntArray
 from llmmon.text.names import lookup
-from llmmon.text.times import DAY_US, MINUTE_US, age_text, duration_text
+from llmmon.text.times import DAY_US, MINUTE_US, age_text, duration_text, local
 
 if TYPE_CHECKING:
     from llmmon.alerting.alert import GroupLabels
@@ -322,7 +322,8 @@ class _Run:
             ahead = age_text(source.end_us - self.now_us)
             self.query.say(f"the newest event is {ahead} in the future: is the clock right, and naive_timezone?")
         elif newest and self.now_us - newest > _STALE_US:
-            self.query.say(f"last event {age_text(self.now_us - newest)} ago")
+            when = local(newest, self.query.tz, seconds=False)
+            self.query.say(f"last event {age_text(self.now_us - newest)} ago, {when} {self.query.tz}")
 
     def _ends(self, source: SourceReport, parts: Mapping[Stream, Aggregates]) -> IntArray:
         """The minutes to evaluate: all since the last run that have ended, and for which late lines have arrived."""

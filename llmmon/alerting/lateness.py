@@ -16,6 +16,7 @@ import numpy as np
 from llmmon.alerting.history import Stream
 from llmmon.alerting.state import StateFile
 from llmmon.metrics.aggregates import Aggregates
+from llmmon.text.figures import counted
 from llmmon.text.times import HOUR_US, MINUTE_US, duration_text
 
 MOST_LATE: Final = 60  # minutes that are evaluated again, and that a minute waits
@@ -81,6 +82,7 @@ def sentence(found: Lateness, now_us: int) -> str:
     late_us = now_us // MINUTE_US * MINUTE_US - found.oldest_minute * MINUTE_US
     fits = f'late = "{duration_text(max(late_us, MINUTE_US))}" would wait for them'
     return (
-        f"{found.calls:,} calls arrived after their minute was evaluated, up to {duration_text(late_us)} late;"
+        f"{counted(found.calls, 'call')} arrived after {'its' if found.calls == 1 else 'their'} minute was evaluated,"
+        f" up to {duration_text(late_us)} late;"
         f" the last {MOST_LATE} minutes are evaluated again ({fits})"
     )

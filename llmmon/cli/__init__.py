@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import cleandoc
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -81,7 +82,7 @@ GROUPS: Final = {
     "Agents": ("sessions", "tools"),
     "Alerts": ("check", "alerts", "rules", "notify", "serve"),
     "Export": ("export", "sql", "mcp"),
-    "Set up": ("init", "inspect", "simulate", "docs"),
+    "Set up": ("init", "inspect", "config", "simulate", "docs"),
 }
 COMMANDS: Final = tuple(name for names in GROUPS.values() for name in names)
 _FIRST_STEPS: Final = """\
@@ -119,16 +120,39 @@ class Commands(TyperGroup):
 
 # title of a section of options -> the parameters in it; the command's own ones come before them
 _SECTIONS: Final = {
-    "Time": ("window", "since", "until", "now", "tz", "naive_tz"),
     "What is read": (
         *("where", "dialect", "map", "root", "cost", "dedup", "jobs", "engine", "no_cache", "rejects", "config"),
     ),
-    "Output": ("limit", "show_text", "format", "output_file", "force", "quiet"),
+    "Time": ("window", "since", "until", "now", "tz", "naive_tz"),
+    "Grouping": ("by", "every", "sort", "ascending"),
+    "Output": ("limit", "show_text", "fail_on", "format", "output_file", "force", "quiet"),
 }
 _SECTION_OF: Final = {name: title for title, names in _SECTIONS.items() for name in names}
 
 
-class Command(TyperCommand):
+class _Explained:
+    """A help page whose examples follow the description, as they are typed."""
+
+    help: str | None
+
+    def format_help_text(self, _ctx: Any, formatter: Any) -> None:
+        """The description, then the examples line by line."""
+        text, examples = help_parts(self.help)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(text)
+        if examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in examples))
+
+
+def help_parts(text: str | None) -> tuple[str, list[str]]:
+    """The description of a help text, and its examples: the lines below `Examples:`."""
+    said, _, examples = cleandoc(text or "").partition("\nExamples:\n")
+    return said.rstrip(), [line.strip() for line in examples.splitlines() if line.strip()]
+
+
+class Command(_Explained, TyperCommand):
     """A command that shows its options by what they are about."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -144,6 +168,10 @@ class Command(TyperCommand):
                     formatter.write_dl(records)
 
 
+class _Members(_Explained, TyperGroup):
+    """A command that consists of commands, such as `alerts`."""
+
+
 def register(app: typer.Typer, arguments: Sequence[str] = ()) -> None:
     """Add `--version` and the commands: only the one that the arguments name, since making options takes time."""
     app.callback()(_top)
@@ -152,7 +180,9 @@ def register(app: typer.Typer, arguments: Sequence[str] = ()) -> None:
     for name in (named,) if alone else COMMANDS:
         member = getattr(import_module(f"llmmon.cli.{name}"), name)
         if isinstance(member, typer.Typer):
-            app.add_typer(member)
+            for inner in member.registered_commands:
+                inner.cls = Command
+            app.add_typer(member, cls=_Members)
         else:
             app.command(cls=Command)(member)
 

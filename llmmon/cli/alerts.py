@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 alerts: Final = typer.Typer(
     name="alerts",
-    help="List alerts; acknowledge, resolve or silence them.\n\nExample: llmmon alerts list",
+    help="List alerts; acknowledge, resolve or silence them.\n\n"
+    "Examples:\n  llmmon alerts list\n  llmmon alerts silence rule='High*' --for 2h",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -41,7 +42,9 @@ def list_alerts(
 ) -> None:
     """Show the open alerts and the silences.
 
-    Example: llmmon alerts list --all
+    Examples:
+      llmmon alerts list
+      llmmon alerts list --all
     """
     from llmmon.alerting.actions import open_alerts
     from llmmon.cli.output import Output
@@ -66,9 +69,13 @@ def history(
     state: StateOption = None,
     config: ConfigFile = None,
 ) -> None:
-    """Show past episodes of alerts, and who did what; up to 90 days are kept.
+    """Show past episodes of alerts, and who did what.
 
-    Example: llmmon alerts history --since 30d --rule slow
+    Up to 90 days are kept.
+
+    Examples:
+      llmmon alerts history
+      llmmon alerts history --since 30d --rule 'High Latency'
     """
     from llmmon.alerting.actions import history as past
     from llmmon.cli.output import Output
@@ -87,7 +94,9 @@ def history(
 def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile = None) -> None:
     """Acknowledge alerts, so that they are not repeated.
 
-    Example: llmmon alerts ack 3f2a --why 'looking into it'
+    Examples:
+      llmmon alerts ack 3f2a
+      llmmon alerts ack 3f2a --why 'looking into it'
     """
     from llmmon.alerting.actions import acknowledge
 
@@ -100,7 +109,8 @@ def ack(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile =
 def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFile = None) -> None:
     """Resolve alerts by hand until their condition has cleared.
 
-    Example: llmmon alerts resolve 3f2a --why 'known, fixed in the next release'
+    Examples:
+      llmmon alerts resolve 3f2a --why 'known, fixed in the next release'
     """
     from llmmon.alerting.actions import resolve as resolve_by_hand
 
@@ -111,9 +121,10 @@ def resolve(ids: Ids, why: Why = "", state: StateOption = None, config: ConfigFi
 
 @alerts.command()
 def accept(ids: IncidentIds, why: Why = "", state: StateOption = None, config: ConfigFile = None) -> None:
-    """Take the new level of incidents as the baseline, so that they are over.
+    """Take the new level of incidents as the baseline: they are over.
 
-    Example: llmmon alerts accept 9895f6b --why 'new prompt, longer on purpose'
+    Examples:
+      llmmon alerts accept 9895f6b --why 'new prompt, longer on purpose'
     """
     from llmmon.alerting.actions import accept as accept_levels
     from llmmon.text.figures import plain
@@ -142,7 +153,9 @@ def silence(
 ) -> None:
     """Silence matching alerts for a while.
 
-    Example: llmmon alerts silence rule=slow model='gpt-4*' --for 2h --why deploy
+    Examples:
+      llmmon alerts silence rule='High*' --for 2h --why deploy
+      llmmon alerts silence severity=warning --for 30m
     """
     from llmmon.alerting.actions import add_silence, all_rules, check_matchers, covered
     from llmmon.text.times import duration_us, local
@@ -169,7 +182,8 @@ def silence(
 def unsilence(ids: Ids, state: StateOption = None, config: ConfigFile = None) -> None:
     """Remove silences.
 
-    Example: llmmon alerts unsilence 1b9c
+    Examples:
+      llmmon alerts unsilence 1b9c
     """
     from llmmon.alerting.actions import drop_silences
 

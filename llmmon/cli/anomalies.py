@@ -51,7 +51,10 @@ def anomalies(
 
     Learns from the whole history and reports the incidents of the time range.
 
-    Example: llmmon anomalies sample_logs/ --window 1d
+    Examples:
+      llmmon anomalies sample_logs/
+      llmmon anomalies sample_logs/ --window 1d --by feature
+      llmmon anomalies sample_logs/ --metric error_rate --fail-on 'severity>=high'
     """
     import msgspec
 

@@ -23,7 +23,9 @@ def cache(
 ) -> int:
     """Show what prompt caching saved and missed, and why.
 
-    Example: llmmon cache logs/ --by user
+    Examples:
+      llmmon cache ~/.claude/projects
+      llmmon cache ~/.claude/projects --by session --fail-on 'read_share<50%'
     """
     from llmmon.metrics.filters import checks_of
     from llmmon.output.views.cache import view_cache

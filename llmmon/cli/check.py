@@ -36,7 +36,9 @@ def check(
 
     Made for cron; each run evaluates every minute since the last one.
 
-    Example: llmmon check --now log sample_logs/
+    Examples:
+      llmmon check sample_logs/ --now log
+      llmmon check sample_logs/ --dry-run --explain 'High Error Rate'
     """
     from llmmon.alerting.check import remembered
     from llmmon.alerting.state import BusyError

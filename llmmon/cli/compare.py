@@ -42,7 +42,10 @@ def compare(
 ) -> int:
     """Compare two logs, or before and after: what changed.
 
-    Example: llmmon compare sample_logs/ --at 2026-03-06
+    Examples:
+      llmmon compare sample_logs/ --at 2026-03-06
+      llmmon compare sample_logs/ --split model=gpt-4o,gpt-4o-mini
+      llmmon compare sample_logs/ --at 2026-03-06 --fail-on 'p95 worse by 10%'
     """
     from llmmon.output.views.compare import view_compare
     from llmmon.quality.scoring import checked_thresholds, with_quality

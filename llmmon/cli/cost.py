@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Waste = Annotated[
     bool, typer.Option("--waste", help="Money that bought nothing: retries, failures, unread caches, ...")
 ]
+FailOn = Annotated[list[str] | None, typer.Option(help="Exit 1 if this holds: 'certain_share<90%'.", metavar="COND")]
 Show = Annotated[
     str | None, typer.Option(help="With --waste: list the calls of this class, such as retried.", metavar="CLASS")
 ]
@@ -52,15 +53,17 @@ def cost(
     prices: Annotated[
         str | None, typer.Option(help="Show what a call of this model costs now; reads no logs.", metavar="MODEL")
     ] = None,
-    fail_on: Annotated[
-        list[str] | None, typer.Option(help="Exit 1 if this holds: 'certain_share<0.9'.", metavar="COND")
-    ] = None,
+    fail_on: FailOn = None,
 ) -> int:
     """Check spending: logged against recalculated cost.
 
     Shows how certain the total is, and why logged and recalculated costs disagree.
 
-    Example: llmmon cost sample_logs/ --as gpt-4o-mini
+    Examples:
+      llmmon cost sample_logs/
+      llmmon cost sample_logs/ --every week --by user
+      llmmon cost sample_logs/ --as gpt-4o-mini
+      llmmon cost sample_logs/ --forecast month --budget 100
     """
     import msgspec
 

@@ -21,7 +21,10 @@ def docs(
 ) -> None:
     """Read the documentation in the terminal, offline.
 
-    Example: llmmon docs metrics
+    Examples:
+      llmmon docs
+      llmmon docs configuration
+      llmmon docs summarize
     """
     import shutil
 

@@ -75,7 +75,9 @@ def _export(
 
     Calls can be exported as CSV, JSON lines or Parquet; `--to grafana` writes a dashboard for the metrics.
 
-    Example: llmmon export logs/ -o /var/lib/node_exporter/llmmon.prom
+    Examples:
+      llmmon export sample_logs/ -o llmmon.prom
+      llmmon export sample_logs/ --to csv --where error -o errors.csv
     """
     from llmmon.alerting.state import BusyError
     from llmmon.output.export import metrics, otlp

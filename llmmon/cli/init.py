@@ -21,7 +21,9 @@ def init(
 ) -> None:
     """Write a commented configuration file.
 
-    Example: llmmon init
+    Examples:
+      llmmon init
+      llmmon init monitoring/llmmon.toml
     """
     from llmmon.cli.output import write_whole
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 def inspect(query: "Query", output: "Output") -> int:
     """Show what each file is, how it is read and what is missing.
 
-    Example: llmmon inspect sample_logs/
+    Examples:
+      llmmon inspect sample_logs/
+      llmmon inspect sample_logs/prompts.jsonl -f json
     """
     from llmmon.output.views.requests import view_inspection
     from llmmon.reports.inspection import inspect_logs

@@ -34,7 +34,9 @@ def limits(
 
     Limits that are not given are taken from headers and errors in the log, where it has them.
 
-    Example: llmmon limits sample_logs/ --tpm 200000 --rpm 500
+    Examples:
+      llmmon limits sample_logs/
+      llmmon limits sample_logs/ --tpm 200000 --rpm 500 --fail-on 'peak_share>80%'
     """
     from llmmon.metrics.filters import checks_of
     from llmmon.output.views.limits import view_limits

@@ -26,7 +26,9 @@ def _mcp(
 
     The tools only read, and only these logs. An assistant starts this command itself.
 
-    Example: llmmon mcp logs/
+    Examples:
+      llmmon mcp sample_logs/
+      llmmon mcp sample_logs/ --root sample_logs/
     """
     import msgspec
 

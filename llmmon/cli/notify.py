@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 notify: Final = typer.Typer(
     name="notify",
-    help="List and test notification channels; show the queue.\n\nExample: llmmon notify test oncall",
+    help="List and test notification channels; show the queue.\n\n"
+    "Examples:\n  llmmon notify list\n  llmmon notify test oncall",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -34,7 +35,9 @@ def prove(
 ) -> None:
     """Send a test alert to a channel, then its resolution.
 
-    Example: llmmon notify test oncall
+    Examples:
+      llmmon notify test oncall
+      llmmon notify test oncall --dry-run
     """
     from llmmon.alerting.delivery import build, deliver, make_test_notifications
 
@@ -85,9 +88,11 @@ def queue(
     state: StateOption = None,
     config: ConfigFile = None,
 ) -> None:
-    """Show the notifications that wait or were given up; send them now, or drop them.
+    """Show notifications that wait or failed; send or drop them.
 
-    Example: llmmon notify queue drop --channel oldpager
+    Examples:
+      llmmon notify queue
+      llmmon notify queue drop --channel oncall
     """
     from llmmon.alerting.actions import Actor, drop_queued, retry_queued
     from llmmon.cli.output import Output
@@ -125,7 +130,8 @@ def queue(
 def list_channels(config: ConfigFile = None) -> None:
     """Show the configured channels and whether each is ready.
 
-    Example: llmmon notify list
+    Examples:
+      llmmon notify list
     """
     from llmmon.text.figures import plain
 

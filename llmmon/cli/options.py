@@ -70,9 +70,12 @@ StateOption = Annotated[
 
 READING: Final = (
     Shared("window", _option("Only the last minutes (60), or a duration such as 2h.", metavar="W")),
-    Shared("since", _option("From this time on: ISO, 2h or 3d ago, today, yesterday.", metavar="TIME")),
-    Shared("until", _option("Up to this time, in the same forms.", metavar="TIME")),
-    Shared("now", _option("What now means: log (just after the last event), wall, or a time.", metavar="TIME")),
+    Shared("since", _option("Start of the time range: a time, 2h or 3d (ago), today, yesterday.", metavar="TIME")),
+    Shared("until", _option("End of the time range, in the same forms.", metavar="TIME")),
+    Shared(
+        "now",
+        _option("What 2h and --window count back from: log (its end), wall (the clock), or a time.", metavar="TIME"),
+    ),
     Shared("tz", _option("Time zone of days and of output. Default: UTC.", "--tz", metavar="ZONE")),
     Shared("naive_tz", _option("Time zone of timestamps without one. Default: UTC.", "--naive-tz", metavar="ZONE")),
     Shared("where", _option("Only calls such as 'model=gpt-4o* and latency_ms>2000'.", kind=_MANY, metavar="COND")),
@@ -91,7 +94,7 @@ WRITING: Final = (
     Shared("format", _option("table, json, jsonl, csv, markdown, junit or sarif.", "--format", "-f", metavar="FORMAT")),
     Shared("output_file", _option("Write to this file; its ending sets the format.", "-o", "--output", metavar="FILE")),
     Shared("force", _option("Replace a file that is an input or holds something else.", "--force", kind=bool), False),
-    Shared("quiet", _option("No progress or notes on stderr.", "--quiet", "-q", kind=bool), False),
+    Shared("quiet", _option("Suppress progress and notes on stderr.", "--quiet", "-q", kind=bool), False),
 )
 
 
@@ -129,7 +132,7 @@ def with_logs(
     @functools.wraps(command)
     def run(**given: Any) -> None:
         options = ReadingOptions(**{name: (given | absent)[name] for name in ReadingOptions._fields})
-        output = _output(given | absent)
+        output = _with_tags(_output(given | absent), given.get("by"))
         config = load_config(options.config, output)
         if "limit" in given:
             given["limit"] = output.limit(given["limit"], tables_show, rows_apart=rows_apart)
@@ -265,6 +268,19 @@ def _output(given: dict[str, Any]) -> "Output":
 
     private = bool(given.get("keep_text") or given.get("show_text"))
     return Output.of(given["format"], given["output_file"], quiet=given["quiet"], private=private)
+
+
+def _with_tags(output: "Output", by: list[str] | None) -> "Output":
+    """The output that says so where no call has a tag of `--by`."""
+    if not by:
+        return output
+    import msgspec
+
+    from llmmon.metrics.record import FIELDS, TAG_PREFIX
+
+    names = [name.strip() for name in names_of(by)]
+    tags = (name if name.startswith(TAG_PREFIX) else f"{TAG_PREFIX}{name}" for name in names if name not in FIELDS)
+    return msgspec.structs.replace(output, tags=tuple(tags))
 
 
 def _dialect(name: str | None) -> str | None:

@@ -46,6 +46,7 @@ class Output(msgspec.Struct, frozen=True):
     file: Path | None
     quiet: bool
     private: bool = False  # it holds texts of calls, so that a new file is for its owner only
+    tags: tuple[str, ...] = ()  # that `--by` names
 
     @classmethod
     def of(cls, name: str | None, file: str | None, *, quiet: bool, private: bool = False) -> "Output":
@@ -88,18 +89,27 @@ class Output(msgspec.Struct, frozen=True):
 
     def account(self, source: SourceReport, codes: set[int]) -> int:
         """Say what was read; the exit code of the run."""
+        self._say_empty(source)
         self.say(accounting(source))
         return first_exit_code(codes)
 
     def finish(self, command: str, view: View, source: SourceReport, codes: set[int], found: Found = False) -> int:
         """Render and write the result; the exit code of the run."""
         checks = () if isinstance(found, bool) else tuple(found)
+        if source.why_empty is not None and self.format in {"table", "markdown"}:
+            view = View(data=view.data, rows=view.rows, lines=(source.why_empty[0], f"try: {source.why_empty[1]}"))
+        if self.format == "table" and self.file is None:
+            view = msgspec.structs.replace(view, tables=tuple(table.on_screen() for table in view.tables))
         page = Page(command, view, source, self._width(), self.colour(), checks=checks)
         rendered = renderer(self.format)(page)
         self.write(rendered.text)
         self._say_more(view)
+        for tag in _tags_of_none(self.tags, view):
+            self.say(f"no call has a tag {tag.removeprefix('tag.')!r}, nor is there a field of that name")
         if rendered.hidden:
             self.say(rendered.hidden)
+        if self.format not in {"table", "markdown"} or self.file is not None:
+            self._say_empty(source)
         if source.files:
             self.say(accounting(source))
         self._say_found(command, found)
@@ -120,6 +130,7 @@ class Output(msgspec.Struct, frozen=True):
             page = Page(command, view, source, self._width(), colour=False)
             self.write(renderer(rows_as if rows_as in _OF_ROWS else self.format)(page).text)
         if self.file is None:
+            self._say_empty(source)
             self.say(accounting(source))
             self._say_found(command, found)
             return first_exit_code(codes | ({EXIT_FOUND} if _is_found(found) else set()))
@@ -129,6 +140,7 @@ class Output(msgspec.Struct, frozen=True):
     def finish_lines(self, lines: Iterable[bytes], source: SourceReport, codes: set[int]) -> int:
         """Write lines that are complete as they are, and the accounting beside them; the exit code."""
         self._write_pieces(line + b"\n" for line in lines)
+        self._say_empty(source)
         self.say(accounting(source))
         return first_exit_code(codes)
 
@@ -137,6 +149,11 @@ class Output(msgspec.Struct, frozen=True):
         for check in () if isinstance(found, bool) or command.startswith("rules") else found:
             if check.failed:
                 self.warn(f"--fail-on {check.name}: {check.message or 'holds'}")
+
+    def _say_empty(self, source: SourceReport) -> None:
+        """Say why no calls are left, and what to try."""
+        if source.why_empty is not None:
+            self.say("{}\n  try: {}".format(*source.why_empty))
 
     def _say_more(self, view: View) -> None:
         """Say what a limit left out, where no table does."""
@@ -193,6 +210,24 @@ class Output(msgspec.Struct, frozen=True):
     def colour(self) -> bool:
         """Whether what is shown may be coloured."""
         return self.file is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _tags_of_none(tags: Sequence[str], view: View) -> list[str]:
+    """Those tags of `--by` that no group has a value of."""
+    return [tag for tag in tags if not any(_values_of(tag, view.data))]
+
+
+def _values_of(tag: str, found: Any) -> Iterator[Any]:
+    """What a report has for a tag, wherever it names groups."""
+    if isinstance(found, Mapping):
+        yield found.get(tag)
+        if found.get("field") == tag:
+            yield found.get("value")
+        found = found.values()
+    elif not isinstance(found, list | tuple):
+        return
+    for inner in found:
+        yield from _values_of(tag, inner)
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

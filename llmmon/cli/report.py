@@ -39,7 +39,9 @@ def report(
 ) -> int:
     """Write a self-contained HTML page with charts and incidents.
 
-    Example: llmmon report sample_logs/ -o report.html
+    Examples:
+      llmmon report sample_logs/ -o report.html
+      llmmon report sample_logs/ --since 2026-03-09 -o monday.html
     """
     from llmmon import __version__
     from llmmon.ingest.reread import rereadable
@@ -83,7 +85,6 @@ def _anomalies_command(arguments: list[str]) -> str:
 
 
 def _write(overview: "Overview", output: "Output") -> None:
-    from llmmon.cli.output import accounting
     from llmmon.output.report_page import report_page
     from llmmon.text.figures import size
 
@@ -91,7 +92,7 @@ def _write(overview: "Overview", output: "Output") -> None:
     output.write(page)
     if output.file is not None:
         output.say(f"wrote {output.file} ({size(len(page.encode()))})")
-    output.say(accounting(overview.source))
+    output.account(overview.source, set())
 
 
 def _thresholds(config: "Config") -> "Mapping[str, float]":

@@ -25,7 +25,10 @@ def requests(
 ) -> int:
     """List individual calls with their file and line.
 
-    Example: llmmon requests sample_logs/ --where error --sort latency_ms
+    Examples:
+      llmmon requests sample_logs/ --where error
+      llmmon requests sample_logs/ --sort latency --limit 5
+      llmmon requests sample_logs/ --where 'user=user-003 and latency>10s'
     """
     from llmmon.output.views.requests import view_requests
     from llmmon.reports.requests import list_requests

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 rules: Final = typer.Typer(
     name="rules",
-    help="Lint, test, backtest and tune the alert rules.\n\nExample: llmmon rules check",
+    help="Lint, test, backtest and tune the alert rules.\n\n"
+    "Examples:\n  llmmon rules check sample_logs/\n  llmmon rules backtest sample_logs/",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -44,11 +45,13 @@ def _check(
     rules_file: RulesFile = None,
     step: Annotated[str, typer.Option(help="Time between two runs of `check`.", metavar="DURATION")] = "5m",
 ) -> int:
-    """Lint the rules; with logs also find those that never or always hold there.
+    """Lint the rules; find those that never or always hold in logs.
 
     Without LOGS those of the configuration are read, if there are any yet.
 
-    Example: llmmon rules check sample_logs/
+    Examples:
+      llmmon rules check
+      llmmon rules check sample_logs/
     """
     from llmmon.alerting.lint import lint
     from llmmon.ingest.report import SourceReport
@@ -118,7 +121,8 @@ def prove(
 ) -> None:
     """Run the `[[tests]]` of the rules and show the differences.
 
-    Example: llmmon rules test
+    Examples:
+      llmmon rules test
     """
     from llmmon.alerting.rule_tests import run_tests
     from llmmon.cli.options import load_config
@@ -148,7 +152,9 @@ def _backtest(
 
     Shows when they would have fired, who would have been notified, and which incidents they missed.
 
-    Example: llmmon rules backtest sample_logs/
+    Examples:
+      llmmon rules backtest sample_logs/
+      llmmon rules backtest sample_logs/ --since 2026-03-05
     """
     from llmmon.alerting.suggest import backtest
     from llmmon.output.views.backtest import view_backtest
@@ -183,7 +189,9 @@ def _suggest(
 
     Tunes on the first part of the logs and checks the result on the rest.
 
-    Example: llmmon rules suggest sample_logs/ --budget 2/week
+    Examples:
+      llmmon rules suggest sample_logs/
+      llmmon rules suggest sample_logs/ --budget 2/week
     """
     from llmmon.alerting.suggest import noise_budget, suggestions
     from llmmon.cli.output import write_whole
@@ -220,7 +228,9 @@ def export(
 
     For the metrics of `llmmon export --cumulative`; rules that need more are named and left out.
 
-    Example: llmmon rules export -o llmmon.rules.yml
+    Examples:
+      llmmon rules export
+      llmmon rules export -o llmmon.rules.yml
     """
     from llmmon.cli.options import load_config
     from llmmon.cli.output import Output

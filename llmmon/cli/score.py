@@ -87,7 +87,9 @@ def score(
 
     Flags include refused, cut off, looping, leaking, off-topic and broken. With -o, all rows are written.
 
-    Example: llmmon score sample_logs/prompts.jsonl -o scored.jsonl
+    Examples:
+      llmmon score sample_logs/prompts.jsonl
+      llmmon score sample_logs/prompts.jsonl --by model --fail-on 'refusal_rate>10%'
     """
     from llmmon.output.views.scores import view_answer
     from llmmon.quality.platforms import IDS, Outbox
@@ -96,24 +98,21 @@ def score(
 
     check_flags(fail_on or ())
     platform = _platform(send, dry_run=dry_run)
-    limits = (judge_sample, judge_max_calls, judge_max_usd, judge_concurrency)
     thresholds = checked_thresholds(config.score_thresholds, config.path, config.score_assumed_rate)
-    report, found = score_calls(
-        query,
-        thresholds=thresholds,
-        asked=Asked(
-            overall=overall,
-            limit=limit,
-            show_text=show_text,
-            only=show,
-            by=fields_of(by),
-            every_us=width_us(every) if every else 0,
-            share=share_of(sample),
-            assumed=config.score_assumed_rate,
-            ids=IDS if platform else (),
-        ),
-        judging=_judge_options(query, judge_url, judge_model, judge_criteria, limits) if judge else None,
+    asked = Asked(
+        overall=overall,
+        limit=limit,
+        show_text=show_text,
+        only=show,
+        by=fields_of(by),
+        every_us=width_us(every) if every else 0,
+        share=share_of(sample),
+        assumed=config.score_assumed_rate,
+        ids=IDS if platform else (),
     )
+    limits = (judge_sample, judge_max_calls, judge_max_usd, judge_concurrency)
+    judging = _judge_options(query, judge_url, judge_model, judge_criteria, limits) if judge else None
+    report, found = score_calls(query, thresholds=thresholds, asked=asked, judging=judging)
     if show:
         return output.finish("score", view_answer(report, show, thresholds), found.source, {found.exit_code})
     if platform is not None and dry_run:

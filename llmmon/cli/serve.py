@@ -65,7 +65,9 @@ def _serve(
 
     Records are written durably before they are confirmed.
 
-    Example: llmmon serve --dry-run --state state.db
+    Examples:
+      llmmon serve --dry-run
+      llmmon serve --log requests.jsonl --port 8080
     """
     _need_extra()
     from llmmon.config import state_home

@@ -39,7 +39,9 @@ def sessions(
 
     An argument that is no file names a session, or the beginning of its id: it is shown step by step.
 
-    Example: llmmon sessions logs/ --by user
+    Examples:
+      llmmon sessions ~/.claude/projects
+      llmmon sessions sample_logs/ --map session=user --sort calls
     """
     from llmmon.metrics.filters import checks_of
     from llmmon.output.views.sessions import view_sessions

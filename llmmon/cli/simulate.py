@@ -17,7 +17,9 @@ def simulate(
 ) -> None:
     """Write synthetic logs with labelled incidents (a fire drill).
 
-    Example: llmmon simulate /tmp/drill --days 14
+    Examples:
+      llmmon simulate drill/ --days 14
+      llmmon simulate drill2/ --days 7 --seed 3
     """
     from llmmon.anomaly.simulation import DAY_S, jsonl, labels_toml
     from llmmon.anomaly.simulation import simulate as run

@@ -43,7 +43,9 @@ def sql(
 
     The first argument is the query; without one, a prompt opens, or statements are read from stdin.
 
-    Example: llmmon sql "select model, count(*), sum(cost_usd) from calls group by all" sample_logs/
+    Examples:
+      llmmon sql "select model, sum(cost_usd) from calls group by all" sample_logs/
+      llmmon sql "from incidents" sample_logs/ -f csv
     """
     import msgspec
 

@@ -33,9 +33,12 @@ def summarize(
 ) -> int:
     """Show totals, a table by model, errors, and a time series.
 
-    Example: llmmon summarize sample_logs/ --by user --every 1d
+    Examples:
+      llmmon summarize sample_logs/
+      llmmon summarize sample_logs/ --by user --sort cost
+      llmmon summarize sample_logs/ --every day --where 'model=gpt-4o*'
     """
-    from llmmon.metrics.filters import checks_of
+    from llmmon.metrics.filters import checks_of, statistics_in
     from llmmon.output.views.summary import view_summary
     from llmmon.reports.summary import summarize as run
     from llmmon.text.times import width_us
@@ -46,11 +49,8 @@ def summarize(
         from llmmon.quality.scoring import checked_thresholds, with_quality
 
         query = with_quality(query, checked_thresholds(config.score_thresholds, config.path, config.score_assumed_rate))
-    report, found = run(
-        query, by=fields, every_us=every_us, series_by=fields if by and every else (), sort=sort, limit=limit
-    )
-    for tag in (name for name in fields if name.startswith("tag.")):
-        if all(row.key[tag] is None for row in report.groups):
-            output.say(f"no call has a tag {tag.removeprefix('tag.')!r}, nor is there a field of that name")
+    series_by = fields if by and every else ()
+    also = statistics_in(fail_on or ())
+    report, found = run(query, by=fields, every_us=every_us, series_by=series_by, sort=sort, limit=limit, also=also)
     failed = checks_of(fail_on or (), report.totals, {})
     return output.finish("summarize", view_summary(report, found.source), found.source, {found.exit_code}, failed)

@@ -29,7 +29,9 @@ def tools(
 ) -> int:
     """Show failures, loops and costs of tool calls of agents.
 
-    Example: llmmon tools logs/ --by server
+    Examples:
+      llmmon tools ~/.claude/projects
+      llmmon tools ~/.claude/projects --by session --limit 5
     """
     from llmmon.metrics.filters import checks_of
     from llmmon.output.views.tools import view_tools

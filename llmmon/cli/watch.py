@@ -47,7 +47,9 @@ def watch(
 ) -> int:
     """Show growing logs live: rates, latency, cost and alerts.
 
-    Example: llmmon watch sample_logs/ --count 1
+    Examples:
+      llmmon watch sample_logs/
+      llmmon watch sample_logs/ --count 1
     """
     import sys
 

@@ -80,7 +80,7 @@ _ALIASES: Final[dict[str, str]] = {
     ),
     "cache_write_1h_tokens": (
         "cachewrite1htokens cachecreation1htokens cachewritetokens1h ephemeral1hinputtokens "
-        "cachecreation.ephemeral1hinputtokens cachecreation.1h"
+        "cachecreation.ephemeral1hinputtokens"
     ),
     "reasoning_tokens": (
         "reasoningtokens reasoningoutputtokens thinkingtokens thoughtstokencount tokensreasoning outputreasoningtokens "
@@ -160,7 +160,7 @@ CONTAINERS: Final = frozenset(
         "usage tokenusage tokens metrics metadata extra response request data payload properties result timing "
         "timings cost prompttokensdetails completiontokensdetails inputtokensdetails outputtokensdetails meta "
         "attributes tokencount tokencounts stats costs llmusage servertooluse billedunits usageinfo inputtokendetails "
-        "outputtokendetails event"
+        "outputtokendetails cachecreation event"
     ).split()
 )
 # aliases whose own value decides: a count if it is a number, text if it is not

@@ -381,6 +381,20 @@ class ColumnCache(msgspec.Struct, frozen=True):
             return 0
         return min(self.most_bytes, disk.f_bavail * disk.f_frsize // 10)
 
+    @property
+    def bytes_used(self) -> int:
+        """How many bytes the columns of all logs take."""
+        with contextlib.suppress(OSError):
+            return sum(_size(path) for path in self.root.iterdir() if path.is_dir())
+        return 0
+
+    def clear(self) -> None:
+        """Delete the columns of all logs; what else is cached stays."""
+        with contextlib.suppress(OSError):
+            for path in self.root.iterdir():
+                if path.is_dir():
+                    _delete(path)
+
     def shrink(self) -> None:
         """Delete what was used longest ago until the rest fits."""
         with contextlib.suppress(OSError):

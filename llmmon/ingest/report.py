@@ -10,6 +10,10 @@ from typing import Final
 
 import msgspec
 
+from llmmon.errors import InputError
+from llmmon.text.figures import counted
+from llmmon.text.times import DAY_US, local
+
 
 class RejectedLine(msgspec.Struct, frozen=True):
     """A line that could not be read: where (line from 1, None after a jump into the file), and why."""
@@ -61,6 +65,39 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     def counts(self) -> dict[str, int]:
         """The counts that add up over the parts of a reading, by name."""
         return {name: getattr(self, name) for name in COUNTS}
+
+    @property
+    def why_empty(self) -> tuple[str, str] | None:
+        """Why no calls are left, with where the log begins and ends, and what to try; None where some are."""
+        if self.requests or self.samples or not (self.outside or self.filtered or self.undated):
+            return None
+        span, near = "", "DATE"
+        if self.start_us is not None and self.end_us is not None:
+            first, last, near = (
+                local(us, self.timezone, seconds=False) for us in (self.start_us, self.end_us, self.end_us - DAY_US)
+            )
+            span, near = f" from {first} to {last} {self.timezone}", max(first, near)[:10]
+        lost = [
+            (self.outside, "in the time range", "outside the time range", f"--since {near}"),
+            (
+                self.filtered,
+                "that --where keeps",
+                "filtered out",
+                "`llmmon summarize --by FIELD` lists what FIELD can be",
+            ),
+            (self.undated, "with a time", "without a time", "--map timestamp=KEY names the key that holds it"),
+        ]
+        parts = [part for part in lost if part[0]]
+        which = f" {parts[0][1]}" if len(parts) == 1 else ""
+        each = "" if which else ": " + ", ".join(f"{number:,} {what}" for number, _, what, _ in parts)
+        whole = counted(sum(number for number, *_ in parts), "call")
+        return f"no calls{which}; the log has {whole}{span}{each}", parts[0][3]
+
+    def need_calls(self) -> None:
+        """Raise `InputError` where the reading left no calls."""
+        if self.why_empty is not None:
+            reason, hint = self.why_empty
+            raise InputError(reason, hint=hint)
 
     @staticmethod
     def joined(reports: Sequence[SourceReport]) -> SourceReport:

@@ -61,6 +61,12 @@ def figure_in(condition: str) -> str | None:
     return form[1] if form else None
 
 
+def statistics_in(conditions: Sequence[str]) -> tuple[str, ...]:
+    """The statistics that conditions of `--fail-on` name, so that they are computed."""
+    names = (form[1] for form in map(_FORM.match, conditions) if form is not None)
+    return tuple(one for name in names for one in meant_statistics(name)[:1])
+
+
 def _check(condition: str, figures: Mapping[str, Any], scales: Mapping[str, Sequence[str]]) -> Check:
     form = _FORM.match(condition)
     if form is None:

@@ -34,6 +34,11 @@ class JudgeCache:
         root = environment.get("XDG_CACHE_HOME") or (Path(environment.get("HOME") or "~").expanduser() / ".cache")
         return cls(Path(root) / "llmmon" / "verdicts")
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the verdicts are; None for none."""
+        return self._folder
+
     def get(self, key: str) -> Verdict | None:
         """The verdict kept under a key, None if there is none that can be read."""
         if self._folder is None:

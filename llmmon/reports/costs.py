@@ -405,5 +405,6 @@ def forecast_costs(
     )
     as_logged = msgspec.structs.replace(query, cost=AS_READ)
     found = read(as_logged, _FIELDS | set(by) | {"timestamp"}, lambda: CostFold(plan))
+    found.source.need_calls()
     tallied = merge_tallies(found.results, 0)
     return forecast_of(tallied, plan, width_us, found.window.end_us, budget_usd), found, plan.table.version

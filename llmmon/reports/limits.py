@@ -121,6 +121,7 @@ def report_limits(
     grouping = Grouping(tuple(by))
     Grouping(tuple(who))  # checks the fields
     found = read(query, _READ | {*by, *who}, ColumnsFold)
+    found.source.need_calls()
     columns = concat(found.results)
     undated = columns.size - int(columns.dated.sum())
     dated = columns.take(columns.dated)

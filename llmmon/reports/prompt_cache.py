@@ -155,6 +155,7 @@ def report_cache(query: Query, *, by: Sequence[str]) -> tuple[CacheReport, Read]
     """What caching saved, and what it missed; raises `UsageError`, `InputError` where no call says what it read."""
     grouping = Grouping(tuple(by))
     found = read(msgspec.structs.replace(query, cost=AS_READ), _READ | set(by), ColumnsFold)
+    found.source.need_calls()
     columns = in_log_order(concat(found.results))
     counted_ = np.nan_to_num(columns.number("prompt_tokens")) > 0
     silent = int((counted_ & np.isnan(columns.number("cached_tokens"))).sum())

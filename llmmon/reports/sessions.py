@@ -204,9 +204,10 @@ def report_sessions(
 
 
 def read_calls(query: Query, unit: str, more: Sequence[str] = ()) -> tuple[Columns, Read]:
-    """The calls of a query, in the order of the log, with what sessions are made of."""
+    """The calls of a query in log order, with what sessions are made of; raises `InputError` where there are none."""
     with_steps = msgspec.structs.replace(query, steps=True)
     found = read(with_steps, READ | {*UNITS[unit], *more}, ColumnsFold)
+    found.source.need_calls()
     return in_log_order(concat(found.results)), found
 
 

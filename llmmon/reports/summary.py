@@ -78,9 +78,10 @@ def summarize(
     series_by: tuple[str, ...] = (),
     sort: str = "request_count",
     limit: int = 20,
+    also: Sequence[str] = (),
 ) -> tuple[SummaryReport, Read]:
-    """The summary of a query's calls; raises `UsageError` for fields or metrics that do not exist."""
-    names = _statistics(sort)
+    """The summary of a query's calls, with these statistics `also`; raises `UsageError` for unknown names."""
+    names = tuple(dict.fromkeys((*_statistics(sort), *also)))
     measures = Measures.of(names)
     groupings = [
         (measures, Grouping(by)),

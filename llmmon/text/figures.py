@@ -150,6 +150,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
+def many(value: float | None, what: str) -> str:
+    """As `counted`, with large numbers shortened: `1 call`, `1.2 M calls`."""
+    return f"{count(value)} {what}{'s' * (value != 1)}"
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage."""
     if share is None:

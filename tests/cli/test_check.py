@@ -495,7 +495,7 @@ def test_a_few_late_calls_do_not_hold_the_others_up(service: Service) -> None:
     service.write(30, 31, calls=1)
     service.write(60, 70, latency_ms=9000)
     ran = service.check(70, "-f", "json")
-    assert ("1 calls arrived" in ran.stderr, "late = " in ran.stderr) == (True, True)
+    assert ("1 call arrived" in ran.stderr, "late = " in ran.stderr) == (True, True)
     assert [("slow: model a", "firing", at(61))] == episodes([ran.json["data"]])
 
 

@@ -212,7 +212,7 @@ def _reason(column: ResultColumn, hours: float, series: Series) -> str:
     if not series.count.any():
         return "no values"
     needed, long, more = _NEEDS.get(column.detector, (12, "12 hours", "100 calls are needed"))
-    return more if hours >= needed else f"too little history: {hours:.0f} hours, needs {long}"
+    return more if hours >= needed else f"too little history: {hours:.0f} hour{'s' * (round(hours) != 1)}, needs {long}"
 
 
 def _given(levels: Sequence[Series]) -> tuple[int, ...]:

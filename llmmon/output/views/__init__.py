@@ -46,13 +46,25 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A titled table of ready texts; `total` is a last row of all together, `note` stands below it."""
+    """A titled table of ready texts; `total` is a last row of all together, `note` is shown below it.
+
+    A screen gets at most `most` rows (0: all), everything else gets them all.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     total: tuple[str, ...] = ()
+    most: int = 0
+
+    def on_screen(self) -> Table:
+        """The same with as many rows as a screen gets; its note says how many more there are."""
+        more = len(self.rows) - self.most
+        if not self.most or more <= 0:
+            return self
+        note = "\n".join(filter(None, (f"and {more:,} more (all with -f markdown)", self.note)))
+        return msgspec.structs.replace(self, rows=self.rows[: self.most], note=note)
 
     @property
     def all_rows(self) -> tuple[tuple[str, ...], ...]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from llmmon.alerting.backtest import ALWAYS, BacktestReport, Caught, Episode, RuleBacktest, Strip
 from llmmon.alerting.rules import group_text
 from llmmon.output.views import Column, Table, View
-from llmmon.text.figures import percent
+from llmmon.text.figures import counted, percent
 from llmmon.text.times import DAY_US, MINUTE_US, duration_text, iso, local
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -84,7 +84,7 @@ def _timeline(report: BacktestReport, tz: str) -> Table:
     rows = tuple((_whom(strip), _drawn(strip)) for strip in report.strips if strip in most)
     note = f"each character is {each}; its height is the share of that time during which the alert fired"
     if len(report.strips) > len(rows):
-        note += f"; {len(report.strips) - len(rows):,} alerts that fired for less time are not shown"
+        note += f"; {counted(len(report.strips) - len(rows), 'alert')} that fired for less time not shown"
     return Table("when they fired", (Column("alert", right=False), Column(title)), rows, note)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from llmmon.output.views import Column, Table, View
 from llmmon.output.views.sessions import findings_data, findings_lines
 from llmmon.reports.prompt_cache import CacheReport, CacheRow
-from llmmon.text.figures import count, key_text, money_text, percent
+from llmmon.text.figures import count, key_text, many, money_text, percent
 
 
 def view_cache(report: CacheReport, limit: int = 0) -> View:
@@ -28,16 +28,16 @@ def view_cache(report: CacheReport, limit: int = 0) -> View:
         headline=_headline(report),
         lines=findings_lines(report.findings),
         tables=tuple(tables),
-        notes=(f"{count(report.silent)} calls do not say what they read from a cache",) if report.silent else (),
+        notes=(f"{many(report.silent, 'call')} without a count of cached tokens",) if report.silent else (),
     ).limited(limit, "sessions")
 
 
 def _headline(report: CacheReport) -> tuple[tuple[str, str], ...]:
     total, other = report.totals, report.other_lasting
     pairs = [
-        ("read from cache", f"{percent(total.read_share)} of {count(total.prompt_tokens)} tokens"),
+        ("read from cache", f"{percent(total.read_share)} of {many(total.prompt_tokens, 'token')}"),
         ("saved", money_text(total.saved_usd)),
-        ("missed", f"{money_text(total.missed_usd)} ({count(total.missed_tokens)} tokens)"),
+        ("missed", f"{money_text(total.missed_usd)} ({many(total.missed_tokens, 'token')})"),
     ]
     if other is not None:
         pairs.append(

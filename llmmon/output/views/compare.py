@@ -292,10 +292,9 @@ def _groups(moved: Sequence[GroupChange]) -> Table:
             row.judged.verdict.value,
             f"{row.calls_before:,} / {row.calls_after:,}",
         )
-        for row in moved[:_MOST_GROUPS]
+        for row in moved
     )
-    more = len(moved) - _MOST_GROUPS
-    return Table("groups that moved most", columns, rows, f"and {more:,} more" if more > 0 else "")
+    return Table("groups that moved most", columns, rows, most=_MOST_GROUPS)
 
 
 def _shifts(report: CompareReport) -> list[tuple[str, str, str]]:
@@ -303,12 +302,12 @@ def _shifts(report: CompareReport) -> list[tuple[str, str, str]]:
         (f"{row.field} {name(row.value)}", percent(row.share_before), percent(row.share_after))
         for row in report.mix
         if abs(row.share_after - row.share_before) >= _LEAST_SHIFT
-    ][:_MOST_SHIFTS]
+    ]
 
 
 def _mix(report: CompareReport) -> Table:
     columns = (Column("group", right=False), Column("of the calls before"), Column("after"))
-    return Table("the mix", columns, tuple(_shifts(report)))
+    return Table("the mix", columns, tuple(_shifts(report)), most=_MOST_SHIFTS)
 
 
 def _notes(report: CompareReport) -> tuple[str, ...]:

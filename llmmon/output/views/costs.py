@@ -11,7 +11,7 @@ from llmmon.output.views import Column, Table, View
 from llmmon.output.views.bill import bill_data, bill_rows, bill_tables
 from llmmon.reports.costs import CostReport, CostRow, Spread
 from llmmon.reports.prices import ModelPrices
-from llmmon.text.figures import count, key_text, money_text, name, percent
+from llmmon.text.figures import count, key_text, many, money_text, name, percent
 from llmmon.text.times import iso, local
 
 _MOST_ROWS: Final = 10
@@ -67,10 +67,10 @@ def _headline(report: CostReport) -> tuple[tuple[str, str], ...]:
     if caching.cached_tokens:
         pairs.append(("saved by caching", money_text(caching.read_saved_usd - caching.write_extra_usd)))
     if caching.gateway_hits:
-        hits = f"{money_text(caching.gateway_saved_usd)} ({count(caching.gateway_hits)} calls)"
+        hits = f"{money_text(caching.gateway_saved_usd)} ({many(caching.gateway_hits, 'call')})"
         pairs.append(("saved by the gateway", hits))
     if report.duplicates is not None and report.duplicates.calls:
-        left_out = f"{count(report.duplicates.calls)} calls, {money_text(report.duplicates.cost_usd)}"
+        left_out = f"{many(report.duplicates.calls, 'call')}, {money_text(report.duplicates.cost_usd)}"
         pairs.append(("duplicates excluded", left_out))
     return tuple((label, text) for label, text in pairs if text != "-")
 
@@ -118,8 +118,7 @@ def _groups(report: CostReport) -> Table:
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]], left: frozenset[int]) -> Table:
     columns = tuple(Column(head, right=i not in left) for i, head in enumerate(heads))
-    more = len(rows) - _MOST_ROWS
-    return Table(title, columns, tuple(rows[:_MOST_ROWS]), f"and {more:,} more" if more > 0 else "")
+    return Table(title, columns, tuple(rows), most=_MOST_ROWS)
 
 
 def _uncertain(report: CostReport) -> Table:

@@ -8,7 +8,7 @@ import msgspec
 
 from llmmon.output.views import Column, Table, View
 from llmmon.reports.forecast import Forecast, ForecastRow
-from llmmon.text.figures import key_text, money_text, percent
+from llmmon.text.figures import counted, key_text, money_text, percent
 from llmmon.text.times import DAY_US, iso, local
 
 _MOST_ROWS: Final = 20
@@ -67,7 +67,7 @@ def _interval(row: ForecastRow) -> str:
 
 def _error(found: Forecast) -> str:
     if found.error is None:
-        return f"unknown: {found.days_of_history} days of history"
+        return f"unknown: {counted(found.days_of_history, 'day')} of history"
     return f"{percent(found.error)} of the days ahead, from {found.origins} earlier days of this log"
 
 
@@ -75,11 +75,9 @@ def _groups(found: Forecast, by: tuple[str, ...]) -> Table:
     columns = (Column("/".join(by), right=False), Column("spent"), Column("expected"), Column("interval", rank=1))
     rows = [
         (key_text(row.key), money_text(row.spent_usd), money_text(row.expected_usd), _short(row))
-        for row in found.groups[:_MOST_ROWS]
+        for row in found.groups
     ]
-    more = len(found.groups) - len(rows)
-    note = f"and {more:,} more (all with -f csv)" if more > 0 else ""
-    return Table("by " + ", ".join(by), columns, tuple(rows), note)
+    return Table("by " + ", ".join(by), columns, tuple(rows), most=_MOST_ROWS)
 
 
 def _short(row: ForecastRow) -> str:

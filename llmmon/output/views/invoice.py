@@ -9,7 +9,7 @@ import msgspec
 
 from llmmon.output.views import Column, Table, View
 from llmmon.reports.invoice import CellRow, Gap, InvoiceReport
-from llmmon.text.figures import count, money_text, percent
+from llmmon.text.figures import count, many, money_text, percent
 from llmmon.text.times import DAY_US, iso, local
 
 _MOST_ROWS: Final = 62
@@ -44,7 +44,7 @@ def _headline(report: InvoiceReport) -> tuple[tuple[str, str], ...]:
     if total.invoice_calls is not None:
         pairs.append(("calls", f"{count(total.invoice_calls)} on the invoice, {count(total.log_calls)} in the log"))
     if report.outside_calls:
-        pairs.append(("not compared", f"{count(report.outside_calls)} calls, {money_text(report.outside_usd)}"))
+        pairs.append(("not compared", f"{many(report.outside_calls, 'call')}, {money_text(report.outside_usd)}"))
     return tuple(pairs)
 
 
@@ -84,10 +84,9 @@ def _table(report: InvoiceReport, rows: tuple[CellRow, ...], title: str, name: A
             *(name(row, report), money_text(row.invoice_usd), money_text(row.log_usd), _signed(row.gap_usd)),
             *(count(row.invoice_calls), count(row.log_calls), _because(row.classes)),
         )
-        for row in rows[:_MOST_ROWS]
+        for row in rows
     ]
-    more = len(rows) - len(shown)
-    return Table(f"by {title}", columns, tuple(shown), f"and {more:,} more (all with -f csv)" if more else "")
+    return Table(f"by {title}", columns, tuple(shown), most=_MOST_ROWS)
 
 
 def _because(classes: Mapping[Gap, float]) -> str:

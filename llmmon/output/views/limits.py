@@ -10,7 +10,7 @@ import msgspec
 from llmmon.output.views import Column, Table, View
 from llmmon.output.views.sessions import findings_data, findings_lines
 from llmmon.reports.limits import WORDS, LimitRow, LimitsReport
-from llmmon.text.figures import count, key_text, percent, rate
+from llmmon.text.figures import count, key_text, many, percent, rate
 from llmmon.text.times import iso, local
 
 _MOST_USERS: Final = 12
@@ -36,7 +36,7 @@ def view_limits(report: LimitsReport, tz: str) -> View:
         title=f"rate limits, by {', '.join(report.by) or 'all calls'}",
         lines=findings_lines(report.findings),
         tables=tuple(tables),
-        notes=(f"{count(report.undated)} calls have no time and count nowhere here",) if report.undated else (),
+        notes=(f"{many(report.undated, 'call')} without a time, not counted here",) if report.undated else (),
     )
 
 
@@ -103,7 +103,7 @@ def _scopes(report: LimitsReport, tz: str) -> Table:
 
 
 def _users(report: LimitsReport) -> Table:
-    shown = sorted(report.users, key=lambda user: -user.share)[:_MOST_USERS]
+    shown = sorted(report.users, key=lambda user: -user.share)
     heads = (_scope(report.by), "of", "field", "name")
     return Table(
         "who used it in the fullest minutes",
@@ -112,4 +112,5 @@ def _users(report: LimitsReport) -> Table:
             (key_text(one.key), _short(one.what), one.field, one.name or "(none)", percent(one.share), count(one.calls))
             for one in shown
         ),
+        most=_MOST_USERS,
     )

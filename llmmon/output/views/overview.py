@@ -32,6 +32,7 @@ from llmmon.text.figures import (
     count,
     counted,
     from_to,
+    many,
     metric_figure,
     milliseconds,
     money_text,
@@ -83,7 +84,7 @@ def _note(statistic: str, overview: Overview) -> str:
     totals = overview.totals
     notes: dict[str, tuple[str, Callable[[float | None], str], str]] = {
         "request_count": ("requests_per_minute", rate, "{}/min"),
-        "error_rate": ("error_count", count, f"{{}} of {count(totals['request_count'])} calls"),
+        "error_rate": ("error_count", count, f"{{}} of {many(totals['request_count'], 'call')}"),
         "cost_total_usd": ("cost_per_request_usd", money_text, "{} a call"),
         "prompt_tokens": ("cached_tokens", count, "{} from cache"),
         "latency_p95_ms": ("latency_p99_ms", milliseconds, "p99 {}"),
@@ -365,7 +366,7 @@ def _certainty(overview: Overview) -> tuple[str, ...]:
         if totals[statistic]
     ]
     if totals["unpriced_requests"]:
-        parts.append(f"{count(totals['unpriced_requests'])} requests without a price are not included")
+        parts.append(f"{many(totals['unpriced_requests'], 'request')} without a price not included")
     return (f"{', '.join(parts)}.",) if parts else ()
 
 
@@ -401,7 +402,7 @@ def _quality(overview: Overview) -> Iterator[Section]:
             for name in ("overall", *DIMENSIONS)
             if (value := scored.summary.get(f"{name}_avg")) is not None
         ]
-        words.append(f"{answers:,} answers scored from their texts: {', '.join(figures)}.")
+        words.append(f"{many(answers, 'answer')} scored from their texts: {', '.join(figures)}.")
         tables += [grids.flags(scored.flags, answers)] if scored.flags else []
         tables += [grids.worst_answers(scored.worst)] if scored.worst else []
     if words or tables:

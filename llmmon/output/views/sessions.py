@@ -11,7 +11,7 @@ from llmmon.output.views import Column, Table, View
 from llmmon.reports.session_figures import Finding, Spread
 from llmmon.reports.session_timeline import Timeline, TimelineStep
 from llmmon.reports.sessions import GroupRow, SessionRow, SessionsReport
-from llmmon.text.figures import count, counted, key_text, milliseconds, money_text, percent
+from llmmon.text.figures import count, counted, key_text, many, milliseconds, money_text, percent
 from llmmon.text.times import iso, local
 
 _LONGEST_ID: Final = 12
@@ -43,7 +43,7 @@ def view_sessions(report: SessionsReport, tz: str, limit: int = 0) -> View:
         headline=_headline(report),
         lines=findings_lines(report.findings),
         tables=tuple(tables),
-        notes=(f"{count(report.without)} calls have no {report.unit}",) if report.without else (),
+        notes=(f"{many(report.without, 'call')} without a {report.unit}",) if report.without else (),
     ).limited(limit, "sessions")
 
 
@@ -68,7 +68,7 @@ def findings_lines(findings: Sequence[Finding]) -> tuple[str, ...]:
 
 def _title(report: SessionsReport) -> str:
     number = len(report.sessions)
-    return f"{number:,} {report.unit}{'s' * (number != 1)}, {report.calls:,} calls"
+    return f"{counted(number, report.unit)}, {counted(report.calls, 'call')}"
 
 
 def _headline(report: SessionsReport) -> tuple[tuple[str, str], ...]:

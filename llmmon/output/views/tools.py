@@ -10,7 +10,7 @@ import msgspec
 from llmmon.output.views import Column, Table, View
 from llmmon.output.views.sessions import findings_data, findings_lines
 from llmmon.reports.tools import FailureRow, LoopRow, ToolRow, ToolsReport
-from llmmon.text.figures import count, key_text, milliseconds, money_text, percent
+from llmmon.text.figures import count, key_text, many, milliseconds, money_text, percent
 from llmmon.text.times import iso, local
 
 
@@ -52,11 +52,11 @@ def _failure_data(row: FailureRow) -> dict[str, Any]:
 def _headline(report: ToolsReport) -> tuple[tuple[str, str], ...]:
     total, hidden = report.totals, count(report.totals.hidden_failures)
     pairs = (
-        ("tool calls", f"{count(total.calls)} in {count(total.sessions)} sessions"),
+        ("tool calls", f"{count(total.calls)} in {many(total.sessions, 'session')}"),
         ("failed", f"{count(total.failed)} ({percent(total.failure_rate)}), {hidden} not reported"),
         ("time", f"p50 {milliseconds(total.latency_p50_ms)} · p95 {milliseconds(total.latency_p95_ms)}"),
-        ("results", f"about {count(total.result_tokens)} tokens, {money_text(total.context_usd)} in contexts"),
-        ("loops", f"{count(total.loops)}, {count(total.looped_calls)} calls, {money_text(total.loop_usd)}"),
+        ("results", f"about {many(total.result_tokens, 'token')}, {money_text(total.context_usd)} in contexts"),
+        ("loops", f"{count(total.loops)}, {many(total.looped_calls, 'call')}, {money_text(total.loop_usd)}"),
     )
     return tuple((label, text) for label, text in pairs if text != "p50 - · p95 -")
 

@@ -114,13 +114,9 @@ def _groups(report: WasteReport) -> Table:
             money_text(group.amount_usd),
             percent(group.share_of_group),
         )
-        for row, group in found[:_MOST_GROUPS]
+        for row, group in found
     ]
-    return Table("by " + ", ".join(report.by), columns, tuple(rows), _more(len(found) - len(rows)))
-
-
-def _more(left: int) -> str:
-    return f"and {left:,} more (all with -f csv)" if left else ""
+    return Table("by " + ", ".join(report.by), columns, tuple(rows), most=_MOST_GROUPS)
 
 
 def _place(file: str | None, line: int | None, folder: str = "") -> str:
@@ -138,7 +134,7 @@ def _folder(calls: Sequence[WasteCall]) -> str:
 
 
 def _shown(report: WasteReport, tz: str) -> Table:
-    calls = report.shown[:_MOST_CALLS]
+    calls = report.shown
     folder = _folder(calls)
     columns = (
         *(Column("time", right=False, rank=2), Column("/".join(report.by), right=False), Column("amount")),
@@ -157,7 +153,7 @@ def _shown(report: WasteReport, tz: str) -> Table:
         for call in calls
     ]
     title = str(report.shown_class).replace("_", " ") + (f", in {folder}" if folder else "")
-    return Table(title, columns, tuple(rows), _more(len(report.shown) - len(rows)))
+    return Table(title, columns, tuple(rows), most=_MOST_CALLS)
 
 
 def figures_of(report: WasteReport) -> Mapping[str, float | None]:
