@@ -426,6 +426,7 @@ _GATE: Final = re.compile(
     r"\A(\w+)(?: (whole|within))? (better|worse|higher|lower|different|too little data)"
     r"(?: by (\d+(?:\.\d+)?) ?(%|pp)?)?"
 )
+_COUNTS: Final = {"worse": Verdict.WORSE, "better": Verdict.BETTER}  # numbers of metrics
 
 
 def parse_gate(text: str) -> Gate:
@@ -460,29 +461,21 @@ def parse_condition(text: str) -> Condition:
     if said in _COUNTS:
         return Condition(text, "", None)
     name = said if _flag_of(said) else comparable(said).name
-    condition = Condition(text, name, None)
     checks_of((text,), {name: None}, {})  # raises where the limit cannot be read
-    return condition
+    return Condition(text, name, None)
 
 
 def checks(conditions: Sequence[Condition], report: CompareReport) -> tuple[Check, ...]:
     """The conditions with what there was instead; a metric that no call carries fails none."""
+    whole = {row.metric: row.whole for row in report.metrics if row.whole}
     figures: dict[str, float | None] = {one.metric: None for one in conditions if one.metric}
-    figures |= {row.metric.removeprefix("flag_"): _after(row) for row in report.metrics}
-    figures |= {row.metric: _after(row) for row in report.metrics}
-    verdicts = [row.whole.verdict for row in report.metrics if row.whole]
-    figures |= {name: sum(map(verdict.__eq__, verdicts)) for name, verdict in _COUNTS.items()}
+    for name, judged in whole.items():
+        figures[name] = figures[name.removeprefix("flag_")] = judged.change.after
+    figures |= {name: sum(one.verdict is verdict for one in whole.values()) for name, verdict in _COUNTS.items()}
     return tuple(
         Check(one.text, is_met(one.gate, report)) if one.gate else checks_of((one.text,), figures, {})[0]
         for one in conditions
     )
-
-
-_COUNTS: Final = {"worse": Verdict.WORSE, "better": Verdict.BETTER}  # numbers of metrics
-
-
-def _after(row: MetricChange) -> float | None:
-    return row.whole.change.after if row.whole else None
 
 
 def is_met(gate: Gate, report: CompareReport) -> bool:
