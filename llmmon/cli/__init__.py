@@ -155,6 +155,13 @@ def help_parts(text: str | None) -> tuple[str, list[str]]:
 class Command(_Explained, TyperCommand):
     """A command that shows its options by what they are about."""
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        if "_LLMMON_COMPLETE" in os.environ:
+            from llmmon.cli.completion import attach
+
+            attach(self.params)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, the options of the command's own, then the shared ones."""
         found: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], **{name: [] for name in _SECTIONS}}

@@ -206,6 +206,12 @@ _ALIKE: Final = (
 )
 
 
+def usual_names() -> list[str]:
+    """Names of metrics and statistics that are worth offering, without loading what computes them."""
+    tails = [f"latency_{how}_ms" for how in ("p50", "p95", "p99")]
+    return sorted({*_METRICS.values(), *_STATISTICS.values(), *tails})
+
+
 def figure_called(name: str, figures: Iterable[str], statistics: Iterable[str]) -> str | None:
     """Which of the figures of a command a name means; `statistics` are the names it may have as a statistic."""
     known = set(figures)
