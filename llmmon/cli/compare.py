@@ -34,7 +34,7 @@ def compare(
     ] = None,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option(help="Exit 1 if this holds: 'latency_p95_ms worse by 10%', 'any worse'.", metavar="COND"),
+        typer.Option(help="Exit 1 if this holds: 'latency_p95_ms worse by 10%', 'error_rate>5%'.", metavar="COND"),
     ] = None,
     score: Annotated[
         bool, typer.Option("--score", help="Score answers by their texts where no quality is logged.")
@@ -47,14 +47,13 @@ def compare(
       llmmon compare sample_logs/ --split model=gpt-4o,gpt-4o-mini
       llmmon compare sample_logs/ --at 2026-03-06 --fail-on 'p95 worse by 10%'
     """
-    from llmmon.metrics.filters import Check
     from llmmon.output.views.compare import view_compare
     from llmmon.quality.scoring import checked_thresholds, with_quality
-    from llmmon.reports.compare import ComparePlan, compare, is_met, parse_gate
+    from llmmon.reports.compare import ComparePlan, checks, compare, parse_condition
     from llmmon.reports.sides import Split
     from llmmon.text.times import time_point
 
-    gates = [parse_gate(text) for text in fail_on or ()]
+    conditions = [parse_condition(text) for text in fail_on or ()]
     thresholds = checked_thresholds(config.score_thresholds, config.path, config.score_assumed_rate)
     if score:
         query = with_quality(query, thresholds)
@@ -62,12 +61,12 @@ def compare(
         split=Split.parse(split, time_point(at, query.tz) if at else None),
         by=fields_of(by, "model", "feature"),
         metrics=tuple(metric or ()),
-        also=tuple(gate.metric for gate in gates if gate.metric),
+        also=tuple(one.metric for one in conditions if one.metric),
         thresholds=thresholds,
     )
     report, source, code = compare(query, plan)
-    for gate in gates:
-        if gate.metric and not report.has(gate.metric):
-            output.say(f"--fail-on: no call carries what {gate.metric} is made of")
-    failed = tuple(Check(text, is_met(gate, report)) for text, gate in zip(fail_on or (), gates, strict=True))
+    for one in conditions:
+        if one.metric and not report.has(one.metric):
+            output.say(f"--fail-on: no call carries what {one.metric} is made of")
+    failed = checks(conditions, report)
     return output.finish("compare", view_compare(report, query.tz), source, {code}, failed)

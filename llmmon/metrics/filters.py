@@ -55,6 +55,12 @@ def checks_of(
     return tuple(_check(condition, figures, scales) for condition in conditions)
 
 
+def figure_in(condition: str) -> str | None:
+    """The figure that a condition compares with a limit, None if it is of another form."""
+    form = _FORM.match(condition)
+    return form[1] if form else None
+
+
 def statistics_in(conditions: Sequence[str]) -> tuple[str, ...]:
     """The statistics that conditions of `--fail-on` name, so that they are computed."""
     names = (form[1] for form in map(_FORM.match, conditions) if form is not None)

@@ -25,6 +25,7 @@ from llmmon.metrics.definitions import (
     statistic_called,
     statistic_name,
 )
+from llmmon.metrics.filters import Check, checks_of, figure_in
 from llmmon.metrics.grouping import Grouping
 from llmmon.quality.scorers.flags import DEFAULT_THRESHOLDS
 from llmmon.reports.differences import Calls, Change, Matching, Measure, adjusted, difference, matching_weights
@@ -425,13 +426,14 @@ _GATE: Final = re.compile(
     r"\A(\w+)(?: (whole|within))? (better|worse|higher|lower|different|too little data)"
     r"(?: by (\d+(?:\.\d+)?) ?(%|pp)?)?"
 )
+_COUNTS: Final = {"worse": Verdict.WORSE, "better": Verdict.BETTER}  # numbers of metrics
 
 
 def parse_gate(text: str) -> Gate:
     """A condition of `--fail-on`; raises `UsageError`."""
     form = _GATE.fullmatch(" ".join(text.split()))
     if form is None:
-        hint = "for example --fail-on 'latency_p95_ms worse by 10%', --fail-on 'any within worse'"
+        hint = "for example --fail-on 'latency_p95_ms worse by 10%', --fail-on 'error_rate>5%', --fail-on 'any worse'"
         raise UsageError(f"--fail-on {text!r} is not a condition", hint=hint)
     name, which, verdict, least, unit = form.groups()
     if name != "any" and not _flag_of(name):
@@ -440,6 +442,40 @@ def parse_gate(text: str) -> Gate:
         if verdict in ("better", "worse") and statistic.metric.better is Direction.NEITHER:
             raise UsageError(f"--fail-on {text!r}: {name} is neither better nor worse", hint=f"{name} higher by 10%")
     return Gate("" if name == "any" else name, which == "within", verdict, float(least or 0), unit or "")
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """A condition of `--fail-on`: a change (`gate`), or a figure after it, as everywhere (`error_rate>5%`)."""
+
+    text: str
+    metric: str  # empty: any
+    gate: Gate | None
+
+
+def parse_condition(text: str) -> Condition:
+    """A change as `parse_gate` reads it, or a figure with a limit; raises `UsageError`."""
+    said = figure_in(text)
+    if said is None:
+        gate = parse_gate(text)
+        return Condition(text, gate.metric, gate)
+    if said in _COUNTS:
+        return Condition(text, "", None)
+    name = said if _flag_of(said) else comparable(said).name
+    checks_of((text,), {name: None}, {})  # raises where the limit cannot be read
+    return Condition(text, name, None)
+
+
+def checks(conditions: Sequence[Condition], report: CompareReport) -> tuple[Check, ...]:
+    """The conditions with what there was instead; a metric that no call carries fails none."""
+    whole = {row.metric: row.whole for row in report.metrics if row.whole}
+    figures: dict[str, float | None] = {one.metric: None for one in conditions if one.metric}
+    for name, judged in whole.items():
+        figures[name] = figures[name.removeprefix("flag_")] = judged.change.after
+    figures |= {name: sum(one.verdict is verdict for one in whole.values()) for name, verdict in _COUNTS.items()}
+    return tuple(
+        Check(one.text, is_met(one.gate, report)) if one.gate else checks_of((one.text,), figures, {})[0]
+        for one in conditions
+    )
 
 
 def is_met(gate: Gate, report: CompareReport) -> bool:

@@ -109,6 +109,13 @@ def test_of_many_values_the_two_with_most_calls_are_compared_and_versions_count_
         ("error_rate worse by 1pp", 0),
         ("latency_avg_ms different", 1),
         ("off_topic_rate worse", 0),
+        ("latency_p95_ms>1ms", 1),
+        ("p95>1h", 0),
+        ("error_rate > 90%", 0),
+        ("latency_avg_ms<=1h", 1),
+        ("worse>0", 1),
+        ("better>=1", 0),
+        ("off_topic_rate>0", 0),
     ],
 )
 def test_conditions_fail_the_run(run: Run, tmp_path: Path, condition: str, code: int) -> None:
@@ -123,6 +130,8 @@ def test_conditions_fail_the_run(run: Run, tmp_path: Path, condition: str, code:
         ("latncy_ms worse", "did you mean 'latency_ms'"),
         ("prompt_tokens worse", "neither better nor worse"),
         ("latency_max_ms worse", "extremes say nothing"),
+        ("latncy_ms>2s", "did you mean 'latency_ms'"),
+        ("latency_p95_ms>soon", "is not a number"),
     ],
 )
 def test_a_condition_that_cannot_be_read_is_an_error_before_anything_is_read(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from llmmon.metrics.aggregation import OTHER
-from llmmon.output.renderers.html.markup import Html, el, joined
+from llmmon.output.renderers.html.markup import Html, el, joined, row
 from llmmon.output.views.page import Band, Chart, Drawn, Layer
 from llmmon.text.figures import count
 
@@ -191,7 +191,8 @@ def _bars(values: Sequence[float | None], below: Sequence[float], high: float) -
     for i, (value, low) in enumerate(zip(values, below, strict=True)):
         if value:
             left, top, height = (i + _GAP / 2) * wide, _HIGH * (1 - (low + value) / high), _HIGH * value / high
-            parts.append(f"M{px(left)} {px(top)}h{px(wide * (1 - _GAP))}v{px(height)}h-{px(wide * (1 - _GAP))}z")
+            across = dot(wide * (1 - _GAP))
+            parts.append(f"M{dot(left)} {dot(top)}h{across}v{dot(height)}h-{across}")
     return "".join(parts)
 
 
@@ -202,7 +203,7 @@ def _line_of(one: Chart, layer: Layer, number: int) -> list[Html]:
     for i, value in enumerate(layer.values):
         if value is None:
             continue
-        point = f"{px((i + 0.5) * wide)} {px(_HIGH * (1 - (value - one.low) / (one.high - one.low)))}"
+        point = f"{dot((i + 0.5) * wide)} {dot(_HIGH * (1 - (value - one.low) / (one.high - one.low)))}"
         joins = i > 0 and layer.values[i - 1] is not None
         line.append(f"L{point}" if joins else f"M{point}")
         if not joins and (i + 1 == len(layer.values) or layer.values[i + 1] is None):
@@ -215,11 +216,10 @@ def _table(one: Chart) -> Html:
     calls = ("calls",) if one.calls else ()
     titles = (one.place_title, *(layer.name for layer in one.layers), *calls)
     rows = [
-        el(
-            "tr",
-            el("th", place, scope="row"),
-            *(el("td", one.write(layer.values[i])) for layer in one.layers),
-            *(el("td", count(number)) for number in one.calls[i : i + 1]),
+        row(
+            place,
+            *(one.write(layer.values[i]) for layer in one.layers),
+            *(count(number) for number in one.calls[i : i + 1]),
         )
         for i, place in enumerate(one.places)
     ]
@@ -231,6 +231,11 @@ def _table(one: Chart) -> Html:
 
 def share_text(share: float) -> str:
     return f"{px(share * 100)}%"
+
+
+def dot(number: float) -> str:
+    """A number with at most one decimal, of a drawing of 1000 times 150; charts are a third of a page's bytes."""
+    return f"{number:.1f}".removesuffix(".0")
 
 
 def px(number: float) -> str:
