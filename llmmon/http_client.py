@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import random
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -49,6 +50,14 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Download(NamedTuple):
+    """A reply of any status whose body has yet to be read; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +204,23 @@ def ping(url: str, timeout_s: float = 10.0) -> None:
     import asyncio
 
     asyncio.run(once())
+
+
+@contextlib.contextmanager
+def download(url: str, headers: Mapping[str, str], silence_s: float) -> Iterator[Download]:
+    """GET an address and read the body piece by piece, as it was sent; raises `OSError`, also while it is read."""
+    import httpx2
+
+    client = httpx2.Client(timeout=silence_s, follow_redirects=True)
+    try:
+        with client, client.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as reply:
+            yield Download(reply.status_code, dict(reply.headers), reply.iter_raw())
+    except httpx2.TimeoutException:
+        raise OSError(errno.EIO, "timed out") from None
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError):
+        raise OSError(errno.EIO, "the address cannot be used") from None
+    except httpx2.HTTPError as error:
+        raise OSError(errno.EIO, connection_fault(error)) from None
 
 
 def check_url(url: str) -> None:

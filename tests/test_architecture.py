@@ -48,6 +48,7 @@ MOST_MODULE_LINES, LEAST_MODULE_LINES = 500, 120
 MOST_FUNCTION_LINES = 60
 # small modules with one importer that are right as they are, each with its reason
 SMALL_ON_PURPOSE = {
+    "ingest.http_logs": "loaded only where a log is named by an HTTP address",
     "alerting.lateness": "how late calls come, pure and tested apart from the run that asks",
     "ingest.dask": "an engine of its own, which needs an extra",
     "live.screen": "the terminal itself, apart from what is drawn on it",

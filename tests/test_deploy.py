@@ -102,3 +102,38 @@ def test_compose_scrapes_the_service_with_its_token() -> None:
     assert scrape["authorization"] == {"credentials": "${LLMMON_TOKEN}"}
     assert all(port.startswith("127.0.0.1:") for service in made["services"].values() for port in service["ports"])
     assert (DEPLOY / made["services"]["llmmon"]["build"]["context"] / "deploy" / "Dockerfile").resolve().is_file()
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "said"),
+    [
+        (None, 0, "skipped: pip-audit or its data cannot be reached"),
+        ("", 0, "skipped: pip-audit or its data cannot be reached"),
+        ([{"name": "a", "version": "1", "vulns": [{"id": "X-1", "fix_versions": ["2"]}]}], 1, "a 1: X-1, fixed in 2"),
+        ([{"name": "a", "skip_reason": "unknown"}], 0, "not audited, since pip-audit has no data: a\n0 packages"),
+        ([{"name": "a", "version": "1", "vulns": []}], 0, "1 packages audited"),
+    ],
+)
+def test_an_audit_fails_for_vulnerabilities_and_never_for_the_network(
+    tmp_path: Path, report: Any, code: int, said: str
+) -> None:
+    file = tmp_path / "audit.json"
+    if report is not None:
+        file.write_text(json.dumps({"dependencies": report}) if report else "")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / ".ci" / "audited.py"), str(file)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, said in done.stdout) == (code, True)
+
+
+def test_every_dependency_is_listed_with_its_licence() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [
+        one for extra, names in project["optional-dependencies"].items() if extra not in {"dev", "all"} for one in names
+    ]
+    wanted = {re.split(r"[\[<>=]", one)[0] for one in [*project["dependencies"], *extras]}
+    _, _, section = (ROOT / "docs" / "architecture.md").read_text().partition("## Dependencies and licences")
+    rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    listed = {name.strip() for row in rows for cell in row.split("|")[1:3] for name in cell.split(",")}
+    assert wanted <= listed
+    assert all(row.split("|")[3].strip() for row in rows)

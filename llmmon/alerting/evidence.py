@@ -6,6 +6,7 @@ The calls are read again, but only those of the time in question.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections import Counter
@@ -26,6 +27,7 @@ from llmmon.ingest.time_range import TimeRequest
 from llmmon.metrics.columns import BoolArray, Columns, FloatArray, concat
 from llmmon.metrics.definitions import METRICS, MetricKind, errors
 from llmmon.metrics.filters import Filter, all_of, parse
+from llmmon.text.figures import plain
 from llmmon.text.times import DAY_US, iso
 
 MOST_ALERTS: Final = 20  # of one run whose calls are read again
@@ -208,11 +210,9 @@ def _place(position: int, scanned: Scanned[Any]) -> tuple[str, int | None]:
     file, line = place(position, scanned)
     start = scanned.spans[position >> POSITION_BITS][0].start
     if line is None and start > 0:
-        try:
+        with contextlib.suppress(OSError):
             line = _lines_before(Path(file), start) + (position & ((1 << POSITION_BITS) - 1)) + 1
-        except OSError:
-            return file, None
-    return file, line
+    return plain(file), line  # a name need not be UTF-8, messages are
 
 
 def _lines_before(path: Path, offset: int) -> int:

@@ -12,7 +12,8 @@ TAGS: Final = "tags."  # before the name of a column of tags
 _FORMULA: Final = lazy(r"'*[=+\-@\t\r]")
 _MARKED: Final = lazy(r"'+[=+\-@\t\r\\]")
 _CONTROLS: Final = "\x00-\x1f\x7f-\x9f"
-_WRITTEN: Final = lazy(rf"[{_CONTROLS}]|\\(?=[nrx\\{_CONTROLS}])")
+# the last part: what would begin a formula after a separator of other countries is written as a control character is
+_WRITTEN: Final = lazy(rf"[{_CONTROLS}]|\\(?=[nrx\\{_CONTROLS}])|(?<=[;|])(?:[=+\-@]|\x20(?=\x20*[=+\-@]))")
 _READ: Final = lazy(r"\\(\\|n|r|x[0-9a-f]{2})")
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\\": "\\\\"}
 _LONG: Final = {written: text for text, written in _SHORT.items()}

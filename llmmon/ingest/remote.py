@@ -47,6 +47,9 @@ def expand(url: str) -> list[tuple[str, bool]]:
 
     Raises `OSError` where there is nothing or it cannot be seen, `UsageError` for URLs of no known kind.
     """
+    if _is_http(url) and not url.endswith("/") and not any(sign in url for sign in "*?["):
+        _check(url)
+        return [(url, False)]
     with _said():
         system, path = _system(url)
         if any(sign in path for sign in "*?["):
@@ -61,6 +64,11 @@ def expand(url: str) -> list[tuple[str, bool]]:
 
 def size_of(url: str) -> int:
     """Bytes of a file; raises `OSError`."""
+    if _is_http(url):
+        _check(url)
+        from llmmon.ingest import http_logs
+
+        return http_logs.size_of(url)
     with _said():
         system, path = _system(url)
         size = system.info(path)["size"]
@@ -73,12 +81,21 @@ def read_range(url: str, start: int, end: int) -> bytes:
     """The bytes [start, end) of a file; raises `OSError`, also where it has become shorter."""
     if end <= start:
         return b""
+    if _is_http(url):
+        _check(url)
+        from llmmon.ingest import http_logs
+
+        return http_logs.read_range(url, start, end)
     with _said():
         system, path = _system(url)
         data = bytes(system.cat_file(path, start=start, end=end))
     if len(data) != end - start:
         raise OSError(errno.EIO, "it was replaced while it was read")
     return data
+
+
+def _is_http(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
 
 
 class Ranges:
@@ -141,8 +158,8 @@ class RemoteFile(io.RawIOBase):
         return read
 
 
-def _system(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it; raises `UsageError`."""
+def _check(url: str) -> tuple[str, str]:
+    """The kind of storage that a URL names, and the rest of it; raises `UsageError`."""
     kind, _, rest = url.partition("://")
     kind = kind.lower()
     if not rest.strip("/"):
@@ -151,6 +168,12 @@ def _system(url: str) -> tuple[Any, str]:
         raise UsageError("a URL must not contain a user or password", hint="credentials come from the environment")
     if kind.startswith("http") and "?" in rest:
         raise UsageError("a signed URL would show its signature", hint="use s3:// or gs:// with credentials")
+    return kind, rest
+
+
+def _system(url: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path in it; raises `UsageError`."""
+    kind, rest = _check(url)
     try:
         import fsspec
     except ImportError:

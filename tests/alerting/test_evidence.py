@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -112,3 +113,13 @@ def test_a_dry_run_shows_it_too_and_a_log_that_is_gone_keeps_no_message_back(ser
     assert "no answer" in service.check(11, "--dry-run").stdout
     service.check(11)
     assert at(10) < sent(service)[0]["fired"] <= at(11)
+
+
+def test_a_log_whose_name_is_no_utf8_is_evidence_too(service: Service) -> None:
+    failing(service, 1, "m", 5, "RateLimitError", "slow down")
+    logs = service.folder / "logs"
+    (log,) = logs.iterdir()
+    log.rename(os.fsdecode(os.fsencode(logs) + b"/caf\xe9.jsonl"))
+    assert service.check(3).code == 1
+    (alert,) = sent(service)
+    assert alert["examples"][0]["file"].endswith("caf\\udce9.jsonl")

@@ -186,7 +186,8 @@ def serve(plan: ServePlan, say: Callable[[str], None]) -> None:
         server = uvicorn.Server(settings)
         said = address(*listening.getsockname()[:2], encrypted=plan.certificate is not None)
         say(f"listening on {said}, recording into {plan.journal}, state in {plan.state}")
-        signal.signal(signal.SIGTERM, _ended)  # the server ends in order, then raises what it caught: here it ends
+        # before the server has its own handlers; and it ends in order, then raises what it caught
+        signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         signal.signal(signal.SIGHUP, _ended)  # until the service runs, and reloads
         server.run(sockets=[listening])
 

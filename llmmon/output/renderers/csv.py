@@ -12,7 +12,8 @@ from llmmon.output.renderers import Page, Rendered
 from llmmon.output.renderers.json import dumps
 from llmmon.text.figures import visible
 
-_FORMULA: Final = re.compile(r"[=+\-@\t\r]")
+# where a cell begins, also for a spreadsheet that separates by other signs than commas
+_FORMULA: Final = re.compile("(?:^|(?<=[;|\t\n]))(?=[ \ufeff]*[=+@\t\r\uff1d\uff0b\uff20-])")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but the tab and the newline
 
 
@@ -38,6 +39,5 @@ def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, str):  # a text that a spreadsheet would run is marked as text
-        marked = f"'{value}" if _FORMULA.match(value) else value
-        return _CONTROL.sub(visible, marked)
+        return _CONTROL.sub(visible, _FORMULA.sub("'", value))
     return dumps(value) if isinstance(value, (list, tuple, bool)) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +153,13 @@ def test_hostile_names_read_back_the_same(to: str, tmp_path: Path) -> None:
     assert not any(sign < 32 and sign != 10 for sign in content)
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("'=+-@\\nrx01\n\r\t\x00\x9f ,\"", max_size=12))
+@given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("'=+-@\\nrx01\n\r\t\x00\x9f ,;|\"", max_size=12))
 def test_a_cell_reads_back_as_its_text_and_is_no_formula(text: str) -> None:
     cell = cell_of(text)
     assert text == text_of(cell)
     assert cell[:1] not in ("=", "+", "-", "@", "\t", "\r")
     assert "\n" not in cell
+    assert not re.search("[;|] *[=+@-]", cell)
 
 
 def test_a_cell_of_another_csv_is_left_alone(tmp_path: Path) -> None:

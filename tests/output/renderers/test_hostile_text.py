@@ -89,6 +89,16 @@ def test_a_spreadsheet_does_not_run_a_cell(name: str) -> None:
     assert "'" + HOSTILE[name] == row["name"]
 
 
+@pytest.mark.parametrize(
+    "text", ["x;=HYPERLINK(A1)", "x; =A1", "x|@A1", "x\t+A1", "x\n-A1", " =A1", "\ufeff=A1", "\uff1dA1"]
+)
+def test_no_separator_of_a_spreadsheet_makes_a_formula(text: str) -> None:
+    found = renderer("csv")(page_of(text)).text
+    (row,) = csv.DictReader(io.StringIO(found))
+    assert not re.search("(?:^|[;|\t\n])[ \ufeff]*[=+@\uff1d-]", row["name"])
+    assert text == row["name"].replace("'", "")
+
+
 def test_numbers_in_csv_stay_numbers() -> None:
     view = View(data={}, rows=({"n": -1.5, "m": None, "ok": True},))
     assert renderer("csv")(Page("test", view, SourceReport())).text == "n,m,ok\n-1.5,,true\n"
