@@ -353,8 +353,8 @@ def partial_success(export: Export, *, protobuf: bool) -> bytes:
     """The reply of OTLP: empty where everything was taken, otherwise how much was rejected and why."""
     rejected = "rejectedSpans" if export.signal == "traces" else "rejectedLogRecords"
     if not protobuf:
-        told = {"partialSuccess": {rejected: str(export.rejected), "errorMessage": export.reason}}
-        return msgspec.json.encode(told if export.rejected else {})
+        partial = {"partialSuccess": {rejected: str(export.rejected), "errorMessage": export.reason}}
+        return msgspec.json.encode(partial if export.rejected else {})
     if not export.rejected:
         return b""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTracePartialSuccess

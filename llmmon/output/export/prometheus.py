@@ -202,7 +202,7 @@ def sample_families(samples: Sequence[Mapping[str, Any]], taken: Sequence[Family
     """The last value of each metric sample (name, value, tags), as gauges beside the families that are there.
 
     Tags that name a single request are left out: they would make a series of each sample. Names that are equal once
-    signs are replaced are told apart by the label `name`, tags by a number.
+    signs are replaced are distinguished by the label `name`, tags by a number.
     """
     reserved = {name for family in taken for name in _names_of(family)}
     sources: dict[str, set[str]] = {}

@@ -145,8 +145,8 @@ def test_what_cannot_be_is_rejected_in_part_and_the_rest_is_recorded(server: Mou
     one = message.resource_spans.add().scope_spans.add().spans.add()
     one.attributes.add(key="gen_ai.request.model").value.string_value = "m"
     reply = server.client.post("/v1/traces", content=message.SerializeToString(), headers=PROTOBUF)
-    told = ExportTraceServiceResponse.FromString(reply.content).partial_success
-    assert (told.rejected_spans, told.error_message) == (1, "a call has no time")
+    partial = ExportTraceServiceResponse.FromString(reply.content).partial_success
+    assert (partial.rejected_spans, partial.error_message) == (1, "a call has no time")
 
 
 def test_spans_that_are_no_calls_leave_no_line(server: Mounted) -> None:
